@@ -1,0 +1,39 @@
+"""
+Turn a trained PyTorch CNN into a spiking network in Brian2.
+
+`convert` makes a `SpikingNetwork` of a CNN, its ``network()`` is a plain Brian2 network
+and its ``compile()`` a `Simulator`: a C++ program that runs pictures.
+"""
+
+from cnn2snn_brian.adjust import adjust
+from cnn2snn_brian.errors import (
+    BuildError,
+    ConversionError,
+    InputError,
+    SimulationError,
+    UnsupportedModuleError,
+)
+from cnn2snn_brian.from_torch import from_torch
+from cnn2snn_brian.layers import Layers
+from cnn2snn_brian.network import SpikingNetwork, convert
+from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.simulator import Simulator
+from cnn2snn_brian.thresholds import data_based_thresholds
+
+__all__ = [
+    "BuildError",
+    "ConversionError",
+    "InputError",
+    "Layers",
+    "SimulationError",
+    "SimulationResult",
+    "Simulator",
+    "SpikingNetwork",
+    "UnsupportedModuleError",
+    "adjust",
+    "convert",
+    "data_based_thresholds",
+    "from_torch",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,124 @@
+"""
+Brian2's C++ standalone device, for programs that show many pictures.
+
+The device is one of our own, so that a simulation that a user has under way on
+Brian2's ``cpp_standalone`` device is not touched.
+"""
+
+import gc
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brian2 import second
+from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+from brian2.devices.device import all_devices, get_device, reset_device, set_device
+
+from cnn2snn_brian.layers import INPUT
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
+
+__all__ = ["DEVICE_NAME", "write_sources"]
+
+DEVICE_NAME = "cnn2snn_standalone"
+HEADER = "picture_program.h"
+
+all_devices.setdefault(DEVICE_NAME, CPPStandaloneDevice())
+
+
+@contextmanager
+def _device_taken() -> Iterator[CPPStandaloneDevice]:
+    """Make our device the active one, and give back what was active before."""
+    previous_dt = get_device().defaultclock.dt
+    device = all_devices[DEVICE_NAME]
+    # Names of generated functions depend on which Brian2 objects are alive, and a
+    # compiled program is found again by its source: forget networks built before.
+    gc.collect()
+    device.reinit()
+    set_device(DEVICE_NAME, build_on_run=False)
+    try:
+        yield device
+    finally:
+        device.reinit()
+        reset_device()
+        get_device().defaultclock.dt = previous_dt
+        gc.collect()
+
+
+def _picture_loop(
+    device: CPPStandaloneDevice, network: Any, snn: "SpikingNetwork"
+) -> tuple[str, str]:
+    """C++ in front of and behind Brian2's run of one picture."""
+
+    def array(group: str, variable: str) -> str:
+        return str(device.get_array_name(network[group].variables[variable]))
+
+    def spikes(group: str) -> str:
+        return f"{array(group, '_spikespace')}, {network[group].N}"
+
+    clock = network[snn.layer_names[0]].clock
+    lines = ["cnn2snn::PictureProgram program(brian::results_dir);"]
+    if snn.encoding == "poisson":
+        rates = array(INPUT, "rates")
+        lines.append(
+            f"program.add_poisson({spikes(INPUT)}, {rates}, {float(snn.dt_s)!r});"
+        )
+    for name in snn.layer_names:
+        state = ", ".join(array(name, v) for v in ("v", "v_th", "v_min", "leak"))
+        lines.append(f"program.add_neurons({spikes(name)}, {state});")
+    first = snn.layer_names[0]
+    if snn.has_constant_input:
+        lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
+    if snn.encoding == "current":
+        lines.append(
+            f"program.add_current({network[first].N}, {array(first, 'bias')});"
+        )
+    lines += [
+        "program.open();",
+        "cnn2snn::current_program() = &program;",
+        # Behind all of Brian2's own objects: after the last slot of a step.
+        f"{network.name}.add(&{clock.name}, cnn2snn::after_step);",
+        "while (program.next([](uint32_t seed) {",
+        "    brian::_random_generators[0].seed(seed);",
+        "})) {",
+        f"    {network.name}.t = 0;",
+    ]
+    after = ["    program.finish(Network::_globally_stopped);", "}"]
+    return "\n".join(lines), "\n".join(after)
+
+
+def write_sources(snn: "SpikingNetwork", duration_s: float, directory: Path) -> None:
+    """
+    Write the C++ project of a network that is shown pictures.
+
+    Its sources depend on the structure of the network only: weights and biases are
+    files beside them, everything else comes at run time.
+
+    Parameters
+    ----------
+    snn : SpikingNetwork
+        The network.
+    duration_s : float
+        How long a picture is shown, in seconds.
+    directory : Path
+        An empty folder. The device, the clock and Brian2's preferences are afterwards
+        as they were before.
+    """
+    with _device_taken() as device:
+        network = snn.network(parameters=snn.neutral_parameters())
+        device.headers.append(f'"{HEADER}"')
+        before, after = _picture_loop(device, network, snn)
+        device.insert_code("before_network_run", before)
+        device.insert_code("after_network_run", after)
+        # The results are in files of our own. Without this, all synapses would be
+        # written to disk at the end of each program run.
+        device.insert_code("before_end", "return 0;")
+        network.run(duration_s * second, namespace={})
+        device.build(directory=str(directory), compile=False, run=False)
+    source = files("cnn2snn_brian") / "templates" / HEADER
+    with as_file(source) as path:
+        shutil.copy(path, directory / HEADER)

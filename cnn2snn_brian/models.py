@@ -1,0 +1,160 @@
+"""The CNNs that come with the package, with trained weights."""
+
+from collections import OrderedDict
+from importlib.resources import as_file, files
+
+from torch import nn
+
+from cnn2snn_brian.adjust import adjust
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.weights import ModelCard, load_weights
+
+__all__ = ["ARCHITECTURES", "cifar10_quick", "create", "digits", "pretrained"]
+
+
+def cifar10_quick(*, adjusted: bool = False) -> nn.Sequential:
+    """
+    Make the paper's CNN for CIFAR-10, of the shape of Caffe's *cifar10_quick* [1]_.
+
+    Three convolutions (5x5, padding 2; 32, 32 and 64 channels), 2x2 pooling after the
+    first two, and two linear layers, ``ip1`` (64) and ``ip2`` (10).
+
+    Parameters
+    ----------
+    adjusted : bool
+        False: LeakyReLU, biases and maximum pooling. True: the form that becomes an
+        SNN, with ReLU, no biases and average pooling (see `adjust`).
+
+    Returns
+    -------
+    nn.Sequential
+        The untrained CNN, for pictures of shape (3, 32, 32) with pixels in [0, 1].
+
+    References
+    ----------
+    .. [1] Jia et al. (2014), Caffe: Convolutional Architecture for Fast Feature
+       Embedding, doi:10.1145/2647868.2654889
+    """
+    cnn = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 32, 5, padding=2),
+            relu1=nn.LeakyReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(32, 32, 5, padding=2),
+            relu2=nn.LeakyReLU(),
+            pool2=nn.MaxPool2d(2),
+            conv3=nn.Conv2d(32, 64, 5, padding=2),
+            relu3=nn.LeakyReLU(),
+            flatten=nn.Flatten(),
+            ip1=nn.Linear(64 * 8 * 8, 64),
+            relu4=nn.LeakyReLU(),
+            ip2=nn.Linear(64, 10),
+        )
+    )
+    if not adjusted:
+        return cnn
+    module = adjust(cnn).module
+    assert isinstance(module, nn.Sequential)
+    return module
+
+
+def digits() -> nn.Sequential:
+    """
+    Make a small CNN for scikit-learn's 8x8 digits, in the adjusted form.
+
+    Dropout in training makes it use many weak features instead of a few strong ones,
+    and a sum over many spike trains is less noisy.
+
+    Returns
+    -------
+    nn.Sequential
+        The untrained CNN, for pictures of shape (1, 8, 8) with pixels in [0, 1].
+    """
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False),
+            relu1=nn.ReLU(),
+            pool1=nn.AvgPool2d(2),
+            drop1=nn.Dropout(0.2),
+            conv2=nn.Conv2d(16, 32, 3, padding=1, bias=False),
+            relu2=nn.ReLU(),
+            flatten=nn.Flatten(),
+            drop2=nn.Dropout(0.3),
+            ip1=nn.Linear(32 * 4 * 4, 10, bias=False),
+        )
+    )
+
+
+def _cifar10_quick_adjusted() -> nn.Sequential:
+    return cifar10_quick(adjusted=True)
+
+
+#: Name of a CNN, as the command line and model cards say it -> how to make it.
+ARCHITECTURES = {
+    "cifar10_quick": cifar10_quick,
+    "cifar10_quick_adjusted": _cifar10_quick_adjusted,
+    "digits": digits,
+}
+
+
+def create(architecture: str) -> nn.Sequential:
+    """
+    Make an untrained CNN by its name.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+
+    Returns
+    -------
+    nn.Sequential
+        The CNN.
+
+    Raises
+    ------
+    InputError
+        If there is no CNN of that name.
+    """
+    if architecture not in ARCHITECTURES:
+        message = (
+            f"there is no CNN named {architecture!r}; "
+            f"known are {', '.join(sorted(ARCHITECTURES))}"
+        )
+        raise InputError(message)
+    return ARCHITECTURES[architecture]()
+
+
+def pretrained(architecture: str) -> tuple[nn.Sequential, ModelCard]:
+    """
+    Load a CNN with the trained weights that ship with the package.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+
+    Returns
+    -------
+    module : nn.Sequential
+        The trained CNN, in evaluation mode.
+    card : ModelCard
+        Where its weights come from, and its accuracy.
+
+    Raises
+    ------
+    InputError
+        If there is no CNN of that name.
+
+    Examples
+    --------
+    >>> cnn, card = pretrained("digits")
+    >>> card.data
+    'digits'
+    """
+    module = create(architecture)
+    folder = files("cnn2snn_brian") / "pretrained"
+    with as_file(folder) as directory:
+        card = load_weights(module, directory / f"{architecture}.safetensors")
+    module.eval()
+    return module, card

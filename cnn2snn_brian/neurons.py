@@ -1,0 +1,123 @@
+"""
+Integrate-and-fire neurons of a converted network.
+
+The membrane potential ``v`` has no unit. A neuron that reaches ``v_th`` is set back to
+0 (or by ``v_th``), and ``v`` never falls below ``v_min`` (Eq. 1 of the paper). In a
+step of Brian2 these things happen in this order:
+
+1. ``groups``: the constant input is added to ``v``
+2. ``thresholds``: neurons with ``v >= v_th`` spike
+3. ``after_thresholds``: they are reset, and ``v`` is held at ``v_min``
+4. ``synapses``: spikes add weights to the ``v`` of their targets
+
+Brian2's own place for resets is *after* the synapses, where a reset to 0 would wipe
+out the input that arrives in the step of a spike.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Clock, NeuronGroup
+
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["CONSTANT_INPUT_MODEL", "IF_MODEL", "RESETS", "Reset", "if_neurons"]
+
+Reset = Literal["zero", "subtract"]
+
+#: What a spike does to its neuron.
+RESETS: dict[Reset, str] = {"zero": "v = 0", "subtract": "v -= v_th"}
+
+#: All of them are variables, not constants, so that a compiled run can change them.
+IF_MODEL = """
+v : 1
+v_th : 1 (shared)
+v_min : 1 (shared)
+leak : 1 (shared)
+"""
+
+#: For networks with constant inputs. A bias belongs to activations, a neuron counts
+#: spikes: an activation of 1 in the layer before is `input_scale` spikes per step
+#: there, and one of this layer `output_scale` spikes per step here. The scales are
+#: linked from layer to layer, so that all biases follow when a threshold changes.
+CONSTANT_INPUT_MODEL = """
+bias : 1
+input_scale : 1 {link}
+output_scale = input_scale / v_th : 1 (shared)
+"""
+
+
+def if_neurons(
+    name: str,
+    n: int,
+    *,
+    clock: Clock,
+    reset: Reset = "zero",
+    constant_input: Literal["none", "first", "linked"] = "none",
+    dtype: npt.DTypeLike = np.float32,
+) -> NeuronGroup:
+    """
+    Make a population of integrate-and-fire neurons (Eq. 1 of the paper [1]_).
+
+    Parameters
+    ----------
+    name : str
+        Name of the group.
+    n : int
+        Number of neurons.
+    clock : Clock
+        The clock of the network.
+    reset : {"zero", "subtract"}
+        Whether a spike sets ``v`` to 0 or takes ``v_th`` from it.
+    constant_input : {"none", "first", "linked"}
+        Whether neurons have a ``bias``; ``input_scale`` is a plain variable in the
+        first layer, and linked to the layer before in all others.
+    dtype : dtype
+        Type of the state variables.
+
+    Returns
+    -------
+    NeuronGroup
+        The neurons, with ``v``, ``v_th``, ``v_min`` and ``leak`` still 0.
+
+    Raises
+    ------
+    InputError
+        If `reset` is neither of the two.
+
+    References
+    ----------
+    .. [1] Shang, Li and You, An SNN Construction Method Based on CNN Conversion and
+       Threshold Setting.
+    """
+    if reset not in RESETS:
+        message = f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
+        raise InputError(message)
+    model, constant = IF_MODEL, "leak"
+    if constant_input != "none":
+        link = "(shared)" if constant_input == "first" else "(linked)"
+        model += CONSTANT_INPUT_MODEL.format(link=link)
+        constant = "leak + input_scale * bias"
+    group = NeuronGroup(
+        n,
+        model,
+        threshold="v >= v_th",
+        reset=RESETS[reset],
+        clock=clock,
+        name=name,
+        dtype=np.dtype(dtype).type,
+    )
+    group.resetter["spike"].when = "after_thresholds"
+    group.run_regularly(
+        f"v += {constant}", when="groups", clock=clock, name=f"{name}_constant_input"
+    )
+    # After the reset: a neuron that has just spiked is not below v_min <= 0.
+    group.run_regularly(
+        "v = clip(v, v_min, inf)",
+        when="after_thresholds",
+        order=1,
+        clock=clock,
+        name=f"{name}_floor",
+    )
+    return group

@@ -1,0 +1,250 @@
+"""
+Run a compiled program: its inputs as a file, its results as arrays.
+
+The C++ side is ``templates/picture_program.h``; both follow the same order.
+"""
+
+import os
+import signal
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import SimulationError
+from cnn2snn_brian.parameters import Parameters
+
+__all__ = ["ProgramInputs", "ProgramOutputs", "count_dtype", "picture_seeds", "run"]
+
+MAGIC = b"PICTURE1"
+
+
+def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
+    """
+    Choose the smallest type that holds a neuron's spikes of one picture.
+
+    Parameters
+    ----------
+    n_steps : int
+        Number of time steps, which a neuron spikes in at most once each.
+
+    Returns
+    -------
+    type
+        uint8, uint16 or uint32.
+    """
+    if n_steps <= np.iinfo(np.uint8).max:
+        return np.uint8
+    return np.uint16 if n_steps <= np.iinfo(np.uint16).max else np.uint32
+
+
+def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint32]:
+    """
+    Seed the random numbers of each picture, by its index alone.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the simulation.
+    first : int
+        Index of the first picture.
+    n : int
+        Number of pictures.
+
+    Returns
+    -------
+    seeds : ndarray of uint32, shape (n,)
+        The same for a picture whatever it is simulated with.
+    """
+    return np.array(
+        [
+            np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)[0]
+            for index in range(first, first + n)
+        ],
+        dtype=np.uint32,
+    )
+
+
+@dataclass(frozen=True)
+class ProgramInputs:
+    """
+    What a program run needs to know.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Parameters of the neurons.
+    drive : ndarray of float32, shape (n_images, n_values)
+        The pictures, see ``SpikingNetwork.input_drive``.
+    seeds : ndarray of uint32, shape (n_images,)
+        Seed of each picture.
+    record : ndarray of bool, shape (n_images, n_populations)
+        Whose spikes are kept; populations in the order of the program.
+    count_dtype : type
+        Type of the spike counts.
+    """
+
+    parameters: Parameters
+    drive: npt.NDArray[np.float32]
+    seeds: npt.NDArray[np.uint32]
+    record: npt.NDArray[np.bool_]
+    count_dtype: type[np.unsignedinteger[Any]]
+
+    def write(self, path: Path) -> None:
+        """
+        Write the inputs file of a program.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        """
+        parameters = self.parameters
+        with path.open("wb") as file:
+            file.write(MAGIC)
+            n_bytes = np.dtype(self.count_dtype).itemsize
+            file.write(
+                struct.pack("=qqd", len(self.drive), n_bytes, parameters.rate_scale)
+            )
+            for name in parameters.thresholds:
+                values = (
+                    parameters.thresholds[name],
+                    parameters.v_min[name],
+                    parameters.leak[name],
+                    parameters.v_init[name],
+                )
+                file.write(struct.pack("=4d", *values))
+            for seed, record, drive in zip(
+                self.seeds, self.record, self.drive, strict=True
+            ):
+                file.write(seed.tobytes() + record.tobytes() + drive.tobytes())
+
+
+@dataclass(frozen=True)
+class ProgramOutputs:
+    """
+    What a program run found out.
+
+    Attributes
+    ----------
+    counts : ndarray of unsigned int, shape (n_images, n_neurons)
+        Spikes of all neurons of all populations.
+    potentials : ndarray of float, shape (n_images, n_outputs)
+        Potential of the last layer's neurons at the end of each picture.
+    spikes : dict of (picture, population) to (ndarray of int32, ndarray of int32)
+        Neuron and step of each recorded spike, in order of time.
+    """
+
+    counts: npt.NDArray[np.unsignedinteger[Any]]
+    potentials: npt.NDArray[np.float64]
+    spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
+
+    @classmethod
+    def read(
+        cls, directory: Path, n_images: int, dtype: type[np.unsignedinteger[Any]]
+    ) -> "ProgramOutputs":
+        """
+        Read the results of a program.
+
+        Parameters
+        ----------
+        directory : Path
+            Where the program wrote them.
+        n_images : int
+            Number of pictures.
+        dtype : type
+            Type of the counts.
+
+        Returns
+        -------
+        ProgramOutputs
+            The results.
+        """
+        counts = np.fromfile(directory / "counts", dtype).reshape(n_images, -1)
+        potentials = np.fromfile(directory / "potentials").reshape(n_images, -1)
+        raw = (directory / "spikes").read_bytes()
+        spikes, position = {}, 0
+        while position < len(raw):
+            picture, population, n = struct.unpack_from("=3q", raw, position)
+            position += 24
+            both = np.frombuffer(raw, np.int32, 2 * n, position)
+            spikes[picture, population] = both[:n].copy(), both[n:].copy()
+            position += 8 * n
+        return cls(counts, potentials, spikes)
+
+
+def _failure(program: Path, status: int, stderr: str) -> SimulationError:
+    if status < 0:
+        ended = f"was ended by signal {signal.Signals(-status).name}"
+    else:
+        ended = f"ended with exit code {status}"
+    said = stderr.strip() or "it said nothing"
+    return SimulationError(f"the program {program.name} {ended}: {said}")
+
+
+def run(
+    program: Path,
+    project: Path,
+    inputs: ProgramInputs,
+    advance: Callable[[int], object] = lambda steps: None,
+) -> ProgramOutputs:
+    """
+    Run a compiled program on pictures.
+
+    Parameters
+    ----------
+    program : Path
+        The program.
+    project : Path
+        The project folder with its weights.
+    inputs : ProgramInputs
+        What to run.
+    advance : callable
+        Called with 1 after each picture.
+
+    Returns
+    -------
+    ProgramOutputs
+        The results.
+
+    Raises
+    ------
+    SimulationError
+        If the program ends before it has delivered all results, or there is no space
+        for them.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnn2snn-brian-") as name:
+            directory = Path(name)
+            inputs.write(directory / "inputs")
+            errors = directory / "stderr"
+            with errors.open("w") as stderr:
+                process = subprocess.Popen(
+                    [str(program), "--results_dir", os.path.join(name, "")],
+                    cwd=project,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                )
+            assert process.stdout is not None
+            try:
+                while process.stdout.read(1):
+                    advance(1)
+                status = process.wait()
+            finally:
+                # Also on Ctrl-C: no program goes on without its parent.
+                process.kill()
+                process.wait()
+                process.stdout.close()
+            if status:
+                raise _failure(program, status, errors.read_text(errors="replace"))
+            return ProgramOutputs.read(directory, len(inputs.drive), inputs.count_dtype)
+    except OSError as error:
+        message = f"the program {program.name} could not be run: {error}"
+        raise SimulationError(message) from error

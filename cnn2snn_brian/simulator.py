@@ -1,0 +1,290 @@
+"""
+The simulator: a network compiled once, and run many times.
+
+Thresholds, floors, leaks, starting potentials, rates, pictures and the seed are inputs
+of a run. What a picture yields depends only on the network, these parameters, the
+picture, the seed and the picture's index, and not on what it is simulated with.
+"""
+
+import importlib.metadata
+import math
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Quantity, check_units, second
+
+from cnn2snn_brian import program
+from cnn2snn_brian.build import build_program, check_cache, find_compiler
+from cnn2snn_brian.device import write_sources
+from cnn2snn_brian.encoding import check_images, check_rate_scale
+from cnn2snn_brian.errors import InputError, SimulationError
+from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.parameters import ByLayer, Parameters
+from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.results import SimulationResult, SpikeCounts
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
+
+__all__ = ["Record", "Simulator"]
+
+#: Layers whose spikes are kept, for all pictures or for those with the given indices.
+Record = Iterable[str] | Mapping[str, Iterable[int]]
+
+#: Show a progress bar from so many pictures on.
+MIN_PROGRESS = 10
+
+
+def _n_steps(duration_s: float, dt_s: float) -> int:
+    """Check that a picture's time is a whole number of steps."""
+    if not (math.isfinite(duration_s) and duration_s > 0):
+        message = f"duration is {duration_s} s, expected a time above 0"
+        raise InputError(message)
+    steps = duration_s / dt_s
+    n_steps = round(steps)
+    if n_steps < 1 or abs(steps - n_steps) > 1e-6 * n_steps:
+        message = (
+            f"duration {1e3 * duration_s:g} ms is no multiple of dt {1e3 * dt_s:g} ms"
+        )
+        raise InputError(message)
+    return n_steps
+
+
+class Simulator:
+    """
+    A compiled network. Use it as a context manager.
+
+    Parameters
+    ----------
+    snn : SpikingNetwork
+        The network. Later changes of its parameters are followed, unless `run` is
+        given others.
+    duration : Quantity [s]
+        How long a picture is shown, a multiple of dt.
+    cache_directory : path-like, optional
+        Where compiled programs are kept. By default ``$CNN2SNN_BRIAN_CACHE``, or the
+        user's cache directory.
+
+    Attributes
+    ----------
+    compiled : bool
+        False if the program was in the cache.
+
+    Raises
+    ------
+    InputError
+        If the duration can't be used.
+    BuildError
+        If there is no C++ compiler, it fails, or the cache can't be used.
+    """
+
+    @check_units(duration=second)
+    def __init__(
+        self,
+        snn: "SpikingNetwork",
+        duration: Quantity,
+        *,
+        cache_directory: str | Path | None = None,
+    ) -> None:
+        start = time.perf_counter()
+        self.snn = snn
+        self.duration_s = float(duration / second)
+        self.n_steps = _n_steps(self.duration_s, snn.dt_s)
+        # All that can go wrong without Brian2 comes first: it takes seconds.
+        find_compiler()
+        cache = check_cache(cache_directory)
+        self._directory = tempfile.TemporaryDirectory(prefix="cnn2snn-brian-")
+        self._closed = False
+        try:
+            self._project = Path(self._directory.name)
+            write_sources(snn, self.n_steps * snn.dt_s, self._project)
+            self._program, self.compiled = build_program(self._project, cache)
+        except BaseException:
+            self.close()
+            raise
+        self._fan_out = {
+            layer.name: to_neurons(layer.fan_out(), layer.input_shape).astype(float)
+            for layer in snn.layers
+        }
+        self._build_seconds = time.perf_counter() - start
+
+    def __enter__(self) -> "Simulator":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the project's files. The program stays in the cache."""
+        self._closed = True
+        self._directory.cleanup()
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """Names of all populations that spike, in order."""
+        names = self.snn.layer_names
+        return (INPUT, *names) if self.snn.encoding == "poisson" else names
+
+    def _record_mask(self, record: Record, n_images: int) -> npt.NDArray[np.bool_]:
+        names = self.populations
+        mask = np.zeros((n_images, len(names)), dtype=bool)
+        if isinstance(record, str):
+            record = (record,)
+        chosen: dict[str, Any] = (
+            {name: list(pictures) for name, pictures in record.items()}
+            if isinstance(record, Mapping)
+            else dict.fromkeys(record, slice(None))
+        )
+        for name, pictures in chosen.items():
+            if name not in names:
+                message = (
+                    f"record names the unknown layer {name!r}; there are "
+                    f"{', '.join(names)}"
+                )
+                raise InputError(message)
+            if not isinstance(pictures, slice) and any(
+                not 0 <= picture < n_images for picture in pictures
+            ):
+                message = (
+                    f"record of {name!r} names pictures outside 0 to {n_images - 1}"
+                )
+                raise InputError(message)
+            mask[pictures, names.index(name)] = True
+        # Few neurons, and `output_counts` needs them.
+        mask[:, -1] = True
+        return mask
+
+    def run(
+        self,
+        images: Any,
+        *,
+        thresholds: ByLayer | None = None,
+        v_min: ByLayer | None = None,
+        v_init: ByLayer | None = None,
+        leak: ByLayer | None = None,
+        rate_scale: float | None = None,
+        seed: int = 0,
+        record: Record = (),
+        progress: bool = True,
+    ) -> SimulationResult:
+        """
+        Show pictures to the network. Nothing is compiled.
+
+        Parameters
+        ----------
+        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+            Intensities, float in [0, 1] or uint8.
+        thresholds, v_min, v_init, leak : float or dict of str to float, optional
+            See `convert`. A dict may leave layers out; the network's own parameters
+            hold where nothing is given.
+        rate_scale : float, optional
+            Spikes per step of a pixel of intensity 1.
+        seed : int
+            Seed of the Poisson spikes, at least 0.
+        record : iterable of str, or dict of str to iterable of int
+            Layers (or ``input``) whose spikes are kept, for all pictures or for those
+            with the given indices. The last layer is always recorded.
+        progress : bool
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        SimulationResult
+            Counts, predictions, and recorded spikes.
+
+        Raises
+        ------
+        InputError
+            If an argument can't be used.
+        SimulationError
+            If the program ends before its time, or the simulator is closed.
+        """
+        if self._closed:
+            message = "the simulator is closed; compile the network again"
+            raise SimulationError(message)
+        snn = self.snn
+        pixels = check_images(images, snn.input_shape)
+        parameters = Parameters.of(
+            snn.layer_names,
+            thresholds=thresholds,
+            v_min=v_min,
+            leak=leak,
+            v_init=v_init,
+            rate_scale=rate_scale,
+            default=snn.parameters,
+        )
+        if snn.encoding == "poisson":
+            check_rate_scale(parameters.rate_scale, pixels)
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            message = f"seed is {seed!r}, expected a whole number of at least 0"
+            raise InputError(message)
+        mask = self._record_mask(record, len(pixels))
+
+        start = time.perf_counter()
+        inputs = program.ProgramInputs(
+            parameters,
+            snn.input_drive(pixels),
+            program.picture_seeds(int(seed), 0, len(pixels)),
+            mask,
+            program.count_dtype(self.n_steps),
+        )
+        show = progress and len(pixels) >= MIN_PROGRESS
+        with progress_bar("simulating", len(pixels), show=show) as advance:
+            outputs = program.run(self._program, self._project, inputs, advance)
+        return self._result(outputs, parameters, seed, time.perf_counter() - start)
+
+    def _result(
+        self,
+        outputs: program.ProgramOutputs,
+        parameters: Parameters,
+        seed: int,
+        seconds: float,
+    ) -> SimulationResult:
+        snn = self.snn
+        shapes = snn.layers.shapes
+        names = self.populations
+        ends = np.cumsum([math.prod(shapes[name]) for name in names])
+        raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
+        counts = SpikeCounts(raw, shapes)
+        events = {}
+        for layer in snn.layers:
+            reaching = [name for name in layer.inputs if name in raw]
+            if reaching:
+                fan_out = self._fan_out[layer.name]
+                # Exact: the sums stay far below 2**53.
+                delivered = sum(raw[name] @ fan_out for name in reaching)
+                events[layer.name] = np.asarray(delivered).astype(np.int64)
+        last = snn.layer_names[-1]
+        versions = {
+            name: importlib.metadata.version(name) for name in ("brian2", "numpy")
+        }
+        return SimulationResult(
+            spike_counts=counts,
+            output_potentials=from_neurons(outputs.potentials, shapes[last]).reshape(
+                len(outputs.potentials), -1
+            ),
+            output_threshold=parameters.thresholds[last],
+            events=events,
+            duration_s=self.duration_s,
+            dt_s=snn.dt_s,
+            seed=int(seed),
+            parameters=parameters,
+            timings={"build": self._build_seconds, "run": seconds},
+            versions=versions,
+            shapes=shapes,
+            recorded={
+                (names[population], picture): spikes
+                for (picture, population), spikes in outputs.spikes.items()
+            },
+        )

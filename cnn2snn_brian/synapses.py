@@ -1,0 +1,65 @@
+"""Synapses between two layers."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Clock, Synapses
+
+from cnn2snn_brian.connectivity import connections
+from cnn2snn_brian.layers import AvgPool2d, Conv2d, Linear
+
+__all__ = ["explicit_synapses"]
+
+
+def explicit_synapses(
+    layer: Conv2d | AvgPool2d | Linear,
+    source: Any,
+    target: Any,
+    *,
+    clock: Clock,
+    name: str,
+    dtype: npt.DTypeLike = np.float32,
+) -> Synapses:
+    """
+    Connect two populations with one stored synapse per connection.
+
+    Everything in Brian2 works on them: plasticity, delays, state of each synapse. A
+    convolution needs a lot of them, see ``fan_out`` of the layer.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d or Linear
+        What connects to what, with which weight.
+    source, target : Group
+        The populations, channels last.
+    clock : Clock
+        The clock of the network.
+    name : str
+        Name of the synapses.
+    dtype : dtype
+        Type of the weights.
+
+    Returns
+    -------
+    Synapses
+        The synapses; a spike adds ``w`` to the target's ``v`` (Eq. 2 of the paper).
+
+    Raises
+    ------
+    InputError
+        If there are more synapses than Brian2 can number.
+    """
+    listed = connections(layer)
+    synapses = Synapses(
+        source,
+        target,
+        "w : 1",
+        on_pre="v_post += w",
+        clock=clock,
+        name=name,
+        dtype=np.dtype(dtype).type,
+    )
+    synapses.connect(i=listed.pre, j=listed.post)
+    synapses.w = listed.weight.astype(dtype)
+    return synapses

@@ -1,0 +1,227 @@
+// The part of a compiled network that Brian2 does not have: one program run shows many
+// pictures. It reads parameters and pictures from a file, starts each picture from
+// scratch, counts and records spikes, and writes the results picture by picture.
+//
+// program.py writes the inputs and reads the results; both follow the order in here.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <vector>
+
+namespace cnn2snn {
+
+const int EXIT_BAD_INPUTS = 3;
+const int EXIT_WRITE_FAILED = 4;
+const int EXIT_INTERRUPTED = 130;
+
+[[noreturn]] inline void fail(int code, const std::string& message) {
+    std::cerr << message << std::endl;
+    std::exit(code);
+}
+
+// What one population of neurons has to do at the start of a picture and after a step.
+struct Population {
+    const int32_t* spikespace;  // indices of the neurons that spiked, then their number
+    size_t n;
+    size_t first;  // index of its first neuron among all neurons
+    bool recorded;
+    std::vector<int32_t> index, step;
+    std::function<void()> start;
+};
+
+class PictureProgram {
+public:
+    explicit PictureProgram(const std::string& directory)
+        : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
+        char magic[8];
+        read(magic, 8);
+        if (std::memcmp(magic, "PICTURE1", 8) != 0)
+            fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
+        n_pictures_ = read_one<int64_t>();
+        count_bytes_ = read_one<int64_t>();
+        rate_scale_ = read_one<double>();
+    }
+
+    // A Poisson source: pixel values times c/dt become its rates.
+    void add_poisson(const int32_t* spikespace, size_t n, double* rates, double dt) {
+        n_values_ = n;
+        show_ = [this, n, rates, dt]() {
+            for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
+        };
+        add(spikespace, n, []() {});
+    }
+
+    // Integrate-and-fire neurons. Their parameters come next in the inputs file.
+    template <typename Real>
+    void add_neurons(const int32_t* spikespace, size_t n, Real* v, Real* v_th,
+                     Real* v_min, Real* leak) {
+        *v_th = static_cast<Real>(read_one<double>());
+        *v_min = static_cast<Real>(read_one<double>());
+        *leak = static_cast<Real>(read_one<double>());
+        const Real start = static_cast<Real>(read_one<double>() * *v_th);
+        add(spikespace, n, [v, n, start]() { std::fill(v, v + n, start); });
+        potential_ = [v, n](std::ofstream& file) {
+            for (size_t i = 0; i < n; i++) {
+                const double value = v[i];
+                file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+            }
+        };
+    }
+
+    // The scale of the first layer's constant input.
+    template <typename Real>
+    void set_input_scale(Real* input_scale) {
+        *input_scale = static_cast<Real>(rate_scale_);
+    }
+
+    // A picture as the constant input of the first layer.
+    template <typename Real>
+    void add_current(size_t n, Real* bias) {
+        n_values_ = n;
+        show_ = [this, n, bias]() {
+            for (size_t i = 0; i < n; i++) bias[i] = static_cast<Real>(values_[i]);
+        };
+    }
+
+    // Called once all populations are known.
+    void open() {
+        n_neurons_ = 0;
+        for (auto& population : populations_) {
+            population.first = n_neurons_;
+            n_neurons_ += population.n;
+        }
+        counts_.resize(n_neurons_);
+        values_.resize(n_values_);
+        record_.resize(populations_.size());
+        counts_file_.open(directory_ + "counts", std::ios::binary);
+        potentials_file_.open(directory_ + "potentials", std::ios::binary);
+        spikes_file_.open(directory_ + "spikes", std::ios::binary);
+        if (!counts_file_ || !potentials_file_ || !spikes_file_)
+            fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
+    }
+
+    // Start the next picture; false after the last one. `seed` seeds Brian2's generator.
+    template <typename Seed>
+    bool next(Seed seed) {
+        if (picture_ == n_pictures_) return false;
+        const uint32_t picture_seed = read_one<uint32_t>();
+        read(reinterpret_cast<char*>(record_.data()), record_.size());
+        read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
+        seed(picture_seed);
+        show_();
+        std::fill(counts_.begin(), counts_.end(), 0);
+        for (size_t p = 0; p < populations_.size(); p++) {
+            auto& population = populations_[p];
+            population.recorded = record_[p];
+            population.index.clear();
+            population.step.clear();
+            population.start();
+        }
+        step_ = 0;
+        return true;
+    }
+
+    // After each step: count the spikes, and keep those that are recorded.
+    void after_step() {
+        for (auto& population : populations_) {
+            const int32_t n_spikes = population.spikespace[population.n];
+            const int32_t* spikes = population.spikespace;
+            uint32_t* counts = counts_.data() + population.first;
+            for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
+            if (population.recorded) {
+                population.index.insert(population.index.end(), spikes, spikes + n_spikes);
+                population.step.insert(population.step.end(), n_spikes, step_);
+            }
+        }
+        step_++;
+    }
+
+    // Write the results of a picture, and say on standard output that it is done.
+    void finish(bool interrupted) {
+        if (interrupted) fail(EXIT_INTERRUPTED, "interrupted");
+        if (count_bytes_ == 1) write_counts<uint8_t>();
+        else if (count_bytes_ == 2) write_counts<uint16_t>();
+        else write_counts<uint32_t>();
+        potential_(potentials_file_);
+        for (size_t p = 0; p < populations_.size(); p++) {
+            const auto& population = populations_[p];
+            if (!population.recorded) continue;
+            const int64_t head[3] = {picture_, static_cast<int64_t>(p),
+                                     static_cast<int64_t>(population.index.size())};
+            write(spikes_file_, head, 3);
+            write(spikes_file_, population.index.data(), population.index.size());
+            write(spikes_file_, population.step.data(), population.step.size());
+        }
+        picture_++;
+        if (picture_ == n_pictures_) {
+            counts_file_.flush();
+            potentials_file_.flush();
+            spikes_file_.flush();
+        }
+        if (!counts_file_ || !potentials_file_ || !spikes_file_)
+            fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
+        // A parent that has ended closes the pipe; SIGPIPE then ends this program too.
+        std::cout << '.' << std::flush;
+    }
+
+private:
+    std::string directory_;
+    std::ifstream inputs_;
+    std::ofstream counts_file_, potentials_file_, spikes_file_;
+    int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;
+    double rate_scale_ = 1;
+    int32_t step_ = 0;
+    size_t n_neurons_ = 0, n_values_ = 0;
+    std::vector<Population> populations_;
+    std::vector<uint32_t> counts_;
+    std::vector<float> values_;
+    std::vector<char> record_, narrow_;
+    std::function<void()> show_;
+    std::function<void(std::ofstream&)> potential_;  // of the last population
+
+    void add(const int32_t* spikespace, size_t n, std::function<void()> start) {
+        populations_.push_back({spikespace, n, 0, false, {}, {}, std::move(start)});
+    }
+
+    void read(char* data, size_t n) {
+        inputs_.read(data, static_cast<std::streamsize>(n));
+        if (!inputs_) fail(EXIT_BAD_INPUTS, "the inputs file ends too early");
+    }
+
+    template <typename T>
+    T read_one() {
+        T value;
+        read(reinterpret_cast<char*>(&value), sizeof(T));
+        return value;
+    }
+
+    template <typename T>
+    void write(std::ofstream& file, const T* data, size_t n) {
+        file.write(reinterpret_cast<const char*>(data),
+                   static_cast<std::streamsize>(n * sizeof(T)));
+    }
+
+    template <typename Count>
+    void write_counts() {
+        narrow_.resize(n_neurons_ * sizeof(Count));
+        Count* narrow = reinterpret_cast<Count*>(narrow_.data());
+        for (size_t i = 0; i < n_neurons_; i++) narrow[i] = static_cast<Count>(counts_[i]);
+        write(counts_file_, narrow, n_neurons_);
+    }
+};
+
+// Brian2 calls plain functions once a step, so the program they act on is global.
+inline PictureProgram*& current_program() {
+    static PictureProgram* program = nullptr;
+    return program;
+}
+
+inline void after_step() { current_program()->after_step(); }
+
+}  // namespace cnn2snn

@@ -1,0 +1,152 @@
+"""
+Trained weights on disk: a safetensors file and, beside it, a model card (JSON).
+
+The card says which CNN the weights belong to, what they were trained on, by which
+command, and how accurate the CNN is.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import written_whole
+
+__all__ = ["ModelCard", "load_weights", "read_card", "save_weights"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """
+    What is known of trained weights.
+
+    Attributes
+    ----------
+    architecture : str
+        Name of the CNN, see `cnn2snn_brian.models`.
+    input_shape : tuple of int
+        Shape of a picture, (channels, height, width).
+    classes : tuple of str
+        Names of the outputs.
+    data : str
+        Name of the training data.
+    command : str
+        The command that trained it.
+    test_accuracy : float
+        Share of correctly classified test pictures.
+    n_test : int
+        Number of test pictures.
+    date : str
+        Day of the training (ISO 8601).
+    versions : dict
+        Versions of the libraries used.
+    """
+
+    architecture: str
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    data: str
+    command: str
+    test_accuracy: float
+    n_test: int
+    date: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def _card_path(path: str | Path) -> Path:
+    return Path(path).with_suffix(".json")
+
+
+def save_weights(path: str | Path, module: nn.Module, card: ModelCard) -> None:
+    """
+    Write weights and model card.
+
+    Parameters
+    ----------
+    path : path-like
+        The file for the weights, by custom ``*.safetensors``. The card gets the same
+        name with the suffix ``.json``.
+    module : nn.Module
+        The trained CNN.
+    card : ModelCard
+        What is known of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    """
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    with written_whole(path) as unfinished:
+        save_file(state, unfinished)
+    with written_whole(_card_path(path)) as unfinished:
+        unfinished.write_text(json.dumps(asdict(card), indent=2) + "\n")
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """
+    Read the model card of a weights file.
+
+    Parameters
+    ----------
+    path : path-like
+        The weights file.
+
+    Returns
+    -------
+    ModelCard
+        The card beside it.
+
+    Raises
+    ------
+    InputError
+        If the card is missing or damaged.
+    """
+    card_path = _card_path(path)
+    try:
+        values = json.loads(card_path.read_text())
+        values["input_shape"] = tuple(values["input_shape"])
+        values["classes"] = tuple(values["classes"])
+        return ModelCard(**values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{card_path}: not a readable model card: {error}"
+        raise InputError(message) from error
+
+
+def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
+    """
+    Load weights into a CNN.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN; its weights are overwritten.
+    path : path-like
+        A safetensors file with its card beside it.
+
+    Returns
+    -------
+    ModelCard
+        The card of the weights.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or its weights don't fit the CNN.
+    """
+    card = read_card(path)
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        message = f"{path}: not a readable safetensors file: {error}"
+        raise InputError(message) from error
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        message = f"{path}: the weights don't fit the CNN: {error}"
+        raise InputError(message) from error
+    return card
