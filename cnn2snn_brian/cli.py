@@ -1,50 +1,180 @@
 """The command line, ``cnn2snn-brian``."""
 
+import importlib
 import importlib.metadata
+import json
+import logging
+import shlex
 import sys
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
+from rich.table import Table
+
+from cnn2snn_brian.errors import ConversionError, InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cnn2snn_brian.data import LabelledImages
+    from cnn2snn_brian.results import SimulationResult
 
 __all__ = ["app", "main"]
 
+PROGRAM = "cnn2snn-brian"
+
 app = typer.Typer(
+    name=PROGRAM,
     help="Turn a trained PyTorch CNN into a spiking network in Brian2.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
+errors = Console(stderr=True, style="red", highlight=False)
+
+
+class Optimizer(str, Enum):
+    """Optimizers of ``train``."""
+
+    sgd = "sgd"
+    adamw = "adamw"
+
+
+class ResetRule(str, Enum):
+    """What a spike does to its neuron."""
+
+    zero = "zero"
+    subtract = "subtract"
+
+
+class InputEncoding(str, Enum):
+    """What a picture is turned into."""
+
+    poisson = "poisson"
+    current = "current"
+
+
+def _version(*, show: bool) -> None:
+    if show:
+        console.print(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
+        raise typer.Exit
 
 
 @app.callback()
-def _root() -> None:
-    pass
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda value: _version(show=value),
+            is_eager=True,
+            help="Show the version.",
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say more of what is done.")
+    ] = False,
+) -> None:
+    # `debug` is read in main, where errors arrive.
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING)
+
+
+@app.command()
+def demo(
+    figure: Annotated[
+        Path, typer.Option(help="Where to write the raster of one digit (PNG).")
+    ] = Path("digit.png"),
+    seed: Annotated[int, typer.Option(help="Seed of the Poisson spikes.")] = 0,
+) -> None:
+    """
+    See it work: scikit-learn's 8x8 digits through a CNN and through its SNN.
+
+    Needs no download. The first time, the network is compiled.
+    """
+    from cnn2snn_brian.demo import run_demo
+
+    console.print("Converting the digits CNN and compiling its Brian2 network ...")
+    found = run_demo(figure, seed)
+    build = found.result.timings["build"]
+    table = Table(title=f"{found.n_test} test digits")
+    table.add_column("network")
+    table.add_column("accuracy", justify="right")
+    table.add_row("CNN", f"{found.cnn_accuracy:.1%}")
+    table.add_row("SNN", f"{found.snn_accuracy:.1%}")
+    console.print(table)
+    console.print(str(found.result), highlight=False)
+    console.print(f"program ready after {build:.1f} s; raster: {found.figure}")
 
 
 @app.command()
 def train(
-    architecture: Annotated[str, typer.Argument()],
-    data: Annotated[str, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    epochs: int = 40,
-    optimizer: str = "sgd",
-    learning_rate: float = 0.05,
-    batch_size: int = 128,
-    weight_decay: float = 5e-4,
-    flip: bool = False,
-    shift: int = 0,
-    label_smoothing: float = 0.0,
-    teacher: Path | None = None,
-    distillation: float = 0.9,
-    temperature: float = 4.0,
-    bfloat16: bool = False,
-    seed: int = 0,
-    resume: bool = False,
+    architecture: Annotated[
+        str,
+        typer.Argument(help="cifar10_quick, cifar10_quick_adjusted or digits."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="digits, cifar10 (downloaded), or a folder: with train and test in "
+            "it, or of class folders (a tenth is kept for testing)."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File for the weights (.safetensors); a model card (.json) and the "
+            "checkpoint are written beside it."
+        ),
+    ],
+    *,
+    epochs: Annotated[int, typer.Option(help="Passes over the pictures.")] = 40,
+    optimizer: Annotated[Optimizer, typer.Option()] = Optimizer.sgd,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak of the one-cycle schedule.")
+    ] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="Pictures of a step.")] = 128,
+    weight_decay: Annotated[float, typer.Option()] = 5e-4,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror half of the pictures.")
+    ] = False,
+    shift: Annotated[
+        int, typer.Option(help="Shift pictures by up to this many pixels.")
+    ] = 0,
+    label_smoothing: Annotated[float, typer.Option()] = 0.0,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Weights of a trained CNN; its outputs are soft targets."),
+    ] = None,
+    distillation: Annotated[
+        float, typer.Option(help="With a teacher: share of its targets.")
+    ] = 0.9,
+    temperature: Annotated[
+        float, typer.Option(help="With a teacher: softness of its targets.")
+    ] = 4.0,
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Faster on processors that know it.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint.")
+    ] = False,
 ) -> None:
+    """
+    Train one of the package's CNNs.
+
+    Example: cnn2snn-brian train digits --data digits --out digits.safetensors
+    """
     from cnn2snn_brian import models
     from cnn2snn_brian.data import load_data
     from cnn2snn_brian.train import TrainingSettings, accuracy
@@ -52,14 +182,12 @@ def train(
     from cnn2snn_brian.weights import ModelCard, load_weights, read_card, save_weights
 
     module = models.create(architecture)
-    training, test = load_data(data)
-    taught = None
-    if teacher is not None:
-        taught = models.create(read_card(teacher).architecture)
-        load_weights(taught, teacher)
+    if not out.absolute().parent.is_dir():
+        message = f"{out}: the folder {out.absolute().parent} does not exist"
+        raise InputError(message)
     settings = TrainingSettings(
         epochs=epochs,
-        optimizer=optimizer,
+        optimizer=optimizer.value,
         learning_rate=learning_rate,
         batch_size=batch_size,
         weight_decay=weight_decay,
@@ -71,29 +199,301 @@ def train(
         bfloat16=bfloat16,
         seed=seed,
     )
+    taught = None
+    if teacher is not None:
+        taught = models.create(read_card(teacher).architecture)
+        load_weights(taught, teacher)
+    console.print(f"Reading {data} ...")
+    training, test = load_data(data, seed=seed)
+    checkpoint = out.with_suffix(".checkpoint")
     train_cnn(
         module,
         training,
         settings,
         teacher=taught,
-        checkpoint=out.with_suffix(".checkpoint"),
+        checkpoint=checkpoint,
         resume=resume,
     )
     share = accuracy(module, test)
     card = ModelCard(
-        architecture,
-        training.input_shape,
-        training.classes,
-        data,
-        " ".join(["cnn2snn-brian", *sys.argv[1:]]),
-        share,
-        len(test),
-        datetime.now(timezone.utc).date().isoformat(),
-        {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
+        architecture=architecture,
+        input_shape=training.input_shape,
+        classes=training.classes,
+        data=data,
+        command=shlex.join([PROGRAM, *sys.argv[1:]]),
+        test_accuracy=share,
+        n_test=len(test),
+        date=datetime.now(timezone.utc).date().isoformat(),
+        versions={name: importlib.metadata.version(name) for name in ("torch",)},
     )
     save_weights(out, module, card)
-    console.print(f"accuracy {100 * share:.2f} %")
+    checkpoint.unlink(missing_ok=True)
+    console.print(f"accuracy on {len(test)} test pictures: {share:.2%}")
+    console.print(f"weights: {out}")
+
+
+def _imported(reference: str) -> "nn.Module":
+    """Call ``package.module:function``, which makes a CNN."""
+    name, _, attribute = reference.partition(":")
+    sys.path.insert(0, "")
+    try:
+        make = getattr(importlib.import_module(name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        message = f"--module {reference!r}: expected package.module:function ({error})"
+        raise InputError(message) from error
+    module: nn.Module = make()
+    return module
+
+
+def _numbers_by_layer(values: list[str], option: str) -> dict[str, float]:
+    numbers = {}
+    for value in values:
+        name, _, number = value.partition("=")
+        try:
+            numbers[name] = float(number)
+        except ValueError as error:
+            message = f"{option} {value!r}: expected layer=number, as in conv1=2.5"
+            raise InputError(message) from error
+    return numbers
+
+
+@app.command(name="convert")
+def convert_command(
+    out: Annotated[Path, typer.Argument(help="File for the converted network.")],
+    *,
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="A CNN of the package, with its trained weights."),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(help="Your own CNN: package.module:function that makes it."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A weights file: of `train`, or of your own CNN "
+            "(.safetensors, or what torch.save wrote of its state_dict)."
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(help="With --module: channels,height,width.")
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Training pictures that thresholds are computed from: digits, "
+            "cifar10 or a folder, as in `train`."
+        ),
+    ] = None,
+    n_calibration: Annotated[
+        int, typer.Option(help="Number of calibration pictures.")
+    ] = 200,
+    percentile: Annotated[
+        float, typer.Option(help="Percentile of activations that counts as largest.")
+    ] = 99.9,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(help="A threshold, as in conv1=2.5; can be given repeatedly."),
+    ] = None,
+    v_min: Annotated[float, typer.Option(help="Floor of the potential.")] = 0.0,
+    leak: Annotated[float, typer.Option(help="Constant input of each step.")] = 0.0,
+    v_init: Annotated[
+        float, typer.Option(help="Potential at the start, as a share of v_th.")
+    ] = 0.0,
+    reset: Annotated[ResetRule, typer.Option()] = ResetRule.zero,
+    encoding: Annotated[InputEncoding, typer.Option()] = InputEncoding.poisson,
+    rate_scale: Annotated[
+        float, typer.Option(help="Spikes per step of the brightest pixel.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of pictures.")] = 0,
+) -> None:
+    """
+    Convert a trained CNN: one file with layers, weights, thresholds and settings.
+
+    Example: cnn2snn-brian convert digits.snn --architecture digits
+    --calibration digits
+    """
+    from cnn2snn_brian import models
+    from cnn2snn_brian.data import load_data
+    from cnn2snn_brian.network import convert
+    from cnn2snn_brian.weights import load_state, load_weights, read_card
+
+    if (architecture is None) == (module is None) and weights is None:
+        message = "say which CNN: --architecture, --weights, or --module with --weights"
+        raise typer.BadParameter(message)
+    if module is not None:
+        if input_shape is None:
+            message = "--module needs --input-shape channels,height,width"
+            raise typer.BadParameter(message)
+        cnn = _imported(module)
+        if weights is not None:
+            load_state(cnn, weights)
+        try:
+            channels, height, width = (int(size) for size in input_shape.split(","))
+        except ValueError as error:
+            message = f"--input-shape {input_shape!r}: expected channels,height,width"
+            raise typer.BadParameter(message) from error
+        shape = channels, height, width
+    elif weights is not None:
+        cnn = models.create(read_card(weights).architecture)
+        shape = load_weights(cnn, weights).input_shape
+    else:
+        assert architecture is not None
+        cnn, card = models.pretrained(architecture)
+        shape = card.input_shape
+    cnn.eval()
+    pictures = None
+    if calibration is not None:
+        training, _ = load_data(calibration, shape, seed=seed)
+        n = min(n_calibration, len(training))
+        drawn = np.random.default_rng(seed).choice(len(training), n, replace=False)
+        pictures = training.images[np.sort(drawn)]
+    snn = convert(
+        cnn,
+        shape,
+        thresholds=_numbers_by_layer(threshold, "--threshold") if threshold else None,
+        calibration=pictures,
+        percentile=percentile,
+        v_min=v_min,
+        leak=leak,
+        v_init=v_init,
+        reset=reset.value,
+        encoding=encoding.value,
+        rate_scale=rate_scale,
+    )
+    if not out.absolute().parent.is_dir():
+        message = f"{out}: the folder {out.absolute().parent} does not exist"
+        raise InputError(message)
+    snn.save(out)
+    console.print(str(snn), highlight=False)
+    console.print(f"written: {out}")
+
+
+def _by_class(
+    result: "SimulationResult", test: "LabelledImages"
+) -> list[dict[str, Any]]:
+    """Accuracy of each class, and of all."""
+    right = result.predictions == test.labels
+    rows = []
+    for label, name in enumerate((*test.classes, "all")):
+        members = (
+            test.labels == label if label < len(test.classes) else test.labels >= 0
+        )
+        if members.any():
+            rows.append(
+                {
+                    "class": name,
+                    "pictures": int(members.sum()),
+                    "correct": int(right[members].sum()),
+                    "accuracy": float(right[members].mean()),
+                }
+            )
+    return rows
+
+
+@app.command()
+def run(
+    network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Pictures: digits or cifar10 (their test pictures), or a folder of "
+            "class folders."
+        ),
+    ],
+    *,
+    n: Annotated[
+        int | None, typer.Option(help="So many pictures, drawn at random.")
+    ] = None,
+    duration: Annotated[float, typer.Option(help="Time of a picture in ms.")] = 100.0,
+    seed: Annotated[int, typer.Option(help="Seed of spikes and of the draw.")] = 0,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(help="Another threshold, as in conv1=2.5; repeatable."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of tables.")
+    ] = False,
+) -> None:
+    """
+    Show pictures to a converted network and print its accuracy, class by class.
+
+    Example: cnn2snn-brian run digits.snn --data digits --duration 100
+    """
+    from brian2 import ms
+
+    from cnn2snn_brian.data import load_data, load_folder
+    from cnn2snn_brian.network import SpikingNetwork
+
+    snn = SpikingNetwork.load(network)
+    is_folder = data not in ("digits", "cifar10")
+    if is_folder and not (Path(data) / "test").is_dir():
+        test = load_folder(data, snn.input_shape)
+    else:
+        _, test = load_data(data, snn.input_shape)
+    if n is not None:
+        if not 1 <= n <= len(test):
+            message = f"--n is {n}; there are {len(test)} pictures"
+            raise InputError(message)
+        drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
+        test = test[np.sort(drawn)]
+    thresholds = _numbers_by_layer(threshold, "--threshold") if threshold else None
+    with snn.compile(duration * ms) as simulator:
+        result = simulator.run(
+            test.images, thresholds=thresholds, seed=seed, progress=not as_json
+        )
+    rows = _by_class(result, test)
+    if as_json:
+        report = {
+            "network": str(network),
+            "data": data,
+            "duration_ms": duration,
+            "seed": seed,
+            "thresholds": result.parameters.thresholds,
+            "classes": rows[:-1],
+            "all": rows[-1],
+            "ties": int(result.ties.sum()),
+            "silent": int(result.silent.sum()),
+            "events": result.n_events,
+            "timings_s": result.timings,
+            "versions": result.versions,
+        }
+        console.print_json(json.dumps(report))
+        return
+    table = Table("class", title=f"{network} on {data}")
+    for title in ("pictures", "correct", "accuracy"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        if row["class"] == "all":
+            table.add_section()
+        table.add_row(
+            row["class"],
+            f"{row['pictures']:,}",
+            f"{row['correct']:,}",
+            f"{row['accuracy']:.1%}",
+        )
+    console.print(table)
+    console.print(str(result), highlight=False)
 
 
 def main() -> None:
-    app()
+    """
+    Run the command line.
+
+    Exit codes are 0, 1 for a job that failed, and 2 for wrong use.
+    """
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        # Accepted anywhere: users add it behind the command that failed.
+        sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except (ConversionError, OSError) as error:
+        if debug:
+            raise
+        errors.print(f"error: {error}", soft_wrap=True, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)

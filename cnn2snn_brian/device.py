@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from brian2 import second
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
-from brian2.devices.device import all_devices, get_device, reset_device, set_device
+from brian2.devices.device import all_devices, reset_device, set_device
 
 from cnn2snn_brian.layers import INPUT
 
@@ -33,7 +33,6 @@ all_devices.setdefault(DEVICE_NAME, CPPStandaloneDevice())
 @contextmanager
 def _device_taken() -> Iterator[CPPStandaloneDevice]:
     """Make our device the active one, and give back what was active before."""
-    previous_dt = get_device().defaultclock.dt
     device = all_devices[DEVICE_NAME]
     # Names of generated functions depend on which Brian2 objects are alive, and a
     # compiled program is found again by its source: forget networks built before.
@@ -44,8 +43,8 @@ def _device_taken() -> Iterator[CPPStandaloneDevice]:
         yield device
     finally:
         device.reinit()
+        # Brian2 carries the dt of its default clock along, there and back.
         reset_device()
-        get_device().defaultclock.dt = previous_dt
         gc.collect()
 
 

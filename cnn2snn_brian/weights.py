@@ -8,7 +8,9 @@ command, and how accurate the CNN is.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -16,7 +18,7 @@ from torch import nn
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 
-__all__ = ["ModelCard", "load_weights", "read_card", "save_weights"]
+__all__ = ["ModelCard", "load_state", "load_weights", "read_card", "save_weights"]
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,37 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
         If the file is missing or damaged, or its weights don't fit the CNN.
     """
     card = read_card(path)
+    load_state(module, path)
+    return card
+
+
+def load_state(module: nn.Module, path: str | Path) -> None:
+    """
+    Load weights that come without a card.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN; its weights are overwritten.
+    path : path-like
+        A safetensors file, or any other that ``torch.save`` wrote of a state dict.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or its weights don't fit the CNN.
+    """
     try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        message = f"{path}: not a readable safetensors file: {error}"
+        if Path(path).suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            # Only tensors: a pickle can run any code when it is read.
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, UnpicklingError, RuntimeError) as error:
+        message = f"{path}: not a readable file of weights: {error}"
         raise InputError(message) from error
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         message = f"{path}: the weights don't fit the CNN: {error}"
         raise InputError(message) from error
-    return card

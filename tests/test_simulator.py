@@ -1,0 +1,383 @@
+"""Compiled networks: every spike, every run-time input, every error."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import brian2
+import numpy as np
+import pytest
+import torch
+from brian2 import NeuronGroup, SpikeMonitor, ms, second
+from reference import numpy_spikes, randomize
+from torch import nn
+
+from cnn2snn_brian import InputError, SimulationError, convert, models
+from cnn2snn_brian.data import load_digits
+from cnn2snn_brian.layers import to_neurons
+
+pytestmark = pytest.mark.standalone
+
+N_STEPS = 15
+
+
+def zoo(bias):
+    """
+    Odd and even, non-square, strided, padded, grouped, dilated; all in one chain.
+
+    (2, 9, 8) -> conv1 (4, 5, 9) -> conv2 (6, 5, 5) -> pool1 (6, 3, 2)
+    -> conv3 (5, 3, 2) -> ip1 3
+    """
+    return randomize(
+        nn.Sequential(
+            nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=1, bias=bias),
+            nn.ReLU(),
+            nn.Conv2d(4, 6, (1, 3), groups=2, dilation=(1, 2), bias=bias),
+            nn.ReLU(),
+            nn.AvgPool2d((2, 2), padding=(1, 0)),
+            nn.ReLU(),
+            nn.Conv2d(6, 5, (2, 2), padding="same", bias=bias),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(5 * 3 * 2, 3, bias=bias),
+        ).eval(),
+        seed=7,
+    )
+
+
+SHAPE = (2, 9, 8)
+NAMES = ("conv1", "conv2", "pool1", "conv3", "ip1")
+# Powers of two: the scales of the biases are exact.
+THRESHOLDS = dict(zip(NAMES, (1.0, 2.0, 0.5, 2.0, 1.0), strict=True))
+IMAGES = np.random.default_rng(0).random((4, *SHAPE))
+
+
+@pytest.fixture(scope="module")
+def build():
+    """Compile a network once for the whole module."""
+    made = {}
+
+    def compiled(reset, bias, encoding):
+        key = reset, bias, encoding
+        if key not in made:
+            snn = convert(
+                zoo(bias),
+                SHAPE,
+                thresholds=THRESHOLDS,
+                reset=reset,
+                encoding=encoding,
+            )
+            made[key] = snn.compile(N_STEPS * ms)
+        return made[key]
+
+    yield compiled
+    for simulator in made.values():
+        simulator.close()
+
+
+def raster(result, layer, image):
+    spikes = np.zeros((N_STEPS, *result.shapes[layer]), bool)
+    trains = result.spikes(layer, image)
+    spikes[(np.rint(trains.t / 1e-3).astype(int), *trains.position)] = True
+    return spikes
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("v_min", [0.0, -2.5, -np.inf])
+def test_every_spike_equals_the_numpy_loop(build, reset, bias, v_min):
+    simulator = build(reset, bias, "poisson")
+    result = simulator.run(
+        IMAGES,
+        v_min=v_min,
+        v_init=0.5,
+        leak={"conv2": 1 / 32},
+        seed=11,
+        record=("input", *NAMES),
+    )
+    for image in range(len(IMAGES)):
+        expected = numpy_spikes(
+            zoo(bias),
+            raster(result, "input", image),
+            N_STEPS,
+            thresholds=list(THRESHOLDS.values()),
+            v_min=v_min,
+            v_init=0.5,
+            leak=[0, 1 / 32, 0, 0, 0],
+            reset=reset,
+        )
+        for name, spikes in zip(NAMES, expected, strict=True):
+            np.testing.assert_array_equal(raster(result, name, image), spikes, name)
+            counts = result.spike_counts[name][image]
+            np.testing.assert_array_equal(counts, spikes.sum(0), name)
+    assert result.spike_counts["ip1"].any()
+
+
+@pytest.mark.parametrize("c", [1.0, 0.5])
+def test_a_current_equals_the_numpy_loop(build, c):
+    images = np.random.default_rng(1).integers(0, 65, (2, *SHAPE)) / 64
+    result = build("subtract", True, "current").run(
+        images, v_min=-4, rate_scale=c, record=NAMES
+    )
+    for image in range(2):
+        expected = numpy_spikes(
+            zoo(bias=True),
+            None,
+            N_STEPS,
+            image=images[image],
+            thresholds=list(THRESHOLDS.values()),
+            v_min=-4,
+            reset="subtract",
+            c=c,
+        )
+        for name, spikes in zip(NAMES, expected, strict=True):
+            np.testing.assert_array_equal(raster(result, name, image), spikes, name)
+    assert "input" not in result.spike_counts
+    assert result.spike_counts["conv2"].any()
+
+
+def test_a_compiled_network_equals_brians_own_runtime(build):
+    # The same spikes drive both: rates of 0 or 1/dt, set anew in each step.
+    result = build("zero", False, "poisson").run(IMAGES[:1], record=("input", *NAMES))
+    brian2.prefs.codegen.target = "numpy"
+    snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
+    net = snn.network()
+    expected = raster(result, "input", 0)
+    monitors = {name: SpikeMonitor(net[name]) for name in NAMES}
+    net.add(*monitors.values())
+    for step in range(N_STEPS):
+        net["input"].rates = to_neurons(expected[step].astype(float), SHAPE) / ms
+        net.run(1 * ms)
+    for name in NAMES:
+        trains = result.spikes(name, 0)
+        found = set(zip(np.rint(monitors[name].t / ms), monitors[name].i, strict=True))
+        assert found == set(zip(np.rint(trains.t / 1e-3), trains.neuron, strict=True))
+
+
+def test_a_picture_does_not_depend_on_its_batch(build):
+    simulator = build("zero", False, "poisson")
+    together = simulator.run(IMAGES, seed=5, record=["conv1"])
+    alone = simulator.run(IMAGES[:1], seed=5, record=["conv1"])
+    for name, counts in alone.spike_counts.items():
+        np.testing.assert_array_equal(counts[0], together.spike_counts[name][0])
+    np.testing.assert_array_equal(
+        alone.output_potentials, together.output_potentials[:1]
+    )
+    # The same picture at another index has other spikes, and so has another seed.
+    twice = simulator.run(IMAGES[[0, 0]], seed=5)
+    inputs = twice.spike_counts["input"]
+    assert (inputs[0] != inputs[1]).any()
+    other = simulator.run(IMAGES, seed=6)
+    assert (other.spike_counts["input"] != together.spike_counts["input"]).any()
+    # After other pictures, with other parameters in between: nothing is left behind.
+    simulator.run(IMAGES, thresholds=0.01, leak=5)
+    again = simulator.run(IMAGES, seed=5)
+    np.testing.assert_array_equal(
+        again.spike_counts["ip1"], together.spike_counts["ip1"]
+    )
+
+
+def test_input_rates_are_binomial(build):
+    image = np.tile(IMAGES[:1], (400, 1, 1, 1))
+    counts = (
+        build("zero", False, "poisson")
+        .run(image, rate_scale=0.8, seed=1, progress=False)
+        .spike_counts["input"]
+    )
+    n, p = 400 * N_STEPS, 0.8 * IMAGES[0]
+    deviation = np.abs(counts.sum(0) - n * p)
+    assert (deviation <= 5 * np.sqrt(n * p * (1 - p))).all()
+
+
+def test_thresholds_are_run_time_inputs(build):
+    simulator = build("zero", False, "poisson")
+    low = simulator.run(IMAGES, thresholds={"conv1": 0.5}).spike_counts["conv1"].sum()
+    high = simulator.run(IMAGES, thresholds={"conv1": 8.0})
+    assert high.spike_counts["conv1"].sum() < low
+    assert high.parameters.thresholds == {**THRESHOLDS, "conv1": 8.0}
+
+
+def test_events_are_spikes_times_synapses(build):
+    simulator = build("zero", False, "poisson")
+    result = simulator.run(IMAGES)
+    snn = simulator.snn
+    brian2.prefs.codegen.target = "numpy"
+    net = snn.network()
+    for layer in snn.layers:
+        synapses = net[f"{layer.name}_synapses"]
+        outgoing = np.bincount(np.asarray(synapses.i), minlength=synapses.source.N)
+        source = layer.inputs[0]
+        counts = to_neurons(result.spike_counts[source], snn.layers.shapes[source])
+        np.testing.assert_array_equal(result.events[layer.name], counts @ outgoing)
+    assert result.n_events == sum(events.sum() for events in result.events.values())
+
+
+def test_images_can_be_torch_or_8_bit(build):
+    simulator = build("zero", False, "poisson")
+    eight_bit = np.random.default_rng(2).integers(0, 256, (3, *SHAPE), dtype=np.uint8)
+    counts = simulator.run(eight_bit).spike_counts["conv1"]
+    as_float = torch.from_numpy(eight_bit).float() / 255
+    np.testing.assert_array_equal(simulator.run(as_float).spike_counts["conv1"], counts)
+
+
+def test_record_some_pictures_only(build):
+    result = build("zero", False, "poisson").run(IMAGES, record={"conv1": [2]})
+    counts = result.spike_counts["conv1"][2]
+    assert len(result.spikes("conv1", 2).t) == counts.sum()
+    with pytest.raises(InputError, match="not recorded for picture 0"):
+        result.spikes("conv1", 0)
+    assert len(result.spikes("ip1", 0).t) == result.spike_counts["ip1"][0].sum()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"images": IMAGES * 2}, r"pixels have to be in \[0, 1\]"),
+        ({"images": np.full((1, *SHAPE), np.nan)}, "NaN"),
+        ({"images": np.zeros((1, 3, 9, 8))}, "expected \\(n, 2, 9, 8\\)"),
+        ({"images": np.zeros((0, *SHAPE))}, "the batch is empty"),
+        ({"rate_scale": 1.5}, "above 1"),
+        ({"thresholds": -1.0}, "threshold of conv1 is -1"),
+        ({"thresholds": np.inf}, "threshold of conv1 is inf"),
+        ({"thresholds": {"conv7": 1.0}}, "conv7"),
+        ({"v_min": np.nan}, "v_min of conv1 is nan"),
+        ({"seed": -1}, "seed is -1"),
+        ({"record": ["conv7"]}, "conv7"),
+        ({"record": {"conv1": [4]}}, "outside 0 to 3"),
+    ],
+)
+def test_run_refuses(build, arguments, message):
+    arguments = {"images": IMAGES, **arguments}
+    with pytest.raises(InputError, match=message):
+        build("zero", False, "poisson").run(**arguments)
+
+
+def test_compile_refuses_a_duration_that_is_no_multiple_of_dt():
+    snn = convert(zoo(bias=False), SHAPE, thresholds=1.0)
+    with pytest.raises(InputError, match="no multiple of dt 1 ms"):
+        snn.compile(10.5 * ms)
+    with pytest.raises(InputError, match="duration is 0"):
+        snn.compile(0 * ms)
+
+
+def test_a_closed_simulator_says_so():
+    snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
+    with snn.compile(N_STEPS * ms) as simulator:
+        project = Path(simulator._project)
+        assert project.is_dir()
+    assert not project.exists()
+    with pytest.raises(SimulationError, match="closed"):
+        simulator.run(IMAGES)
+
+
+def test_device_clock_and_the_users_standalone_project_are_left_alone(build):
+    brian2.set_device("cpp_standalone", build_on_run=False)
+    brian2.defaultclock.dt = 0.25 * ms
+    group = NeuronGroup(3, "x : 1", name="of_the_user")
+    group.x = 2
+    queue = list(brian2.get_device().main_queue)
+    # Not from the module's builds: it has to build while the user's device is active.
+    snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
+    with snn.compile(N_STEPS * ms) as simulator:
+        simulator.run(IMAGES)
+    assert brian2.get_device() is brian2.all_devices["cpp_standalone"]
+    assert brian2.defaultclock.dt == 0.25 * ms
+    later = brian2.get_device().main_queue
+    assert later[: len(queue)] == queue
+    # What Brian2 itself does at each change of the device.
+    assert {args[0] for _, args in later[len(queue) :]} <= {"_array_defaultclock_dt"}
+    assert group.x[:].tolist() == [2, 2, 2]
+
+
+def test_a_second_compile_finds_the_program_whatever_the_weights(build):
+    build("zero", False, "poisson")
+    module = randomize(zoo(bias=False), seed=99)
+    snn = convert(module, SHAPE, thresholds=3.0, v_min=-1, leak=0.1)
+    with snn.compile(N_STEPS * ms) as simulator:
+        assert not simulator.compiled
+        other = simulator.run(IMAGES, thresholds=THRESHOLDS, v_min=0, leak=0)
+    first = build("zero", False, "poisson").run(IMAGES)
+    assert (other.spike_counts["conv1"] != first.spike_counts["conv1"]).any()
+
+
+LONG = """
+import numpy as np
+from brian2 import ms
+from test_simulator import IMAGES, N_STEPS, SHAPE, THRESHOLDS, zoo
+from cnn2snn_brian import convert
+snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
+with snn.compile(N_STEPS * ms) as simulator:
+    print("ready", flush=True)
+    simulator.run(np.tile(IMAGES, (50_000, 1, 1, 1)), progress=False)
+"""
+
+
+def children(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    message = "waited in vain"
+    raise AssertionError(message)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_program_and_no_file_is_left_when_the_run_is_interrupted(
+    build, tmp_path, how
+):
+    build("zero", False, "poisson")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent),
+        "TMPDIR": str(tmp_path),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout.readline() == b"ready\n"
+    (program,) = wait_for(lambda: children(process.pid))
+    process.send_signal(how)
+    process.wait(timeout=30)
+    process.stdout.close()
+    wait_for(lambda: not Path(f"/proc/{program}/exe").exists())
+    if how == signal.SIGINT:
+        assert not list(tmp_path.glob("cnn2snn-brian-*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_a_killed_program_is_an_error(build):
+    simulator = build("zero", False, "poisson")
+
+    def kill():
+        (program,) = wait_for(lambda: children(os.getpid()))
+        os.kill(program, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(SimulationError, match="SIGKILL"):
+        simulator.run(np.tile(IMAGES, (50_000, 1, 1, 1)), progress=False)
+    killer.join()
+
+
+def test_the_digits_snn_classifies_like_its_cnn():
+    training, test = load_digits()
+    cnn, card = models.pretrained("digits")
+    snn = convert(cnn, (1, 8, 8), calibration=training.images, percentile=100)
+    with snn.compile(0.1 * second) as simulator:
+        result = simulator.run(test.images, progress=False)
+    assert card.test_accuracy - result.accuracy(test.labels) <= 0.015
