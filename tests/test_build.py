@@ -1,0 +1,193 @@
+"""Building and keeping programs: what can go wrong before and while compiling."""
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brian2 import ms
+from torch import nn
+
+from cnn2snn_brian import BuildError, convert
+from cnn2snn_brian.build import build_program, check_cache, find_compiler
+from cnn2snn_brian.errors import CompilerNotFoundError
+
+pytestmark = pytest.mark.standalone
+
+HELLO = '#include "said.h"\n#include <cstdio>\nint main() { std::puts(SAID); }\n'
+
+
+@pytest.fixture
+def project(tmp_path):
+    directory = tmp_path / "project"
+    (directory / "code").mkdir(parents=True)
+    (directory / "code" / "main.cpp").write_text(HELLO.replace("said.h", "../said.h"))
+    (directory / "said.h").write_text('#define SAID "hello"\n')
+    return directory
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return check_cache(tmp_path / "cache")
+
+
+def said(program):
+    return subprocess.run(
+        [program], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def small_network():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    return convert(module, (1, 2, 2), thresholds=1.0)
+
+
+def test_a_program_is_compiled_once(project, cache):
+    program, compiled = build_program(project, cache)
+    assert compiled
+    assert said(program) == "hello"
+    again, compiled = build_program(project, cache)
+    assert not compiled
+    assert again == program
+
+
+def test_other_sources_are_another_program(project, cache):
+    first, _ = build_program(project, cache)
+    (project / "said.h").write_text('#define SAID "goodbye"\n')
+    second, compiled = build_program(project, cache)
+    assert compiled
+    assert (said(first), said(second)) == ("hello", "goodbye")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "no checksum"])
+def test_a_damaged_program_is_compiled_again(project, cache, damage):
+    program, _ = build_program(project, cache)
+    if damage == "no checksum":
+        program.with_suffix(".sha256").unlink()
+    else:
+        whole = program.read_bytes()
+        program.write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b"")
+    again, compiled = build_program(project, cache)
+    assert compiled
+    assert said(again) == "hello"
+
+
+def test_a_source_that_does_not_compile(project, cache):
+    (project / "said.h").write_text("#define SAID no_string\n")
+    with pytest.raises(BuildError, match="no_string"):
+        build_program(project, cache)
+    assert not list(cache.glob("*.unfinished"))
+
+
+def test_no_compiler_on_path(monkeypatch, tmp_path):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CompilerNotFoundError, match="apt-get install g\\+\\+"):
+        small_network().compile(10 * ms)
+
+
+def test_the_compiler_that_CXX_names_is_missing(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(CompilerNotFoundError, match="no-such-compiler"):
+        find_compiler()
+
+
+def test_a_cache_that_is_no_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BuildError, match="can't be kept here"):
+        small_network().compile(10 * ms, cache_directory=tmp_path / "file" / "cache")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_a_cache_that_is_read_only():
+    # Read-only for root too.
+    with pytest.raises(BuildError, match="can't be kept here"):
+        small_network().compile(10 * ms, cache_directory="/proc/cnn2snn-brian")
+
+
+def test_a_full_cache(tmp_path):
+    # A file system of 100 kB; only root can make one.
+    small = tmp_path / "small"
+    small.mkdir(mode=0o700)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k,mode=0700", "tmpfs", str(small)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        with pytest.raises(BuildError, match="MB are free"):
+            small_network().compile(10 * ms, cache_directory=small)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_disk_that_fills_up_while_the_program_is_kept(project, cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    with pytest.raises(BuildError, match="No space left on device"):
+        build_program(project, cache)
+    assert not list(cache.glob("*.unfinished"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_a_cache_that_others_can_write_to(tmp_path):
+    cache = tmp_path / "open"
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(BuildError, match="other users can write"):
+        check_cache(cache)
+    cache.chmod(0o755)
+    assert check_cache(cache) == cache
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.getuid() != 0, reason="only root can give files away"
+)
+def test_a_cache_of_another_user(tmp_path):
+    cache = tmp_path / "theirs"
+    cache.mkdir()
+    os.chown(cache, 12345, -1)
+    with pytest.raises(BuildError, match="belongs to another user"):
+        check_cache(cache)
+
+
+def test_a_new_cache_is_private(tmp_path):
+    cache = check_cache(tmp_path / "new" / "cache")
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+
+
+def test_nothing_is_compiled_for_bad_input(tmp_path):
+    cache = tmp_path / "cache"
+    with pytest.raises(ValueError, match="no multiple of dt"):
+        small_network().compile(0.3 * ms, cache_directory=cache)
+    assert not cache.exists()
+
+
+def test_compilers_flags_count(project, cache):
+    import brian2
+
+    _, compiled = build_program(project, cache)
+    assert compiled
+    before = brian2.prefs.codegen.cpp.extra_compile_args_gcc
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*before, "-DANOTHER"]
+    try:
+        _, compiled = build_program(project, cache)
+    finally:
+        brian2.prefs.codegen.cpp.extra_compile_args_gcc = before
+    assert compiled
+
+
+def test_temporary_files_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with small_network().compile(10 * ms) as simulator:
+        simulator.run(np.ones((2, 1, 2, 2)))
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())

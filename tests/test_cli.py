@@ -1,0 +1,161 @@
+"""The command line, as a user runs it."""
+
+import json
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from cnn2snn_brian import InputError
+from cnn2snn_brian.cli import main
+from cnn2snn_brian.data import load_digits
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path, capfd):
+    """Run the command line in a directory of its own, in this process."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["cnn2snn-brian", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        status = ended.value.code or 0
+        return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "convert", "run"])
+def test_help(cli, command):
+    result = cli(command, "--help")
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
+
+
+def test_no_command_is_help(cli):
+    result = cli()
+    assert "convert" in result.stdout + result.stderr
+
+
+@pytest.mark.standalone
+def test_demo(tmp_path):
+    # In a process of its own, as a user starts it.
+    result = subprocess.run(
+        [sys.executable, "-m", "cnn2snn_brian", "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    cnn, snn = (float(share) for share in re.findall(r"([\d.]+)%", result.stdout))
+    assert cnn - snn <= 1.5
+    assert "500/500" in result.stderr
+    with Image.open(tmp_path / "digit.png") as picture:
+        assert picture.size[0] > 500
+
+
+@pytest.mark.standalone
+def test_train_convert_run(cli, tmp_path):
+    digits = ("--data", "digits")
+    result = cli(
+        "train", "digits", *digits, "--out", "d.safetensors", "--epochs", "4",
+        "--learning-rate", "0.1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    card = json.loads((tmp_path / "d.json").read_text())
+    assert card["command"].startswith("cnn2snn-brian train digits --data digits")
+    assert card["test_accuracy"] > 0.8
+
+    result = cli(
+        "convert", "d.snn", "--weights", "d.safetensors", "--calibration", "digits",
+        "--percentile", "100",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "conv1" in result.stdout
+
+    result = cli("run", "d.snn", *digits, "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["all"]["pictures"] == 500
+    assert report["all"]["accuracy"] > 0.75
+    assert sum(row["pictures"] for row in report["classes"]) == 500
+
+    # A folder of class folders, and fewer pictures.
+    _, test = load_digits()
+    for index in range(30):
+        folder = tmp_path / "pictures" / test.classes[test.labels[index]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(test.images[index, 0]).save(folder / f"{index}.png")
+    result = cli("run", "d.snn", "--data", "pictures", "--n", "20")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"all\s*│\s*20", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("run", "missing.snn", "--data", "digits"), 1, "there is no such file"),
+        (("run", "missing.snn"), 2, "--data"),
+        (
+            ("train", "resnet", "--data", "digits", "--out", "x.st"),
+            1,
+            "resnet",
+        ),
+        (("train", "digits", "--data", "nowhere", "--out", "x"), 1, "nowhere"),
+        (("convert", "x.snn"), 2, "--architecture"),
+        (("convert", "x.snn", "--architecture", "digits"), 1, "calibration"),
+        (("convert", "x.snn", "--module", "os:path"), 2, "--input-shape"),
+        (
+            ("convert", "x.snn", "--architecture", "digits", "--threshold", "conv1"),
+            1,
+            "layer=number",
+        ),
+        (
+            (
+                "convert",
+                "x.snn",
+                "--architecture",
+                "cifar10_quick",
+                "--threshold",
+                "a=1",
+            ),
+            1,
+            "relu1: found LeakyReLU",
+        ),
+        (("fly",), 2, "fly"),
+    ],
+)
+def test_errors_are_one_sentence(cli, arguments, status, message, tmp_path):
+    result = cli(*arguments)
+    assert result.returncode == status, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_raises_the_error_itself(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "missing.snn", "--data", "digits", "--debug"]
+    monkeypatch.setattr(sys, "argv", ["cnn2snn-brian", *arguments])
+    with pytest.raises(InputError, match="there is no such file"):
+        main()
+
+
+def test_a_cnn_of_the_users_own(cli, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def cnn():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False))\n"
+    )
+    result = cli(
+        "convert", "mine.snn", "--module", "mine:cnn", "--input-shape", "1,8,8",
+        "--threshold", "ip1=0.5",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "mine.snn").is_file()

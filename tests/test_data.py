@@ -1,0 +1,255 @@
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits as load_sklearn_digits
+
+from cnn2snn_brian.data import (
+    LabelledImages,
+    load_cifar10,
+    load_data,
+    load_digits,
+    load_folder,
+)
+from cnn2snn_brian.errors import InputError
+
+DIGITS = load_sklearn_digits()
+GREY = np.rint(DIGITS.images * (255 / 16)).astype(np.uint8)
+
+
+def write_pictures(directory, n=3, classes=("one", "two"), start=0, size=None):
+    """Write `n` digits of each class as PNG, and return them as arrays."""
+    written = []
+    for label, name in enumerate(classes):
+        folder = directory / name
+        folder.mkdir(parents=True)
+        chosen = GREY[DIGITS.target == label + 1][start : start + n]
+        for index, array in enumerate(chosen):
+            picture = Image.fromarray(array)
+            if size is not None:
+                picture = picture.resize(size)
+            picture.save(folder / f"{index:02}.png")
+            written.append(np.asarray(picture))
+    return np.stack(written)
+
+
+def labelled(n_per_class=(3, 4, 5)):
+    labels = np.repeat(np.arange(len(n_per_class)), n_per_class)
+    images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
+    images = np.broadcast_to(images, (len(labels), 1, 2, 3))
+    return LabelledImages(images, labels, tuple("abcdef"[: len(n_per_class)]))
+
+
+def test_digits_are_divided_without_overlap():
+    training, test = load_digits()
+    assert (len(training), len(test)) == (1297, 500)
+    assert training.input_shape == test.input_shape == (1, 8, 8)
+    assert training.classes == tuple("0123456789")
+    both = np.concatenate([training.images[:, 0], test.images[:, 0]])
+    assert both.dtype == np.uint8
+    # Together they are scikit-learn's digits, each once, with their labels.
+    labels = np.concatenate([training.labels, test.labels])
+    found = sorted(
+        (*picture.ravel(), y) for picture, y in zip(both, labels, strict=True)
+    )
+    expected = sorted(
+        (*picture.ravel(), y) for picture, y in zip(GREY, DIGITS.target, strict=True)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert both.max() == 255
+
+
+def test_digits_are_the_same_every_time():
+    first, second = load_digits(), load_data("digits", seed=7)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_every_class_is_in_both_parts():
+    for part in load_digits():
+        counts = np.bincount(part.labels, minlength=10)
+        assert counts.min() > 0.05 * len(part)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 1, 4, 4)),
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((2, 1, 4, 4), np.int64),
+    ],
+)
+def test_other_images_are_refused(images):
+    with pytest.raises(InputError, match="images have to be uint8 of shape"):
+        LabelledImages(images, np.zeros(2, np.int64), ("a",))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,), (2, 1)])
+def test_labels_of_another_shape_are_refused(shape):
+    images = np.zeros((2, 1, 4, 4), np.uint8)
+    with pytest.raises(InputError, match="2 images, labels of shape"):
+        LabelledImages(images, np.zeros(shape, np.int64), ("a",))
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_out_of_range_are_refused(label):
+    images = np.zeros((2, 1, 4, 4), np.uint8)
+    with pytest.raises(InputError, match="labels have to be from 0 to 1"):
+        LabelledImages(images, np.array([0, label]), ("a", "b"))
+
+
+def test_parts_of_a_set():
+    data = labelled()
+    assert len(data) == 12
+    assert data.input_shape == (1, 2, 3)
+    part = data[4:6]
+    np.testing.assert_array_equal(part.images[:, 0, 0, 0], [4, 5])
+    np.testing.assert_array_equal(part.labels, [1, 1])
+    assert part.classes == data.classes
+    np.testing.assert_array_equal(
+        data[data.labels == 2].images[:, 0, 0, 0], range(7, 12)
+    )
+    np.testing.assert_array_equal(data[np.array([9, 0])].labels, [2, 0])
+
+
+def test_per_class_draws_equally_many():
+    data = labelled((5, 9, 30))
+    drawn = data.per_class(4, seed=1)
+    np.testing.assert_array_equal(np.bincount(drawn.labels), [4, 4, 4])
+    numbers = drawn.images[:, 0, 0, 0].astype(int)
+    assert (np.diff(numbers) > 0).all()
+    np.testing.assert_array_equal(data.labels[numbers], drawn.labels)
+    again = data.per_class(4, seed=1).images[:, 0, 0, 0]
+    np.testing.assert_array_equal(again, numbers)
+    others = data.per_class(4, seed=2).images[:, 0, 0, 0]
+    assert not np.array_equal(others, numbers)
+
+
+def test_per_class_needs_enough_pictures():
+    assert len(labelled().per_class(3, seed=0)) == 9
+    with pytest.raises(InputError, match="class 'a' has 3 pictures, 4 were asked"):
+        labelled().per_class(4, seed=0)
+
+
+def test_folder_of_grey_pictures(tmp_path):
+    written = write_pictures(tmp_path, n=3)
+    data = load_folder(tmp_path, (1, 8, 8))
+    assert data.input_shape == (1, 8, 8)
+    assert data.classes == ("one", "two")
+    np.testing.assert_array_equal(data.labels, [0, 0, 0, 1, 1, 1])
+    assert data.labels.dtype == np.int64
+    np.testing.assert_array_equal(data.images[:, 0], written)
+
+
+def test_folder_is_read_as_rgb(tmp_path):
+    written = write_pictures(tmp_path, n=2)
+    for data in (load_folder(tmp_path), load_folder(str(tmp_path), (3, 8, 8))):
+        assert data.input_shape == (3, 8, 8)
+        for channel in range(3):
+            np.testing.assert_array_equal(data.images[:, channel], written)
+
+
+def test_colours_and_axes_of_a_picture(tmp_path):
+    (tmp_path / "only").mkdir()
+    colours = np.random.default_rng(0).integers(0, 256, (5, 4, 3)).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "only" / "a.png")
+    data = load_folder(tmp_path)
+    assert data.input_shape == (3, 5, 4)
+    for c, y, x in [(0, 0, 0), (1, 4, 0), (2, 2, 3)]:
+        assert data.images[0, c, y, x] == colours[y, x, c]
+    grey = load_folder(tmp_path, (1, 5, 4)).images[0, 0]
+    expected = colours @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(grey, expected, atol=1)
+
+
+def test_pictures_are_scaled_on_request(tmp_path):
+    write_pictures(tmp_path, n=2)
+    data = load_folder(tmp_path, (1, 6, 4))
+    assert data.input_shape == (1, 6, 4)
+    original = load_folder(tmp_path, (1, 8, 8))
+    means = data.images.mean((1, 2, 3)) - original.images.mean((1, 2, 3))
+    assert np.abs(means).max() < 20
+
+
+def test_pictures_of_different_sizes(tmp_path):
+    write_pictures(tmp_path, n=2, classes=("one",))
+    write_pictures(tmp_path / "later", n=1, classes=("two",), size=(5, 7))
+    (tmp_path / "later" / "two").rename(tmp_path / "two")
+    (tmp_path / "later").rmdir()
+    with pytest.raises(InputError, match="the pictures have 2 different sizes"):
+        load_folder(tmp_path)
+    assert load_folder(tmp_path, (3, 8, 8)).images.shape == (3, 3, 8, 8)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_other_numbers_of_channels_are_refused(tmp_path, channels):
+    write_pictures(tmp_path, n=1)
+    with pytest.raises(InputError, match=f"1 or 3 channels, {channels} were asked"):
+        load_folder(tmp_path, (channels, 8, 8))
+
+
+def test_folders_without_pictures_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no such folder"):
+        load_folder(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="not a folder of class folders"):
+        load_folder(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not a folder of class folders"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 20, 60])
+def test_a_damaged_picture_is_named(tmp_path, keep):
+    write_pictures(tmp_path, n=2)
+    path = tmp_path / "two" / "01.png"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"01\.png"):
+        load_folder(tmp_path)
+
+
+def test_data_in_train_and_test_folders(tmp_path):
+    training_pictures = write_pictures(tmp_path / "train", n=4)
+    test_pictures = write_pictures(tmp_path / "test", n=2, start=4)
+    training, test = load_data(tmp_path, (1, 8, 8))
+    np.testing.assert_array_equal(training.images[:, 0], training_pictures)
+    np.testing.assert_array_equal(test.images[:, 0], test_pictures)
+    assert training.classes == test.classes == ("one", "two")
+
+
+def test_train_and_test_need_the_same_classes(tmp_path):
+    write_pictures(tmp_path / "train", n=1)
+    write_pictures(tmp_path / "test", n=1, classes=("one", "three"))
+    with pytest.raises(InputError, match="different class folders"):
+        load_data(tmp_path)
+
+
+def test_a_tenth_of_a_plain_folder_is_kept_for_testing(tmp_path):
+    written = write_pictures(tmp_path, n=20)
+    training, test = load_data(str(tmp_path), (1, 8, 8), seed=3)
+    assert (len(training), len(test)) == (36, 4)
+    both = np.concatenate([training.images[:, 0], test.images[:, 0]]).reshape(40, -1)
+    np.testing.assert_array_equal(
+        sorted(both.tolist()), sorted(written.reshape(40, -1).tolist())
+    )
+    again = load_data(str(tmp_path), (1, 8, 8), seed=3)[1]
+    np.testing.assert_array_equal(again.images, test.images)
+    other = load_data(str(tmp_path), (1, 8, 8), seed=4)[1]
+    assert not np.array_equal(other.images, test.images)
+
+
+def test_a_split_of_few_pictures_keeps_one_for_testing(tmp_path):
+    write_pictures(tmp_path, n=2)
+    training, test = load_data(tmp_path)
+    assert (len(training), len(test)) == (3, 1)
+
+
+def test_unknown_data_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected 'digits', 'cifar10', or an exi"):
+        load_data(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="data 'digit'"):
+        load_data("digit")
+
+
+def test_missing_cifar10_is_reported(tmp_path):
+    with pytest.raises(InputError, match="CIFAR-10 is not in"):
+        load_cifar10(tmp_path, download=False)

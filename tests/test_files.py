@@ -1,0 +1,80 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from cnn2snn_brian.files import written_whole
+
+
+def write_and_fail(path, error):
+    with written_whole(path) as unfinished:
+        unfinished.write_text("half")
+        raise error
+
+
+def test_file_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "result.txt"
+    with written_whole(target) as unfinished:
+        unfinished.write_text("whole")
+        assert not target.exists()
+        assert unfinished.parent == tmp_path
+    assert target.read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_file_is_replaced(tmp_path):
+    target = tmp_path / "result.txt"
+    target.write_text("a longer text that was there before")
+    with written_whole(target) as unfinished:
+        unfinished.write_text("new")
+        assert target.read_text() == "a longer text that was there before"
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt("stop")])
+@pytest.mark.parametrize("existing", [None, "old"])
+def test_failure_leaves_no_trace(tmp_path, error, existing):
+    target = tmp_path / "result.txt"
+    if existing is not None:
+        target.write_text(existing)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(type(error), match="stop"):
+        write_and_fail(target, error)
+    assert sorted(tmp_path.iterdir()) == before
+    assert (target.read_text() if target.exists() else None) == existing
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_mode_is_that_of_an_ordinary_file(tmp_path, umask, mode):
+    target = tmp_path / "result.txt"
+    old = os.umask(umask)
+    try:
+        with written_whole(target) as unfinished:
+            unfinished.write_text("whole")
+    finally:
+        left_behind = os.umask(old)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert left_behind == umask
+
+
+def test_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="nowhere does not exist"),
+        written_whole(tmp_path / "nowhere" / "result.txt"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suffix_stays_for_writers_that_append_one(tmp_path):
+    with written_whole(tmp_path / "numbers.npy") as unfinished:
+        np.save(unfinished, np.arange(3))
+    np.testing.assert_array_equal(np.load(tmp_path / "numbers.npy"), [0, 1, 2])
+
+
+def test_path_without_a_folder_is_in_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with written_whole("result.txt") as unfinished:
+        unfinished.write_text("whole")
+    assert (tmp_path / "result.txt").read_text() == "whole"

@@ -1,0 +1,108 @@
+"""Predictions, ties, and output spikes over time, on results made by hand."""
+
+import numpy as np
+import pytest
+from brian2 import ms
+
+from cnn2snn_brian import InputError, SimulationResult
+from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian.results import SpikeCounts
+
+
+def result(counts, potentials, recorded=None, threshold=2.0):
+    """A result of a network with one layer, ip1."""
+    counts = np.asarray(counts, np.uint8)
+    shapes = {"input": (2, 1, 3), "ip1": (counts.shape[1],)}
+    inputs = np.arange(6 * len(counts), dtype=np.uint8).reshape(len(counts), 6)
+    return SimulationResult(
+        spike_counts=SpikeCounts({"input": inputs, "ip1": counts}, shapes),
+        output_potentials=np.asarray(potentials, float),
+        output_threshold=threshold,
+        events={"ip1": np.arange(len(counts))},
+        duration_s=4e-3,
+        dt_s=1e-3,
+        seed=0,
+        parameters=Parameters.of(
+            ("ip1",), thresholds=threshold, v_min=0, leak=0, v_init=0
+        ),
+        timings={"run": 1.0},
+        versions={},
+        shapes=shapes,
+        recorded=recorded or {},
+    )
+
+
+COUNTS = [[3, 1, 2], [2, 2, 1], [0, 0, 0], [4, 4, 4]]
+POTENTIALS = [[0, 1.9, 0], [0.5, 0.7, 1.9], [0.1, 0.3, 0.2], [1, 1, 1]]
+
+
+def test_predictions_are_most_spikes_then_most_potential():
+    found = result(COUNTS, POTENTIALS)
+    np.testing.assert_array_equal(found.predictions, [0, 1, 1, 0])
+    np.testing.assert_array_equal(found.ties, [False, True, True, True])
+    np.testing.assert_array_equal(found.silent, [False, False, True, False])
+
+
+def test_spikes_plus_potential():
+    # Potentials are in units of the threshold: 1 + 1.9 / 2 < 2 + 0.7 / 2.
+    found = result(COUNTS, POTENTIALS)
+    np.testing.assert_array_equal(found.predict("spikes+potential"), [0, 1, 1, 0])
+    close = result([[2, 1]], [[0.0, 1.5]], threshold=1.0)
+    assert close.predict("spikes+potential")[0] == 1
+    assert close.predictions[0] == 0
+
+
+def test_negative_potentials_decide_ties_too():
+    found = result([[1, 1, 0]], [[-3.0, -2.0, 5.0]])
+    assert found.predictions[0] == 1
+
+
+def test_an_unknown_readout():
+    with pytest.raises(InputError, match="readout='rate'"):
+        result(COUNTS, POTENTIALS).predict("rate")
+
+
+def test_accuracy():
+    found = result(COUNTS, POTENTIALS)
+    assert found.accuracy([0, 1, 0, 0]) == 0.75
+    with pytest.raises(InputError, match="4 pictures"):
+        found.accuracy([0, 1])
+
+
+def test_counts_are_in_torchs_order():
+    # Neurons are (y, x, channel): two channels, one row, three columns.
+    counts = result(COUNTS, POTENTIALS).spike_counts["input"]
+    assert counts.dtype == np.int32
+    np.testing.assert_array_equal(counts[0], [[[0, 2, 4]], [[1, 3, 5]]])
+
+
+def test_output_counts_over_time():
+    neuron, step = np.array([0, 2, 2, 1]), np.array([0, 1, 3, 3])
+    found = result([[1, 1, 2]], [[0, 0, 0]], {("ip1", 0): (neuron, step)})
+    np.testing.assert_array_equal(found.output_counts(0 * ms), [[0, 0, 0]])
+    np.testing.assert_array_equal(found.output_counts(2 * ms), [[1, 0, 1]])
+    np.testing.assert_array_equal(found.output_counts(3e-3), [[1, 0, 1]])
+    np.testing.assert_array_equal(found.output_counts(), [[1, 1, 2]])
+    np.testing.assert_array_equal(found.output_counts(4 * ms), found.output_counts())
+    np.testing.assert_array_equal(found.accuracy_over_time([2]), [0, 0, 0, 1])
+    with pytest.raises(InputError, match="expected 0 to the duration"):
+        found.output_counts(5 * ms)
+
+
+def test_spike_trains_have_positions():
+    neuron, step = np.array([4, 1]), np.array([0, 2])
+    found = result(COUNTS, POTENTIALS, {("input", 1): (neuron, step)})
+    trains = found.spikes("input", 1)
+    np.testing.assert_allclose(trains.t, [0, 0.002])
+    channel, y, x = trains.position
+    np.testing.assert_array_equal(channel, [0, 1])
+    np.testing.assert_array_equal(y, [0, 0])
+    np.testing.assert_array_equal(x, [2, 0])
+    with pytest.raises(InputError, match="record=\\['input'\\]"):
+        found.spikes("input", 0)
+
+
+def test_ties_and_silence_are_printed():
+    text = str(result(COUNTS, POTENTIALS))
+    assert "3 ties" in text
+    assert "1 without any output spike" in text

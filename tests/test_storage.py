@@ -1,0 +1,231 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from brian2 import ms
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.network import SpikingNetwork, convert
+from cnn2snn_brian.storage import FORMAT, load_network, save_network
+
+SHAPE = (2, 7, 6)
+
+
+def network(**changes):
+    torch.manual_seed(0)
+    cnn = nn.Sequential(
+        nn.Conv2d(2, 4, (3, 2), stride=(1, 2), padding="valid", groups=2),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AvgPool2d(2, ceil_mode=True, padding=1, count_include_pad=False),
+        nn.Conv2d(4, 3, (2, 3), padding="same", dilation=(2, 1), bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d((2, 1)),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+        nn.ReLU(),
+        nn.Linear(5, 3, bias=False),
+    ).eval()
+    thresholds = [1 / 3, 0.1, 2.0, 1e-9, 12345.678, 1.0]
+    names = ("conv1", "pool1", "conv2", "pool2", "ip1", "ip2")
+    options = {
+        "thresholds": dict(zip(names, thresholds, strict=True)),
+        "v_min": dict.fromkeys(names, -1.5) | {"pool1": -np.inf},
+        "leak": 0.01,
+        "v_init": {name: 0.1 * n for n, name in enumerate(names)},
+        "reset": "subtract",
+        "encoding": "current",
+        "rate_scale": 0.7,
+        "dt": 0.1 * ms,
+        "dtype": "float64",
+        "normalize": ((0.4, 0.6), 0.25),
+    }
+    return convert(cnn, SHAPE, **(options | changes))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "cnn.snn"
+    save_network(network(), path)
+    return path
+
+
+def rewritten(path, settings):
+    """Write a network's file again with other settings in its header."""
+    header = {"format": FORMAT, "network": settings}
+    save_file(load_file(path), path, metadata=header)
+
+
+def settings_of(path):
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return json.loads(json.loads(file.read(size))["__metadata__"]["network"])
+
+
+def test_round_trip(saved):
+    before, after = network(), load_network(saved)
+    assert after.parameters == before.parameters
+    assert list(after.thresholds) == list(before.thresholds)
+    assert after.parameters.v_min["pool1"] == -np.inf
+    for name in ("reset", "encoding", "synapses", "dt_s", "dtype", "input_shape"):
+        assert getattr(after, name) == getattr(before, name)
+    assert after.layers.names == before.layers.names
+    for a, b in zip(after.layers, before.layers, strict=True):
+        assert type(a) is type(b)
+        for item in dataclasses.fields(a):
+            found, expected = getattr(a, item.name), getattr(b, item.name)
+            assert type(found) is type(expected)
+            np.testing.assert_array_equal(found, expected)
+            if isinstance(found, np.ndarray):
+                assert found.dtype == expected.dtype
+    assert str(after) == str(before)
+
+
+def test_activations_are_the_same(saved):
+    images = np.random.default_rng(0).random((3, *SHAPE))
+    before = network().layers.activations(images)
+    after = load_network(saved).layers.activations(images)
+    assert list(after) == list(before)
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
+
+
+def test_defaults_round_trip(tmp_path):
+    torch.manual_seed(0)
+    before = convert(nn.Conv2d(2, 3, 3, bias=False), SHAPE, thresholds=1)
+    before.save(tmp_path / "cnn.snn")
+    after = SpikingNetwork.load(str(tmp_path / "cnn.snn"))
+    assert after.parameters == before.parameters
+    assert (after.reset, after.encoding, after.dtype) == ("zero", "poisson", "float32")
+    assert after.layers["conv1"].bias is None
+    np.testing.assert_array_equal(
+        after.layers["conv1"].weight, before.layers["conv1"].weight
+    )
+
+
+def test_names_that_begin_alike_are_kept_apart(tmp_path):
+    # conv1 and conv10 begin with the same letters.
+    parts = [nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU()) for _ in range(11)]
+    before = convert(nn.Sequential(*parts), SHAPE, thresholds=1)
+    before.save(tmp_path / "cnn.snn")
+    after = SpikingNetwork.load(tmp_path / "cnn.snn")
+    for a, b in zip(after.layers, before.layers, strict=True):
+        np.testing.assert_array_equal(a.weight, b.weight)
+        np.testing.assert_array_equal(a.bias, b.bias)
+
+
+def test_changed_thresholds_are_saved(tmp_path):
+    snn = network()
+    snn.thresholds = {"ip1": 0.125}
+    snn.save(tmp_path / "cnn.snn")
+    loaded = SpikingNetwork.load(tmp_path / "cnn.snn")
+    assert loaded.thresholds["ip1"] == 0.125
+    assert loaded.thresholds["conv1"] == 1 / 3
+
+
+def test_saving_again_replaces_the_file(saved):
+    network(leak=0.5).save(saved)
+    assert load_network(saved).parameters.leak["conv1"] == 0.5
+    assert [path.name for path in saved.parent.iterdir()] == ["cnn.snn"]
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cnn.snn: there is no such file"):
+        load_network(tmp_path / "cnn.snn")
+    with pytest.raises(InputError, match="there is no such file"):
+        load_network(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        save_network(network(), tmp_path / "nowhere" / "cnn.snn")
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.99])
+def test_a_truncated_file_is_refused(saved, share):
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match="cnn.snn: not a converted network"):
+        load_network(saved)
+
+
+@pytest.mark.parametrize("content", [b"not a network", b"\x00" * 64, b"PK\x03\x04"])
+def test_another_file_is_refused(tmp_path, content):
+    path = tmp_path / "cnn.snn"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cnn.snn: not a converted network"):
+        load_network(path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"format": FORMAT + "0", "network": "{}"}]
+)
+def test_another_format_is_refused(tmp_path, metadata):
+    path = tmp_path / "weights.safetensors"
+    save_file({"conv1.weight": np.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(InputError, match=r"weights.safetensors: its format is .* expe"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("settings", ["", "{", "[]", "{}", "null", '{"layers": []}'])
+def test_a_header_without_a_network_is_refused(saved, settings):
+    rewritten(saved, settings)
+    with pytest.raises(InputError, match=r"cnn\.snn"):
+        load_network(saved)
+
+
+def test_a_header_without_settings_is_refused(saved):
+    save_file(load_file(saved), saved, metadata={"format": FORMAT})
+    with pytest.raises(InputError, match=r"cnn\.snn"):
+        load_network(saved)
+
+
+def damaged(settings, *path, value=None):
+    """Change one entry of nested settings, or remove it if there is no value."""
+    *parents, last = path
+    for key in parents:
+        settings = settings[key]
+    if value is None:
+        del settings[last]
+    else:
+        settings[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("layers", 0, "kind"), "Conv3d"),
+        (("layers", 0, "kind"), None),
+        (("layers", 0, "name"), None),
+        (("layers", 0, "color"), "red"),
+        (("layers", 0, "input_shape"), [2, 7, 5]),
+        (("layers", 2), None),
+        (("parameters", "leak"), None),
+        (("parameters", "thresholds", "conv1"), "high"),
+        (("parameters", "thresholds", "conv1"), -1),
+        (("parameters", "thresholds", "conv1"), None),
+        (("parameters", "thresholds", "conv3"), 1),
+        (("reset",), "later"),
+        (("color",), "red"),
+        (("input_shape",), None),
+    ],
+)
+def test_damaged_settings_are_refused(saved, path, value):
+    settings = settings_of(saved)
+    damaged(settings, *path, value=value)
+    rewritten(saved, json.dumps(settings))
+    with pytest.raises(InputError, match=r"cnn\.snn"):
+        load_network(saved)
+
+
+def test_missing_weights_are_refused(saved):
+    arrays = load_file(saved)
+    del arrays["ip2.weight"]
+    header = {"format": FORMAT, "network": json.dumps(settings_of(saved))}
+    save_file(arrays, saved, metadata=header)
+    with pytest.raises(InputError, match=r"cnn\.snn"):
+        load_network(saved)
