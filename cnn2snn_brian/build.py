@@ -12,7 +12,6 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import platformdirs
@@ -21,12 +20,14 @@ from filelock import FileLock
 
 from cnn2snn_brian.errors import BuildError, CompilerNotFoundError
 
-__all__ = ["CACHE_VARIABLE", "build_program", "check_cache", "find_compiler"]
+__all__ = ["CACHE_VARIABLE", "UNIT", "build_program", "check_cache", "find_compiler"]
 
 logger = logging.getLogger(__name__)
 
 #: Environment variable that names another cache directory.
 CACHE_VARIABLE = "CNN2SNN_BRIAN_CACHE"
+#: The source file of a project that includes all others.
+UNIT = "program.cpp"
 #: Free space that a build needs.
 MIN_FREE_BYTES = 50_000_000
 
@@ -153,19 +154,7 @@ def _fingerprint(directory: Path, compiler: str, flags: list[str]) -> str:
 
 
 def _compile(directory: Path, compiler: str, flags: list[str], program: Path) -> None:
-    """Compile all sources, one process a core, and link them."""
-    sources = sorted(directory.rglob("*.cpp"))
-
-    def compile_one(source: Path) -> Path:
-        target = source.with_suffix(".o")
-        _run([compiler, *flags, "-I.", "-c", str(source), "-o", str(target)], directory)
-        return target
-
-    with ThreadPoolExecutor(os.cpu_count()) as executor:
-        objects = list(executor.map(compile_one, sources))
-    _run([compiler, *map(str, objects), "-o", str(program)], directory)
-    for path in objects:
-        path.unlink()
+    _run([compiler, *flags, "-I.", UNIT, "-o", str(program)], directory)
 
 
 def _checksum(path: Path) -> str:
@@ -179,7 +168,7 @@ def build_program(directory: Path, cache: Path) -> tuple[Path, bool]:
     Parameters
     ----------
     directory : Path
-        The project with its C++ sources.
+        The project with its C++ sources; ``program.cpp`` includes all others.
     cache : Path
         Where programs are kept, see `check_cache`.
 

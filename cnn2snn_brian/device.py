@@ -14,20 +14,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brian2 import second
+from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import all_devices, reset_device, set_device
 
+from cnn2snn_brian.build import UNIT
 from cnn2snn_brian.layers import INPUT
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
 
-__all__ = ["DEVICE_NAME", "write_sources"]
+__all__ = ["DEVICE_NAME", "ProgramCodeObject", "ProgramDevice", "write_sources"]
 
 DEVICE_NAME = "cnn2snn_standalone"
 HEADER = "picture_program.h"
 
-all_devices.setdefault(DEVICE_NAME, CPPStandaloneDevice())
+
+class ProgramCodeObject(CPPStandaloneCodeObject):
+    """Generated C++ that can be compiled together with all other of its kind."""
+
+    templater = CPPStandaloneCodeObject.templater.derive(
+        "cnn2snn_brian", templates_dir="templates/standalone"
+    )
+
+
+class ProgramDevice(CPPStandaloneDevice):
+    """C++ standalone mode whose sources are one translation unit."""
+
+    def code_object_class(
+        self, codeobj_class: Any = None, fallback_pref: str | None = None
+    ) -> Any:
+        """Choose the class of generated code; ours, unless one is asked for."""
+        return ProgramCodeObject if codeobj_class is None else codeobj_class
+
+
+all_devices.setdefault(DEVICE_NAME, ProgramDevice())
 
 
 @contextmanager
@@ -118,6 +139,9 @@ def write_sources(snn: "SpikingNetwork", duration_s: float, directory: Path) -> 
         device.insert_code("before_end", "return 0;")
         network.run(duration_s * second, namespace={})
         device.build(directory=str(directory), compile=False, run=False)
-    source = files("cnn2snn_brian") / "templates" / HEADER
+    source = files("cnn2snn_brian") / "templates" / "standalone" / HEADER
     with as_file(source) as path:
         shutil.copy(path, directory / HEADER)
+    sources = sorted(directory.rglob("*.cpp"))
+    includes = [f'#include "{path.relative_to(directory)}"\n' for path in sources]
+    (directory / UNIT).write_text("".join(includes))

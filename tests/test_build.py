@@ -25,6 +25,7 @@ def project(tmp_path):
     directory = tmp_path / "project"
     (directory / "code").mkdir(parents=True)
     (directory / "code" / "main.cpp").write_text(HELLO.replace("said.h", "../said.h"))
+    (directory / "program.cpp").write_text('#include "code/main.cpp"\n')
     (directory / "said.h").write_text('#define SAID "hello"\n')
     return directory
 

@@ -1,0 +1,96 @@
+{#
+Base of all generated functions. Brian2's own gives each a source file that is compiled
+by itself, with helper functions in an anonymous namespace. Here the helpers are in a
+namespace named after the code object, so that all files can be compiled as one: the
+headers are then read once, not 70 times.
+#}
+{% macro _head(file) %}
+#include "code_objects/{{file}}.h"
+#include "objects.h"
+#include "brianlib/common_math.h"
+#include "brianlib/stdint_compat.h"
+#include <climits>
+#include <cmath>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+{% for header in user_headers | sort %}
+#include {{header}}
+{% endfor %}
+namespace support_{{file}} {
+{{support_code_lines|autoindent}}
+}
+{{hashdefine_lines|autoindent}}
+{% endmacro %}
+
+{% macro _names(file) %}
+    using namespace brian;
+    using namespace support_{{file}};
+    %CONSTANTS%
+    {{pointers_lines|autoindent}}
+{% endmacro %}
+
+{% macro _declaration(file) %}
+#pragma once
+void _{{file}}();
+{% endmacro %}
+
+{% macro cpp_file() %}
+{{_head(codeobj_name)}}
+{% block extra_headers %}
+{% endblock %}
+
+void _run_{{codeobj_name}}()
+{
+{{_names(codeobj_name)}}
+    {% if profiled %}
+    const std::clock_t _start_time = std::clock();
+    {% endif %}
+    {% block maincode %}
+    {% endblock %}
+    {% if profiled %}
+    {{codeobj_name}}_profiling_info += double(std::clock() - _start_time) / CLOCKS_PER_SEC;
+    {% endif %}
+}
+
+{% block extra_functions_cpp %}
+{% endblock %}
+{% endmacro %}
+
+{% macro h_file() %}
+{{_declaration("run_" + codeobj_name)}}
+{% block extra_functions_h %}
+{% endblock %}
+{% endmacro %}
+
+{% macro before_run_cpp_file() %}
+{{_head("before_run_" + codeobj_name)}}
+
+void _before_run_{{codeobj_name}}()
+{
+{{_names("before_run_" + codeobj_name)}}
+    {% block before_code %}
+    // EMPTY_CODE_BLOCK: what Brian2 looks for to leave the file out
+    {% endblock %}
+}
+{% endmacro %}
+
+{% macro before_run_h_file() %}
+{{_declaration("before_run_" + codeobj_name)}}
+{% endmacro %}
+
+{% macro after_run_cpp_file() %}
+{{_head("after_run_" + codeobj_name)}}
+
+void _after_run_{{codeobj_name}}()
+{
+{{_names("after_run_" + codeobj_name)}}
+    {% block after_code %}
+    // EMPTY_CODE_BLOCK: what Brian2 looks for to leave the file out
+    {% endblock %}
+}
+{% endmacro %}
+
+{% macro after_run_h_file() %}
+{{_declaration("after_run_" + codeobj_name)}}
+{% endmacro %}
