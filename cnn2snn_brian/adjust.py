@@ -111,7 +111,7 @@ def adjust(module: nn.Module) -> Adjustment:
     """
     adjusted = nn.Sequential(copy.deepcopy(module))  # so that the root has a parent too
     changes = []
-    for path, child in list(adjusted.named_modules()):
+    for path, child in list(adjusted.named_modules(remove_duplicate=False)):
         if path == "":
             continue
         parent_path, _, name = path.rpartition(".")

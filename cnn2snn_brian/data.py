@@ -212,11 +212,15 @@ def load_folder(
     size = None if input_shape is None else (input_shape[2], input_shape[1])
 
     def read(path: str) -> npt.NDArray[np.uint8]:
-        with Image.open(path) as picture:
-            converted = picture.convert(mode)
-            if size is not None and converted.size != size:
-                converted = converted.resize(size, Image.Resampling.BILINEAR)
-            return np.atleast_3d(np.asarray(converted)).transpose(2, 0, 1)
+        try:
+            with Image.open(path) as picture:
+                converted = picture.convert(mode)
+        except (OSError, SyntaxError, ValueError) as error:
+            message = f"{path}: not a readable picture: {error}"
+            raise InputError(message) from error
+        if size is not None and converted.size != size:
+            converted = converted.resize(size, Image.Resampling.BILINEAR)
+        return np.atleast_3d(np.asarray(converted)).transpose(2, 0, 1)
 
     try:
         folder = ImageFolder(str(directory), loader=cast("type", read))
@@ -274,7 +278,11 @@ def load_data(
             f"data {str(name)!r}: expected 'digits', 'cifar10', or an existing folder"
         )
         raise InputError(message)
-    if (directory / "train").is_dir() and (directory / "test").is_dir():
+    parts = [name for name in ("train", "test") if (directory / name).is_dir()]
+    if len(parts) == 1:
+        message = f"{directory}: has a folder {parts[0]!r}, but not both train and test"
+        raise InputError(message)
+    if parts:
         training = load_folder(directory / "train", input_shape)
         test = load_folder(directory / "test", input_shape)
         if training.classes != test.classes:

@@ -109,11 +109,16 @@ def check_rate_scale(
     InputError
         If `rate_scale` is not a finite number above 0, or ``c I > 1`` somewhere.
     """
-    scale = float(rate_scale)
+    try:
+        scale = float(rate_scale)
+    except (TypeError, ValueError) as error:
+        message = f"rate_scale is {rate_scale!r}, expected a number above 0"
+        raise InputError(message) from error
     if not (np.isfinite(scale) and scale > 0):
         message = f"rate_scale is {rate_scale}, expected a finite number above 0"
         raise InputError(message)
-    if pixels is not None and scale * float(pixels.max()) > 1:
+    # Pixels are float32: 51 / 255 is a little above 0.2, and 5 times that above 1.
+    if pixels is not None and scale * float(pixels.max()) > 1 + 1e-6:
         message = (
             f"rate_scale {scale} times the brightest pixel {pixels.max()} is above 1: "
             "a neuron spikes at most once in a step. Use a smaller rate_scale, or "

@@ -118,6 +118,16 @@ def _module_path(node: torch.fx.Node) -> str:
     return f"{path} (call of {node.name})"
 
 
+class _Propagation(ShapeProp):
+    """Note the shape of every tensor, and the value of all that is none."""
+
+    def run_node(self, node: torch.fx.Node) -> Any:
+        result = super().run_node(node)
+        if _shape(node) is None:
+            node.meta["value"] = result
+        return result
+
+
 def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Graph:
     """Trace a copy of the module and note the shape of every value (batch of 2)."""
     is_torchs_own = type(module).__module__.startswith("torch.nn")
@@ -125,7 +135,7 @@ def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Gr
         # A bare layer would be traced into the functions that it consists of.
         module = nn.Sequential(module)
     # The caller's module keeps its mode, and its buffers are not touched.
-    module = copy.deepcopy(module).float().cpu().eval()
+    module = copy.deepcopy(module).double().cpu().eval()
     try:
         traced = torch.fx.symbolic_trace(module)
     except Exception as error:
@@ -133,10 +143,15 @@ def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Gr
         found = f"torch.fx can't trace its forward: {error}"
         advice = "forward must not depend on the values of tensors."
         raise UnsupportedModuleError(where, found, advice) from error
-    example = torch.zeros(2, *input_shape)
+    inputs = [node for node in traced.graph.nodes if node.op == "placeholder"]
+    if len(inputs) > 1:
+        raise UnsupportedModuleError(
+            inputs[1].name, "a second input of forward", "Give one picture tensor."
+        )
+    example = torch.zeros(2, *input_shape, dtype=torch.float64)
     try:
         with torch.inference_mode():
-            ShapeProp(traced).propagate(example)
+            _Propagation(traced).propagate(example)
     except Exception as error:
         shape = (2, *input_shape)
         message = (
@@ -185,10 +200,6 @@ def _steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[_Step]:
     last: torch.fx.Node | None = None
     for node in graph.nodes:
         if node.op == "placeholder":
-            if last is not None:
-                raise UnsupportedModuleError(
-                    node.name, "a second input of forward", "Give one picture tensor."
-                )
             last = node
             continue
         if node.op == "output":
@@ -206,6 +217,8 @@ def _steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[_Step]:
         if node.op == "call_function" and looks_up and _shape(node) is None:
             continue
         reads = [n for n in node.all_input_nodes if _shape(n) is not None]
+        if node.op != "get_attr" and not reads and _shape(node) is None:
+            continue  # arithmetic on sizes
         if node.op == "get_attr" or reads != [last]:
             where = _kind_place(node)
             raise UnsupportedModuleError(
@@ -219,9 +232,10 @@ def _steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[_Step]:
         before, after = _shape(last), _shape(node)
         assert before is not None
         assert after is not None
-        steps.append(
-            _Step(where, kind, child, node.args, dict(node.kwargs), before, after)
+        args, kwargs = torch.fx.map_arg(
+            (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
         )
+        steps.append(_Step(where, kind, child, args, kwargs, before, after))
         last = node
     return steps
 
@@ -381,6 +395,12 @@ def _fold_batch_norm(step: _Step, layer: Conv2d | Linear) -> Conv2d | Linear:
     """Fold the statistics of a trained BatchNorm into the layer before it."""
     norm = step.module
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    if norm.num_features != layer.shape[0]:
+        raise UnsupportedModuleError(
+            step.where,
+            f"found {norm} on a layer of shape {layer.shape}",
+            "A kernel can't be scaled by position: use a BatchNorm2d before Flatten.",
+        )
     if norm.running_mean is None or norm.running_var is None:
         raise UnsupportedModuleError(
             step.where,
@@ -409,7 +429,7 @@ def _fold_batch_norm(step: _Step, layer: Conv2d | Linear) -> Conv2d | Linear:
 
 
 def _fold_normalization(
-    layer: Conv2d | AvgPool2d | Linear, normalize: tuple[Any, Any]
+    layer: Conv2d | AvgPool2d | Linear, normalize: tuple[Any, Any], where: str
 ) -> Conv2d | Linear:
     """
     Make the first layer take pixels in [0, 1] instead of (pixel - mean) / std.
@@ -420,7 +440,7 @@ def _fold_normalization(
     """
     if not isinstance(layer, Conv2d | Linear) or len(layer.input_shape) != 3:
         raise UnsupportedModuleError(
-            layer.name,
+            where,
             f"normalize needs a Conv2d or Linear as the first layer, found {layer}",
             "Normalized pixels are negative in part, which pooling neurons can't "
             "express. Train on pixels in [0, 1] instead.",
@@ -431,7 +451,7 @@ def _fold_normalization(
             np.broadcast_to(np.asarray(value, float), (channels,))
             for value in normalize
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         message = f"normalize: expected (mean, std) for {channels} channels: {error}"
         raise InputError(message) from error
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
@@ -566,6 +586,12 @@ def from_torch(
         if kind in ("Flatten", "Identity", "Dropout"):
             continue
         if kind == "ReLU":
+            if not layers and normalize is not None:
+                raise UnsupportedModuleError(
+                    step.where,
+                    "found a ReLU on normalized pixels",
+                    "normalize needs a Conv2d or Linear as the first layer.",
+                )
             rectified, foldable = True, False
             continue
         if kind == "BatchNorm":
@@ -593,6 +619,10 @@ def from_torch(
             name = step.where.replace(".", "_")
             # A number alone ("0" in a Sequential) is no name in Brian2's language.
             name = name if name.isidentifier() else f"layer_{name}"
+        base, n = name, 1
+        while name in {INPUT, *(layer.name for layer in layers)}:  # used again
+            n += 1
+            name = f"{base}_{n}"
         source = layers[-1].name if layers else INPUT
         previous_shape = layers[-1].shape if layers else shape
         if kind == "Linear":
@@ -607,5 +637,5 @@ def from_torch(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
     if normalize is not None:
-        layers[0] = _fold_normalization(layers[0], normalize)
+        layers[0] = _fold_normalization(layers[0], normalize, places[0])
     return Layers(shape, tuple(layers))  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ class Layer(Protocol):
 
 
 def _freeze(layer: object, name: str, value: npt.NDArray[Any]) -> None:
-    value = np.ascontiguousarray(value)
+    value = np.array(value, order="C")  # a copy: the caller's stays writable
     value.setflags(write=False)
     object.__setattr__(layer, name, value)
 
@@ -195,12 +195,11 @@ class Conv2d:
     n_bias_parameters: int = 0
 
     def __post_init__(self) -> None:
-        out_channels, in_channels = self.weight.shape[:2]
         if (
             self.weight.ndim != 4
             or len(self.input_shape) != 3
-            or in_channels * self.groups != self.input_shape[0]
-            or out_channels % self.groups
+            or self.weight.shape[1] * self.groups != self.input_shape[0]
+            or self.weight.shape[0] % self.groups
         ):
             message = (
                 f"{self.name}: a kernel of shape {self.weight.shape} in {self.groups} "

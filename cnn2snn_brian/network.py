@@ -21,9 +21,10 @@ from brian2 import (
 
 from cnn2snn_brian.encoding import check_images, poisson_rates
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import INPUT, Layers, to_neurons
 from cnn2snn_brian.neurons import RESETS, Reset, if_neurons
-from cnn2snn_brian.parameters import ByLayer, Parameters
+from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.synapses import explicit_synapses
 from cnn2snn_brian.thresholds import data_based_thresholds
 
@@ -436,15 +437,17 @@ def convert(
         calibration pictures.
     """
     if isinstance(module, Layers):
+        if normalize is not None:
+            message = "normalize: these layers were read before; give it to from_torch"
+            raise InputError(message)
         layers = module
     else:
-        # Here, so that a converted network can be loaded and run without torch.
-        from cnn2snn_brian.from_torch import from_torch
-
         if input_shape is None:
             message = "input_shape is missing: (channels, height, width) of a picture"
             raise InputError(message)
         layers = from_torch(module, input_shape, normalize, names=names)
+    if isinstance(thresholds, Mapping):
+        check_names("thresholds", thresholds, layers.names)
     from_data: dict[str, float] | None = None
     complete = thresholds is not None and not (
         isinstance(thresholds, Mapping) and set(layers.names) - set(thresholds)
@@ -460,7 +463,6 @@ def convert(
     if thresholds is None:
         thresholds = from_data
     elif from_data is not None and isinstance(thresholds, Mapping):
-        # First what was given, unchanged: an unknown name has to be noticed.
         thresholds = {**from_data, **thresholds}
     parameters = Parameters.of(
         layers.names,

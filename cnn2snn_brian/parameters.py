@@ -4,7 +4,7 @@ Values that a network runs with: thresholds, floors, leaks, starting potentials,
 All of them can change from run to run without compiling anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,37 @@ import numpy as np
 from cnn2snn_brian.encoding import check_rate_scale
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["ByLayer", "Parameters"]
+__all__ = ["ByLayer", "Parameters", "check_names"]
 
 #: One number for all layers, or some layers' numbers by name.
 ByLayer = float | Mapping[str, float]
+
+
+def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
+    """
+    Check that only existing layers are named.
+
+    Parameters
+    ----------
+    what : str
+        What the names are given for.
+    given : iterable of str
+        The names.
+    names : tuple of str
+        Names of the layers.
+
+    Raises
+    ------
+    InputError
+        If a name is none of a layer.
+    """
+    unknown = [str(name) for name in given if name not in names]
+    if unknown:
+        message = (
+            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
+            f"layers are {', '.join(names)}"
+        )
+        raise InputError(message)
 
 
 def _by_layer(
@@ -26,13 +53,7 @@ def _by_layer(
 ) -> dict[str, float]:
     """One number a layer, in the order of the layers."""
     if isinstance(value, Mapping):
-        unknown = [str(name) for name in value if name not in names]
-        if unknown:
-            message = (
-                f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
-                f"layers are {', '.join(names)}"
-            )
-            raise InputError(message)
+        check_names(what, value, names)
         given = {**(default or {}), **value}
         missing = [name for name in names if name not in given]
         if missing:
@@ -163,5 +184,5 @@ class Parameters:
             chosen["v_min"],
             chosen["leak"],
             chosen["v_init"],
-            float(rate_scale),
+            check_rate_scale(rate_scale),
         )

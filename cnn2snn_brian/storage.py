@@ -107,9 +107,17 @@ def load_network(path: str | Path) -> SpikingNetwork:
             "make it with `cnn2snn-brian convert` or SpikingNetwork.save"
         )
         raise InputError(message)
-    settings = json.loads(header["network"])
+    try:
+        return _read(json.loads(header["network"]), arrays)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        message = f"{path}: damaged: {type(error).__name__}: {error}"
+        raise InputError(message) from error
+
+
+def _read(settings: dict[str, Any], arrays: dict[str, Any]) -> SpikingNetwork:
+    descriptions = settings.pop("layers")
     layers = []
-    for description in settings.pop("layers"):
+    for description in descriptions:
         kind = _KINDS[description.pop("kind")]
         fields = {name: _tuples(value) for name, value in description.items()}
         prefix = f"{fields['name']}."
@@ -119,8 +127,11 @@ def load_network(path: str | Path) -> SpikingNetwork:
             if name.startswith(prefix)
         }
         layers.append(kind(**fields))
-    return SpikingNetwork(
+    network = SpikingNetwork(
         Layers(_tuples(settings.pop("input_shape")), tuple(layers)),
         Parameters(**settings.pop("parameters")),
         **settings,
     )
+    # Every layer needs its numbers, and no other has any.
+    Parameters.of(network.layer_names, **dataclasses.asdict(network.parameters))
+    return network

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.encoding import check_images
+from cnn2snn_brian.encoding import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers import Layers
 
@@ -60,6 +60,7 @@ def data_based_thresholds(
     if not 0 < percentile <= 100:
         message = f"percentile is {percentile}, expected above 0 and at most 100"
         raise InputError(message)
+    check_rate_scale(rate_scale)
     pixels = check_images(images, layers.input_shape)
     # One value per picture would do for the maximum only: percentiles need them all.
     collected: dict[str, list[Any]] = {name: [] for name in layers.names}

@@ -81,12 +81,20 @@ class TrainingSettings:
         if self.optimizer not in ("sgd", "adamw"):
             message = f"optimizer {self.optimizer!r}: expected 'sgd' or 'adamw'"
             raise InputError(message)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("shift", 0)):
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("shift", 0),
+            ("seed", 0),
+        ):
             if getattr(self, name) < least:
                 message = f"{name} is {getattr(self, name)}, at least {least} is needed"
                 raise InputError(message)
         if not self.learning_rate > 0 or not self.temperature > 0:
             message = "learning_rate and temperature have to be above 0"
+            raise InputError(message)
+        if not self.weight_decay >= 0:
+            message = f"weight_decay is {self.weight_decay}, expected at least 0"
             raise InputError(message)
         for name in ("label_smoothing", "distillation"):
             if not 0 <= getattr(self, name) <= 1:
@@ -199,6 +207,9 @@ def _restore(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         message = f"{path}: not a readable checkpoint: {error}"
         raise InputError(message) from error
+    if not isinstance(state, dict) or "settings" not in state:
+        message = f"{path}: not a checkpoint of a training"
+        raise InputError(message)
     if state.get("settings") != expected:
         found = state.get("settings")
         message = f"{path}: made with other settings: {found} instead of {expected}"
@@ -206,6 +217,7 @@ def _restore(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are left alone
 def train(
     module: nn.Module,
     training: LabelledImages,
@@ -256,6 +268,10 @@ def train(
     if not len(training):
         message = "there are no pictures to train with"
         raise InputError(message)
+    path = Path(checkpoint) if checkpoint is not None else None
+    if path is not None and not path.absolute().parent.is_dir():
+        message = f"{path}: the folder for the checkpoint does not exist"
+        raise InputError(message)
     expected: dict[str, Any] = {
         **vars(settings),
         "n_training": len(training),
@@ -291,10 +307,14 @@ def train(
     )
 
     first_epoch = 0
-    path = Path(checkpoint) if checkpoint is not None else None
     if resume and path is not None and path.exists():
         state = _restore(path, expected)
-        module.load_state_dict(state["module"])
+        try:
+            module.load_state_dict(state["module"])
+        except RuntimeError as error:
+            message = f"{path}: made with another CNN: {error}"
+            raise InputError(message) from error
+        torch.set_rng_state(state["random_state"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         first_epoch = state["epochs"]
@@ -303,7 +323,7 @@ def train(
     with progress_bar("training", total, show=progress) as advance:
         advance(first_epoch * steps_per_epoch, "resumed" if first_epoch else "")
         for epoch in range(first_epoch, settings.epochs):
-            # A generator of its own for each epoch: a resumed training needs no state.
+            # A generator of its own for each epoch; the checkpoint has torch's state.
             rng = np.random.default_rng([settings.seed, epoch])
             module.train()
             seen, correct, loss_sum = 0, 0, 0.0
@@ -345,6 +365,7 @@ def train(
                             "settings": expected,
                             "epochs": epoch + 1,
                             "module": module.state_dict(),
+                            "random_state": torch.get_rng_state(),
                             "optimizer": optimizer.state_dict(),
                             "schedule": schedule.state_dict(),
                         },

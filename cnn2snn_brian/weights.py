@@ -167,7 +167,13 @@ def load_state(module: nn.Module, path: str | Path) -> None:
         else:
             # Only tensors: a pickle can run any code when it is read.
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError) as error:
+    except (
+        OSError,
+        EOFError,
+        SafetensorError,
+        UnpicklingError,
+        RuntimeError,
+    ) as error:
         message = f"{path}: not a readable file of weights: {error}"
         raise InputError(message) from error
     try:
