@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
@@ -104,6 +105,7 @@ def demo(
     """
     from cnn2snn_brian.demo import run_demo
 
+    _check_out(figure)
     console.print("Converting the digits CNN and compiling its Brian2 network ...")
     found = run_demo(figure, seed)
     build = found.result.timings["build"]
@@ -139,19 +141,23 @@ def train(
     ],
     *,
     epochs: Annotated[int, typer.Option(help="Passes over the pictures.")] = 40,
-    optimizer: Annotated[Optimizer, typer.Option()] = Optimizer.sgd,
+    optimizer: Annotated[
+        Optimizer, typer.Option(help="SGD has Nesterov momentum 0.9.")
+    ] = Optimizer.sgd,
     learning_rate: Annotated[
         float, typer.Option(help="Peak of the one-cycle schedule.")
     ] = 0.05,
     batch_size: Annotated[int, typer.Option(help="Pictures of a step.")] = 128,
-    weight_decay: Annotated[float, typer.Option()] = 5e-4,
+    weight_decay: Annotated[float, typer.Option(help="Decay of the weights.")] = 5e-4,
     flip: Annotated[
         bool, typer.Option("--flip", help="Mirror half of the pictures.")
     ] = False,
     shift: Annotated[
         int, typer.Option(help="Shift pictures by up to this many pixels.")
     ] = 0,
-    label_smoothing: Annotated[float, typer.Option()] = 0.0,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the target spread over all classes.")
+    ] = 0.0,
     teacher: Annotated[
         Path | None,
         typer.Option(help="Weights of a trained CNN; its outputs are soft targets."),
@@ -163,7 +169,8 @@ def train(
         float, typer.Option(help="With a teacher: softness of its targets.")
     ] = 4.0,
     bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="Faster on processors that know it.")
+        bool,
+        typer.Option("--bfloat16", help="Compute in 16 bits: faster."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     resume: Annotated[
@@ -182,9 +189,7 @@ def train(
     from cnn2snn_brian.weights import ModelCard, load_weights, read_card, save_weights
 
     module = models.create(architecture)
-    if not out.absolute().parent.is_dir():
-        message = f"{out}: the folder {out.absolute().parent} does not exist"
-        raise InputError(message)
+    _check_out(out, ".safetensors")
     settings = TrainingSettings(
         epochs=epochs,
         optimizer=optimizer.value,
@@ -241,8 +246,35 @@ def _imported(reference: str) -> "nn.Module":
     except (ImportError, AttributeError, ValueError) as error:
         message = f"--module {reference!r}: expected package.module:function ({error})"
         raise InputError(message) from error
-    module: nn.Module = make()
+    from torch import nn
+
+    try:
+        module = make()
+    except Exception as error:
+        message = f"--module {reference!r}: it raised {type(error).__name__}: {error}"
+        raise InputError(message) from error
+    if not isinstance(module, nn.Module):
+        message = f"--module {reference!r}: it returned {module!r}, not an nn.Module"
+        raise InputError(message)
     return module
+
+
+def _check_out(path: Path, suffix: str | None = None) -> None:
+    """Check before the work that its result can be written."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        message = f"{path}: the folder {folder} does not exist"
+        raise InputError(message)
+    if suffix is not None and path.suffix != suffix:
+        message = f"{path}: its name has to end with {suffix}"
+        raise InputError(message)
+
+
+def _rng(seed: int) -> np.random.Generator:
+    if seed < 0:
+        message = f"--seed is {seed}, expected a whole number of at least 0"
+        raise InputError(message)
+    return np.random.default_rng(seed)
 
 
 def _numbers_by_layer(values: list[str], option: str) -> dict[str, float]:
@@ -301,8 +333,14 @@ def convert_command(
     v_init: Annotated[
         float, typer.Option(help="Potential at the start, as a share of v_th.")
     ] = 0.0,
-    reset: Annotated[ResetRule, typer.Option()] = ResetRule.zero,
-    encoding: Annotated[InputEncoding, typer.Option()] = InputEncoding.poisson,
+    reset: Annotated[
+        ResetRule,
+        typer.Option(help="A spike sets the potential to 0, or takes v_th from it."),
+    ] = ResetRule.zero,
+    encoding: Annotated[
+        InputEncoding,
+        typer.Option(help="A picture is Poisson spikes, or a constant current."),
+    ] = InputEncoding.poisson,
     rate_scale: Annotated[
         float, typer.Option(help="Spikes per step of the brightest pixel.")
     ] = 1.0,
@@ -310,6 +348,8 @@ def convert_command(
 ) -> None:
     """
     Convert a trained CNN: one file with layers, weights, thresholds and settings.
+
+    Needs --calibration, or a --threshold for each layer.
 
     Example: cnn2snn-brian convert digits.snn --architecture digits
     --calibration digits
@@ -319,9 +359,15 @@ def convert_command(
     from cnn2snn_brian.network import convert
     from cnn2snn_brian.weights import load_state, load_weights, read_card
 
-    if (architecture is None) == (module is None) and weights is None:
+    if architecture is not None and (module is not None or weights is not None):
+        message = "--architecture excludes --module and --weights: it has its weights"
+        raise typer.BadParameter(message)
+    if architecture is None and module is None and weights is None:
         message = "say which CNN: --architecture, --weights, or --module with --weights"
         raise typer.BadParameter(message)
+    _check_out(out)
+    rng = _rng(seed)
+    classes: tuple[str, ...] | None = None
     if module is not None:
         if input_shape is None:
             message = "--module needs --input-shape channels,height,width"
@@ -329,6 +375,8 @@ def convert_command(
         cnn = _imported(module)
         if weights is not None:
             load_state(cnn, weights)
+        else:
+            console.print(f"no --weights: those that {module} gives are converted")
         try:
             channels, height, width = (int(size) for size in input_shape.split(","))
         except ValueError as error:
@@ -337,18 +385,20 @@ def convert_command(
         shape = channels, height, width
     elif weights is not None:
         cnn = models.create(read_card(weights).architecture)
-        shape = load_weights(cnn, weights).input_shape
+        card = load_weights(cnn, weights)
+        shape, classes = card.input_shape, card.classes
     else:
         assert architecture is not None
         cnn, card = models.pretrained(architecture)
-        shape = card.input_shape
+        shape, classes = card.input_shape, card.classes
     cnn.eval()
     pictures = None
     if calibration is not None:
         training, _ = load_data(calibration, shape, seed=seed)
         n = min(n_calibration, len(training))
-        drawn = np.random.default_rng(seed).choice(len(training), n, replace=False)
+        drawn = rng.choice(len(training), n, replace=False)
         pictures = training.images[np.sort(drawn)]
+        classes = training.classes if classes is None else classes
     snn = convert(
         cnn,
         shape,
@@ -361,13 +411,28 @@ def convert_command(
         reset=reset.value,
         encoding=encoding.value,
         rate_scale=rate_scale,
+        classes=classes,
     )
-    if not out.absolute().parent.is_dir():
-        message = f"{out}: the folder {out.absolute().parent} does not exist"
-        raise InputError(message)
     snn.save(out)
     console.print(str(snn), highlight=False)
     console.print(f"written: {out}")
+
+
+def _with_classes_of(
+    test: "LabelledImages", classes: tuple[str, ...] | None
+) -> "LabelledImages":
+    """Give the classes the numbers of the network's outputs of the same names."""
+    if classes is None or test.classes == classes:
+        return test
+    unknown = [name for name in test.classes if name not in classes]
+    if unknown:
+        message = (
+            f"the network has no class {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(classes)}"
+        )
+        raise InputError(message)
+    number = np.array([classes.index(name) for name in test.classes])
+    return replace(test, labels=number[test.labels], classes=classes)
 
 
 def _by_class(
@@ -426,6 +491,7 @@ def run(
     from cnn2snn_brian.data import load_data, load_folder
     from cnn2snn_brian.network import SpikingNetwork
 
+    rng = _rng(seed)
     snn = SpikingNetwork.load(network)
     is_folder = data not in ("digits", "cifar10")
     if is_folder and not (Path(data) / "test").is_dir():
@@ -436,8 +502,8 @@ def run(
         if not 1 <= n <= len(test):
             message = f"--n is {n}; there are {len(test)} pictures"
             raise InputError(message)
-        drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
-        test = test[np.sort(drawn)]
+        test = test[np.sort(rng.choice(len(test), n, replace=False))]
+    test = _with_classes_of(test, snn.classes)
     thresholds = _numbers_by_layer(threshold, "--threshold") if threshold else None
     with snn.compile(duration * ms) as simulator:
         result = simulator.run(
@@ -488,7 +554,7 @@ def main() -> None:
         # Accepted anywhere: users add it behind the command that failed.
         sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        app(prog_name=PROGRAM)
     except (ConversionError, OSError) as error:
         if debug:
             raise

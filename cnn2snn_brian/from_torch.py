@@ -10,7 +10,9 @@ import copy
 import math
 import operator
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Any, Literal
 
 import numpy as np
@@ -150,7 +152,8 @@ def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Gr
         )
     example = torch.zeros(2, *input_shape, dtype=torch.float64)
     try:
-        with torch.inference_mode():
+        # On a wrong shape, ShapeProp prints a traceback of its own besides raising.
+        with torch.inference_mode(), redirect_stderr(StringIO()):
             _Propagation(traced).propagate(example)
     except Exception as error:
         shape = (2, *input_shape)

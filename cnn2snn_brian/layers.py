@@ -116,7 +116,7 @@ class Layer(Protocol):
         """Number of trained values."""
 
     def drive(self, activations: FloatArray) -> FloatArray:
-        """Input of the neurons without bias, for activations (n, *input_shape)."""
+        """Input of the neurons without bias, for activations ``(n, *input_shape)``."""
 
     def fan_out(self) -> npt.NDArray[np.int64]:
         """Count the synapses that leave each input, in an array of its shape."""
@@ -491,7 +491,7 @@ class Linear:
 
         Parameters
         ----------
-        activations : ndarray of float, shape (n, *input_shape)
+        activations : ndarray of float, shape ``(n, *input_shape)``
             What the layer reads.
 
         Returns
@@ -597,7 +597,7 @@ class Layers:
 
         Returns
         -------
-        dict of str to ndarray of float, shape (n, *layer.shape)
+        dict of str to ndarray of float, shape ``(n, *layer.shape)``
             Activation of every layer. The last layer is not rectified.
         """
         values: dict[str, FloatArray] = {INPUT: images}

@@ -154,6 +154,9 @@ def pretrained(architecture: str) -> tuple[nn.Sequential, ModelCard]:
     """
     module = create(architecture)
     folder = files("cnn2snn_brian") / "pretrained"
+    if not (folder / f"{architecture}.safetensors").is_file():
+        message = f"no trained weights of {architecture!r} ship with the package"
+        raise InputError(message)
     with as_file(folder) as directory:
         card = load_weights(module, directory / f"{architecture}.safetensors")
     module.eval()

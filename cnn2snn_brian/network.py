@@ -1,7 +1,7 @@
 """From layers to a Brian2 network: `convert` and the `SpikingNetwork` that it makes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -74,6 +74,14 @@ class SpikingNetwork:
         Time step in seconds.
     dtype : {"float32", "float64"}
         Type of the state of neurons and synapses.
+    classes : tuple of str, optional
+        Names of the output neurons.
+
+    Raises
+    ------
+    InputError
+        If a setting is unknown, dt is not above 0, or there are not as many class
+        names as output neurons.
     """
 
     layers: Layers
@@ -83,8 +91,13 @@ class SpikingNetwork:
     synapses: SynapseKind = "explicit"
     dt_s: float = 1e-3
     dtype: Literal["float32", "float64"] = "float32"
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        n_outputs = math.prod(self.layers[-1].shape)
+        if self.classes is not None and len(self.classes) != n_outputs:
+            message = f"{n_outputs} output neurons, but {len(self.classes)} class names"
+            raise InputError(message)
         _check_choice("reset", self.reset, tuple(RESETS))
         _check_choice("encoding", self.encoding, ENCODINGS)
         _check_choice("synapses", self.synapses, SYNAPSE_KINDS)
@@ -378,6 +391,7 @@ def convert(
     normalize: tuple[Any, Any] | None = None,
     names: Literal["role", "module"] = "role",
     dtype: Literal["float32", "float64"] = "float32",
+    classes: Sequence[str] | None = None,
 ) -> SpikingNetwork:
     """
     Convert a trained CNN to a spiking network.
@@ -422,6 +436,8 @@ def convert(
         How layers are named, see `from_torch`.
     dtype : {"float32", "float64"}
         Type of the state of neurons and synapses.
+    classes : sequence of str, optional
+        Names of the output neurons, kept for reports.
 
     Returns
     -------
@@ -473,5 +489,12 @@ def convert(
         rate_scale=rate_scale,
     )
     return SpikingNetwork(
-        layers, parameters, reset, encoding, synapses, float(dt / second), dtype
+        layers,
+        parameters,
+        reset,
+        encoding,
+        synapses,
+        float(dt / second),
+        dtype,
+        None if classes is None else tuple(classes),
     )

@@ -40,7 +40,7 @@ class SpikeTrains(NamedTuple):
 
 class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
     """
-    Spike counts by layer, ``counts["conv1"]`` of shape (n_images, *layer.shape).
+    Spike counts by layer, ``counts["conv1"]`` of shape ``(n_images, *layer.shape)``.
 
     They are kept as small as they can be, and handed out as a new int32 array.
     """
@@ -71,7 +71,7 @@ class SimulationResult:
         width) or (n_images, n). With Poisson input, also of ``input``.
     output_potentials : ndarray of float, shape (n_images, n_outputs)
         Potential left in the last layer.
-    output_thresholds : float
+    output_threshold : float
         Threshold of the last layer.
     events : dict of str to ndarray of int64, shape (n_images,)
         Synaptic events delivered into each layer.

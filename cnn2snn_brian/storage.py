@@ -66,6 +66,7 @@ def save_network(network: SpikingNetwork, path: str | Path) -> None:
         "synapses": network.synapses,
         "dt_s": network.dt_s,
         "dtype": network.dtype,
+        "classes": network.classes,
     }
     header = {"format": FORMAT, "network": json.dumps(settings)}
     with written_whole(path) as unfinished:
@@ -130,6 +131,7 @@ def _read(settings: dict[str, Any], arrays: dict[str, Any]) -> SpikingNetwork:
     network = SpikingNetwork(
         Layers(_tuples(settings.pop("input_shape")), tuple(layers)),
         Parameters(**settings.pop("parameters")),
+        classes=_tuples(settings.pop("classes")),
         **settings,
     )
     # Every layer needs its numbers, and no other has any.

@@ -140,6 +140,9 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
     InputError
         If the file is missing or damaged, or its weights don't fit the CNN.
     """
+    if not Path(path).is_file():
+        message = f"{path}: there is no such file"
+        raise InputError(message)
     card = read_card(path)
     load_state(module, path)
     return card

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -86,15 +87,21 @@ def test_train_convert_run(cli, tmp_path):
     assert report["all"]["accuracy"] > 0.75
     assert sum(row["pictures"] for row in report["classes"]) == 500
 
-    # A folder of class folders, and fewer pictures.
+    # A folder of some class folders, and fewer pictures: classes count by name.
     _, test = load_digits()
-    for index in range(30):
+    for index in np.flatnonzero(np.isin(test.labels, [3, 7]))[:30]:
         folder = tmp_path / "pictures" / test.classes[test.labels[index]]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(test.images[index, 0]).save(folder / f"{index}.png")
     result = cli("run", "d.snn", "--data", "pictures", "--n", "20")
     assert result.returncode == 0, result.stderr
-    assert re.search(r"all\s*│\s*20", result.stdout)
+    assert re.search(r"\b3\s*│", result.stdout)
+    share = re.search(r"all\s*│\s*20\s*│\s*\d+\s*│\s*([\d.]+)%", result.stdout)
+    assert float(share[1]) > 75
+    (tmp_path / "pictures" / "3").rename(tmp_path / "pictures" / "three")
+    result = cli("run", "d.snn", "--data", "pictures")
+    assert result.returncode == 1
+    assert "no class 'three'" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,31 @@ def test_train_convert_run(cli, tmp_path):
             1,
             "resnet",
         ),
-        (("train", "digits", "--data", "nowhere", "--out", "x"), 1, "nowhere"),
+        (
+            ("train", "digits", "--data", "nowhere", "--out", "x.safetensors"),
+            1,
+            "nowhere",
+        ),
+        (("train", "digits", "--data", "digits", "--out", "x.pt"), 1, "end with"),
+        (("demo", "--figure", "nowhere/x.png"), 1, "nowhere"),
+        (
+            (
+                "convert",
+                "x.snn",
+                "--architecture",
+                "cifar10_quick_adjusted",
+                "--module",
+                "a:b",
+            ),
+            2,
+            "excludes",
+        ),
+        (
+            ("convert", "x.snn", "--module", "os:getcwd", "--input-shape", "1,8,8"),
+            1,
+            "not an nn.Module",
+        ),
+        (("convert", "x.snn", "--architecture", "digits", "--seed", "-1"), 1, "--seed"),
         (("convert", "x.snn"), 2, "--architecture"),
         (("convert", "x.snn", "--architecture", "digits"), 1, "calibration"),
         (("convert", "x.snn", "--module", "os:path"), 2, "--input-shape"),

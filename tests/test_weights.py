@@ -127,7 +127,7 @@ def test_a_card_with_unknown_entries_is_refused(saved):
 
 def test_a_missing_file_is_refused(saved):
     saved.unlink()
-    with pytest.raises(InputError, match="cnn.safetensors: not a readable file"):
+    with pytest.raises(InputError, match="cnn.safetensors: there is no such file"):
         load_weights(small(), saved)
 
 
