@@ -17,14 +17,22 @@ from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import Layers
 from cnn2snn_brian.network import SpikingNetwork, convert
 from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.shared_synapses import (
+    Conv2dSynapses,
+    DenseSynapses,
+    PoolSynapses,
+)
 from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.thresholds import data_based_thresholds
 
 __all__ = [
     "BuildError",
+    "Conv2dSynapses",
     "ConversionError",
+    "DenseSynapses",
     "InputError",
     "Layers",
+    "PoolSynapses",
     "SimulationError",
     "SimulationResult",
     "Simulator",

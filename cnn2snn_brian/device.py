@@ -14,28 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brian2 import second
-from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import all_devices, reset_device, set_device
 
 from cnn2snn_brian.build import UNIT
+from cnn2snn_brian.codeobjects import ProgramCodeObject
 from cnn2snn_brian.layers import INPUT
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
 
-__all__ = ["DEVICE_NAME", "ProgramCodeObject", "ProgramDevice", "write_sources"]
+__all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
 
 DEVICE_NAME = "cnn2snn_standalone"
 HEADER = "picture_program.h"
-
-
-class ProgramCodeObject(CPPStandaloneCodeObject):
-    """Generated C++ that can be compiled together with all other of its kind."""
-
-    templater = CPPStandaloneCodeObject.templater.derive(
-        "cnn2snn_brian", templates_dir="templates/standalone"
-    )
 
 
 class ProgramDevice(CPPStandaloneDevice):
@@ -102,8 +94,8 @@ def _picture_loop(
         "cnn2snn::current_program() = &program;",
         # Behind all of Brian2's own objects: after the last slot of a step.
         f"{network.name}.add(&{clock.name}, cnn2snn::after_step);",
-        "while (program.next([](uint32_t seed) {",
-        "    brian::_random_generators[0].seed(seed);",
+        "while (program.next([](uint64_t seed) {",
+        "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
         "})) {",
         f"    {network.name}.t = 0;",
     ]

@@ -21,11 +21,12 @@ from brian2 import (
 
 from cnn2snn_brian.encoding import check_images, poisson_rates
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import INPUT, Layers, to_neurons
 from cnn2snn_brian.neurons import RESETS, Reset, if_neurons
 from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
-from cnn2snn_brian.synapses import explicit_synapses
+from cnn2snn_brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.thresholds import data_based_thresholds
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["Encoding", "SpikingNetwork", "SynapseKind", "convert"]
 
 Encoding = Literal["poisson", "current"]
-SynapseKind = Literal["explicit"]
+SynapseKind = Literal["shared", "explicit"]
 
 ENCODINGS: tuple[Encoding, ...] = ("poisson", "current")
-SYNAPSE_KINDS: tuple[SynapseKind, ...] = ("explicit",)
+SYNAPSE_KINDS: tuple[SynapseKind, ...] = ("shared", "explicit")
 DTYPES = ("float32", "float64")
 
 #: Fixed names: a compiled program is found again by its generated source.
@@ -68,8 +69,8 @@ class SpikingNetwork:
         Whether a spike sets the potential to 0 or takes the threshold from it.
     encoding : {"poisson", "current"}
         Whether a picture is Poisson spikes, or a constant current into the first layer.
-    synapses : {"explicit"}
-        Kind of the synapses.
+    synapses : {"shared", "explicit"}
+        Whether only kernels are stored (see `SharedSynapses`), or every synapse.
     dt_s : float
         Time step in seconds.
     dtype : {"float32", "float64"}
@@ -88,7 +89,7 @@ class SpikingNetwork:
     parameters: Parameters
     reset: Reset = "zero"
     encoding: Encoding = "poisson"
-    synapses: SynapseKind = "explicit"
+    synapses: SynapseKind = "shared"
     dt_s: float = 1e-3
     dtype: Literal["float32", "float64"] = "float32"
     classes: tuple[str, ...] | None = None
@@ -242,18 +243,20 @@ class SpikingNetwork:
             for source_name in layer.inputs:
                 if source_name not in groups:
                     continue  # a picture as a current has no neurons
-                synapses = explicit_synapses(
-                    layer,
-                    groups[source_name],
-                    group,
-                    clock=clock,
-                    name=f"{layer.name}_synapses",
-                    dtype=self.dtype,
-                )
-                network.add(synapses)
+                network.add(self._connect(layer, groups[source_name], group, clock))
         if image is not None:
             self.show(network, image, parameters.rate_scale)
         return network
+
+    def _connect(self, layer: Any, source: Any, target: Any, clock: Clock) -> Any:
+        name = f"{layer.name}_synapses"
+        if self.synapses == "shared":
+            return SharedSynapses(
+                source, target, layer, clock=clock, name=name, dtype=self.dtype
+            )
+        return explicit_synapses(
+            layer, source, target, clock=clock, name=name, dtype=self.dtype
+        )
 
     def show(
         self, network: Network, image: Any, rate_scale: float | None = None
@@ -385,7 +388,7 @@ def convert(
     v_init: ByLayer = 0.0,
     reset: Reset = "zero",
     encoding: Encoding = "poisson",
-    synapses: SynapseKind = "explicit",
+    synapses: SynapseKind = "shared",
     rate_scale: float = 1.0,
     dt: Quantity = 1 * ms,
     normalize: tuple[Any, Any] | None = None,
@@ -424,8 +427,8 @@ def convert(
     encoding : {"poisson", "current"}
         Whether a picture is Poisson spikes, or a constant current into the first
         layer: no input spikes, for few steps.
-    synapses : {"explicit"}
-        Kind of the synapses.
+    synapses : {"shared", "explicit"}
+        Whether only kernels are stored (see `SharedSynapses`), or every synapse.
     rate_scale : float
         The paper's c, spikes per step of a pixel of intensity 1.
     dt : Quantity [s]

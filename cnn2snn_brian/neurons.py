@@ -18,8 +18,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Clock, NeuronGroup
+from brian2 import Clock, NeuronGroup, get_device
+from brian2.core.variables import Variables
+from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+from brian2.groups.group import CodeRunner
 
+from cnn2snn_brian.codeobjects import own_code_object_class
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["CONSTANT_INPUT_MODEL", "IF_MODEL", "RESETS", "Reset", "if_neurons"]
@@ -46,6 +50,41 @@ bias : 1
 input_scale : 1 {link}
 output_scale = input_scale / v_th : 1 (shared)
 """
+
+
+class OnePassUpdate(CodeRunner):  # type: ignore[misc]
+    """
+    All that neurons do in a step of C++ standalone mode, in one vectorised pass.
+
+    It does what threshold, reset, constant input and floor of `if_neurons` do one after
+    another.
+
+    Parameters
+    ----------
+    group : NeuronGroup
+        The neurons.
+    constant : str
+        What is added to ``v`` in each step, an expression.
+    subtract : bool
+        Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
+    """
+
+    def __init__(self, group: NeuronGroup, constant: str, *, subtract: bool) -> None:
+        CodeRunner.__init__(
+            self,
+            group,
+            "if_update",
+            code=f"_constant = {constant}",
+            clock=group.clock,
+            when="thresholds",
+            name=f"{group.name}_update",
+            template_kwds={"subtract": subtract},
+            codeobj_class=own_code_object_class(),
+        )
+        self.variables = Variables(self)
+        self.variables.add_auxiliary_variable(
+            "_constant", dtype=group.variables["v"].dtype
+        )
 
 
 def if_neurons(
@@ -108,6 +147,12 @@ def if_neurons(
         name=name,
         dtype=np.dtype(dtype).type,
     )
+    if isinstance(get_device(), CPPStandaloneDevice):
+        update = OnePassUpdate(group, constant, subtract=reset == "subtract")
+        for part in (group.thresholder["spike"], group.resetter["spike"]):
+            group.contained_objects.remove(part)
+        group.contained_objects.append(update)
+        return group
     group.resetter["spike"].when = "after_thresholds"
     group.run_regularly(
         f"v += {constant}", when="groups", clock=clock, name=f"{name}_constant_input"

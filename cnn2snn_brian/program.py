@@ -22,7 +22,7 @@ from cnn2snn_brian.parameters import Parameters
 
 __all__ = ["ProgramInputs", "ProgramOutputs", "count_dtype", "picture_seeds", "run"]
 
-MAGIC = b"PICTURE1"
+MAGIC = b"PICTURE2"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -44,7 +44,7 @@ def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
     return np.uint16 if n_steps <= np.iinfo(np.uint16).max else np.uint32
 
 
-def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint32]:
+def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
     """
     Seed the random numbers of each picture, by its index alone.
 
@@ -59,15 +59,17 @@ def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint32]:
 
     Returns
     -------
-    seeds : ndarray of uint32, shape (n,)
+    seeds : ndarray of uint64, shape (n,)
         The same for a picture whatever it is simulated with.
     """
     return np.array(
         [
-            np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)[0]
+            np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(
+                1, np.uint64
+            )[0]
             for index in range(first, first + n)
         ],
-        dtype=np.uint32,
+        dtype=np.uint64,
     )
 
 
@@ -82,7 +84,7 @@ class ProgramInputs:
         Parameters of the neurons.
     drive : ndarray of float32, shape (n_images, n_values)
         The pictures, see ``SpikingNetwork.input_drive``.
-    seeds : ndarray of uint32, shape (n_images,)
+    seeds : ndarray of uint64, shape (n_images,)
         Seed of each picture.
     record : ndarray of bool, shape (n_images, n_populations)
         Whose spikes are kept; populations in the order of the program.
@@ -92,7 +94,7 @@ class ProgramInputs:
 
     parameters: Parameters
     drive: npt.NDArray[np.float32]
-    seeds: npt.NDArray[np.uint32]
+    seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: type[np.unsignedinteger[Any]]
 

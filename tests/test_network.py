@@ -39,12 +39,15 @@ def run_recorded(snn, image, n_steps, seed=3):
     return {n: recorded(m, shapes[n], n_steps) for n, m in monitors.items()}
 
 
-@pytest.mark.parametrize("target", ["numpy", "cython"])
+@pytest.mark.parametrize(
+    ("target", "synapses"),
+    [("numpy", "shared"), ("cython", "shared"), ("numpy", "explicit")],
+)
 @pytest.mark.parametrize(
     ("reset", "v_min", "bias"),
     [("zero", 0.0, False), ("zero", -1.5, True), ("subtract", -0.5, True)],
 )
-def test_every_spike_equals_the_numpy_loop(target, reset, v_min, bias):
+def test_every_spike_equals_the_numpy_loop(target, synapses, reset, v_min, bias):
     brian2.prefs.codegen.target = target
     module = two_layers(bias)
     image = np.random.default_rng(0).random((2, 7, 6))
@@ -56,6 +59,7 @@ def test_every_spike_equals_the_numpy_loop(target, reset, v_min, bias):
         leak=1 / 64,
         v_init=0.25,
         reset=reset,
+        synapses=synapses,
     )
     found = run_recorded(snn, image, N_STEPS)
     expected = numpy_spikes(
@@ -134,7 +138,7 @@ def test_objects_are_reachable_by_layer_name_and_the_network_can_be_edited():
     assert list(snn.thresholds) == ["conv1", "ip1"]
     assert net["ip1"].v_th[:] == 3
     assert net["input"].N == 84
-    assert len(net["ip1_synapses"]) == 240
+    assert net["ip1_synapses"].N == 240
     trace = StateMonitor(net["ip1"], "v", record=True)
     net.add(trace)
     net.remove(net["ip1_synapses"])

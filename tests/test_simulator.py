@@ -61,8 +61,8 @@ def build():
     """Compile a network once for the whole module."""
     made = {}
 
-    def compiled(reset, bias, encoding):
-        key = reset, bias, encoding
+    def compiled(reset, bias, encoding, synapses="shared"):
+        key = reset, bias, encoding, synapses
         if key not in made:
             snn = convert(
                 zoo(bias),
@@ -70,6 +70,7 @@ def build():
                 thresholds=THRESHOLDS,
                 reset=reset,
                 encoding=encoding,
+                synapses=synapses,
             )
             made[key] = snn.compile(N_STEPS * ms)
         return made[key]
@@ -86,11 +87,20 @@ def raster(result, layer, image):
     return spikes
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize(
+    ("synapses", "reset", "bias"),
+    [
+        ("shared", "zero", False),
+        ("shared", "zero", True),
+        ("shared", "subtract", False),
+        ("shared", "subtract", True),
+        ("explicit", "zero", True),
+        ("explicit", "subtract", False),
+    ],
+)
 @pytest.mark.parametrize("v_min", [0.0, -2.5, -np.inf])
-def test_every_spike_equals_the_numpy_loop(build, reset, bias, v_min):
-    simulator = build(reset, bias, "poisson")
+def test_every_spike_equals_the_numpy_loop(build, synapses, reset, bias, v_min):
+    simulator = build(reset, bias, "poisson", synapses)
     result = simulator.run(
         IMAGES,
         v_min=v_min,
@@ -204,8 +214,8 @@ def test_thresholds_are_run_time_inputs(build):
 def test_events_are_spikes_times_synapses(build):
     simulator = build("zero", False, "poisson")
     result = simulator.run(IMAGES)
-    snn = simulator.snn
     brian2.prefs.codegen.target = "numpy"
+    snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS, synapses="explicit")
     net = snn.network()
     for layer in snn.layers:
         synapses = net[f"{layer.name}_synapses"]

@@ -11,10 +11,58 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <new>
 #include <string>
 #include <vector>
 
+// Vectors that start at a cache line are read and written twice as fast. Brian2 makes
+// all its arrays with new[].
+void* operator new[](std::size_t size) {
+    void* memory = aligned_alloc(64, (size + 63) / 64 * 64);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+}
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+
 namespace cnn2snn {
+
+// Random numbers of the program: xoshiro256+ (Blackman and Vigna 2021,
+// doi:10.1145/3460772), several times as fast as Brian2's Mersenne twister.
+class Random {
+public:
+    // The state is filled by splitmix64, as its authors advise.
+    void seed(uint64_t value) {
+        for (auto& part : state_) {
+            value += 0x9e3779b97f4a7c15u;
+            uint64_t z = value;
+            z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+            z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+            part = z ^ (z >> 31);
+        }
+    }
+
+    // Uniform in [0, 1), 53 bits.
+    double uniform() {
+        const uint64_t sum = state_[0] + state_[3];
+        const uint64_t shifted = state_[1] << 17;
+        state_[2] ^= state_[0];
+        state_[3] ^= state_[1];
+        state_[1] ^= state_[2];
+        state_[0] ^= state_[3];
+        state_[2] ^= shifted;
+        state_[3] = (state_[3] << 45) | (state_[3] >> 19);
+        return static_cast<double>(sum >> 11) / 9007199254740992.0;
+    }
+
+private:
+    uint64_t state_[4] = {1, 2, 3, 4};
+};
+
+inline Random& random() {
+    static Random generator;
+    return generator;
+}
 
 const int EXIT_BAD_INPUTS = 3;
 const int EXIT_WRITE_FAILED = 4;
@@ -41,7 +89,7 @@ public:
         : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE1", 8) != 0)
+        if (std::memcmp(magic, "PICTURE2", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         count_bytes_ = read_one<int64_t>();
@@ -110,10 +158,11 @@ public:
     template <typename Seed>
     bool next(Seed seed) {
         if (picture_ == n_pictures_) return false;
-        const uint32_t picture_seed = read_one<uint32_t>();
+        const uint64_t picture_seed = read_one<uint64_t>();
         read(reinterpret_cast<char*>(record_.data()), record_.size());
         read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
-        seed(picture_seed);
+        random().seed(picture_seed);
+        seed(picture_seed);  // of Brian2's own generator, which makes normal numbers
         show_();
         std::fill(counts_.begin(), counts_.end(), 0);
         for (size_t p = 0; p < populations_.size(); p++) {

@@ -1,4 +1,4 @@
-"""Synapses between two layers."""
+"""Synapses between two layers, each of them stored."""
 
 from typing import Any
 

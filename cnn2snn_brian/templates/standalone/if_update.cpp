@@ -1,0 +1,49 @@
+{#
+One pass for a population of integrate-and-fire neurons: constant input, spikes, reset
+and floor. Without branches, so that it is vectorised; the statements are those of
+neurons.py, in the same order.
+#}
+{# USES_VARIABLES { N, v, v_th, v_min, _spikespace } #}
+{# WRITES_TO_READ_ONLY_VARIABLES { _spikespace } #}
+{% extends 'common_group.cpp' %}
+{% block extra_headers %}
+#include <cstring>
+{% endblock %}
+{% block maincode %}
+    {% set real = c_data_type(variables['v'].dtype) %}
+    const size_t _vectorisation_idx = -1;
+    {{scalar_code|autoindent}}
+    {{real}}* __restrict _v = {{v}};
+    int32_t* __restrict _spikes = {{_spikespace}};
+    const {{real}} _threshold = {{v_th}}, _floor = {{v_min}};
+    int32_t _n_spikes = 0;
+    const size_t _block = 64;
+    for (size_t _start = 0; _start < N; _start += _block) {
+        uint8_t _fired[_block] = {};
+        const size_t _n = N - _start < _block ? N - _start : _block;
+        for (size_t _k = 0; _k < _n; _k++) {
+            const size_t _idx = _start + _k;
+            const size_t _vectorisation_idx = _idx;
+            {{vector_code|autoindent}}
+            const {{real}} _moved = _v[_idx] + _constant;
+            const {{real}} _held = _moved < _floor ? _floor : _moved;
+            const bool _spike = _moved >= _threshold;
+            _v[_idx] = _spike ? {{ "_moved - _threshold" if subtract else "0" }} : _held;
+            _fired[_k] = _spike;
+        }
+        // Eight bytes of 0 or 1 become eight bits: only spikes cost a step then.
+        uint64_t _bits = 0;
+        for (size_t _byte = 0; _byte < _block; _byte += 8) {
+            uint64_t _eight;
+            std::memcpy(&_eight, _fired + _byte, 8);
+            _bits |= ((_eight * 0x0102040810204080u) >> 56) << _byte;
+        }
+        for (; _bits != 0; _bits &= _bits - 1)
+            _spikes[_n_spikes++] = static_cast<int32_t>(_start) + __builtin_ctzll(_bits);
+    }
+    _spikes[N] = _n_spikes;
+{% endblock %}
+
+{% block after_code %}
+    {{_spikespace}}[N] = 0;
+{% endblock %}
