@@ -168,6 +168,9 @@ def train(
     temperature: Annotated[
         float, typer.Option(help="With a teacher: softness of its targets.")
     ] = 4.0,
+    clip_norm: Annotated[
+        float, typer.Option(help="Largest norm of a step's gradient.")
+    ] = float("inf"),
     bfloat16: Annotated[
         bool,
         typer.Option("--bfloat16", help="Compute in 16 bits: faster."),
@@ -201,6 +204,7 @@ def train(
         label_smoothing=label_smoothing,
         distillation=distillation,
         temperature=temperature,
+        clip_norm=clip_norm,
         bfloat16=bfloat16,
         seed=seed,
     )

@@ -9,8 +9,9 @@ import signal
 import struct
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import SimulationError
 from cnn2snn_brian.parameters import Parameters
 
-__all__ = ["ProgramInputs", "ProgramOutputs", "count_dtype", "picture_seeds", "run"]
+__all__ = [
+    "ProgramInputs",
+    "ProgramOutputs",
+    "Running",
+    "count_dtype",
+    "picture_seeds",
+    "run",
+]
 
 MAGIC = b"PICTURE2"
 
@@ -98,6 +106,32 @@ class ProgramInputs:
     record: npt.NDArray[np.bool_]
     count_dtype: type[np.unsignedinteger[Any]]
 
+    @property
+    def n_images(self) -> int:
+        """Number of pictures."""
+        return len(self.drive)
+
+    def part(self, which: slice) -> "ProgramInputs":
+        """
+        Take some of the pictures.
+
+        Parameters
+        ----------
+        which : slice
+            The pictures.
+
+        Returns
+        -------
+        ProgramInputs
+            Their inputs, with the same parameters.
+        """
+        return replace(
+            self,
+            drive=self.drive[which],
+            seeds=self.seeds[which],
+            record=self.record[which],
+        )
+
     def write(self, path: Path) -> None:
         """
         Write the inputs file of a program.
@@ -148,6 +182,33 @@ class ProgramOutputs:
     spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
 
     @classmethod
+    def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
+        """
+        Join the results of pictures that were run one part after another.
+
+        Parameters
+        ----------
+        parts : list of ProgramOutputs
+            The parts, in order.
+
+        Returns
+        -------
+        ProgramOutputs
+            All results; pictures are counted from the first part on.
+        """
+        spikes = {}
+        start = 0
+        for part in parts:
+            for (picture, population), recorded in part.spikes.items():
+                spikes[start + picture, population] = recorded
+            start += len(part.counts)
+        return cls(
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.potentials for part in parts]),
+            spikes,
+        )
+
+    @classmethod
     def read(
         cls, directory: Path, n_images: int, dtype: type[np.unsignedinteger[Any]]
     ) -> "ProgramOutputs":
@@ -190,11 +251,71 @@ def _failure(program: Path, status: int, stderr: str) -> SimulationError:
     return SimulationError(f"the program {program.name} {ended}: {said}")
 
 
+class Running:
+    """Programs that run at the moment, so that all can be ended at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def start(self, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        """
+        Start a program.
+
+        Parameters
+        ----------
+        command : list of str
+            The program and its arguments.
+        **options
+            Of ``subprocess.Popen``.
+
+        Returns
+        -------
+        subprocess.Popen
+            The process.
+
+        Raises
+        ------
+        SimulationError
+            If all programs have been ended.
+        """
+        with self._lock:
+            if self._stopped:
+                message = "interrupted"
+                raise SimulationError(message)
+            process = subprocess.Popen(command, **options)
+            self._processes.add(process)
+            return process
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """
+        End a program, if it has not ended by itself, and wait until it is gone.
+
+        Parameters
+        ----------
+        process : subprocess.Popen
+            The process.
+        """
+        process.kill()
+        process.wait()
+        with self._lock:
+            self._processes.discard(process)
+
+    def stop(self) -> None:
+        """End all programs, and let no other start."""
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                process.kill()
+
+
 def run(
     program: Path,
     project: Path,
     inputs: ProgramInputs,
     advance: Callable[[int], object] = lambda steps: None,
+    running: Running | None = None,
 ) -> ProgramOutputs:
     """
     Run a compiled program on pictures.
@@ -209,6 +330,8 @@ def run(
         What to run.
     advance : callable
         Called with 1 after each picture.
+    running : Running, optional
+        Where the process is noted while it runs.
 
     Returns
     -------
@@ -221,13 +344,14 @@ def run(
         If the program ends before it has delivered all results, or there is no space
         for them.
     """
+    running = running or Running()
     try:
         with tempfile.TemporaryDirectory(prefix="cnn2snn-brian-") as name:
             directory = Path(name)
             inputs.write(directory / "inputs")
             errors = directory / "stderr"
             with errors.open("w") as stderr:
-                process = subprocess.Popen(
+                process = running.start(
                     [str(program), "--results_dir", os.path.join(name, "")],
                     cwd=project,
                     stdin=subprocess.DEVNULL,
@@ -241,8 +365,7 @@ def run(
                 status = process.wait()
             finally:
                 # Also on Ctrl-C: no program goes on without its parent.
-                process.kill()
-                process.wait()
+                running.end(process)
                 process.stdout.close()
             if status:
                 raise _failure(program, status, errors.read_text(errors="replace"))

@@ -28,6 +28,7 @@ from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.parameters import ByLayer, Parameters
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
+from cnn2snn_brian.workers import Workers, run_shards
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -176,6 +177,8 @@ class Simulator:
         rate_scale: float | None = None,
         seed: int = 0,
         record: Record = (),
+        executor: Workers = None,
+        shard_size: int | None = None,
         progress: bool = True,
     ) -> SimulationResult:
         """
@@ -195,6 +198,12 @@ class Simulator:
         record : iterable of str, or dict of str to iterable of int
             Layers (or ``input``) whose spikes are kept, for all pictures or for those
             with the given indices. The last layer is always recorded.
+        executor : int or concurrent.futures.Executor, optional
+            Who runs the pictures: all cores of this machine (None), so many of them,
+            or an executor, such as ``dask.distributed.Client(...).get_executor()`` or
+            ``mpi4py.futures.MPIPoolExecutor()``. It does not change the result.
+        shard_size : int, optional
+            Pictures of one program run. It does not change the result either.
         progress : bool
             Whether to show a progress bar.
 
@@ -208,7 +217,8 @@ class Simulator:
         InputError
             If an argument can't be used.
         SimulationError
-            If the program ends before its time, or the simulator is closed.
+            If the program ends before its time twice for the same pictures, or the
+            simulator is closed.
         """
         if self._closed:
             message = "the simulator is closed; compile the network again"
@@ -241,7 +251,9 @@ class Simulator:
         )
         show = progress and len(pixels) >= MIN_PROGRESS
         with progress_bar("simulating", len(pixels), show=show) as advance:
-            outputs = program.run(self._program, self._project, inputs, advance)
+            outputs = run_shards(
+                self._program, self._project, inputs, executor, shard_size, advance
+            )
         return self._result(outputs, parameters, seed, time.perf_counter() - start)
 
     def _result(

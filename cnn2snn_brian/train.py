@@ -47,6 +47,9 @@ class TrainingSettings:
         With a teacher: weight of its soft targets [2]_, the rest is the labels'.
     temperature : float
         With a teacher: what both CNNs' outputs are divided by before the softmax.
+    clip_norm : float
+        Largest norm of the gradient of a step; longer ones are shortened to it. It
+        keeps a CNN without normalization layers from diverging at high rates.
     bfloat16 : bool
         Compute layers in bfloat16, twice as fast on processors that know it.
     seed : int
@@ -74,6 +77,7 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     distillation: float = 0.9
     temperature: float = 4.0
+    clip_norm: float = float("inf")
     bfloat16: bool = False
     seed: int = 0
 
@@ -90,9 +94,10 @@ class TrainingSettings:
             if getattr(self, name) < least:
                 message = f"{name} is {getattr(self, name)}, at least {least} is needed"
                 raise InputError(message)
-        if not self.learning_rate > 0 or not self.temperature > 0:
-            message = "learning_rate and temperature have to be above 0"
-            raise InputError(message)
+        for name in ("learning_rate", "temperature", "clip_norm"):
+            if not getattr(self, name) > 0:
+                message = f"{name} is {getattr(self, name)}, expected above 0"
+                raise InputError(message)
         if not self.weight_decay >= 0:
             message = f"weight_decay is {self.weight_decay}, expected at least 0"
             raise InputError(message)
@@ -349,6 +354,7 @@ def train(
                     raise InputError(message)
                 optimizer.zero_grad()
                 loss.backward()
+                nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)
                 optimizer.step()
                 schedule.step()
                 seen += len(batch)

@@ -1,11 +1,5 @@
 """Compiled networks: every spike, every run-time input, every error."""
 
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import brian2
@@ -312,76 +306,6 @@ def test_a_second_compile_finds_the_program_whatever_the_weights(build):
         other = simulator.run(IMAGES, thresholds=THRESHOLDS, v_min=0, leak=0)
     first = build("zero", False, "poisson").run(IMAGES)
     assert (other.spike_counts["conv1"] != first.spike_counts["conv1"]).any()
-
-
-LONG = """
-import numpy as np
-from brian2 import ms
-from test_simulator import IMAGES, N_STEPS, SHAPE, THRESHOLDS, zoo
-from cnn2snn_brian import convert
-snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
-with snn.compile(N_STEPS * ms) as simulator:
-    print("ready", flush=True)
-    simulator.run(np.tile(IMAGES, (50_000, 1, 1, 1)), progress=False)
-"""
-
-
-def children(pid):
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in path.read_text().split()]
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    message = "waited in vain"
-    raise AssertionError(message)
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_no_program_and_no_file_is_left_when_the_run_is_interrupted(
-    build, tmp_path, how
-):
-    build("zero", False, "poisson")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent),
-        "TMPDIR": str(tmp_path),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout.readline() == b"ready\n"
-    (program,) = wait_for(lambda: children(process.pid))
-    process.send_signal(how)
-    process.wait(timeout=30)
-    process.stdout.close()
-    wait_for(lambda: not Path(f"/proc/{program}/exe").exists())
-    if how == signal.SIGINT:
-        assert not list(tmp_path.glob("cnn2snn-brian-*"))
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
-def test_a_killed_program_is_an_error(build):
-    simulator = build("zero", False, "poisson")
-
-    def kill():
-        (program,) = wait_for(lambda: children(os.getpid()))
-        os.kill(program, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(SimulationError, match="SIGKILL"):
-        simulator.run(np.tile(IMAGES, (50_000, 1, 1, 1)), progress=False)
-    killer.join()
 
 
 def test_the_digits_snn_classifies_like_its_cnn():

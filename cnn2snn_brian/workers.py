@@ -1,0 +1,278 @@
+"""
+Spread pictures over workers: this machine's cores, or any executor.
+
+Pictures are divided into shards. A shard is one run of the compiled program. What comes
+out for a picture does not depend on its shard, so neither the number of workers nor the
+size of the shards changes a result.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cnn2snn_brian import program
+from cnn2snn_brian.build import build_program, check_cache
+from cnn2snn_brian.errors import InputError, SimulationError
+from cnn2snn_brian.program import ProgramInputs, ProgramOutputs
+
+__all__ = ["Project", "Workers", "n_cores", "run_shard", "run_shards"]
+
+#: Who runs the shards: None for all cores, a number of programs at a time, an executor.
+Workers = int | Executor | None
+
+#: A shard has at most so many pictures: it bounds memory, and what a retry costs.
+MAX_SHARD = 100
+#: Shards for each local worker: the last ones fill up the time of a slow one.
+SHARDS_PER_WORKER = 2
+#: Pictures of a shard where the number of workers is not known.
+REMOTE_SHARD = 25
+#: A shard that fails is tried again, once.
+MAX_TRIES = 2
+
+
+def n_cores() -> int:
+    """
+    Count the cores that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Project:
+    """
+    A project's files as bytes, to be sent to workers on other machines.
+
+    Attributes
+    ----------
+    archive : bytes
+        A tar archive of the generated sources and the weights.
+    name : str
+        Hash of the archive.
+    """
+
+    archive: bytes
+    name: str
+
+    @classmethod
+    def pack(cls, directory: Path) -> "Project":
+        """
+        Pack a project.
+
+        Parameters
+        ----------
+        directory : Path
+            The project's folder.
+
+        Returns
+        -------
+        Project
+            Its files.
+        """
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for path in sorted(directory.rglob("*")):
+                if path.is_file() and path.name != "program":
+                    entry = tarfile.TarInfo(str(path.relative_to(directory)))
+                    content = path.read_bytes()
+                    entry.size = len(content)
+                    tar.addfile(entry, io.BytesIO(content))
+        archive = buffer.getvalue()
+        return cls(archive, hashlib.sha256(archive).hexdigest()[:32])
+
+    def unpack(self, cache: Path) -> Path:
+        """
+        Unpack the project, unless an earlier shard did.
+
+        Parameters
+        ----------
+        cache : Path
+            The worker's cache directory.
+
+        Returns
+        -------
+        Path
+            The project's folder.
+        """
+        directory = cache / f"{self.name}.project"
+        with FileLock(cache / f"{self.name}.lock"):
+            if not directory.is_dir():
+                unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=cache))
+                try:
+                    with tarfile.open(fileobj=io.BytesIO(self.archive)) as tar:
+                        tar.extractall(unfinished, filter="data")
+                    (unfinished / "results").mkdir(exist_ok=True)
+                    unfinished.rename(directory)
+                except BaseException:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    raise
+        return directory
+
+
+def run_shard(project: Project, inputs: ProgramInputs) -> ProgramOutputs:
+    """
+    Run a shard on a worker, which may be on another machine.
+
+    The worker compiles the project for its own processor, once, into its own cache.
+
+    Parameters
+    ----------
+    project : Project
+        The network.
+    inputs : ProgramInputs
+        The pictures and parameters.
+
+    Returns
+    -------
+    ProgramOutputs
+        The results.
+
+    Raises
+    ------
+    BuildError
+        If the worker can't compile.
+    SimulationError
+        If the program fails.
+    """
+    cache = check_cache()
+    directory = project.unpack(cache)
+    compiled, _ = build_program(directory, cache)
+    return program.run(compiled, directory, inputs)
+
+
+def _shards(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def run_shards(
+    compiled: Path,
+    directory: Path,
+    inputs: ProgramInputs,
+    workers: Workers,
+    shard_size: int | None,
+    advance: Callable[[int], object],
+) -> ProgramOutputs:
+    """
+    Run pictures in shards.
+
+    Parameters
+    ----------
+    compiled : Path
+        The program, for workers on this machine.
+    directory : Path
+        The project's folder.
+    inputs : ProgramInputs
+        All pictures.
+    workers : int, Executor or None
+        None uses all cores; a number, so many programs at a time; an executor runs
+        the shards wherever it does.
+    shard_size : int, optional
+        Pictures of a shard.
+    advance : callable
+        Called with the number of pictures that were finished.
+
+    Returns
+    -------
+    ProgramOutputs
+        The results of all pictures, in order.
+
+    Raises
+    ------
+    InputError
+        If the number of workers or the shard size is below 1.
+    SimulationError
+        If a shard fails twice; the message has the program's own words.
+    """
+    n = inputs.n_images
+    if shard_size is not None and shard_size < 1:
+        message = f"shard_size is {shard_size}, expected at least 1"
+        raise InputError(message)
+    if isinstance(workers, Executor) or hasattr(workers, "submit"):
+        project = Project.pack(directory)
+
+        def submit_to(part: ProgramInputs) -> "Future[ProgramOutputs]":
+            return workers.submit(run_shard, project, part)  # type: ignore[union-attr]
+
+        slices = list(_shards(n, shard_size or REMOTE_SHARD))
+        return _collected(submit_to, inputs, slices, advance)
+    n_workers = n_cores() if workers is None else workers
+    if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
+        message = (
+            f"executor={workers!r}: expected None, a number of at least 1, or an "
+            "executor with a method submit"
+        )
+        raise InputError(message)
+    size = shard_size or min(
+        MAX_SHARD, max(1, -(-n // (n_workers * SHARDS_PER_WORKER)))
+    )
+    running = program.Running()
+    with ThreadPoolExecutor(n_workers) as threads:
+
+        def submit(part: ProgramInputs) -> "Future[ProgramOutputs]":
+            return threads.submit(
+                program.run, compiled, directory, part, advance, running
+            )
+
+        try:
+            return _collected(submit, inputs, list(_shards(n, size)), lambda done: None)
+        except BaseException:
+            # Also on Ctrl-C: threads wait for their programs, so these end first.
+            running.stop()
+            raise
+
+
+def _collected(
+    submit: Callable[[ProgramInputs], Any],
+    inputs: ProgramInputs,
+    slices: list[slice],
+    advance: Callable[[int], object],
+) -> ProgramOutputs:
+    """Run all shards, try failed ones again, and join the results in order."""
+    found: dict[int, ProgramOutputs] = {}
+    tries = dict.fromkeys(range(len(slices)), 1)
+    pending = {submit(inputs.part(part)): index for index, part in enumerate(slices)}
+    try:
+        while pending:
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                index = pending.pop(future)
+                part = slices[index]
+                try:
+                    found[index] = future.result()
+                except Exception as error:
+                    if tries[index] == MAX_TRIES:
+                        message = (
+                            f"pictures {part.start} to {part.stop - 1} failed "
+                            f"{MAX_TRIES} times: {error}"
+                        )
+                        raise SimulationError(message) from error
+                    tries[index] += 1
+                    pending[submit(inputs.part(part))] = index
+                else:
+                    advance(part.stop - part.start)
+    finally:
+        for future in pending:
+            future.cancel()
+    return ProgramOutputs.joined([found[index] for index in range(len(slices))])

@@ -1,0 +1,223 @@
+"""Runs of targets are the same synapses as those that are listed, and as torch."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_connectivity import convolutions, poolings
+from torch import nn
+
+from cnn2snn_brian.connectivity import connections
+from cnn2snn_brian.from_torch import from_torch
+from cnn2snn_brian.layers import INPUT, Conv2d, Linear
+from cnn2snn_brian.runs import kernel_from_memory, kernel_to_memory, runs
+
+many = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def channels_last(array, n_axes):
+    """Flatten the last `n_axes` axes, channels last."""
+    if n_axes == 3:
+        array = np.moveaxis(array, -3, -1)
+    return array.reshape(*array.shape[: array.ndim - n_axes], -1)
+
+
+def impulse_responses(module, input_shape):
+    """What torch makes of a 1 at each input: (n_sources, n_targets), channels last."""
+    n_in = int(np.prod(input_shape))
+    impulses = torch.eye(n_in, dtype=torch.float64).reshape(n_in, *input_shape)
+    with torch.no_grad():
+        responses = module.double()(impulses).numpy()
+    responses = channels_last(responses, responses.ndim - 1)
+    by_source = channels_last(np.arange(n_in).reshape(input_shape), len(input_shape))
+    return responses[by_source]
+
+
+def check_tables(layer):
+    """Compare runs with connections, and both orders of the weights."""
+    table, stored = runs(layer), kernel_to_memory(layer)
+    pre, post, index = table.expanded()
+    listed = connections(layer)
+    ours, theirs = np.lexsort((post, pre)), np.lexsort((listed.post, listed.pre))
+    np.testing.assert_array_equal(pre[ours], listed.pre[theirs])
+    np.testing.assert_array_equal(post[ours], listed.post[theirs])
+    np.testing.assert_array_equal(stored[index[ours]], listed.weight[theirs])
+
+    fan_out = layer.fan_out()
+    n_sources, n_targets = fan_out.size, int(np.prod(layer.shape))
+    assert table.n_synapses == len(pre) == fan_out.sum()
+    np.testing.assert_array_equal(
+        np.bincount(pre, minlength=n_sources), channels_last(fan_out, fan_out.ndim)
+    )
+    pairs = pre.astype(np.int64) * n_targets + post
+    assert len(np.unique(pairs)) == len(pairs)
+
+    assert len(table.first) == n_sources + 1
+    assert (table.first[0], table.first[-1]) == (0, len(table.length))
+    assert (np.diff(table.first) >= 0).all()
+    assert (table.length >= 1).all()
+    assert (table.weight >= 0).all()
+    assert (table.weight + table.length <= len(stored)).all()
+    for name in ("first", "post", "weight", "length"):
+        assert getattr(table, name).dtype == np.int32, name
+
+    in_order = kernel_from_memory(layer, stored)
+    if layer.n_parameters:
+        np.testing.assert_array_equal(in_order, layer.weight)
+    numbers = np.arange(len(stored))
+    np.testing.assert_array_equal(
+        kernel_to_memory(layer, kernel_from_memory(layer, numbers)), numbers
+    )
+    np.testing.assert_array_equal(kernel_to_memory(layer, in_order), stored)
+
+
+def check(module, input_shape):
+    with warnings.catch_warnings():
+        # torch says that an even kernel with padding="same" costs a copy.
+        warnings.simplefilter("ignore", UserWarning)
+        (layer,) = from_torch(module, input_shape)
+        expected = impulse_responses(module, input_shape)
+    check_tables(layer)
+    pre, post, index = runs(layer).expanded()
+    found = np.zeros_like(expected)
+    found[pre, post] = kernel_to_memory(layer)[index]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+
+
+@many
+@given(convolutions())
+def test_convolutions(case):
+    check(*case)
+
+
+@many
+@given(poolings())
+def test_average_pooling(case):
+    check(*case)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    output=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+)
+def test_adaptive_pooling(size, output):
+    check(nn.AdaptiveAvgPool2d(output), (2, *size))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5)),
+    n_out=st.integers(1, 5),
+)
+def test_linear_after_flatten(shape, n_out):
+    torch.manual_seed(0)
+    n_in = int(np.prod(shape))
+    check(nn.Sequential(nn.Flatten(), nn.Linear(n_in, n_out, bias=False)), shape)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "arguments"),
+    [
+        ((2, 3), (3, 3), {}),
+        ((2, 3), (3, 2), {"padding": (1, 0)}),
+        ((2, 3), (2, 4), {"padding": (2, 3)}),
+        ((3, 1), (1, 1), {}),
+        ((1, 4), (7, 6), {}),
+        ((1, 4), (7, 6), {"padding": (6, 5)}),
+        ((2, 3), (5, 5), {"padding": 2}),
+        ((2, 3), (3, 2), {"stride": (1, 2)}),
+        ((2, 3), (3, 2), {"stride": (2, 1), "padding": 1}),
+        ((2, 3), (2, 2), {"stride": 3, "padding": (0, 1)}),
+        ((2, 3), (3, 3), {"dilation": (2, 1), "padding": 2}),
+        ((2, 3), (2, 3), {"dilation": (1, 2), "stride": (2, 1)}),
+        ((4, 6), (3, 2), {"groups": 2, "padding": 1}),
+        ((3, 3), (2, 3), {"groups": 3}),
+        ((2, 4), (2, 3), {"groups": 2, "stride": 2, "dilation": 2, "padding": 1}),
+        ((2, 3), (2, 4), {"padding": "same"}),
+        ((2, 3), (4, 3), {"padding": "same", "dilation": (1, 2)}),
+    ],
+)
+def test_zoo_of_convolutions(channels, kernel, arguments):
+    torch.manual_seed(1)
+    check(nn.Conv2d(*channels, kernel, bias=False, **arguments), (channels[0], 7, 6))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.AvgPool2d(2),
+        nn.AvgPool2d((3, 2), stride=(2, 1)),
+        nn.AvgPool2d((2, 3), stride=(3, 4)),
+        nn.AvgPool2d((3, 2), stride=1, padding=(1, 1), count_include_pad=False),
+        nn.AvgPool2d(3, stride=2, ceil_mode=True, padding=1),
+        nn.AdaptiveAvgPool2d((3, 4)),
+        nn.AdaptiveAvgPool2d((1, None)),
+        nn.AdaptiveAvgPool2d((9, 4)),
+    ],
+)
+def test_zoo_of_poolings(module):
+    check(module, (3, 7, 6))
+
+
+def test_linear_after_linear():
+    weight = np.random.default_rng(0).normal(size=(3, 5))
+    layer = Linear("ip2", ("ip1",), (5,), weight)
+    check_tables(layer)
+    np.testing.assert_array_equal(kernel_to_memory(layer), weight.T.ravel())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride_y", "padding"),
+    [((3, 2), 1, (0, 0)), ((2, 4), 1, (1, 2)), ((5, 3), 1, (2, 1)), ((3, 3), 2, 1)],
+)
+def test_a_kernel_row_is_one_run(kernel, stride_y, padding):
+    module = nn.Conv2d(2, 3, kernel, (stride_y, 1), padding, bias=False)
+    nn.init.ones_(module.weight)
+    (layer,) = from_torch(module, (2, 7, 6))
+    out_channels, height, width = layer.shape
+    reached = impulse_responses(module, (2, 7, 6)) != 0
+    places = reached.reshape(-1, height, width, out_channels)
+    rows_reached = places.any(axis=(2, 3)).sum(axis=1)
+    table = runs(layer)
+    np.testing.assert_array_equal(np.diff(table.first), rows_reached)
+    if stride_y == 1:
+        middle = (3 * 6 + 3) * 2 + 1  # (y, x) = (3, 3), channel 1: no border is near
+        lengths = table.length[table.first[middle] : table.first[middle + 1]]
+        assert lengths.tolist() == [kernel[1] * 3] * kernel[0]
+
+
+def test_pooling_and_groups_have_a_run_for_each_target_position():
+    (pool,) = from_torch(nn.AvgPool2d(2), (3, 6, 4))
+    assert runs(pool).length.tolist() == [1] * 72
+    grouped = nn.Conv2d(4, 6, (1, 2), groups=2, bias=False)
+    (layer,) = from_torch(grouped, (4, 1, 3))
+    # Of 3 positions, those at the borders reach one output position, the other two.
+    np.testing.assert_array_equal(
+        np.diff(runs(layer).first).reshape(3, 4)[:, 0], 1 + (np.arange(3) == 1)
+    )
+    assert set(runs(layer).length) == {3}
+
+
+def test_runs_by_hand():
+    # Input of 1 channel and 3 positions, kernel (a, b), 2 output channels.
+    kernel = np.array([[[[1.0, 2.0]]], [[[3.0, 4.0]]]])
+    layer = Conv2d("conv1", (INPUT,), (1, 1, 3), kernel)
+    table = runs(layer)
+    # Stored flipped in x, output channels inside: tap 1 first, then tap 0.
+    np.testing.assert_array_equal(kernel_to_memory(layer), [2, 4, 1, 3])
+    np.testing.assert_array_equal(table.first, [0, 1, 2, 3])
+    np.testing.assert_array_equal(table.post, [0, 0, 2])
+    np.testing.assert_array_equal(table.weight, [2, 0, 0])
+    np.testing.assert_array_equal(table.length, [2, 4, 2])
+
+
+def test_a_source_without_targets_has_no_run():
+    # A stride of 3 with a kernel of 2: the third column reaches nothing.
+    kernel = np.ones((1, 1, 1, 2))
+    layer = Conv2d("conv1", (INPUT,), (1, 1, 5), kernel, stride=(1, 3))
+    np.testing.assert_array_equal(np.diff(runs(layer).first), [1, 1, 0, 1, 1])
+    assert runs(layer).n_synapses == 4

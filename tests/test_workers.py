@@ -1,0 +1,265 @@
+"""Shards on this machine's cores and on a Dask cluster, and what can go wrong there."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brian2 import ms
+from torch import nn
+
+from cnn2snn_brian import InputError, SimulationError, convert
+from cnn2snn_brian.build import CACHE_VARIABLE
+
+pytestmark = pytest.mark.standalone
+
+needs_linux = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="finds processes by /proc"
+)
+N_STEPS = 20
+SHAPE = (2, 5, 4)
+
+
+def network():
+    generator = np.random.default_rng(3)
+    module = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(60, 4, bias=False),
+    ).eval()
+    for layer in (module[0], module[3]):
+        weight = generator.normal(0.1, 0.3, tuple(layer.weight.shape))
+        layer.weight.data = nn.Parameter(layer.weight.new_tensor(weight))
+    return convert(module, SHAPE, thresholds=1.0)
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    with network().compile(N_STEPS * ms) as compiled:
+        yield compiled
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((23, *SHAPE))
+
+
+@pytest.fixture(scope="module")
+def many():
+    """So many pictures that a run takes some seconds."""
+    return np.random.default_rng(0).random((60_000, *SHAPE)).astype(np.float32)
+
+
+def assert_equal(found, expected):
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(found.spike_counts[name], counts)
+    np.testing.assert_array_equal(found.output_potentials, expected.output_potentials)
+    assert found.recorded.keys() == expected.recorded.keys()
+    for key, (neuron, step) in expected.recorded.items():
+        np.testing.assert_array_equal(found.recorded[key][0], neuron)
+        np.testing.assert_array_equal(found.recorded[key][1], step)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("shard_size", [None, 1, 7, 100])
+def test_workers_and_shards_change_nothing(simulator, images, workers, shard_size):
+    expected = simulator.run(images, seed=4, record=["conv1"], executor=1)
+    found = simulator.run(
+        images, seed=4, record=["conv1"], executor=workers, shard_size=shard_size
+    )
+    assert expected.spike_counts["ip1"].any()
+    assert_equal(found, expected)
+
+
+def test_all_cores_are_the_default(simulator, images):
+    assert_equal(simulator.run(images), simulator.run(images, executor=1))
+
+
+@pytest.mark.parametrize("executor", [0, -2, "two", True, 1.5])
+def test_other_executors_are_refused(simulator, images, executor):
+    with pytest.raises(InputError, match="executor="):
+        simulator.run(images, executor=executor)
+
+
+def test_a_shard_size_below_1_is_refused(simulator, images):
+    with pytest.raises(InputError, match="shard_size is 0"):
+        simulator.run(images, shard_size=0)
+
+
+class FailsSometimes:
+    """An executor whose tasks raise on their first try, or on every try."""
+
+    def __init__(self, *, always):
+        self.always = always
+        self.seen = set()
+
+    def submit(self, function, project, part):
+        future = Future()
+        first = part.seeds.tobytes() not in self.seen
+        self.seen.add(part.seeds.tobytes())
+        if self.always or first:
+            future.set_exception(RuntimeError("the worker's own words"))
+        else:
+            future.set_result(function(project, part))
+        return future
+
+
+def test_a_failed_shard_is_tried_again(simulator, images):
+    found = simulator.run(images, executor=FailsSometimes(always=False), shard_size=5)
+    assert_equal(found, simulator.run(images))
+
+
+def test_a_shard_that_fails_twice_is_an_error(simulator, images):
+    with pytest.raises(SimulationError, match="failed 2 times: the worker's own words"):
+        simulator.run(images, executor=FailsSometimes(always=True))
+
+
+def programs(pid):
+    """Processes that were started by a process, from whichever of its threads."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.005)
+    message = "waited in vain"
+    raise AssertionError(message)
+
+
+def kill_programs(times):
+    """Kill this process's programs as they appear, so many of them."""
+    killed = set()
+
+    def kill():
+        while len(killed) < times:
+            for program in wait_for(lambda: set(programs(os.getpid())) - killed):
+                os.kill(program, signal.SIGKILL)
+                killed.add(program)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
+
+
+@needs_linux
+def test_a_program_that_is_killed_once_is_run_again(simulator, many):
+    expected = simulator.run(many, executor=2, progress=False)
+    killer = kill_programs(times=1)
+    found = simulator.run(many, executor=1, shard_size=len(many), progress=False)
+    killer.join()
+    assert_equal(found, expected)
+
+
+@needs_linux
+def test_a_program_that_is_killed_twice_is_an_error(simulator, many):
+    killer = kill_programs(times=2)
+    with pytest.raises(SimulationError, match="SIGKILL"):
+        simulator.run(many, executor=1, shard_size=len(many), progress=False)
+    killer.join()
+    assert not programs(os.getpid())
+
+
+def test_a_programs_own_words_are_in_the_error(simulator, images, monkeypatch):
+    monkeypatch.setattr("cnn2snn_brian.program.MAGIC", b"PICTURE0")
+    with pytest.raises(SimulationError, match="the inputs file is of another version"):
+        simulator.run(images)
+
+
+LONG = """
+import numpy as np
+from brian2 import ms
+from test_workers import N_STEPS, SHAPE, network
+with network().compile(N_STEPS * ms) as simulator:
+    print("ready", flush=True)
+    images = np.random.default_rng(0).random((300_000, *SHAPE)).astype(np.float32)
+    simulator.run(images, progress=False, executor=2)
+"""
+
+
+@needs_linux
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_a_run_is_interrupted(simulator, tmp_path, how):
+    here = Path(__file__).parent
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{here}{os.pathsep}{here.parent}",
+        "TMPDIR": str(tmp_path),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout.readline() == b"ready\n"
+    started = wait_for(
+        lambda: len(programs(process.pid)) == 2 and programs(process.pid)
+    )
+    process.send_signal(how)
+    process.wait(timeout=30)
+    process.stdout.close()
+    for program in started:
+        wait_for(lambda program=program: not Path(f"/proc/{program}/exe").exists())
+    if how == signal.SIGINT:
+        assert not list(tmp_path.glob("cnn2snn-brian-*"))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two Dask workers, each a process with a program cache of the cluster's own."""
+    distributed = pytest.importorskip("distributed")
+    cache = tmp_path_factory.mktemp("worker-cache")
+    cache.chmod(0o700)
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            env={CACHE_VARIABLE: str(cache)},
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        yield client
+
+
+def test_dask_workers_give_the_same(simulator, images, cluster):
+    found = simulator.run(
+        images, seed=4, record=["conv1"], executor=cluster.get_executor(), shard_size=5
+    )
+    expected = simulator.run(images, seed=4, record=["conv1"], executor=1)
+    assert_equal(found, expected)
+
+
+@needs_linux
+def test_a_dask_worker_that_is_killed_costs_nothing(simulator, many, cluster):
+    expected = simulator.run(many, executor=1, progress=False)
+    victim = next(iter(cluster.run(os.getpid).values()))
+
+    def kill():
+        wait_for(lambda: programs(victim))  # in the middle of a shard
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = simulator.run(
+        many, executor=cluster.get_executor(), shard_size=10_000, progress=False
+    )
+    killer.join()
+    assert_equal(found, expected)
+    assert not Path(f"/proc/{victim}/exe").exists()
