@@ -9,27 +9,21 @@ import hashlib
 import logging
 import os
 import shutil
-import stat
 import subprocess
-import tempfile
 from pathlib import Path
 
-import platformdirs
 from brian2.codegen.cpp_prefs import get_compiler_and_args
 from filelock import FileLock
 
+from cnn2snn_brian.cache import CHECKSUM, LOCK, UNFINISHED, trim
 from cnn2snn_brian.errors import BuildError, CompilerNotFoundError
 
-__all__ = ["CACHE_VARIABLE", "UNIT", "build_program", "check_cache", "find_compiler"]
+__all__ = ["UNIT", "build_program", "find_compiler"]
 
 logger = logging.getLogger(__name__)
 
-#: Environment variable that names another cache directory.
-CACHE_VARIABLE = "CNN2SNN_BRIAN_CACHE"
 #: The source file of a project that includes all others.
 UNIT = "program.cpp"
-#: Free space that a build needs.
-MIN_FREE_BYTES = 50_000_000
 
 
 def find_compiler() -> str:
@@ -57,66 +51,6 @@ def find_compiler() -> str:
         "Debian and Ubuntu: sudo apt-get install g++"
     )
     raise CompilerNotFoundError(message)
-
-
-def check_cache(directory: str | Path | None = None) -> Path:
-    """
-    Make sure that the cache directory can be used.
-
-    Parameters
-    ----------
-    directory : path-like, optional
-        Where compiled programs are kept. By default ``$CNN2SNN_BRIAN_CACHE``, or the
-        user's cache directory.
-
-    Returns
-    -------
-    Path
-        The directory. It exists and can be written to.
-
-    Raises
-    ------
-    BuildError
-        If it can't be made or written to, is full, or belongs to or can be written by
-        someone else (who could put a program of their own there).
-    """
-    if directory is None:
-        directory = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir(
-            "cnn2snn-brian", appauthor=False
-        )
-    cache = Path(directory).expanduser().absolute()
-    advice = (
-        f"Give another one as cache_directory=..., or as ${CACHE_VARIABLE} in the "
-        "environment"
-    )
-    try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache) as probe:
-            probe.write(b"x")
-            probe.flush()
-    except OSError as error:
-        message = (
-            f"{cache}: compiled programs can't be kept here: {error.strerror}. {advice}"
-        )
-        raise BuildError(message) from error
-    status = cache.stat()
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        message = f"{cache}: the cache directory belongs to another user. {advice}"
-        raise BuildError(message)
-    if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        message = (
-            f"{cache}: other users can write to the cache directory. Run "
-            f"chmod go-w on it. {advice}"
-        )
-        raise BuildError(message)
-    free = shutil.disk_usage(cache).free
-    if free < MIN_FREE_BYTES:
-        message = (
-            f"{cache}: {free / 1e6:.0f} MB are free, a build needs "
-            f"{MIN_FREE_BYTES / 1e6:.0f} MB. {advice}"
-        )
-        raise BuildError(message)
-    return cache
 
 
 def _run(command: list[str], directory: Path) -> str:
@@ -187,24 +121,28 @@ def build_program(directory: Path, cache: Path) -> tuple[Path, bool]:
     compiler = find_compiler()
     _, flags = get_compiler_and_args()
     name = _fingerprint(directory, compiler, flags)
-    program, checksum = cache / name, cache / f"{name}.sha256"
+    program, checksum = cache / name, cache / f"{name}{CHECKSUM}"
+    unfinished = cache / f"{name}{UNFINISHED}"
     # Of two processes that need the same program, one compiles and one waits.
-    with FileLock(cache / f"{name}.lock"):
+    with FileLock(cache / f"{name}{LOCK}"):
         if program.is_file() and checksum.is_file():
             if checksum.read_text() == _checksum(program):
                 logger.info("found the compiled program %s", program)
+                os.utime(program)  # it was of use: others are removed before it
                 return program, False
             logger.warning("%s is damaged, it is compiled again", program)
-        unfinished = directory / "program"
+        compiled = directory / "program"
         try:
-            _compile(directory, compiler, flags, unfinished)
+            _compile(directory, compiler, flags, compiled)
             # Checksum last: a program without its checksum is not trusted.
             checksum.unlink(missing_ok=True)
-            shutil.copy2(unfinished, cache / f"{name}.unfinished")
-            (cache / f"{name}.unfinished").replace(program)
+            shutil.copy2(compiled, unfinished)
+            unfinished.replace(program)
             checksum.write_text(_checksum(program))
+            os.utime(program)
         except OSError as error:
-            (cache / f"{name}.unfinished").unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             message = f"{cache}: the program could not be kept: {error.strerror}"
             raise BuildError(message) from error
-        return program, True
+    trim(cache, keep=name)
+    return program, True

@@ -8,6 +8,7 @@ picture, the seed and the picture's index, and not on what it is simulated with.
 
 import importlib.metadata
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,8 @@ import numpy.typing as npt
 from brian2 import Quantity, check_units, second
 
 from cnn2snn_brian import program
-from cnn2snn_brian.build import build_program, check_cache, find_compiler
+from cnn2snn_brian.build import build_program, find_compiler
+from cnn2snn_brian.cache import check_cache
 from cnn2snn_brian.device import write_sources
 from cnn2snn_brian.encoding import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError, SimulationError
@@ -105,7 +107,10 @@ class Simulator:
         try:
             self._project = Path(self._directory.name)
             write_sources(snn, self.n_steps * snn.dt_s, self._project)
-            self._program, self.compiled = build_program(self._project, cache)
+            compiled, self.compiled = build_program(self._project, cache)
+            # A copy of its own: the cache may be cleared while the simulator lives.
+            self._program = self._project / "program"
+            shutil.copy2(compiled, self._program)
         except BaseException:
             self.close()
             raise

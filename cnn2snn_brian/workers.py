@@ -27,7 +27,8 @@ from typing import Any
 from filelock import FileLock
 
 from cnn2snn_brian import program
-from cnn2snn_brian.build import build_program, check_cache
+from cnn2snn_brian.build import build_program
+from cnn2snn_brian.cache import LOCK, PROJECT, check_cache
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.program import ProgramInputs, ProgramOutputs
 
@@ -116,8 +117,8 @@ class Project:
         Path
             The project's folder.
         """
-        directory = cache / f"{self.name}.project"
-        with FileLock(cache / f"{self.name}.lock"):
+        directory = cache / f"{self.name}{PROJECT}"
+        with FileLock(cache / f"{self.name}{LOCK}"):
             if not directory.is_dir():
                 unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=cache))
                 try:
@@ -128,6 +129,7 @@ class Project:
                 except BaseException:
                     shutil.rmtree(unfinished, ignore_errors=True)
                     raise
+        os.utime(directory)  # it was of use: others are removed before it
         return directory
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import brian2
 import pytest
 
-from cnn2snn_brian.build import CACHE_VARIABLE
+from cnn2snn_brian.cache import CACHE_VARIABLE
 
 
 @pytest.fixture(scope="session", autouse=True)

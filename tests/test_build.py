@@ -12,7 +12,8 @@ from brian2 import ms
 from torch import nn
 
 from cnn2snn_brian import BuildError, convert
-from cnn2snn_brian.build import build_program, check_cache, find_compiler
+from cnn2snn_brian.build import build_program, find_compiler
+from cnn2snn_brian.cache import check_cache
 from cnn2snn_brian.errors import CompilerNotFoundError
 
 pytestmark = pytest.mark.standalone

@@ -31,7 +31,7 @@ def cli(monkeypatch, tmp_path, capfd):
     return run
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "convert", "run"])
+@pytest.mark.parametrize("command", ["demo", "train", "convert", "run", "cache"])
 def test_help(cli, command):
     result = cli(command, "--help")
     assert result.returncode == 0
@@ -176,6 +176,15 @@ def test_debug_raises_the_error_itself(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["cnn2snn-brian", *arguments])
     with pytest.raises(InputError, match="there is no such file"):
         main()
+
+
+def test_cache(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNN2SNN_BRIAN_CACHE", str(tmp_path))
+    (tmp_path / "0123").write_bytes(bytes(2_000_000))
+    result = cli("cache")
+    assert "1 entries, 2.0 MB of at most 500 MB" in result.stdout
+    assert "removed 1 entries" in cli("cache", "--clear").stdout
+    assert not (tmp_path / "0123").exists()
 
 
 def test_a_cnn_of_the_users_own(cli, tmp_path):

@@ -15,7 +15,7 @@ from brian2 import ms
 from torch import nn
 
 from cnn2snn_brian import InputError, SimulationError, convert
-from cnn2snn_brian.build import CACHE_VARIABLE
+from cnn2snn_brian.cache import CACHE_VARIABLE
 
 pytestmark = pytest.mark.standalone
 
@@ -206,9 +206,8 @@ def test_nothing_is_left_when_a_run_is_interrupted(simulator, tmp_path, how):
         stderr=subprocess.DEVNULL,
     )
     assert process.stdout.readline() == b"ready\n"
-    started = wait_for(
-        lambda: len(programs(process.pid)) == 2 and programs(process.pid)
-    )
+    wait_for(lambda: len(programs(process.pid)) == 2)
+    started = programs(process.pid)
     process.send_signal(how)
     process.wait(timeout=30)
     process.stdout.close()
