@@ -62,12 +62,13 @@ def torch_counts(module, pixels, thresholds, seed):
     return [counts.numpy() for counts in total]
 
 
-def test_counts_equal_a_torch_loop_within_sampling_error():
+@pytest.mark.parametrize("synapses", ["shared", "explicit"])
+def test_counts_equal_a_torch_loop_within_sampling_error(synapses):
     n = int(os.environ.get("CNN2SNN_BRIAN_CIFAR10_N", "8"))
     pictures = load_folder(os.environ["CNN2SNN_BRIAN_CIFAR10"])
     pictures = pictures.per_class(-(-n // 10), seed=0)[:n]
     cnn, _ = models.pretrained("cifar10_quick_adjusted")
-    snn = convert(cnn, (3, 32, 32), calibration=pictures.images, synapses="explicit")
+    snn = convert(cnn, (3, 32, 32), calibration=pictures.images, synapses=synapses)
     pixels = torch.from_numpy(pictures.images).float() / 255
     data_based = snn.thresholds
     settings = [
