@@ -6,6 +6,7 @@ and its ``compile()`` a `Simulator`: a C++ program that runs pictures.
 """
 
 from cnn2snn_brian.adjust import adjust
+from cnn2snn_brian.convert import convert
 from cnn2snn_brian.errors import (
     BuildError,
     ConversionError,
@@ -15,7 +16,7 @@ from cnn2snn_brian.errors import (
 )
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import Layers
-from cnn2snn_brian.network import SpikingNetwork, convert
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.shared_synapses import (
     Conv2dSynapses,

@@ -359,8 +359,8 @@ def convert_command(
     --calibration digits
     """
     from cnn2snn_brian import models
+    from cnn2snn_brian.convert import convert
     from cnn2snn_brian.data import load_data
-    from cnn2snn_brian.network import convert
     from cnn2snn_brian.weights import load_state, load_weights, read_card
 
     if architecture is not None and (module is not None or weights is not None):

@@ -6,9 +6,9 @@ from pathlib import Path
 from brian2 import ms
 
 from cnn2snn_brian import models
+from cnn2snn_brian.convert import convert
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.files import written_whole
-from cnn2snn_brian.network import convert
 from cnn2snn_brian.plots import plot_output_counts, plot_raster
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.train import accuracy

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from cnn2snn_brian import thresholds as thresholds_module
+from cnn2snn_brian.convert import convert
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import INPUT, AvgPool2d, Layers, Linear
-from cnn2snn_brian.network import convert
 from cnn2snn_brian.thresholds import data_based_thresholds
 
 SHAPE = (1, 1, 2)

@@ -1,0 +1,94 @@
+"""Command line: ``python -m benchmarks``."""
+
+import argparse
+import json
+import sys
+import traceback
+from pathlib import Path
+
+from benchmarks.build import build
+from benchmarks.layers import layers
+from benchmarks.machine import load, machine
+from benchmarks.memory import memory
+from benchmarks.networks import Options
+from benchmarks.scaling import scaling
+from benchmarks.simulators import few_steps, simulators
+from benchmarks.synapses import synapses
+from benchmarks.workers import workers
+
+RESULTS = Path(__file__).with_name("results")
+
+BENCHMARKS = {
+    "synapses": synapses,
+    "simulators": simulators,
+    "few_steps": few_steps,
+    "layers": layers,
+    "scaling": scaling,
+    "build": build,
+    "memory": memory,
+    "workers": workers,
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Benchmarks of cnn2snn_brian."
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(BENCHMARKS),
+        metavar="NAME",
+        help=f"one of {', '.join(BENCHMARKS)}; can be given several times",
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
+    parser.add_argument("--pictures", type=int, default=50, help="pictures (50)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results")
+    parser.add_argument(
+        "--data", type=Path, help="folder of class folders; else random pictures"
+    )
+    arguments = parser.parse_args()
+    if arguments.repeats < 1 or arguments.pictures < 1:
+        parser.error("--repeats and --pictures have to be at least 1")
+    if arguments.data is not None and not arguments.data.is_dir():
+        parser.error(f"{arguments.data}: there is no such folder")
+    return arguments
+
+
+def main() -> None:
+    """Run benchmarks, print their tables and write them to files."""
+    arguments = _arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    options = Options(arguments.repeats, arguments.pictures, arguments.data)
+    about = {**machine(), "repeats": options.repeats, "pictures": options.n_pictures}
+    about["load_before"] = load()
+    results: dict[str, object] = {"machine": about, "tables": []}
+    print("# Benchmarks\n")
+    for key, value in about.items():
+        print(f"- {key}: {value}")
+    print(f"\nMedians of {options.repeats} rounds (smallest to largest).\n", flush=True)
+    failed: list[str] = []
+    for name in arguments.only or BENCHMARKS:
+        before = load()
+        try:
+            tables = BENCHMARKS[name](options)
+        except Exception:
+            # The other tables are worth having; the exit code tells.
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        for table in tables:
+            table.load = [before, load()]
+            content = table.write(arguments.out)
+            results["tables"].append(content)  # type: ignore[attr-defined]
+            print(table.markdown(), flush=True)
+        about["load_after"] = load()
+        # After each, so that a run that is stopped leaves what it has.
+        path = arguments.out / "results.json"
+        path.write_text(json.dumps(results, indent=2) + "\n")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
