@@ -143,8 +143,10 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         }
         self.add_dependency(source)
         self.add_dependency(target)
+        # Indices of `w` count weights, not synapses. Brian2 takes a view's shape from
+        # `start` and `stop`, also that of a new value in run_args.
+        self.start, self.stop = 0, self.variables["w"].size
         self._enable_group_attributes()
-        # Indices of `w` count weights, not synapses.
         self._indices.N = self.variables["_n_weights"]
 
     @property
@@ -159,8 +161,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             ("post", self.target, "_postsynaptic_idx"),
         ):
             variables.add_auxiliary_variable(index, dtype=np.int32)
-            # One spike at a time: it reaches no target and no weight twice.
-            variables[index].unique = True
+            # One spike at a time: it reaches no target and no weight twice, but all of
+            # them have the same source.
+            variables[index].unique = prefix == "post"
             variables[index].read_only = True
             for name, variable in group.variables.items():
                 if name.startswith("_") or name in ("t", "dt", "t_in_timesteps", "N"):
@@ -276,6 +279,16 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
 
     @kernel.setter
     def kernel(self, value: Any) -> None:
+        layer = self.layer
+        shape: tuple[int, ...] = (
+            layer.shape[1:] if isinstance(layer, AvgPool2d) else layer.weight.shape
+        )
+        if np.shape(value) != shape:
+            message = (
+                f"{self.name}: a kernel of shape {np.shape(value)}, expected the shape "
+                f"{shape}"
+            )
+            raise InputError(message)
         stored = kernel_to_memory(self.layer, np.asarray(value))
         self.w = Quantity(stored, dim=get_dimensions(value))
 

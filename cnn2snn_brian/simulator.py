@@ -284,7 +284,8 @@ class Simulator:
                 events[layer.name] = np.asarray(delivered).astype(np.int64)
         last = snn.layer_names[-1]
         versions = {
-            name: importlib.metadata.version(name) for name in ("brian2", "numpy")
+            name: importlib.metadata.version(name)
+            for name in ("cnn2snn-brian", "brian2", "numpy")
         }
         return SimulationResult(
             spike_counts=counts,
