@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cnn2snn_brian import Simulator, program
+from cnn2snn_brian.layers import to_neurons
 
 __all__ = ["command", "prepared"]
 
@@ -33,7 +34,8 @@ def prepared(simulator: Simulator, pictures: Any) -> Iterator[Path]:
     snn = simulator.snn
     inputs = program.ProgramInputs(
         snn.parameters,
-        snn.input_drive(pictures),
+        to_neurons(pictures, snn.input_shape),
+        snn.layers[0] if snn.encoding == "current" else None,
         program.picture_seeds(0, 0, len(pictures)),
         simulator._record_mask((), len(pictures)),
         program.count_dtype(simulator.n_steps),

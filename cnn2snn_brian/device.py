@@ -6,6 +6,7 @@ Brian2's ``cpp_standalone`` device is not touched.
 """
 
 import gc
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +88,8 @@ def _picture_loop(
         lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
     if snn.encoding == "current":
         lines.append(
-            f"program.add_current({network[first].N}, {array(first, 'bias')});"
+            f"program.add_current({math.prod(snn.input_shape)}, "
+            f"{array(first, 'bias')});"
         )
     lines += [
         "program.open();",

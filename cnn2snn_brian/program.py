@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import SimulationError
+from cnn2snn_brian.layers import AvgPool2d, Conv2d, Linear, to_neurons
 from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian.runs import kernel_to_memory, runs
 
 __all__ = [
     "ProgramInputs",
@@ -30,7 +32,7 @@ __all__ = [
     "run",
 ]
 
-MAGIC = b"PICTURE2"
+MAGIC = b"PICTURE3"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -81,6 +83,17 @@ def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
     )
 
 
+def _current_arrays(layer: Conv2d | AvgPool2d | Linear) -> list[npt.NDArray[Any]]:
+    """List the runs, weights and biases that turn pixels into currents."""
+    table = runs(layer)
+    n_neurons = int(np.prod(layer.shape))
+    bias = np.zeros(n_neurons, np.float32)
+    if layer.bias is not None:
+        bias = to_neurons(layer.bias, layer.shape).astype(np.float32)
+    weights = kernel_to_memory(layer).astype(np.float32)
+    return [table.first, table.post, table.weight, table.length, weights, bias]
+
+
 @dataclass(frozen=True)
 class ProgramInputs:
     """
@@ -90,8 +103,10 @@ class ProgramInputs:
     ----------
     parameters : Parameters
         Parameters of the neurons.
-    drive : ndarray of float32, shape (n_images, n_values)
-        The pictures, see ``SpikingNetwork.input_drive``.
+    pixels : ndarray of float32, shape (n_images, n_inputs)
+        Intensities in [0, 1], in the order of neurons.
+    first_layer : Linear or Conv2d or AvgPool2d, optional
+        With pictures as currents, the layer that the program computes them with.
     seeds : ndarray of uint64, shape (n_images,)
         Seed of each picture.
     record : ndarray of bool, shape (n_images, n_populations)
@@ -101,7 +116,8 @@ class ProgramInputs:
     """
 
     parameters: Parameters
-    drive: npt.NDArray[np.float32]
+    pixels: npt.NDArray[np.float32]
+    first_layer: Conv2d | AvgPool2d | Linear | None
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: type[np.unsignedinteger[Any]]
@@ -109,7 +125,7 @@ class ProgramInputs:
     @property
     def n_images(self) -> int:
         """Number of pictures."""
-        return len(self.drive)
+        return len(self.pixels)
 
     def part(self, which: slice) -> "ProgramInputs":
         """
@@ -127,7 +143,7 @@ class ProgramInputs:
         """
         return replace(
             self,
-            drive=self.drive[which],
+            pixels=self.pixels[which],
             seeds=self.seeds[which],
             record=self.record[which],
         )
@@ -146,7 +162,7 @@ class ProgramInputs:
             file.write(MAGIC)
             n_bytes = np.dtype(self.count_dtype).itemsize
             file.write(
-                struct.pack("=qqd", len(self.drive), n_bytes, parameters.rate_scale)
+                struct.pack("=qqd", self.n_images, n_bytes, parameters.rate_scale)
             )
             for name in parameters.thresholds:
                 values = (
@@ -156,10 +172,13 @@ class ProgramInputs:
                     parameters.v_init[name],
                 )
                 file.write(struct.pack("=4d", *values))
-            for seed, record, drive in zip(
-                self.seeds, self.record, self.drive, strict=True
+            if self.first_layer is not None:
+                for array in _current_arrays(self.first_layer):
+                    file.write(struct.pack("=q", len(array)) + array.tobytes())
+            for seed, record, pixels in zip(
+                self.seeds, self.record, self.pixels, strict=True
             ):
-                file.write(seed.tobytes() + record.tobytes() + drive.tobytes())
+                file.write(seed.tobytes() + record.tobytes() + pixels.tobytes())
 
 
 @dataclass(frozen=True)
@@ -369,7 +388,7 @@ def run(
                 process.stdout.close()
             if status:
                 raise _failure(program, status, errors.read_text(errors="replace"))
-            return ProgramOutputs.read(directory, len(inputs.drive), inputs.count_dtype)
+            return ProgramOutputs.read(directory, inputs.n_images, inputs.count_dtype)
     except OSError as error:
         message = f"the program {program.name} could not be run: {error}"
         raise SimulationError(message) from error

@@ -249,7 +249,8 @@ class Simulator:
         start = time.perf_counter()
         inputs = program.ProgramInputs(
             parameters,
-            snn.input_drive(pixels),
+            to_neurons(pixels, snn.input_shape),
+            snn.layers[0] if snn.encoding == "current" else None,
             program.picture_seeds(int(seed), 0, len(pixels)),
             mask,
             program.count_dtype(self.n_steps),

@@ -5,6 +5,7 @@
 // program.py writes the inputs and reads the results; both follow the order in here.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -89,7 +90,7 @@ public:
         : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE2", 8) != 0)
+        if (std::memcmp(magic, "PICTURE3", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         count_bytes_ = read_one<int64_t>();
@@ -128,12 +129,28 @@ public:
         *input_scale = static_cast<Real>(rate_scale_);
     }
 
-    // A picture as the constant input of the first layer.
+    // A picture as the constant input of the first layer: each pixel times its weights,
+    // by the runs of runs.py, and the biases.
     template <typename Real>
-    void add_current(size_t n, Real* bias) {
-        n_values_ = n;
-        show_ = [this, n, bias]() {
-            for (size_t i = 0; i < n; i++) bias[i] = static_cast<Real>(values_[i]);
+    void add_current(size_t n_pixels, Real* current) {
+        n_values_ = n_pixels;
+        read_array(run_first_);
+        read_array(run_post_);
+        read_array(run_weight_);
+        read_array(run_length_);
+        read_array(weights_);
+        read_array(biases_);
+        show_ = [this, current]() {
+            std::copy(biases_.begin(), biases_.end(), current);
+            for (size_t pixel = 0; pixel < values_.size(); pixel++) {
+                const Real value = values_[pixel];
+                for (int32_t r = run_first_[pixel]; r < run_first_[pixel + 1]; r++) {
+                    Real* __restrict target = current + run_post_[r];
+                    const float* __restrict weight = weights_.data() + run_weight_[r];
+                    for (int32_t i = 0; i < run_length_[r]; i++)
+                        target[i] += value * weight[i];
+                }
+            }
         };
     }
 
@@ -231,6 +248,8 @@ private:
     std::vector<uint32_t> counts_;
     std::vector<float> values_;
     std::vector<char> record_, narrow_;
+    std::vector<int32_t> run_first_, run_post_, run_weight_, run_length_;
+    std::vector<float> weights_, biases_;
     std::function<void()> show_;
     std::function<void(std::ofstream&)> potential_;  // of the last population
 
@@ -248,6 +267,12 @@ private:
         T value;
         read(reinterpret_cast<char*>(&value), sizeof(T));
         return value;
+    }
+
+    template <typename T>
+    void read_array(std::vector<T>& array) {
+        array.resize(static_cast<size_t>(read_one<int64_t>()));
+        read(reinterpret_cast<char*>(array.data()), array.size() * sizeof(T));
     }
 
     template <typename T>
