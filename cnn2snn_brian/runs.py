@@ -34,12 +34,15 @@ class Runs:
         The runs of source neuron ``s`` are ``first[s]`` to ``first[s + 1] - 1``.
     post, weight, length : ndarray of int32, shape (n_runs,)
         First target, first weight, and number of both.
+    channels : int
+        So many neurons, one after another, have the same targets, run by run.
     """
 
     first: IntArray
     post: IntArray
     weight: IntArray
     length: IntArray
+    channels: int
 
     @property
     def n_synapses(self) -> int:
@@ -69,7 +72,9 @@ class Runs:
         )
 
 
-def _ordered(n_sources: int, pre: Any, post: Any, weight: Any, length: Any) -> Runs:
+def _ordered(
+    n_sources: int, pre: Any, post: Any, weight: Any, length: Any, channels: int
+) -> Runs:
     pre, post, weight, length = (
         np.ascontiguousarray(a).ravel().astype(np.int32)
         for a in np.broadcast_arrays(pre, post, weight, length)
@@ -78,7 +83,7 @@ def _ordered(n_sources: int, pre: Any, post: Any, weight: Any, length: Any) -> R
     order = np.lexsort((post, pre))
     first = np.zeros(n_sources + 1, np.int32)
     np.cumsum(np.bincount(pre, minlength=n_sources), out=first[1:])
-    return Runs(first, post[order], weight[order], length[order])
+    return Runs(first, post[order], weight[order], length[order], channels)
 
 
 def _is_one_run_a_row(layer: Conv2d) -> bool:
@@ -183,7 +188,8 @@ def _conv2d(layer: Conv2d) -> Runs:
     weight = ((channel * ky + tap_y) * kx + (kx - 1 - tap_x)) * per_group_out
     length = n_positions * per_group_out
     n_sources = int(np.prod(layer.input_shape))
-    return _ordered(n_sources, pre, post, weight, length)
+    # Of one position, the channels of a group.
+    return _ordered(n_sources, pre, post, weight, length, per_group)
 
 
 def _avg_pool2d(layer: AvgPool2d) -> Runs:
@@ -196,13 +202,13 @@ def _avg_pool2d(layer: AvgPool2d) -> Runs:
     position = y_out * out_width + x_out
     n_sources = int(np.prod(layer.input_shape))
     targets = position * channels + channel
-    return _ordered(n_sources, pre, targets, position, 1)
+    return _ordered(n_sources, pre, targets, position, 1, 1)
 
 
 def _linear(layer: Linear) -> Runs:
     n_out, n_in = layer.weight.shape
     source = np.arange(n_in)
-    return _ordered(n_in, source, 0, source * n_out, n_out)
+    return _ordered(n_in, source, 0, source * n_out, n_out, n_in)
 
 
 def runs(layer: Conv2d | AvgPool2d | Linear) -> Runs:

@@ -140,6 +140,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self.template_kwds = {
             "delay_steps": self._delay_steps,
             "longest": int(self._runs.length.max(initial=0)),
+            "channels": self._runs.channels,
         }
         self.add_dependency(source)
         self.add_dependency(target)
@@ -188,10 +189,12 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         variables.add_constant("_source_N", value=len(self.source))
         variables.add_constant("_target_start", value=getattr(self.target, "start", 0))
         variables.add_reference("_spikespace", self.source)
-        for name in ("first", "post", "weight", "length"):
-            values = getattr(self._runs, name)
+        table = self._runs
+        # What a run needs is next to each other in memory.
+        by_run = np.stack([table.post, table.weight, table.length], axis=1).ravel()
+        for name, values in (("_run_first", table.first), ("_runs", by_run)):
             variables.add_array(
-                f"_run_{name}",
+                name,
                 size=len(values),
                 values=values,
                 dtype=np.int32,

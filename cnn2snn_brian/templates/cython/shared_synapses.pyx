@@ -1,5 +1,5 @@
 {# See templates/standalone/shared_synapses.cpp. #}
-{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _run_post, _run_weight, _run_length, _delayed, _slot } #}
+{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot } #}
 {% extends 'common_group.pyx' %}
 {% block maincode %}
     {% set spikespace = get_array_name(variables['_spikespace']) %}
@@ -27,10 +27,10 @@
         _presynaptic_idx = _spikes[_k]
         {% endif %}
         for _r in range({{_run_first}}[_source], {{_run_first}}[_source + 1]):
-            for _i in range({{_run_length}}[_r]):
-                _postsynaptic_idx = {{_run_post}}[_r] + _target_start + _i
+            for _i in range({{_runs}}[3 * _r + 2]):
+                _postsynaptic_idx = {{_runs}}[3 * _r] + _target_start + _i
                 {% if '_kernel_idx' in variables %}
-                _kernel_idx = {{_run_weight}}[_r] + _i
+                _kernel_idx = {{_runs}}[3 * _r + 1] + _i
                 {% endif %}
                 _idx = _postsynaptic_idx
                 _vectorisation_idx = _idx
