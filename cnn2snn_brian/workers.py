@@ -226,9 +226,8 @@ def run_shards(
             "executor with a method submit"
         )
         raise InputError(message)
-    size = shard_size or min(
-        MAX_SHARD, max(1, -(-n // (n_workers * SHARDS_PER_WORKER)))
-    )
+    n_shards = n_workers * SHARDS_PER_WORKER if n_workers > 1 else 1
+    size = shard_size or min(MAX_SHARD, max(1, -(-n // n_shards)))
     running = program.Running()
     with ThreadPoolExecutor(n_workers) as threads:
 
