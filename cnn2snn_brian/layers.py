@@ -291,8 +291,7 @@ class Conv2d:
         rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(
             n * height * width, self.groups, -1
         )
-        weight = self.weight.astype(activations.dtype, copy=False)
-        kernels = weight.reshape(self.groups, out_channels // self.groups, -1)
+        kernels = self.weight.reshape(self.groups, out_channels // self.groups, -1)
         out = np.concatenate(
             [rows[:, g] @ kernels[g].T for g in range(self.groups)], axis=1
         )
@@ -500,8 +499,7 @@ class Linear:
         ndarray of float, shape (n, n_out)
             The products with the weights.
         """
-        weight = self.weight.astype(activations.dtype, copy=False)
-        return activations.reshape(len(activations), -1) @ weight.T
+        return activations.reshape(len(activations), -1) @ self.weight.T
 
     def fan_out(self) -> npt.NDArray[np.int64]:
         """
