@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from brian2 import (
     Clock,
     Network,
@@ -147,30 +146,6 @@ class SpikingNetwork:
         """
         return Parameters.of(self.layer_names, thresholds=1, v_min=0, leak=0, v_init=0)
 
-    def input_drive(self, pixels: npt.NDArray[np.floating[Any]]) -> Any:
-        """
-        Compute what a program needs of pictures.
-
-        Parameters
-        ----------
-        pixels : ndarray of float, shape (n_images, channels, height, width)
-            Intensities in [0, 1].
-
-        Returns
-        -------
-        ndarray of float32, shape (n_images, n_neurons)
-            Poisson: spikes per step of each input neuron at a rate scale of 1.
-            Current: constant input of each neuron of the first layer, its bias
-            included, at a rate scale of 1.
-        """
-        if self.encoding == "poisson":
-            return to_neurons(pixels, self.input_shape).astype(np.float32)
-        first = self.layers[0]
-        drive = first.drive(pixels)
-        if first.bias is not None:
-            drive = drive + first.bias
-        return to_neurons(drive, first.shape).astype(np.float32)
-
     def network(self, image: Any = None, parameters: Parameters | None = None) -> Any:
         """
         Build a plain Brian2 network on the active device.
@@ -281,9 +256,12 @@ class SpikingNetwork:
         if self.encoding == "poisson":
             network[INPUT].rates = poisson_rates(pixels[0], scale, self.dt)
         else:
-            first = network[self.layer_names[0]]
-            first.bias = self.input_drive(pixels)[0]
-            first.input_scale = scale
+            layer, group = self.layers[0], network[self.layer_names[0]]
+            current = layer.drive(pixels)[0]
+            if layer.bias is not None:
+                current = current + layer.bias
+            group.bias = to_neurons(current, layer.shape)
+            group.input_scale = scale
 
     @check_units(duration=second)
     def compile(

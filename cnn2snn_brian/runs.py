@@ -171,14 +171,13 @@ def _conv2d(layer: Conv2d) -> Runs:
     n_positions: Any = 1
     if _is_one_run_a_row(layer):
         # Of each input position, the first output position; the others follow it.
-        places, begin, counts = np.unique(
-            x_in.ravel()[np.lexsort((x_out.ravel(), x_in.ravel()))],
-            return_index=True,
-            return_counts=True,
+        by_input = np.lexsort((x_out.ravel(), x_in.ravel()))
+        _, begin, counts = np.unique(
+            x_in.ravel()[by_input], return_index=True, return_counts=True
         )
-        order = np.lexsort((x_out.ravel(), x_in.ravel()))[begin]
-        x_in = places[None, :, None]
-        x_out, tap_x = (a.ravel()[order][None, :, None] for a in (x_out, tap_x))
+        x_in, x_out, tap_x = (
+            a.ravel()[by_input[begin]][None, :, None] for a in (x_in, x_out, tap_x)
+        )
         n_positions = counts[None, :, None]
     channel = np.arange(layer.input_shape[0])[None, None, :]
     pre = (y_in * width + x_in) * layer.input_shape[0] + channel

@@ -211,7 +211,7 @@ def run_shards(
     if shard_size is not None and shard_size < 1:
         message = f"shard_size is {shard_size}, expected at least 1"
         raise InputError(message)
-    if isinstance(workers, Executor) or hasattr(workers, "submit"):
+    if hasattr(workers, "submit"):  # an executor, of whichever library
         project = Project.pack(directory)
 
         def submit_to(part: ProgramInputs) -> "Future[ProgramOutputs]":
