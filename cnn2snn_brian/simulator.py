@@ -11,7 +11,8 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.parameters import ByLayer, Parameters
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
-from cnn2snn_brian.workers import Workers, run_shards
+from cnn2snn_brian.workers import Workers, check_workers, run_shards
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -225,47 +226,113 @@ class Simulator:
             If the program ends before its time twice for the same pictures, or the
             simulator is closed.
         """
+        settings = {
+            "thresholds": thresholds,
+            "v_min": v_min,
+            "v_init": v_init,
+            "leak": leak,
+            "rate_scale": rate_scale,
+        }
+        results = self.run_many(
+            images,
+            [settings],
+            seed=seed,
+            record=record,
+            executor=executor,
+            shard_size=shard_size,
+            progress=progress,
+        )
+        ((_, result),) = results
+        return result
+
+    def run_many(
+        self,
+        images: Any,
+        settings: Sequence[Mapping[str, Any]],
+        *,
+        seed: int = 0,
+        record: Record = (),
+        executor: Workers = None,
+        shard_size: int | None = None,
+        progress: bool = True,
+    ) -> Iterator[tuple[int, SimulationResult]]:
+        """
+        Show the same pictures with several settings; all are run at once.
+
+        All settings see the same input spikes: what they differ by is not noise.
+
+        Parameters
+        ----------
+        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+            Intensities, float in [0, 1] or uint8.
+        settings : sequence of dict
+            The parameters of each run: any of ``thresholds``, ``v_min``, ``v_init``,
+            ``leak`` and ``rate_scale``, as in `run`.
+        seed, record, executor, shard_size, progress
+            As in `run`.
+
+        Returns
+        -------
+        results : iterator of (int, SimulationResult)
+            Index of a setting and its result, in the order in which they finish.
+
+        Raises
+        ------
+        InputError
+            If an argument can't be used, at the call: nothing has run then.
+        SimulationError
+            If the program ends before its time twice for the same pictures, or the
+            simulator is closed.
+        """
         if self._closed:
             message = "the simulator is closed; compile the network again"
             raise SimulationError(message)
         snn = self.snn
         pixels = check_images(images, snn.input_shape)
-        parameters = Parameters.of(
-            snn.layer_names,
-            thresholds=thresholds,
-            v_min=v_min,
-            leak=leak,
-            v_init=v_init,
-            rate_scale=rate_scale,
-            default=snn.parameters,
-        )
+        parameters = [
+            Parameters.of(snn.layer_names, **given, default=snn.parameters)
+            for given in settings
+        ]
         if snn.encoding == "poisson":
-            check_rate_scale(parameters.rate_scale, pixels)
+            for chosen in parameters:
+                check_rate_scale(chosen.rate_scale, pixels)
         if not isinstance(seed, int | np.integer) or seed < 0:
             message = f"seed is {seed!r}, expected a whole number of at least 0"
             raise InputError(message)
-        mask = self._record_mask(record, len(pixels))
-
-        start = time.perf_counter()
         inputs = program.ProgramInputs(
-            parameters,
+            snn.parameters,
             to_neurons(pixels, snn.input_shape),
             snn.layers[0] if snn.encoding == "current" else None,
             program.picture_seeds(int(seed), 0, len(pixels)),
-            mask,
+            self._record_mask(record, len(pixels)),
             program.count_dtype(self.n_steps),
         )
-        show = progress and len(pixels) >= MIN_PROGRESS
-        with progress_bar("simulating", len(pixels), show=show) as advance:
-            outputs = run_shards(
-                self._program, self._project, inputs, executor, shard_size, advance
-            )
-        return self._result(outputs, parameters, seed, time.perf_counter() - start)
+        jobs = [replace(inputs, parameters=chosen) for chosen in parameters]
+        check_workers(executor, shard_size)
+        return self._results_of(jobs, int(seed), executor, shard_size, progress)
+
+    def _results_of(
+        self,
+        jobs: Sequence[program.ProgramInputs],
+        seed: int,
+        executor: Workers,
+        shard_size: int | None,
+        progress: bool,
+    ) -> Iterator[tuple[int, SimulationResult]]:
+        n_pictures = sum(job.n_images for job in jobs)
+        show = progress and n_pictures >= MIN_PROGRESS
+        start = time.perf_counter()
+        with progress_bar("simulating", n_pictures, show=show) as advance:
+            for index, outputs in run_shards(
+                self._program, self._project, jobs, executor, shard_size, advance
+            ):
+                seconds = time.perf_counter() - start
+                yield index, self._result(outputs, jobs[index], seed, seconds)
 
     def _result(
         self,
         outputs: program.ProgramOutputs,
-        parameters: Parameters,
+        job: program.ProgramInputs,
         seed: int,
         seconds: float,
     ) -> SimulationResult:
@@ -293,12 +360,12 @@ class Simulator:
             output_potentials=from_neurons(outputs.potentials, shapes[last]).reshape(
                 len(outputs.potentials), -1
             ),
-            output_threshold=parameters.thresholds[last],
+            output_threshold=job.parameters.thresholds[last],
             events=events,
             duration_s=self.duration_s,
             dt_s=snn.dt_s,
-            seed=int(seed),
-            parameters=parameters,
+            seed=seed,
+            parameters=job.parameters,
             timings={"build": self._build_seconds, "run": seconds},
             versions=versions,
             shapes=shapes,

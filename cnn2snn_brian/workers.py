@@ -12,7 +12,8 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Executor,
@@ -32,7 +33,7 @@ from cnn2snn_brian.cache import LOCK, PROJECT, check_cache
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.program import ProgramInputs, ProgramOutputs
 
-__all__ = ["Project", "Workers", "n_cores", "run_shard", "run_shards"]
+__all__ = ["Project", "Workers", "check_workers", "n_cores", "run_shard", "run_shards"]
 
 #: Who runs the shards: None for all cores, a number of programs at a time, an executor.
 Workers = int | Executor | None
@@ -168,16 +169,45 @@ def _shards(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
+def check_workers(workers: Workers, shard_size: int | None) -> None:
+    """
+    Check who runs the shards, and how large they are.
+
+    Parameters
+    ----------
+    workers : int, Executor or None
+        As `run_shards` takes it.
+    shard_size : int, optional
+        Pictures of a shard.
+
+    Raises
+    ------
+    InputError
+        If the number of workers or the shard size is below 1.
+    """
+    if shard_size is not None and shard_size < 1:
+        message = f"shard_size is {shard_size}, expected at least 1"
+        raise InputError(message)
+    if workers is None or hasattr(workers, "submit"):
+        return
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        message = (
+            f"executor={workers!r}: expected None, a number of at least 1, or an "
+            "executor with a method submit"
+        )
+        raise InputError(message)
+
+
 def run_shards(
     compiled: Path,
     directory: Path,
-    inputs: ProgramInputs,
+    jobs: Sequence[ProgramInputs],
     workers: Workers,
     shard_size: int | None,
     advance: Callable[[int], object],
-) -> ProgramOutputs:
+) -> Iterator[tuple[int, ProgramOutputs]]:
     """
-    Run pictures in shards.
+    Run the pictures of several jobs in shards, all shards at once.
 
     Parameters
     ----------
@@ -185,8 +215,8 @@ def run_shards(
         The program, for workers on this machine.
     directory : Path
         The project's folder.
-    inputs : ProgramInputs
-        All pictures.
+    jobs : sequence of ProgramInputs
+        Pictures and parameters of each job.
     workers : int, Executor or None
         None uses all cores; a number, so many programs at a time; an executor runs
         the shards wherever it does.
@@ -195,39 +225,31 @@ def run_shards(
     advance : callable
         Called with the number of pictures that were finished.
 
-    Returns
-    -------
-    ProgramOutputs
-        The results of all pictures, in order.
+    Yields
+    ------
+    index : int
+        Index of a job, in the order in which they finish.
+    outputs : ProgramOutputs
+        The results of all its pictures, in order.
 
     Raises
     ------
-    InputError
-        If the number of workers or the shard size is below 1.
     SimulationError
         If a shard fails twice; the message has the program's own words.
     """
-    n = inputs.n_images
-    if shard_size is not None and shard_size < 1:
-        message = f"shard_size is {shard_size}, expected at least 1"
-        raise InputError(message)
     if hasattr(workers, "submit"):  # an executor, of whichever library
         project = Project.pack(directory)
 
         def submit_to(part: ProgramInputs) -> "Future[ProgramOutputs]":
             return workers.submit(run_shard, project, part)  # type: ignore[union-attr]
 
-        slices = list(_shards(n, shard_size or REMOTE_SHARD))
-        return _collected(submit_to, inputs, slices, advance)
+        yield from _collected(submit_to, jobs, shard_size or REMOTE_SHARD, advance)
+        return
     n_workers = n_cores() if workers is None else workers
-    if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
-        message = (
-            f"executor={workers!r}: expected None, a number of at least 1, or an "
-            "executor with a method submit"
-        )
-        raise InputError(message)
+    assert isinstance(n_workers, int)
     n_shards = n_workers * SHARDS_PER_WORKER if n_workers > 1 else 1
-    size = shard_size or min(MAX_SHARD, max(1, -(-n // n_shards)))
+    n_images = sum(job.n_images for job in jobs)
+    size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
     running = program.Running()
     with ThreadPoolExecutor(n_workers) as threads:
 
@@ -237,7 +259,7 @@ def run_shards(
             )
 
         try:
-            return _collected(submit, inputs, list(_shards(n, size)), lambda done: None)
+            yield from _collected(submit, jobs, size, lambda done: None)
         except BaseException:
             # Also on Ctrl-C: threads wait for their programs, so these end first.
             running.stop()
@@ -246,34 +268,48 @@ def run_shards(
 
 def _collected(
     submit: Callable[[ProgramInputs], Any],
-    inputs: ProgramInputs,
-    slices: list[slice],
+    jobs: Sequence[ProgramInputs],
+    size: int,
     advance: Callable[[int], object],
-) -> ProgramOutputs:
-    """Run all shards, try failed ones again, and join the results in order."""
+) -> Iterator[tuple[int, ProgramOutputs]]:
+    """Run all shards, try failed ones again, and join the results of each job."""
+    shards = [
+        (index, part)
+        for index, job in enumerate(jobs)
+        for part in _shards(job.n_images, size)
+    ]
+    missing = Counter(index for index, _ in shards)
     found: dict[int, ProgramOutputs] = {}
-    tries = dict.fromkeys(range(len(slices)), 1)
-    pending = {submit(inputs.part(part)): index for index, part in enumerate(slices)}
+    tries = dict.fromkeys(range(len(shards)), 1)
+
+    def start(shard: int) -> Any:
+        index, part = shards[shard]
+        return submit(jobs[index].part(part))
+
+    pending = {start(shard): shard for shard in range(len(shards))}
     try:
         while pending:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
-                index = pending.pop(future)
-                part = slices[index]
+                shard = pending.pop(future)
+                index, part = shards[shard]
                 try:
-                    found[index] = future.result()
+                    found[shard] = future.result()
                 except Exception as error:
-                    if tries[index] == MAX_TRIES:
+                    if tries[shard] == MAX_TRIES:
                         message = (
                             f"pictures {part.start} to {part.stop - 1} failed "
                             f"{MAX_TRIES} times: {error}"
                         )
                         raise SimulationError(message) from error
-                    tries[index] += 1
-                    pending[submit(inputs.part(part))] = index
-                else:
-                    advance(part.stop - part.start)
+                    tries[shard] += 1
+                    pending[start(shard)] = shard
+                    continue
+                advance(part.stop - part.start)
+                missing[index] -= 1
+                if not missing[index]:
+                    own = [n for n, (job, _) in enumerate(shards) if job == index]
+                    yield index, ProgramOutputs.joined([found.pop(n) for n in own])
     finally:
         for future in pending:
             future.cancel()
-    return ProgramOutputs.joined([found[index] for index in range(len(slices))])
