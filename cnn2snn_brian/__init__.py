@@ -25,6 +25,7 @@ from cnn2snn_brian.shared_synapses import (
 )
 from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.thresholds import data_based_thresholds
+from cnn2snn_brian.tuning import TuningResult, tune_thresholds
 
 __all__ = [
     "BuildError",
@@ -38,11 +39,13 @@ __all__ = [
     "SimulationResult",
     "Simulator",
     "SpikingNetwork",
+    "TuningResult",
     "UnsupportedModuleError",
     "adjust",
     "convert",
     "data_based_thresholds",
     "from_torch",
+    "tune_thresholds",
 ]
 
 __version__ = "0.1.0"
