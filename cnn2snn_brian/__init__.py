@@ -17,6 +17,7 @@ from cnn2snn_brian.errors import (
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import Layers
 from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.presets import PRESETS
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.shared_synapses import (
     Conv2dSynapses,
@@ -28,6 +29,7 @@ from cnn2snn_brian.thresholds import data_based_thresholds
 from cnn2snn_brian.tuning import TuningResult, tune_thresholds
 
 __all__ = [
+    "PRESETS",
     "BuildError",
     "Conv2dSynapses",
     "ConversionError",

@@ -62,6 +62,14 @@ class InputEncoding(str, Enum):
     current = "current"
 
 
+class PresetName(str, Enum):
+    """Settings that belong together."""
+
+    paper = "paper"
+    free_floor = "free-floor"
+    few_steps = "few-steps"
+
+
 def _version(*, show: bool) -> None:
     if show:
         console.print(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
@@ -325,26 +333,32 @@ def convert_command(
     n_calibration: Annotated[
         int, typer.Option(help="Number of calibration pictures.")
     ] = 200,
+    preset: Annotated[
+        PresetName,
+        typer.Option(help="Settings that hold where no other is given."),
+    ] = PresetName.paper,
     percentile: Annotated[
-        float, typer.Option(help="Percentile of activations that counts as largest.")
-    ] = 99.9,
+        float | None,
+        typer.Option(help="Percentile of activations that counts as largest."),
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(help="A threshold, as in conv1=2.5; can be given repeatedly."),
     ] = None,
-    v_min: Annotated[float, typer.Option(help="Floor of the potential.")] = 0.0,
+    v_min: Annotated[float | None, typer.Option(help="Floor of the potential.")] = None,
     leak: Annotated[float, typer.Option(help="Constant input of each step.")] = 0.0,
     v_init: Annotated[
-        float, typer.Option(help="Potential at the start, as a share of v_th.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Potential at the start, as a share of v_th."),
+    ] = None,
     reset: Annotated[
-        ResetRule,
+        ResetRule | None,
         typer.Option(help="A spike sets the potential to 0, or takes v_th from it."),
-    ] = ResetRule.zero,
+    ] = None,
     encoding: Annotated[
-        InputEncoding,
+        InputEncoding | None,
         typer.Option(help="A picture is Poisson spikes, or a constant current."),
-    ] = InputEncoding.poisson,
+    ] = None,
     rate_scale: Annotated[
         float, typer.Option(help="Spikes per step of the brightest pixel.")
     ] = 1.0,
@@ -408,12 +422,13 @@ def convert_command(
         shape,
         thresholds=_numbers_by_layer(threshold, "--threshold") if threshold else None,
         calibration=pictures,
+        preset=preset.value,
         percentile=percentile,
         v_min=v_min,
         leak=leak,
         v_init=v_init,
-        reset=reset.value,
-        encoding=encoding.value,
+        reset=reset and reset.value,
+        encoding=encoding and encoding.value,
         rate_scale=rate_scale,
         classes=classes,
     )

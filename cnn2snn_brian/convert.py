@@ -11,6 +11,7 @@ from cnn2snn_brian.layers import Layers
 from cnn2snn_brian.network import Encoding, SpikingNetwork, SynapseKind
 from cnn2snn_brian.neurons import Reset
 from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.presets import find_preset
 from cnn2snn_brian.thresholds import data_based_thresholds
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ def convert(
     *,
     thresholds: ByLayer | None = None,
     calibration: Any = None,
-    percentile: float = 99.9,
-    v_min: ByLayer = 0.0,
+    preset: str = "paper",
+    percentile: float | None = None,
+    v_min: ByLayer | None = None,
     leak: ByLayer = 0.0,
-    v_init: ByLayer = 0.0,
-    reset: Reset = "zero",
-    encoding: Encoding = "poisson",
+    v_init: ByLayer | None = None,
+    reset: Reset | None = None,
+    encoding: Encoding | None = None,
     synapses: SynapseKind = "shared",
     rate_scale: float = 1.0,
     dt: Quantity = 1 * ms,
@@ -58,17 +60,20 @@ def convert(
     calibration : ndarray or torch.Tensor, shape (n, channels, height, width), optional
         Training pictures that thresholds are computed from, see
         `data_based_thresholds`.
-    percentile : float
+    preset : str
+        Settings that belong together, which hold where no other is given: "paper",
+        "free-floor" or "few-steps", see `presets`.
+    percentile : float, optional
         Percentile of the activations that counts as the largest.
-    v_min : float or dict of str to float
+    v_min : float or dict of str to float, optional
         Floor of the potential, at most 0; ``-inf`` is none.
     leak : float or dict of str to float
         The paper's constant L, added to the potential in each step.
-    v_init : float or dict of str to float
+    v_init : float or dict of str to float, optional
         Potential at a picture's start, as a share of the threshold.
-    reset : {"zero", "subtract"}
+    reset : {"zero", "subtract"}, optional
         Whether a spike sets the potential to 0 or takes the threshold from it.
-    encoding : {"poisson", "current"}
+    encoding : {"poisson", "current"}, optional
         Whether a picture is Poisson spikes, or a constant current into the first
         layer: no input spikes, for few steps.
     synapses : {"shared", "explicit"}
@@ -99,6 +104,11 @@ def convert(
         If an argument is out of its range, or there are neither thresholds nor
         calibration pictures.
     """
+    settings = find_preset(preset).arguments
+
+    def chosen(what: str, given: Any) -> Any:
+        return settings[what] if given is None else given
+
     if isinstance(module, Layers):
         if normalize is not None:
             message = "normalize: these layers were read before; give it to from_torch"
@@ -122,7 +132,9 @@ def convert(
                 "compute them from the CNN's activations"
             )
             raise InputError(message)
-        from_data = data_based_thresholds(layers, calibration, percentile, rate_scale)
+        from_data = data_based_thresholds(
+            layers, calibration, chosen("percentile", percentile), rate_scale
+        )
     if thresholds is None:
         thresholds = from_data
     elif from_data is not None and isinstance(thresholds, Mapping):
@@ -130,16 +142,16 @@ def convert(
     parameters = Parameters.of(
         layers.names,
         thresholds=thresholds,
-        v_min=v_min,
+        v_min=chosen("v_min", v_min),
         leak=leak,
-        v_init=v_init,
+        v_init=chosen("v_init", v_init),
         rate_scale=rate_scale,
     )
     return SpikingNetwork(
         layers,
         parameters,
-        reset,
-        encoding,
+        chosen("reset", reset),
+        chosen("encoding", encoding),
         synapses,
         float(dt / second),
         dtype,

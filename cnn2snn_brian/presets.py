@@ -1,0 +1,99 @@
+"""Settings that belong together, by name."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from brian2 import Quantity, ms
+
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["PRESETS", "Preset", "find_preset"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """
+    How pictures are encoded, how neurons are reset, and how long a picture takes.
+
+    Attributes
+    ----------
+    description : str
+        One line for people.
+    arguments : dict
+        Arguments of `convert` that it stands for.
+    duration : Quantity [s]
+        A picture's time that suits it.
+    tune : tuple of str
+        What `tune_thresholds` changes in it, by method "search".
+    """
+
+    description: str
+    arguments: dict[str, Any]
+    duration: Quantity
+    tune: tuple[str, ...]
+
+
+PRESETS: dict[str, Preset] = {
+    "paper": Preset(
+        "the paper's: Poisson input, reset to 0, no potential below 0",
+        {
+            "encoding": "poisson",
+            "reset": "zero",
+            "v_min": 0.0,
+            "v_init": 0.0,
+            "percentile": 99.9,
+        },
+        100 * ms,
+        ("thresholds",),
+    ),
+    "free-floor": Preset(
+        "the paper's, but potentials may fall as far as they do",
+        {
+            "encoding": "poisson",
+            "reset": "zero",
+            "v_min": -np.inf,
+            "v_init": 0.0,
+            "percentile": 99.9,
+        },
+        100 * ms,
+        ("thresholds",),
+    ),
+    "few-steps": Preset(
+        "for speed: constant input currents, reset by subtraction, no floor",
+        {
+            "encoding": "current",
+            "reset": "subtract",
+            "v_min": -np.inf,
+            "v_init": 0.5,
+            "percentile": 99.5,
+        },
+        24 * ms,
+        ("thresholds", "v_init"),
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """
+    Find a preset by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PRESETS`.
+
+    Returns
+    -------
+    Preset
+        The preset.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in PRESETS:
+        message = f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}"
+        raise InputError(message)
+    return PRESETS[name]
