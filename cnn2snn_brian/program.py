@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ __all__ = [
     "run",
 ]
 
-MAGIC = b"PICTURE3"
+MAGIC = b"PICTURE4"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -113,6 +113,10 @@ class ProgramInputs:
         Whose spikes are kept; populations in the order of the program.
     count_dtype : type
         Type of the spike counts.
+    traced : tuple of ndarray of int32
+        Neurons of each population whose potentials are kept; empty if there are none.
+    trace : ndarray of bool, shape (n_images,), optional
+        Of which pictures they are kept; of none by default.
     """
 
     parameters: Parameters
@@ -121,6 +125,8 @@ class ProgramInputs:
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: type[np.unsignedinteger[Any]]
+    traced: tuple[npt.NDArray[np.int32], ...] = ()
+    trace: npt.NDArray[np.bool_] | None = None
 
     @property
     def n_images(self) -> int:
@@ -146,6 +152,7 @@ class ProgramInputs:
             pixels=self.pixels[which],
             seeds=self.seeds[which],
             record=self.record[which],
+            trace=None if self.trace is None else self.trace[which],
         )
 
     def write(self, path: Path) -> None:
@@ -175,10 +182,15 @@ class ProgramInputs:
             if self.first_layer is not None:
                 for array in _current_arrays(self.first_layer):
                     file.write(struct.pack("=q", len(array)) + array.tobytes())
-            for seed, record, pixels in zip(
-                self.seeds, self.record, self.pixels, strict=True
+            none = (np.zeros(0, np.int32),) * self.record.shape[1]
+            for neurons in self.traced or none:
+                file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
+            trace = np.zeros(self.n_images, bool) if self.trace is None else self.trace
+            for seed, traced, record, pixels in zip(
+                self.seeds, trace, self.record, self.pixels, strict=True
             ):
-                file.write(seed.tobytes() + record.tobytes() + pixels.tobytes())
+                file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
+                file.write(pixels.tobytes())
 
 
 @dataclass(frozen=True)
@@ -194,11 +206,15 @@ class ProgramOutputs:
         Potential of the last layer's neurons at the end of each picture.
     spikes : dict of (picture, population) to (ndarray of int32, ndarray of int32)
         Neuron and step of each recorded spike, in order of time.
+    traces : dict of (picture, population) to ndarray of float32
+        Potentials of the traced neurons at the end of each step, of shape (n_steps,
+        n_neurons).
     """
 
     counts: npt.NDArray[np.unsignedinteger[Any]]
     potentials: npt.NDArray[np.float64]
     spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
+    traces: dict[tuple[int, int], npt.NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
@@ -215,16 +231,19 @@ class ProgramOutputs:
         ProgramOutputs
             All results; pictures are counted from the first part on.
         """
-        spikes = {}
+        spikes, traces = {}, {}
         start = 0
         for part in parts:
             for (picture, population), recorded in part.spikes.items():
                 spikes[start + picture, population] = recorded
+            for (picture, population), trace in part.traces.items():
+                traces[start + picture, population] = trace
             start += len(part.counts)
         return cls(
             np.concatenate([part.counts for part in parts]),
             np.concatenate([part.potentials for part in parts]),
             spikes,
+            traces,
         )
 
     @classmethod
@@ -258,7 +277,15 @@ class ProgramOutputs:
             both = np.frombuffer(raw, np.int32, 2 * n, position)
             spikes[picture, population] = both[:n].copy(), both[n:].copy()
             position += 8 * n
-        return cls(counts, potentials, spikes)
+        raw = (directory / "traces").read_bytes()
+        traces, position = {}, 0
+        while position < len(raw):
+            picture, population, n_steps, n = struct.unpack_from("=4q", raw, position)
+            position += 32
+            trace = np.frombuffer(raw, np.float32, n_steps * n, position)
+            traces[picture, population] = trace.reshape(n_steps, n).copy()
+            position += trace.nbytes
+        return cls(counts, potentials, spikes, traces)
 
 
 def _failure(program: Path, status: int, stderr: str) -> SimulationError:

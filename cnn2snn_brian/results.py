@@ -12,7 +12,18 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers import Shape, from_neurons
 from cnn2snn_brian.parameters import Parameters
 
-__all__ = ["Readout", "SimulationResult", "SpikeCounts", "SpikeTrains"]
+__all__ = [
+    "SATURATED",
+    "Potentials",
+    "Readout",
+    "SimulationResult",
+    "SpikeCounts",
+    "SpikeTrains",
+    "correlation",
+]
+
+#: A neuron that spikes in more than this share of the steps is saturated.
+SATURATED = 0.9
 
 Readout = Literal["spikes", "spikes+potential"]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -36,6 +47,47 @@ class SpikeTrains(NamedTuple):
     t: npt.NDArray[np.floating[Any]]
     neuron: IntArray
     position: tuple[IntArray, ...]
+
+
+class Potentials(NamedTuple):
+    """
+    Recorded membrane potentials of a layer for one picture.
+
+    Attributes
+    ----------
+    t : ndarray of float64, shape (n_steps,)
+        Ends of the steps, in seconds since the picture's start.
+    v : ndarray of float32, shape (n_steps, n_neurons)
+        Potential at these times: after the reset, and after the spikes that arrived.
+    position : tuple of ndarray of int, shape (n_neurons,)
+        ``(channel, y, x)`` of each neuron, or ``(unit,)`` in a linear layer.
+    """
+
+    t: npt.NDArray[np.float64]
+    v: npt.NDArray[np.float32]
+    position: tuple[IntArray, ...]
+
+
+def correlation(first: Any, second: Any) -> float:
+    """
+    Compute Pearson's correlation.
+
+    Parameters
+    ----------
+    first, second : array_like of float
+        As many numbers in both, in the same order.
+
+    Returns
+    -------
+    float
+        From -1 to 1; NaN if one of the two is constant.
+    """
+    x = np.asarray(first, np.float64).ravel()
+    y = np.asarray(second, np.float64).ravel()
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
 
 
 class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
@@ -99,6 +151,10 @@ class SimulationResult:
     versions: dict[str, str]
     shapes: dict[str, Shape] = field(repr=False)
     recorded: dict[tuple[str, int], tuple[IntArray, IntArray]] = field(repr=False)
+    #: Neurons (indices in the group) and their potentials, (n_steps, n_neurons).
+    recorded_potentials: dict[
+        tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]
+    ] = field(default_factory=dict, repr=False)
 
     @property
     def n_images(self) -> int:
@@ -293,14 +349,49 @@ class SimulationResult:
             )
             raise InputError(message)
         neuron, step = self.recorded[layer, image]
-        shape = self.shapes[layer]
-        if len(shape) == 3:
-            channels, height, width = shape
-            y, x, channel = np.unravel_index(neuron, (height, width, channels))
-            position: tuple[IntArray, ...] = (channel, y, x)
-        else:
-            position = (neuron,)
+        position = self._positions(layer, neuron)
         return SpikeTrains(step * self.dt_s, neuron, position)
+
+    def _positions(self, layer: str, neuron: IntArray) -> tuple[IntArray, ...]:
+        shape = self.shapes[layer]
+        if len(shape) != 3:
+            return (neuron,)
+        channels, height, width = shape
+        y, x, channel = np.unravel_index(neuron, (height, width, channels))
+        return channel, y, x
+
+    def potentials(self, layer: str, image: int) -> Potentials:
+        """
+        Give the recorded membrane potentials of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer.
+        image : int
+            Index of the picture.
+
+        Returns
+        -------
+        Potentials
+            Times, potentials and positions, neurons in the order they were asked for.
+
+        Raises
+        ------
+        InputError
+            If no potentials of the layer were recorded for this picture.
+        """
+        if (layer, image) not in self.recorded_potentials:
+            found = sorted({name for name, _ in self.recorded_potentials})
+            message = (
+                f"potentials of {layer!r} were not recorded for picture {image}; "
+                f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
+                f"record_potentials={{{layer!r}: [position, ...]}})"
+            )
+            raise InputError(message)
+        neuron, v = self.recorded_potentials[layer, image]
+        t = self.dt_s * np.arange(1, self.n_steps + 1, dtype=np.float64)
+        return Potentials(t, v, self._positions(layer, neuron))
 
     def __str__(self) -> str:
         lines = [

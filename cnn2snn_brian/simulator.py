@@ -28,7 +28,7 @@ from cnn2snn_brian.device import write_sources
 from cnn2snn_brian.encoding import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.parameters import ByLayer, Parameters
+from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.workers import Workers, check_workers, run_shards
@@ -43,6 +43,32 @@ Record = Iterable[str] | Mapping[str, Iterable[int]]
 
 #: Show a progress bar from so many pictures on.
 MIN_PROGRESS = 10
+
+
+#: Neurons whose potentials are kept, by layer.
+Potentials = Mapping[str, Iterable[tuple[int, ...]]]
+
+
+def _neurons_at(
+    name: str, positions: Iterable[tuple[int, ...]], shape: tuple[int, ...]
+) -> npt.NDArray[np.int32]:
+    """Find neurons, given as in the layer's arrays, in its Brian2 group."""
+    indices = from_neurons(np.arange(math.prod(shape)), shape)
+    neurons = []
+    for position in positions:
+        at = tuple(position) if isinstance(position, Iterable) else (position,)
+        fits = len(at) == len(shape) and all(
+            isinstance(part, int | np.integer) and 0 <= part < size
+            for part, size in zip(at, shape, strict=False)
+        )
+        if not fits:
+            message = (
+                f"record_potentials of {name!r}: {position!r} is no neuron of a layer "
+                f"of shape {shape}"
+            )
+            raise InputError(message)
+        neurons.append(indices[at])
+    return np.array(neurons, dtype=np.int32)
 
 
 def _n_steps(duration_s: float, dt_s: float) -> int:
@@ -172,6 +198,29 @@ class Simulator:
         mask[:, -1] = True
         return mask
 
+    def _traced(
+        self,
+        record_potentials: Potentials,
+        potential_images: Iterable[int] | None,
+        n_images: int,
+    ) -> tuple[tuple[npt.NDArray[np.int32], ...], npt.NDArray[np.bool_]]:
+        """Neurons whose potentials are kept, by population, and of which pictures."""
+        check_names("record_potentials", record_potentials, self.snn.layer_names)
+        shapes = self.snn.layers.shapes
+        traced = tuple(
+            _neurons_at(name, record_potentials.get(name, ()), shapes[name])
+            for name in self.populations
+        )
+        pictures = list(
+            range(n_images) if potential_images is None else potential_images
+        )
+        if any(not 0 <= picture < n_images for picture in pictures):
+            message = f"potential_images names pictures outside 0 to {n_images - 1}"
+            raise InputError(message)
+        trace = np.zeros(n_images, dtype=bool)
+        trace[pictures] = True
+        return traced, trace
+
     def run(
         self,
         images: Any,
@@ -183,6 +232,8 @@ class Simulator:
         rate_scale: float | None = None,
         seed: int = 0,
         record: Record = (),
+        record_potentials: Potentials | None = None,
+        potential_images: Iterable[int] | None = None,
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
@@ -204,6 +255,12 @@ class Simulator:
         record : iterable of str, or dict of str to iterable of int
             Layers (or ``input``) whose spikes are kept, for all pictures or for those
             with the given indices. The last layer is always recorded.
+        record_potentials : dict of str to iterable of tuple of int, optional
+            Neurons whose membrane potentials are kept at the end of each step, by
+            layer: ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``. See
+            `SimulationResult.potentials`; a neuron takes 4 bytes a step and picture.
+        potential_images : iterable of int, optional
+            Indices of the pictures that they are kept for, all by default.
         executor : int or concurrent.futures.Executor, optional
             Who runs the pictures: all cores of this machine (None), so many of them,
             or an executor, such as ``dask.distributed.Client(...).get_executor()`` or
@@ -238,6 +295,8 @@ class Simulator:
             [settings],
             seed=seed,
             record=record,
+            record_potentials=record_potentials,
+            potential_images=potential_images,
             executor=executor,
             shard_size=shard_size,
             progress=progress,
@@ -252,6 +311,8 @@ class Simulator:
         *,
         seed: int = 0,
         record: Record = (),
+        record_potentials: Potentials | None = None,
+        potential_images: Iterable[int] | None = None,
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
@@ -268,7 +329,9 @@ class Simulator:
         settings : sequence of dict
             The parameters of each run: any of ``thresholds``, ``v_min``, ``v_init``,
             ``leak`` and ``rate_scale``, as in `run`.
-        seed, record, executor, shard_size, progress
+        seed, record, record_potentials, potential_images
+            As in `run`.
+        executor, shard_size, progress
             As in `run`.
 
         Returns
@@ -299,6 +362,9 @@ class Simulator:
         if not isinstance(seed, int | np.integer) or seed < 0:
             message = f"seed is {seed!r}, expected a whole number of at least 0"
             raise InputError(message)
+        traced, trace = self._traced(
+            record_potentials or {}, potential_images, len(pixels)
+        )
         inputs = program.ProgramInputs(
             snn.parameters,
             to_neurons(pixels, snn.input_shape),
@@ -306,6 +372,8 @@ class Simulator:
             program.picture_seeds(int(seed), 0, len(pixels)),
             self._record_mask(record, len(pixels)),
             program.count_dtype(self.n_steps),
+            traced,
+            trace,
         )
         jobs = [replace(inputs, parameters=chosen) for chosen in parameters]
         check_workers(executor, shard_size)
@@ -372,5 +440,9 @@ class Simulator:
             recorded={
                 (names[population], picture): spikes
                 for (picture, population), spikes in outputs.spikes.items()
+            },
+            recorded_potentials={
+                (names[population], picture): (job.traced[population], v)
+                for (picture, population), v in outputs.traces.items()
             },
         )

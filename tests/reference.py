@@ -48,9 +48,12 @@ def numpy_spikes(
     v_init: float = 0.0,
     reset: str = "zero",
     c: float = 1.0,
+    potentials: list[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """
     Spikes of each layer, (n_steps, *shape), by the rules of design.md.
+
+    Potentials at the end of each step are put into `potentials`, of the same shapes.
 
     `input_spikes` is (n_steps, channels, height, width); without it, `image` is the
     constant current of the first layer.
@@ -71,6 +74,9 @@ def numpy_spikes(
         constants[0] = through(parts[0], image) * scales[0]
     v = [np.full_like(b, v_init * th) for b, th in zip(biases, thresholds, strict=True)]
     found = [np.zeros((n_steps, *b.shape), bool) for b in biases]
+    ends = [np.zeros(spikes.shape, np.float32) for spikes in found]
+    if potentials is not None:
+        potentials += ends
     leaks = np.broadcast_to(np.float32(leak), len(parts))
     for t in range(n_steps):
         for i, th in enumerate(thresholds):
@@ -84,4 +90,6 @@ def numpy_spikes(
                 continue
             before = input_spikes[t] if i == 0 else found[i - 1][t]
             v[i] = v[i] + (through(part, before.astype(np.float32)) - biases[i])
+        for end, now in zip(ends, v, strict=True):
+            end[t] = now
     return found

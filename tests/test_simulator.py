@@ -228,6 +228,74 @@ def test_images_can_be_torch_or_8_bit(build):
     np.testing.assert_array_equal(simulator.run(as_float).spike_counts["conv1"], counts)
 
 
+CHOSEN = {
+    "conv1": [(3, 4, 8), (0, 0, 0), (1, 2, 5)],
+    "conv2": [(c, y, x) for c in range(6) for y in range(5) for x in range(5)],
+    "pool1": [(5, 2, 1)],
+    "ip1": [(2,), (0,)],
+}
+
+
+@pytest.mark.parametrize(
+    ("reset", "bias", "encoding"),
+    [
+        ("zero", True, "poisson"),
+        ("subtract", False, "poisson"),
+        ("zero", False, "current"),
+    ],
+)
+def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
+    settings = {"v_min": -2.5, "v_init": 0.5, "leak": {"conv2": 1 / 32}}
+    images = np.round(IMAGES * 64) / 64  # currents are exact, too
+    # Shards of one picture: each program run counts its pictures from 0.
+    simulator = build(reset, bias, encoding)
+    populations = NAMES if encoding == "current" else ("input", *NAMES)
+    result = simulator.run(
+        images,
+        **settings,
+        record=populations,
+        record_potentials=CHOSEN,
+        potential_images=[1, 3],
+        shard_size=1,
+    )
+    for image in (1, 3):
+        potentials = []
+        poisson = encoding == "poisson"
+        numpy_spikes(
+            zoo(bias),
+            raster(result, "input", image) if poisson else None,
+            N_STEPS,
+            image=None if poisson else images[image].astype(np.float32),
+            thresholds=list(THRESHOLDS.values()),
+            **{**settings, "leak": [0, 1 / 32, 0, 0, 0]},
+            reset=reset,
+            potentials=potentials,
+        )
+        for name, positions in CHOSEN.items():
+            t, v, position = result.potentials(name, image)
+            assert v.dtype == np.float32
+            assert v.shape == (N_STEPS, len(positions))
+            assert list(zip(*position, strict=True)) == positions
+            np.testing.assert_allclose(t, 1e-3 * np.arange(1, N_STEPS + 1))
+            at = (slice(None), *np.transpose(positions))
+            np.testing.assert_array_equal(v, potentials[NAMES.index(name)][at])
+            assert np.ptp(v) > 0
+    # Recording changes nothing.
+    plain = simulator.run(images, **settings)
+    for name in NAMES:
+        np.testing.assert_array_equal(
+            plain.spike_counts[name], result.spike_counts[name]
+        )
+    for name, image, said in [
+        ("conv1", 0, "for picture 0; recorded are conv1, conv2, ip1, pool1"),
+        ("conv3", 1, "record_potentials={'conv3'"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            result.potentials(name, image)
+    with pytest.raises(InputError, match="recorded are none"):
+        plain.potentials("conv1", 0)
+
+
 def test_record_some_pictures_only(build):
     result = build("zero", False, "poisson").run(IMAGES, record={"conv1": [2]})
     counts = result.spike_counts["conv1"][2]
@@ -252,6 +320,12 @@ def test_record_some_pictures_only(build):
         ({"seed": -1}, "seed is -1"),
         ({"record": ["conv7"]}, "conv7"),
         ({"record": {"conv1": [4]}}, "outside 0 to 3"),
+        ({"record_potentials": {"input": [(0, 0, 0)]}}, "unknown layer 'input'"),
+        ({"record_potentials": {"conv1": [(4, 0, 0)]}}, r"no neuron of .*\(4, 5, 9\)"),
+        ({"record_potentials": {"conv1": [(0, -1, 0)]}}, "no neuron"),
+        ({"record_potentials": {"conv1": [3]}}, "no neuron"),
+        ({"record_potentials": {"ip1": [(0.5,)]}}, "no neuron"),
+        ({"potential_images": [4]}, "outside 0 to 3"),
     ],
 )
 def test_run_refuses(build, arguments, message):

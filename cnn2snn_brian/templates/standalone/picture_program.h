@@ -82,6 +82,9 @@ struct Population {
     bool recorded;
     std::vector<int32_t> index, step;
     std::function<void()> start;
+    std::function<double(int32_t)> potential;  // of a neuron; a source has none
+    std::vector<int32_t> traced;  // neurons whose potentials are kept
+    std::vector<float> trace;     // step after step
 };
 
 class PictureProgram {
@@ -90,7 +93,7 @@ public:
         : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE3", 8) != 0)
+        if (std::memcmp(magic, "PICTURE4", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         count_bytes_ = read_one<int64_t>();
@@ -103,7 +106,7 @@ public:
         show_ = [this, n, rates, dt]() {
             for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
         };
-        add(spikespace, n, []() {});
+        add(spikespace, n, []() {}, nullptr);
     }
 
     // Integrate-and-fire neurons. Their parameters come next in the inputs file.
@@ -114,7 +117,8 @@ public:
         *v_min = static_cast<Real>(read_one<double>());
         *leak = static_cast<Real>(read_one<double>());
         const Real start = static_cast<Real>(read_one<double>() * *v_th);
-        add(spikespace, n, [v, n, start]() { std::fill(v, v + n, start); });
+        add(spikespace, n, [v, n, start]() { std::fill(v, v + n, start); },
+            [v](int32_t i) { return static_cast<double>(v[i]); });
         potential_ = [v, n](std::ofstream& file) {
             for (size_t i = 0; i < n; i++) {
                 const double value = v[i];
@@ -160,6 +164,7 @@ public:
         for (auto& population : populations_) {
             population.first = n_neurons_;
             n_neurons_ += population.n;
+            read_array(population.traced);
         }
         counts_.resize(n_neurons_);
         values_.resize(n_values_);
@@ -167,7 +172,8 @@ public:
         counts_file_.open(directory_ + "counts", std::ios::binary);
         potentials_file_.open(directory_ + "potentials", std::ios::binary);
         spikes_file_.open(directory_ + "spikes", std::ios::binary);
-        if (!counts_file_ || !potentials_file_ || !spikes_file_)
+        traces_file_.open(directory_ + "traces", std::ios::binary);
+        if (!counts_file_ || !potentials_file_ || !spikes_file_ || !traces_file_)
             fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
     }
 
@@ -176,6 +182,7 @@ public:
     bool next(Seed seed) {
         if (picture_ == n_pictures_) return false;
         const uint64_t picture_seed = read_one<uint64_t>();
+        is_traced_ = read_one<char>() != 0;
         read(reinterpret_cast<char*>(record_.data()), record_.size());
         read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
         random().seed(picture_seed);
@@ -187,13 +194,15 @@ public:
             population.recorded = record_[p];
             population.index.clear();
             population.step.clear();
+            population.trace.clear();
             population.start();
         }
         step_ = 0;
         return true;
     }
 
-    // After each step: count the spikes, and keep those that are recorded.
+    // After each step: count the spikes, and keep the spikes and potentials that are
+    // recorded.
     void after_step() {
         for (auto& population : populations_) {
             const int32_t n_spikes = population.spikespace[population.n];
@@ -204,6 +213,10 @@ public:
                 population.index.insert(population.index.end(), spikes, spikes + n_spikes);
                 population.step.insert(population.step.end(), n_spikes, step_);
             }
+            if (is_traced_)
+                for (const int32_t i : population.traced)
+                    population.trace.push_back(
+                        static_cast<float>(population.potential(i)));
         }
         step_++;
     }
@@ -224,13 +237,22 @@ public:
             write(spikes_file_, population.index.data(), population.index.size());
             write(spikes_file_, population.step.data(), population.step.size());
         }
+        for (size_t p = 0; p < populations_.size(); p++) {
+            const auto& population = populations_[p];
+            if (!is_traced_ || population.traced.empty()) continue;
+            const int64_t head[4] = {picture_, static_cast<int64_t>(p), step_,
+                                     static_cast<int64_t>(population.traced.size())};
+            write(traces_file_, head, 4);
+            write(traces_file_, population.trace.data(), population.trace.size());
+        }
         picture_++;
         if (picture_ == n_pictures_) {
             counts_file_.flush();
             potentials_file_.flush();
             spikes_file_.flush();
+            traces_file_.flush();
         }
-        if (!counts_file_ || !potentials_file_ || !spikes_file_)
+        if (!counts_file_ || !potentials_file_ || !spikes_file_ || !traces_file_)
             fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
         // A parent that has ended closes the pipe; SIGPIPE then ends this program too.
         std::cout << '.' << std::flush;
@@ -239,10 +261,11 @@ public:
 private:
     std::string directory_;
     std::ifstream inputs_;
-    std::ofstream counts_file_, potentials_file_, spikes_file_;
+    std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
     int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;
     double rate_scale_ = 1;
     int32_t step_ = 0;
+    bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
     std::vector<Population> populations_;
     std::vector<uint32_t> counts_;
@@ -253,8 +276,10 @@ private:
     std::function<void()> show_;
     std::function<void(std::ofstream&)> potential_;  // of the last population
 
-    void add(const int32_t* spikespace, size_t n, std::function<void()> start) {
-        populations_.push_back({spikespace, n, 0, false, {}, {}, std::move(start)});
+    void add(const int32_t* spikespace, size_t n, std::function<void()> start,
+             std::function<double(int32_t)> potential) {
+        populations_.push_back({spikespace, n, 0, false, {}, {}, std::move(start),
+                                std::move(potential), {}, {}});
     }
 
     void read(char* data, size_t n) {

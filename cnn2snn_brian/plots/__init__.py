@@ -1,0 +1,27 @@
+"""Pictures of what a network does: each function takes ``ax`` and returns it."""
+
+from cnn2snn_brian.plots.maps import plot_feature_maps
+from cnn2snn_brian.plots.scores import (
+    plot_accuracy_over_time,
+    plot_class_accuracies,
+    plot_confusion,
+    plot_threshold_sweep,
+)
+from cnn2snn_brian.plots.spikes import (
+    plot_membrane,
+    plot_output_counts,
+    plot_raster,
+    plot_rates,
+)
+
+__all__ = [
+    "plot_accuracy_over_time",
+    "plot_class_accuracies",
+    "plot_confusion",
+    "plot_feature_maps",
+    "plot_membrane",
+    "plot_output_counts",
+    "plot_raster",
+    "plot_rates",
+    "plot_threshold_sweep",
+]

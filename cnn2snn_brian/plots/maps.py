@@ -1,0 +1,179 @@
+"""Feature maps: a layer's spike counts beside the CNN's activations."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.encoding import check_images
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers import Layers
+from cnn2snn_brian.plots.style import MAP
+from cnn2snn_brian.results import SimulationResult, correlation
+
+__all__ = ["mosaic", "plot_feature_maps"]
+
+#: With more units, their numbers are not written into the cells.
+MAX_NUMBERED = 64
+
+
+def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """
+    Put the channels of a layer side by side into one picture.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (channels, height, width) or (n,)
+        Values of a layer. Units of a linear layer are a cell each.
+
+    Returns
+    -------
+    ndarray of float, shape (rows * (height + 1) - 1, columns * (width + 1) - 1)
+        Channel after channel, row after row, about as many rows as columns. Lines of
+        one NaN are between channels (none between units), and NaN where none is left.
+
+    Examples
+    --------
+    >>> mosaic(np.arange(3))
+    array([[ 0.,  1.],
+           [ 2., nan]])
+    """
+    gap = 1 if maps.ndim == 3 else 0
+    tiles = maps if maps.ndim == 3 else maps.reshape(-1, 1, 1)
+    n, height, width = tiles.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    out = np.full((rows * (height + gap), columns * (width + gap)), np.nan)
+    for index, tile in enumerate(tiles):
+        y, x = divmod(index, columns)
+        y, x = y * (height + gap), x * (width + gap)
+        out[y : y + height, x : x + width] = tile
+    return out[: out.shape[0] - gap, : out.shape[1] - gap]
+
+
+def _cnn_maps(
+    layers_or_activations: Any, layer: str, image: int, images: Any
+) -> npt.NDArray[Any]:
+    """Activations of one layer for one picture, after ReLU."""
+    if isinstance(layers_or_activations, Layers):
+        if images is None:
+            message = "images is missing: the pictures that were simulated"
+            raise InputError(message)
+        pixels = check_images(images, layers_or_activations.input_shape)
+        if not 0 <= image < len(pixels):
+            message = f"image is {image}, there are {len(pixels)} pictures"
+            raise InputError(message)
+        one = pixels[image : image + 1]
+        layers_or_activations, image = layers_or_activations.activations(one), 0
+    if layer not in layers_or_activations:
+        found = ", ".join(layers_or_activations)
+        message = f"there are no activations of {layer!r}; there are {found}"
+        raise InputError(message)
+    activations = layers_or_activations[layer]
+    if not 0 <= image < len(activations):
+        message = f"image is {image}, there are activations of {len(activations)}"
+        raise InputError(message)
+    return np.maximum(np.asarray(activations[image]), 0)
+
+
+def plot_feature_maps(
+    result: SimulationResult,
+    layers_or_activations: Layers | Mapping[str, npt.NDArray[Any]],
+    layer: str,
+    image: int,
+    axes: Any = None,
+    *,
+    images: Any = None,
+) -> Any:
+    """
+    Draw the spike counts of all channels beside the CNN's activations.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        The result. Nothing needs to be recorded.
+    layers_or_activations : Layers or dict of str to ndarray
+        The converted layers (``snn.layers``), or the CNN's activations of all pictures
+        by layer, ``snn.layers.activations(pixels)``.
+    layer : str
+        Name of the layer.
+    image : int
+        Index of the picture.
+    axes : sequence of two matplotlib Axes, optional
+        Where to draw; without it, a new figure is made.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        The pictures that were simulated; needed with `Layers`.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes, shape (2,)
+        The SNN's spike counts, and the CNN's activations after ReLU. Negative numbers
+        of the last layer are 0, because a neuron has no negative rate. The title has
+        Pearson's correlation of the two over all neurons of the layer, where both vary.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer or picture, or the shapes differ.
+    """
+    if layer not in result.spike_counts:
+        message = f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
+        raise InputError(message)
+    if not 0 <= image < result.n_images:
+        message = f"image is {image}, expected 0 to {result.n_images - 1}"
+        raise InputError(message)
+    counts = result.spike_counts[layer][image]
+    activations = _cnn_maps(layers_or_activations, layer, image, images)
+    if activations.shape != counts.shape:
+        message = f"{layer}: activations {activations.shape}, counts {counts.shape}"
+        raise InputError(message)
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        _, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    axes = np.asarray(axes, dtype=object).ravel()
+    if len(axes) != 2:
+        message = f"axes: {len(axes)} given, expected 2"
+        raise InputError(message)
+    r = correlation(counts, activations)
+    said = f"r = {r:.3f}" if math.isfinite(r) else "r undefined, one is constant"
+    for ax, maps, title, unit in (
+        (axes[0], counts, f"SNN, {layer} ({said})", "spikes"),
+        (axes[1], activations, f"CNN, {layer}", "activation"),
+    ):
+        _draw_mosaic(ax, maps, title, unit)
+    return axes
+
+
+def _draw_mosaic(ax: Any, maps: npt.NDArray[Any], title: str, unit: str) -> None:
+    import matplotlib
+
+    # Gaps between channels must not look like a value.
+    colours = matplotlib.colormaps[MAP].with_extremes(bad="white")
+    values = mosaic(maps)
+    drawn = ax.imshow(
+        np.ma.masked_invalid(values),
+        cmap=colours,
+        vmin=0,
+        vmax=max(float(maps.max()), 1e-12),
+        interpolation="nearest",
+    )
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    if maps.ndim == 1 and len(maps) <= MAX_NUMBERED:
+        for unit_index, value in enumerate(maps):
+            y, x = divmod(unit_index, values.shape[1])
+            light = value > 0.6 * maps.max()
+            ax.text(
+                x,
+                y,
+                str(unit_index),
+                ha="center",
+                va="center",
+                color="black" if light else "white",
+                fontsize="small",
+            )
+    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
+    bar.set_label(unit)

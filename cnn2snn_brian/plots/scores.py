@@ -1,0 +1,349 @@
+"""How well a network does: accuracy over time, thresholds, classes, confusions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.plots.style import COLOURS, class_names, colour, given_or_current
+from cnn2snn_brian.results import SimulationResult
+
+__all__ = [
+    "plot_accuracy_over_time",
+    "plot_class_accuracies",
+    "plot_confusion",
+    "plot_threshold_sweep",
+]
+
+#: With more classes, a confusion matrix has no numbers in its cells.
+MAX_CELLS = 30
+
+
+def plot_accuracy_over_time(
+    result: SimulationResult,
+    labels: Any,
+    ax: Any = None,
+    *,
+    label: str | None = None,
+    reference: float | None = None,
+) -> Any:
+    """
+    Draw the accuracy had the simulation ended earlier.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        The result.
+    labels : array_like of int, shape (n_images,)
+        The right classes.
+    ax : matplotlib Axes, optional
+        Where to draw; the current one by default. Draw several results into one to
+        compare them.
+    label : str, optional
+        Name of the line in the legend.
+    reference : float, optional
+        The CNN's accuracy, from 0 to 1, drawn as a dashed line.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`, accuracy in percent.
+
+    Raises
+    ------
+    InputError
+        If there is not one label for each picture.
+    """
+    truth = np.asarray(labels)
+    if truth.shape != (result.n_images,):
+        message = f"{result.n_images} pictures, labels of shape {truth.shape}"
+        raise InputError(message)
+    accuracy = 100 * result.accuracy_over_time(truth)
+    ax = given_or_current(ax)
+    n_before = sum(line.get_gid() == "accuracy" for line in ax.lines)
+    t = 1e3 * result.dt_s * np.arange(1, result.n_steps + 1)
+    ax.plot(
+        t,
+        accuracy,
+        color=colour(n_before),
+        label=label or "SNN",
+        gid="accuracy",
+        lw=1.8,
+    )
+    if reference is not None:
+        ax.axhline(
+            100 * reference,
+            color="black",
+            ls="--",
+            lw=1,
+            label=f"CNN: {100 * reference:.1f} %",
+        )
+    ax.set(xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
+    ax.set_xlim(0, max(1e3 * result.duration_s, ax.get_xlim()[1] if n_before else 0))
+    if label is not None or reference is not None:
+        ax.legend(loc="lower right", fontsize="small")
+    return ax
+
+
+def _by_name(what: str, value: Any) -> dict[str, Any]:
+    """One series a name; a plain series has no name."""
+    if isinstance(value, Mapping):
+        return {str(name): item for name, item in value.items()}
+    if value is None:
+        message = f"{what} is missing"
+        raise InputError(message)
+    return {"": value}
+
+
+def plot_threshold_sweep(
+    thresholds: Any,
+    values: Any,
+    ax: Any = None,
+    best: float | Mapping[str, float] | None = None,
+    *,
+    log: bool = False,
+    errors: Any = None,
+    objective: str = "objective",
+) -> Any:
+    """
+    Draw an objective against the threshold it was reached with.
+
+    Parameters
+    ----------
+    thresholds : array_like of float, shape (n,), or dict of str to array_like
+        The thresholds that were tried, in any order; a dict has those of several
+        layers.
+    values : array_like of float, shape (n,), or dict of str to array_like
+        What was reached: accuracy, agreement with the CNN, or something else. NaN is a
+        gap.
+    ax : matplotlib Axes, optional
+        Where to draw; the current one by default.
+    best : float or dict of str to float, optional
+        The chosen threshold, marked by a dot and a line down to the axis.
+    log : bool
+        Whether thresholds are on a logarithmic scale.
+    errors : array_like of float, shape (n,), or dict of str to array_like, optional
+        Half the height of the band around `values`, for example a standard error.
+    objective : str
+        Name of the vertical axis, with its unit.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`.
+
+    Raises
+    ------
+    InputError
+        If thresholds, values, errors and best don't belong to the same layers, or are
+        of different lengths, or a threshold is not above 0.
+    """
+    tried, reached = _by_name("thresholds", thresholds), _by_name("values", values)
+    chosen = {} if best is None else _by_name("best", best)
+    bands = {} if errors is None else _by_name("errors", errors)
+    if set(tried) != set(reached) or not set(tried) >= set(chosen) | set(bands):
+        message = (
+            f"thresholds of {list(tried)}, values of {list(reached)}, best of "
+            f"{list(chosen)}, errors of {list(bands)}: expected the same layers"
+        )
+        raise InputError(message)
+    ax = given_or_current(ax)
+    for index, name in enumerate(tried):
+        x, y = np.asarray(tried[name], float), np.asarray(reached[name], float)
+        if x.ndim != 1 or x.shape != y.shape or not (x > 0).all():
+            message = (
+                f"{name or 'the sweep'}: thresholds of shape {x.shape}, values of "
+                f"shape {y.shape}, expected two rows of numbers, thresholds above 0"
+            )
+            raise InputError(message)
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
+        ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=colour(index), label=name or None)
+        if name in bands:
+            half = np.asarray(bands[name], float)
+            if half.shape != x.shape:
+                message = f"errors of shape {half.shape}, values of shape {x.shape}"
+                raise InputError(message)
+            half = half[order]
+            ax.fill_between(x, y - half, y + half, color=colour(index), alpha=0.2, lw=0)
+        if name in chosen:
+            at = float(chosen[name])
+            # On the line, which is straight in the axis' own scale.
+            known, scale = np.isfinite(y), np.log if log else np.asarray
+            height = np.nan
+            if known.any():
+                height = np.interp(scale(at), scale(x[known]), y[known])
+            ax.axvline(at, color=colour(index), ls=":", lw=1.2)
+            ax.plot(
+                [at],
+                [height],
+                "o",
+                ms=9,
+                mfc="none",
+                mew=2,
+                color=colour(index),
+                label=f"best: {at:.4g}",
+            )
+    ax.set(xlabel="threshold", ylabel=objective)
+    if log:
+        ax.set_xscale("log")
+    ax.grid(axis="y", color="0.9", lw=0.6)
+    ax.set_axisbelow(True)
+    if chosen or set(tried) != {""}:
+        ax.legend(fontsize="small")
+    return ax
+
+
+def plot_confusion(
+    matrix: Any, ax: Any = None, *, classes: Sequence[str] | None = None
+) -> Any:
+    """
+    Draw a confusion matrix.
+
+    Parameters
+    ----------
+    matrix : array_like of int, shape (n_classes, n_classes)
+        Numbers of pictures: rows are the true classes, columns the answers, as
+        ``sklearn.metrics.confusion_matrix(labels, result.predictions)`` gives them.
+    ax : matplotlib Axes, optional
+        Where to draw; the current one by default.
+    classes : sequence of str, optional
+        Names of the classes.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`. Numbers are counts; the colour is the share of the row, so that classes
+        with few pictures look like those with many.
+
+    Raises
+    ------
+    InputError
+        If the matrix is not square, has negative numbers, or there is not one name for
+        each class.
+    """
+    counts = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
+        message = f"matrix of shape {counts.shape}, expected a square one of counts"
+        raise InputError(message)
+    n = len(counts)
+    names = class_names(classes, n)
+    ax = given_or_current(ax)
+    totals = counts.sum(1, keepdims=True)
+    share = counts / np.maximum(totals, 1)
+    drawn = ax.imshow(100 * share, cmap="cividis", vmin=0, vmax=100)
+    if n <= MAX_CELLS:
+        size = min(10.0, 110 / n, 38 / max(len(str(counts.max())), 1) * 9 / n + 3)
+        for row, column in np.ndindex(n, n):
+            ax.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=size,
+                color="black" if share[row, column] > 0.55 else "white",
+            )
+    every = -(-n // MAX_CELLS)
+    ticks = np.arange(0, n, every)
+    shown = [names[tick] for tick in ticks]
+    turned = max(map(len, shown)) > 2
+    ax.set_xticks(
+        ticks,
+        shown,
+        rotation=45 if turned else 0,
+        ha="right" if turned else "center",
+        rotation_mode="anchor" if turned else "default",
+    )
+    ax.set_yticks(ticks, shown)
+    correct = np.trace(counts) / max(counts.sum(), 1)
+    ax.set(
+        xlabel="answer",
+        ylabel="true class",
+        title=f"{correct:.1%} of {counts.sum():,} correct",
+    )
+    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
+    bar.set_label("share of the true class (%)")
+    return ax
+
+
+def plot_class_accuracies(
+    accuracies: Mapping[str, npt.ArrayLike],
+    ax: Any = None,
+    *,
+    classes: Sequence[str] | None = None,
+) -> Any:
+    """
+    Draw the accuracy of each class for several systems, as groups of bars.
+
+    Parameters
+    ----------
+    accuracies : dict of str to array_like of float, shape (n_classes,)
+        Accuracies from 0 to 1 by the system's name, for example ``{"CNN": ..., "SNN":
+        ...}``. NaN (a class without pictures) has no bar.
+    ax : matplotlib Axes, optional
+        Where to draw; the current one by default.
+    classes : sequence of str, optional
+        Names of the classes.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`, accuracy in percent.
+
+    Raises
+    ------
+    InputError
+        If there is no system, they have different numbers of classes, or a number is
+        outside 0 to 1.
+    """
+    rows = {name: np.asarray(value, float) for name, value in accuracies.items()}
+    if not rows:
+        message = "accuracies is empty, expected {name: accuracies of the classes}"
+        raise InputError(message)
+    shapes = {name: row.shape for name, row in rows.items()}
+    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
+        message = f"accuracies of shapes {shapes}, expected (n_classes,) for all"
+        raise InputError(message)
+    for name, row in rows.items():
+        if ((row < 0) | (row > 1)).any():
+            message = f"accuracies of {name!r} have a number outside 0 to 1"
+            raise InputError(message)
+    n = len(next(iter(rows.values())))
+    names = class_names(classes, n)
+    ax = given_or_current(ax)
+    width = 0.82 / len(rows)
+    middle = np.arange(n)
+    for index, (name, row) in enumerate(rows.items()):
+        ax.bar(
+            middle + (index - (len(rows) - 1) / 2) * width,
+            100 * row,
+            width,
+            color=colour(index),
+            hatch=None if index < len(COLOURS) else "//",
+            edgecolor="white",
+            lw=0.4,
+            label=f"{name} (mean {100 * np.nanmean(row):.1f} %)",
+        )
+    turned = n * max(map(len, names)) > 70
+    ax.set_xticks(
+        middle,
+        names,
+        rotation=45 if turned else 0,
+        ha="right" if turned else "center",
+        rotation_mode="anchor" if turned else "default",
+    )
+    ax.set(ylabel="accuracy (%)", ylim=(0, 100), xlim=(-0.6, n - 0.4))
+    ax.grid(axis="y", color="0.9", lw=0.6)
+    ax.set_axisbelow(True)
+    # Above the bars: inside, it would hide some.
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.01),
+        ncols=min(len(rows), 2),
+        fontsize="small",
+        frameon=False,
+    )
+    return ax
