@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn2snn_brian.errors import ConversionError, InputError
+from cnn2snn_brian.reproduce_command import reproduce
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(reproduce)
 console = Console()
 errors = Console(stderr=True, style="red", highlight=False)
 
