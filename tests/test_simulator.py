@@ -231,7 +231,7 @@ def test_images_can_be_torch_or_8_bit(build):
 CHOSEN = {
     "conv1": [(3, 4, 8), (0, 0, 0), (1, 2, 5)],
     "conv2": [(c, y, x) for c in range(6) for y in range(5) for x in range(5)],
-    "pool1": [(5, 2, 1)],
+    "pool1": [(5, 2, 1), (2, 1, 0), (0, 1, 1)],
     "ip1": [(2,), (0,)],
 }
 
@@ -279,7 +279,7 @@ def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
             np.testing.assert_allclose(t, 1e-3 * np.arange(1, N_STEPS + 1))
             at = (slice(None), *np.transpose(positions))
             np.testing.assert_array_equal(v, potentials[NAMES.index(name)][at])
-            assert np.ptp(v) > 0
+            assert np.ptp(v, axis=0).any()
     # Recording changes nothing.
     plain = simulator.run(images, **settings)
     for name in NAMES:

@@ -80,7 +80,7 @@ def plot_raster(
     ax = given_or_current(ax)
     colours = np.array(COLOURS)[trains.position[0] % len(COLOURS)]
     # Few spikes are drawn large enough to be seen, many small enough to stay apart.
-    size = float(np.clip(2e4 / max(len(row), 1), 0.4, 6))
+    size = float(np.clip(2e4 / max(len(row), 1), 0.4, 10))
     # Many points make a PDF slow, so there they are an image.
     ax.scatter(1e3 * trains.t, row, c=colours, s=size, lw=0, rasterized=len(row) > 5000)
     ax.set(
@@ -136,8 +136,9 @@ def plot_membrane(
     -------
     matplotlib Axes
         `ax`. A point of a trace is the potential at the end of a step: after the
-        reset, and after the spikes that arrived. A triangle is a spike, if the
-        layer's spikes were recorded too.
+        reset and the floor, and after the spikes that arrived, which may take it above
+        the threshold or below the floor for a step. A triangle on the threshold is a
+        spike, if the layer's spikes were recorded too.
 
     Raises
     ------
@@ -162,17 +163,17 @@ def plot_membrane(
         if spikes is not None:
             its = np.all(np.stack(spikes.position, 1) == position, axis=1)
             times = 1e3 * spikes.t[its]
-            # At the top of the axes, a row a neuron: spikes of several don't overlap.
             ax.plot(
                 times,
-                np.full(len(times), 1.02 + 0.035 * index),
+                np.full(len(times), threshold),
                 ls="",
                 marker="v",
-                ms=4,
+                ms=5,
+                mec="white",
+                mew=0.4,
                 color=colour(index),
-                transform=ax.get_xaxis_transform(),
-                clip_on=False,
-                label="_spikes",
+                zorder=4,
+                label="_spikes",  # the underscore keeps it out of the legend
             )
     ax.axhline(threshold, color="black", ls="--", lw=1, label="threshold")
     if math.isfinite(floor):
@@ -182,8 +183,7 @@ def plot_membrane(
         ylabel="membrane potential v",
         xlim=(0, 1e3 * result.duration_s),
     )
-    rows = 0 if spikes is None else len(positions)
-    ax.set_title(f"{layer}, picture {image}", pad=6 + 8 * rows)
+    ax.set_title(f"{layer}, picture {image}")
     if len(positions) <= MAX_LEGEND:
         ax.legend(
             title="neuron (channel, y, x)" if positions.shape[1] > 1 else "neuron",
@@ -336,5 +336,5 @@ def plot_rates(
     ax.set_ylim(bottom=0.7)
     over = "mean over the pictures" if image is None else f"picture {image}"
     ax.set(xlabel="firing rate (Hz)", ylabel="neurons", title=f"{layer}, {over}")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="upper right")
     return ax
