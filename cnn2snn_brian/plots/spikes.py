@@ -36,6 +36,11 @@ def _axes_below(ax: Any) -> Any:
     return ax.figure.add_axes((x, y, width, 0.24 * height), sharex=ax)
 
 
+def _dashes(index: int) -> str:
+    """Choose solid lines, then dashed, then dotted: there are only so many colours."""
+    return ("-", "--", ":")[index // len(COLOURS) % 3]
+
+
 def plot_raster(
     result: SimulationResult,
     layer: str,
@@ -157,6 +162,7 @@ def plot_membrane(
             1e3 * recorded.t,
             v,
             color=colour(index),
+            ls=_dashes(index),
             lw=1,
             label=f"({where})" if len(position) > 1 else where,
         )
@@ -243,8 +249,7 @@ def plot_output_counts(
             where="post",
             label=names[output],
             color=colour(output),
-            # More classes than colours: the second round is dashed, then dotted.
-            ls=("-", "--", ":")[output // len(COLOURS) % 3],
+            ls=_dashes(output),
             lw=2.5 if output == answer else 1.2,
             zorder=3 if output == answer else 2,
         )

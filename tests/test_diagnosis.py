@@ -1,0 +1,181 @@
+"""Faults that are put in by construction: which layer is named, and what is advised."""
+
+import numpy as np
+import pytest
+import torch
+from brian2 import ms
+from reference import stages
+
+from cnn2snn_brian import InputError, Layers, SimulationResult, convert, models
+from cnn2snn_brian.data import load_digits
+from cnn2snn_brian.diagnosis import diagnose
+from cnn2snn_brian.layers import Linear
+from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian.results import SpikeCounts
+
+NAMES = ("conv1", "pool1", "conv2", "ip1")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    training, test = load_digits()
+    cnn, _ = models.pretrained("digits")
+    snn = convert(cnn, (1, 8, 8), calibration=training.images, percentile=100)
+    assert snn.layer_names == NAMES
+    images = test.images[:60]
+    with snn.compile(100 * ms) as simulator:
+        yield cnn, snn, simulator, images
+
+
+@pytest.fixture(scope="module")
+def healthy(digits):
+    cnn, _, simulator, images = digits
+    result = simulator.run(images, progress=False)
+    return result, diagnose(result, cnn, images)
+
+
+@pytest.mark.standalone
+def test_nothing_is_wrong_with_a_healthy_network(digits, healthy):
+    cnn, _, _, images = digits
+    result, found = healthy
+    assert found.layer is None
+    assert "longer" in found.advice
+    assert tuple(found.table.index) == NAMES
+    assert (found.table["transfer"] > 0.98).all()
+    with torch.no_grad():
+        answers = cnn(torch.from_numpy(images).float() / 255).argmax(1).numpy()
+    assert found.agreement == (result.predictions == answers).mean()
+
+
+@pytest.mark.standalone
+def test_the_table_is_what_torch_and_numpy_say(digits, healthy):
+    cnn, snn, _, images = digits
+    result, found = healthy
+    activations, x = {}, torch.from_numpy(images).float() / 255
+    for name, part in zip(NAMES, stages(cnn), strict=True):
+        with torch.no_grad():
+            x = torch.relu(part(x))
+        activations[name] = x.numpy().astype(float)
+    for name, row in found.table.iterrows():
+        counts = result.spike_counts[name]
+        flat = counts.reshape(len(counts), -1)
+        r = np.corrcoef(counts.ravel(), activations[name].ravel())[0, 1]
+        assert row["correlation"] == pytest.approx(r, abs=1e-6)
+        assert row["silent"] == pytest.approx((flat.max(0) == 0).mean())
+        assert row["saturated"] == pytest.approx((flat > 90).mean())
+        assert row["spikes"] == pytest.approx(flat.mean())
+        assert row["events"] == pytest.approx(result.events[name].mean())
+        assert row["threshold"] == snn.thresholds[name]
+        missed = activations[name][counts == 0].sum() / activations[name].sum()
+        assert row["missed"] == pytest.approx(missed, rel=1e-4, abs=1e-9)
+    # What the spikes of conv1 should make of conv2, by torch.
+    pool, conv2 = stages(cnn)[1:3]
+    with torch.no_grad():
+        pooled = torch.from_numpy(result.spike_counts["pool1"]).float()
+        drive = torch.relu(conv2(pooled)).numpy().astype(float)
+    r = np.corrcoef(result.spike_counts["conv2"].ravel(), drive.ravel())[0, 1]
+    assert found.table.loc["conv2", "transfer"] == pytest.approx(r, abs=1e-6)
+
+
+@pytest.mark.standalone
+@pytest.mark.parametrize("layer", NAMES)
+def test_a_threshold_that_is_too_high(digits, healthy, layer):
+    cnn, snn, simulator, images = digits
+    high = {layer: 50 * snn.thresholds[layer]}
+    result = simulator.run(images, thresholds=high, progress=False)
+    found = diagnose(result, cnn, images)
+    assert found.layer == layer
+    assert f"lower its threshold, now {high[layer]:.4g}" in found.advice
+    assert found.table.loc[layer, "missed"] > 0.8
+    # The advice is the same scale as the threshold that works.
+    advised = float(found.advice.split()[-1].rstrip("."))
+    assert 0.2 < advised / snn.thresholds[layer] < 2
+    better = simulator.run(images, thresholds={layer: advised}, progress=False)
+    assert diagnose(better, cnn, images).agreement > 0.9
+    # With layers instead of the CNN, nothing changes.
+    again = diagnose(result, snn.layers, images)
+    np.testing.assert_array_equal(again.table, found.table)
+
+
+@pytest.mark.standalone
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "ip1"])
+def test_a_threshold_that_is_too_low(digits, healthy, layer):
+    cnn, snn, simulator, images = digits
+    low = {layer: 0.02 * snn.thresholds[layer]}
+    found = diagnose(simulator.run(images, thresholds=low, progress=False), cnn, images)
+    assert found.layer == layer
+    assert f"raise its threshold, now {low[layer]:.4g}" in found.advice
+    _, before = healthy
+    saturated = found.table.loc[layer, "saturated"]
+    assert saturated > 10 * before.table.loc[layer, "saturated"]
+    assert f"{saturated:.1%} of its neurons are saturated" in found.advice
+
+
+@pytest.mark.standalone
+def test_diagnose_refuses_another_network_and_other_pictures(digits, healthy):
+    cnn, snn, _, images = digits
+    result, _ = healthy
+    with pytest.raises(InputError, match="59 pictures, the result has 60"):
+        diagnose(result, cnn, images[1:])
+    other = Layers((1, 8, 8), snn.layers.layers[:2])
+    with pytest.raises(InputError, match="not the same network"):
+        diagnose(result, other, images)
+
+
+@pytest.mark.standalone
+def test_a_diagnosis_prints_a_table(healthy):
+    _, found = healthy
+    lines = str(found).splitlines()
+    assert lines[0].split() == list(found.table.columns)
+    row = found.table.loc["conv2"]
+    conv2 = next(line for line in lines if line.startswith("conv2")).split()
+    assert conv2[1:3] == [f"{row['correlation']:.3f}", f"{row['transfer']:.3f}"]
+    assert conv2[3] == f"{row['silent']:.1%}"
+    assert lines[-2] == f"same answer as the CNN: {found.agreement:.1%}"
+    assert lines[-1] == found.advice
+
+
+def by_hand(v_min, silent_share):
+    """A layer whose spikes have nothing to do with its input."""
+    rng = np.random.default_rng(0)
+    layers = Layers(
+        (2, 1, 3), (Linear("ip1", ("input",), (2, 1, 3), rng.random((40, 6))),)
+    )
+    images = rng.random((30, 2, 1, 3))
+    counts = rng.integers(1, 8, (30, 40)).astype(np.uint8)
+    counts[rng.random(counts.shape) < silent_share] = 0
+    inputs = np.rint(10 * images).astype(np.uint8)
+    shapes = layers.shapes
+    raw = {"input": np.moveaxis(inputs, 1, -1).reshape(30, 6), "ip1": counts}
+    result = SimulationResult(
+        spike_counts=SpikeCounts(raw, shapes),
+        output_potentials=np.zeros((30, 40)),
+        output_threshold=5.0,
+        events={},
+        duration_s=10e-3,
+        dt_s=1e-3,
+        seed=0,
+        parameters=Parameters.of(
+            ("ip1",), thresholds=5.0, v_min=v_min, leak=0, v_init=0
+        ),
+        timings={},
+        versions={},
+        shapes=shapes,
+        recorded={},
+    )
+    return diagnose(result, layers, images)
+
+
+@pytest.mark.parametrize(
+    ("v_min", "silent_share", "said"),
+    [
+        (0.0, 0.6, "show the pictures longer than 10 ms"),
+        (0.0, 0.0, "held at the floor 0 and forgets inhibition"),
+        (-np.inf, 0.0, "reset='subtract'"),
+    ],
+)
+def test_thresholds_that_fit_are_not_blamed(v_min, silent_share, said):
+    found = by_hand(v_min, silent_share)
+    assert found.layer == "ip1"
+    assert said in found.advice
+    assert np.isnan(found.table.loc["ip1", "events"])
