@@ -324,9 +324,10 @@ def _advice(
         what = f"show the pictures longer than {duration}"
     elif floor > -now:
         why = f"its potential is held at the floor {floor:g} and forgets inhibition"
+        # Everywhere: what one layer's floor adds, the next layers amplify.
         what = (
-            f"try v_min={{{layer!r}: {-2 * now:.3g}}} or lower, a threshold above "
-            f"{now:.4g}, or more time than {duration}"
+            "try a floor below 0 in all layers, v_min=float('-inf'), or a threshold "
+            f"above {now:.4g}"
         )
     else:
         why = "its rates are noisy though its threshold fits its input"
