@@ -7,6 +7,7 @@ and its ``compile()`` a `Simulator`: a C++ program that runs pictures.
 
 from cnn2snn_brian.adjust import adjust
 from cnn2snn_brian.convert import convert
+from cnn2snn_brian.diagnosis import diagnose
 from cnn2snn_brian.errors import (
     BuildError,
     ConversionError,
@@ -46,6 +47,7 @@ __all__ = [
     "adjust",
     "convert",
     "data_based_thresholds",
+    "diagnose",
     "from_torch",
     "tune_thresholds",
 ]
