@@ -178,3 +178,45 @@ def test_thresholds_that_fit_are_not_blamed(v_min, silent_share, said):
     assert found.layer == "ip1"
     assert said in found.advice
     assert np.isnan(found.table.loc["ip1", "events"])
+
+
+def test_biases_and_constant_currents_count_as_input():
+    rng = np.random.default_rng(1)
+    n_steps, c, thresholds = 200, 0.5, {"ip1": 4.0, "ip2": 3.0}
+    leak = {"ip1": 0.3, "ip2": -0.2}
+    first = Linear("ip1", ("input",), (1, 2, 3), rng.random((20, 6)), rng.random(20))
+    # Activations of ip1 are near 4: this bias is as large as what comes from there.
+    bias = 30 * rng.normal(size=15)
+    second = Linear("ip2", ("ip1",), (20,), rng.normal(size=(15, 20)) / 4, bias)
+    layers = Layers((1, 2, 3), (first, second))
+    images = rng.random((30, 1, 2, 3))
+    drive = c * (images.reshape(30, 6) @ first.weight.T + first.bias) + leak["ip1"]
+    ip1 = np.rint(n_steps * drive / 4)
+    drive = ip1 @ second.weight.T + n_steps * (c / 4 * bias + leak["ip2"])
+    ip2 = np.rint(np.maximum(drive, 0) / 3)
+    raw = {"ip1": ip1.astype(np.uint16), "ip2": ip2.astype(np.uint16)}
+    result = SimulationResult(
+        spike_counts=SpikeCounts(raw, layers.shapes),
+        output_potentials=np.zeros((30, 15)),
+        output_threshold=3.0,
+        events={"ip2": np.zeros(30, int)},
+        duration_s=0.2,
+        dt_s=1e-3,
+        seed=0,
+        parameters=Parameters.of(
+            ("ip1", "ip2"),
+            thresholds=thresholds,
+            v_min=-np.inf,
+            leak=leak,
+            v_init=0,
+            rate_scale=c,
+        ),
+        timings={},
+        versions={},
+        shapes=layers.shapes,
+        recorded={},
+    )
+    table = diagnose(result, layers, images).table
+    assert (table["transfer"] > 0.9995).all()
+    assert np.isnan(table.loc["ip1", "events"])
+    assert table.loc["ip2", "events"] == 0

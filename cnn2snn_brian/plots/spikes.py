@@ -85,7 +85,7 @@ def plot_raster(
     ax = given_or_current(ax)
     colours = np.array(COLOURS)[trains.position[0] % len(COLOURS)]
     # Few spikes are drawn large enough to be seen, many small enough to stay apart.
-    size = float(np.clip(2e4 / max(len(row), 1), 0.4, 10))
+    size = float(np.clip(1.2e4 / max(len(row), 1), 0.4, 8))
     # Many points make a PDF slow, so there they are an image.
     ax.scatter(1e3 * trains.t, row, c=colours, s=size, lw=0, rasterized=len(row) > 5000)
     ax.set(
@@ -103,7 +103,9 @@ def plot_raster(
         ax.tick_params(axis="y", length=0)
         if n_channels <= MAX_SEPARATED:
             for channel in range(1, n_channels):
-                ax.axhline(channel * size_of_channel - 0.5, color="0.88", lw=0.6)
+                ax.axhline(
+                    channel * size_of_channel - 0.5, color="0.88", lw=0.6, zorder=0
+                )
     if population_rate:
         below = _axes_below(ax)
         step = np.rint(trains.t / result.dt_s).astype(int)
