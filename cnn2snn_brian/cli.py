@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn2snn_brian.errors import ConversionError, InputError
+from cnn2snn_brian.tune_command import tune_command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -560,6 +561,9 @@ def run(
         )
     console.print(table)
     console.print(str(result), highlight=False)
+
+
+app.command(name="tune")(tune_command)
 
 
 @app.command()
