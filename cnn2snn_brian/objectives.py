@@ -108,6 +108,11 @@ class Target:
         return Target(self.labels[:n], activations, self.output_layer)
 
     @property
+    def n_images(self) -> int:
+        """Number of pictures."""
+        return len(self.labels)
+
+    @property
     def predictions(self) -> npt.NDArray[np.int64]:
         """The CNN's classes, of shape (n_images,)."""
         return self.activations[self.output_layer].argmax(1)
@@ -180,10 +185,10 @@ def feature_map_correlation(
         Pearson's coefficient over all neurons and pictures; 0 where one of the two
         does not vary.
     """
-    counts = result.spike_counts[layer].reshape(-1).astype(np.float32)
-    activations = np.maximum(target.activations[layer].reshape(-1), 0)
-    counts = counts - counts.mean(dtype=float)
-    activations = activations - activations.mean(dtype=float)
+    counts = result.spike_counts[layer].reshape(-1).astype(float)
+    activations = np.maximum(target.activations[layer].reshape(-1), 0).astype(float)
+    counts -= counts.mean()
+    activations -= activations.mean()
     scale = np.sqrt((counts @ counts) * (activations @ activations))
     return float(counts @ activations / scale) if scale > 0 else 0.0
 
@@ -227,7 +232,9 @@ def find_objective(
         If the name, or the layer in it, is unknown.
     """
     if callable(objective):
-        return objective, getattr(objective, "__name__", repr(objective)), ()
+        # No repr: it has an address, and a checkpoint has to know the name again.
+        name = getattr(objective, "__name__", type(objective).__name__)
+        return objective, name, ()
     if objective in OBJECTIVES:
         return OBJECTIVES[objective], objective, ()
     kind, _, layer = str(objective).partition(":")

@@ -11,8 +11,8 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -316,7 +316,7 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
-    ) -> Iterator[tuple[int, SimulationResult]]:
+    ) -> Generator[tuple[int, SimulationResult], None, None]:
         """
         Show the same pictures with several settings; all are run at once.
 
@@ -352,6 +352,13 @@ class Simulator:
             raise SimulationError(message)
         snn = self.snn
         pixels = check_images(images, snn.input_shape)
+        known = [item.name for item in fields(Parameters)]
+        for given in settings:
+            if not isinstance(given, Mapping) or {*given} - {*known}:
+                message = (
+                    f"settings: {given!r} is not a dict with some of {', '.join(known)}"
+                )
+                raise InputError(message)
         parameters = [
             Parameters.of(snn.layer_names, **given, default=snn.parameters)
             for given in settings
@@ -386,7 +393,7 @@ class Simulator:
         executor: Workers,
         shard_size: int | None,
         progress: bool,
-    ) -> Iterator[tuple[int, SimulationResult]]:
+    ) -> Generator[tuple[int, SimulationResult], None, None]:
         n_pictures = sum(job.n_images for job in jobs)
         show = progress and n_pictures >= MIN_PROGRESS
         start = time.perf_counter()

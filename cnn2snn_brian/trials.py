@@ -7,6 +7,7 @@ the values on record, and goes on where it was.
 
 import hashlib
 import json
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.objectives import Objective, Target, feature_map_correlation
 from cnn2snn_brian.parameters import Parameters
 from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.tuning_methods import Method, Round
 from cnn2snn_brian.workers import Workers
@@ -27,6 +29,18 @@ __all__ = ["Pictures", "Records", "Tuner"]
 
 #: Of the checkpoint file's form.
 CHECKPOINT_VERSION = 1
+#: What it has of each candidate.
+COLUMNS = {
+    "candidate",
+    "round",
+    "note",
+    "n_images",
+    "value",
+    "criterion",
+    "accuracy",
+    "seconds",
+    "parameters",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,8 @@ class Pictures:
         Parameters
         ----------
         share : float
-            From 0 to below 1.
+            From 0 to below 1. Above 0, at least one picture of each class is apart,
+            unless it is the only one.
 
         Returns
         -------
@@ -85,7 +100,8 @@ class Pictures:
         apart = np.zeros(len(self), bool)
         for label in np.unique(self.labels):
             members = np.flatnonzero(self.labels == label)
-            apart[members[len(members) - int(share * len(members)) :]] = True
+            n_apart = max(int(share > 0), int(share * len(members)))
+            apart[members[max(1, len(members) - n_apart) :]] = True
         return (
             Pictures(self.images[~apart], self.labels[~apart]),
             Pictures(self.images[apart], self.labels[apart]),
@@ -137,8 +153,9 @@ class Records:
     def _read(self, path: Path) -> None:
         try:
             found = json.loads(path.read_text())
-            version, settings = found["version"], found["settings"]
+            version, settings = found["version"], dict(found["settings"])
             self.rows = {row["candidate"]: row for row in found["rows"]}
+            incomplete = [n for n, row in self.rows.items() if COLUMNS - {*row}]
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = f"checkpoint {path}: not a tuning checkpoint ({error})"
             raise InputError(message) from error
@@ -153,6 +170,9 @@ class Records:
                 f"{', '.join(other) or 'version'}. Take the same arguments, or "
                 "another file"
             )
+            raise InputError(message)
+        if incomplete:
+            message = f"checkpoint {path}: damaged at candidate {incomplete[0]}"
             raise InputError(message)
 
     def add(self, row: dict[str, Any]) -> None:
@@ -261,33 +281,40 @@ class Tuner:
                 executor=self.executor,
                 progress=False,
             )
-            for index, result in results:
-                candidate = tried.candidates[missing[index]]
-                value = float(self.objective(result, target))
-                if np.isnan(value):
-                    message = f"the objective is not a number for {candidate.note}"
-                    raise InputError(message)
-                criterion = value
-                if tried.layer is not None:
-                    agreement = feature_map_correlation(result, target, tried.layer)
-                    criterion = value * agreement
-                self.records.add(
-                    {
-                        "candidate": first + missing[index],
-                        "round": self.n_rounds,
-                        "note": candidate.note,
-                        "n_images": n_images,
-                        "value": value,
-                        "criterion": criterion,
-                        "accuracy": result.accuracy(target.labels),
-                        "seconds": result.timings["run"],
-                        "parameters": asdict(candidate.parameters),
-                    }
-                )
+            # If the objective fails, the other candidates' programs end at once.
+            with closing(results):
+                for index, result in results:
+                    row = self._row(tried, missing[index], result, target)
+                    self.records.add({"candidate": first + missing[index], **row})
         rows = [self.records.rows[first + i] for i in range(len(tried.candidates))]
         self.history.extend(rows)
         self.n_rounds += 1
         return [row["criterion"] for row in rows]
+
+    def _row(
+        self, tried: Round, offset: int, result: SimulationResult, target: Target
+    ) -> dict[str, Any]:
+        """Put together what is kept of a candidate."""
+        candidate = tried.candidates[offset]
+        value = float(self.objective(result, target))
+        if np.isnan(value):
+            message = f"the objective is not a number for {candidate.note}"
+            raise InputError(message)
+        criterion = value
+        if tried.layer is not None:
+            agreement = feature_map_correlation(result, target, tried.layer)
+            # Agreement has to help a value below 0 as well.
+            criterion *= agreement if value >= 0 else 2 - agreement
+        return {
+            "round": self.n_rounds,
+            "note": candidate.note,
+            "n_images": target.n_images,
+            "value": value,
+            "criterion": criterion,
+            "accuracy": result.accuracy(target.labels),
+            "seconds": result.timings["run"],
+            "parameters": asdict(candidate.parameters),
+        }
 
     def follow(self, method: Method, budget: int, *, show: bool) -> Parameters:
         """

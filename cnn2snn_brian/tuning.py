@@ -8,7 +8,7 @@ them. `tune_thresholds` runs a compiled simulator again and again to find them.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,10 +18,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.encoding import check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.objectives import (
-    Objective,
-    find_objective,
-)
+from cnn2snn_brian.objectives import Objective, find_objective
 from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.thresholds import data_based_thresholds
@@ -164,10 +161,10 @@ def _category_index(
             message = f"category={category!r}: the network {known}"
             raise InputError(message)
         return classes.index(category)
-    if not 0 <= category < n:
-        message = f"category={category}: expected 0 to {n - 1}, or a class name"
+    if not isinstance(category, int | np.integer) or not 0 <= category < n:
+        message = f"category={category!r}: expected 0 to {n - 1}, or a class name"
         raise InputError(message)
-    return category
+    return int(category)
 
 
 def _network_fingerprint(simulator: Simulator) -> str:
@@ -175,10 +172,10 @@ def _network_fingerprint(simulator: Simulator) -> str:
     settings = [str(snn), simulator.n_steps, asdict(snn.parameters)]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for layer in snn.layers:
-        for array in (getattr(layer, "weight", None), layer.bias):
-            digest.update(
-                b"" if array is None else np.ascontiguousarray(array).tobytes()
-            )
+        for item in fields(layer):
+            value = getattr(layer, item.name)
+            is_array = isinstance(value, np.ndarray)
+            digest.update(value.tobytes() if is_array else repr(value).encode())
     return digest.hexdigest()[:16]
 
 
@@ -212,7 +209,7 @@ def _history_frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
 def _bounds_by_layer(
     bounds: Any, names: tuple[str, ...], data_based: Mapping[str, float]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Smallest and largest threshold of every layer."""
+    """Take bounds as given, and multiples of data-based thresholds elsewhere."""
     lower = {name: BOUND_FACTORS[0] * value for name, value in data_based.items()}
     upper = {name: BOUND_FACTORS[1] * value for name, value in data_based.items()}
     if bounds is not None:
@@ -221,10 +218,11 @@ def _bounds_by_layer(
         )
         check_names("bounds", by_layer, names)
         for name, pair in by_layer.items():
-            if not isinstance(pair, Sequence) or len(pair) != 2:
+            try:
+                lower[name], upper[name] = map(float, pair)
+            except (TypeError, ValueError) as error:
                 message = f"bounds of {name}: expected (low, high), found {pair!r}"
-                raise InputError(message)
-            lower[name], upper[name] = map(float, pair)
+                raise InputError(message) from error
     for name in names:
         if not 0 < lower[name] < upper[name] < np.inf:
             message = (
@@ -237,9 +235,17 @@ def _bounds_by_layer(
 
 def _check_chosen(what: str, given: Sequence[str], known: tuple[str, ...]) -> None:
     unknown = [name for name in given if name not in known]
-    if unknown or not given or isinstance(given, str):
-        message = f"{what}={given!r}: expected some of {', '.join(map(repr, known))}"
+    if unknown or not given or len({*given}) < len(given):
+        message = (
+            f"{what}={given!r}: expected some of {', '.join(map(repr, known))}, each "
+            "once"
+        )
         raise InputError(message)
+
+
+def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    # The letters of a name are no names.
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def tune_thresholds(
@@ -296,8 +302,9 @@ def tune_thresholds(
     tune : sequence of str
         With "search": any of "thresholds", "v_min", "v_init" and "leak".
     start : float or dict of str to float, optional
-        First thresholds: 0.1 for "feedback" (the listing's), the lower bounds for
-        "bisection" (the text's 0), those of "data" for "search".
+        First thresholds of the layers that are set: 0.1 for "feedback" (the
+        listing's), the lower bounds for "bisection" (the text's 0), those of "data"
+        for "search". Bounds that are given hold for these too.
     step : float, optional
         "feedback": the listing's n, 0.1 by default. "search": the first steps, as the
         logarithm of a factor, 0.25 by default.
@@ -305,12 +312,13 @@ def tune_thresholds(
         Smallest and largest thresholds; from 1/64 to 16 times the data-based ones by
         default.
     budget : int
-        Largest number of candidates that are simulated.
+        Largest number of candidates that are simulated. "search" needs up to 16
+        for its first generation of random steps.
     percentile : float
         Percentile of the data-based thresholds.
     held_out : float or (images, labels)
-        Share of each class that is kept apart to check the result on, or pictures for
-        that. 0 for none.
+        Share of each class that is kept apart to check the result on, at least one
+        picture of each, or pictures for that. 0 for none.
     seed : int
         Seed of the input spikes, of the choice of pictures and of random steps.
     executor : int or concurrent.futures.Executor, optional
@@ -344,20 +352,32 @@ def tune_thresholds(
             f"{', '.join(map(repr, DEFAULT_OBJECTIVES))}"
         )
         raise InputError(message)
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-        message = f"budget is {budget!r}, expected at least 1 candidate"
-        raise InputError(message)
+    for what, number, smallest in (("budget", budget, 1), ("seed", seed, 0)):
+        is_whole = isinstance(number, int | np.integer) and number is not True
+        if not is_whole or number < smallest:
+            message = (
+                f"{what} is {number!r}, expected a whole number of at least {smallest}"
+            )
+            raise InputError(message)
+    budget, seed = int(budget), int(seed)
+    unused = {"step": {"bisection", "data"}, "start": {"data"}}
+    for what, without in unused.items():
+        if method in without and {"step": step, "start": start}[what] is not None:
+            message = f"method={method!r} uses no {what}"
+            raise InputError(message)
     if step is not None and not (np.isfinite(step) and step > 0):
         message = f"step is {step}, expected a finite number above 0"
         raise InputError(message)
-    chosen_layers = names if layers is None else tuple(layers)
+    step = None if step is None else float(step)
+    chosen_layers = names if layers is None else _as_tuple(layers)
+    tune = _as_tuple(tune)
     _check_chosen("layers", chosen_layers, names)
     _check_chosen("tune", tune, TUNABLE)
     if method != "search" and tuple(tune) != ("thresholds",):
         message = f"method={method!r} sets thresholds only, found tune={tuple(tune)}"
         raise InputError(message)
     function, objective_name, compared = find_objective(
-        objective or DEFAULT_OBJECTIVES[method], snn.layers
+        DEFAULT_OBJECTIVES[method] if objective is None else objective, snn.layers
     )
     if method == "bisection":
         compared = tuple(dict.fromkeys((*compared, *chosen_layers)))
@@ -374,11 +394,14 @@ def tune_thresholds(
         return Pictures.mixed(pixels, classes, seed)
 
     pictures = pictures_of(images, labels, "labels")
-    if isinstance(held_out, tuple):
+    if isinstance(held_out, tuple) and len(held_out) == 2:
         unseen: Pictures | None = pictures_of(*held_out, "labels of held_out")
     else:
-        if not 0 <= held_out < 1:
-            message = f"held_out is {held_out}, expected a share from 0 to below 1"
+        if not isinstance(held_out, int | float) or not 0 <= held_out < 1:
+            message = (
+                f"held_out is {held_out!r}, expected a share from 0 to below 1, or "
+                "(images, labels)"
+            )
             raise InputError(message)
         pictures, unseen = pictures.split(held_out)
         unseen = unseen if len(unseen) else None
@@ -389,17 +412,19 @@ def tune_thresholds(
     first = _start_parameters(
         method, start, snn.parameters, chosen_layers, lower, data_based
     )
+    if bounds is not None:
+        first = _within(first, bounds, chosen_layers, lower, upper, start is not None)
     settings = {
         "method": method,
         "objective": objective_name,
-        "category": category,
+        "category": category if isinstance(category, str | None) else int(category),
         "layers": list(chosen_layers),
         "tune": list(tune),
         "start": asdict(first),
         "step": step,
         "bounds": {name: [lower[name], upper[name]] for name in names},
         "budget": budget,
-        "percentile": percentile,
+        "percentile": float(percentile),
         "seed": seed,
         "network": _network_fingerprint(simulator),
         "pictures": pictures.fingerprint(),
@@ -461,15 +486,43 @@ def _start_parameters(
 ) -> Parameters:
     """Thresholds to begin with; the network's own for layers that are not set."""
     names = tuple(own.thresholds)
-    if start is None:
-        defaults = {
-            "feedback": dict.fromkeys(names, FEEDBACK_START),
-            "bisection": lower,
-            "data": data_based,
-            "search": data_based,
-        }
-        start = {name: defaults[method][name] for name in layers}
-    return Parameters.of(names, thresholds=start, default=own)
+    defaults = {
+        "feedback": dict.fromkeys(names, FEEDBACK_START),
+        "bisection": lower,
+        "data": data_based,
+        "search": data_based,
+    }
+    thresholds = {name: defaults[method][name] for name in layers}
+    if isinstance(start, Mapping):
+        check_names("start", start, layers)
+        thresholds |= start
+    elif start is not None:
+        thresholds = dict.fromkeys(layers, start)
+    return Parameters.of(names, thresholds=thresholds, default=own)
+
+
+def _within(
+    first: Parameters,
+    bounds: Any,
+    layers: tuple[str, ...],
+    lower: Mapping[str, float],
+    upper: Mapping[str, float],
+    is_given: bool,
+) -> Parameters:
+    """Move the first thresholds into bounds that were asked for."""
+    thresholds = dict(first.thresholds)
+    for name in layers:
+        if isinstance(bounds, Mapping) and name not in bounds:
+            continue
+        inside = min(max(thresholds[name], lower[name]), upper[name])
+        if is_given and inside != thresholds[name]:
+            message = (
+                f"start of {name} is {thresholds[name]:g}, outside its bounds "
+                f"{lower[name]:g} to {upper[name]:g}"
+            )
+            raise InputError(message)
+        thresholds[name] = inside
+    return replace(first, thresholds=thresholds)
 
 
 def _check(tuner: Tuner, before: Parameters, after: Parameters) -> Check:

@@ -7,6 +7,7 @@ the same values it goes the same way: a run that was ended is repeated from the 
 that are on record.
 """
 
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -84,7 +85,7 @@ class Round:
     share : float
         Share of the pictures that is enough, the first ones.
     layer : str, optional
-        Multiply the objective by the correlation of this layer's feature maps with
+        Weigh the objective with the correlation of this layer's feature maps with
         the CNN's.
     """
 
@@ -142,7 +143,8 @@ def feedback(
         gained = False
         for layer in layers:
             raised = current.thresholds[layer] + step
-            if raised > upper[layer]:
+            # 0.1 + 0.1 + 0.1 is a little above 0.3, and yet within it.
+            if raised > upper[layer] * (1 + 1e-9):
                 continue
             trial = _with_threshold(current, layer, raised)
             (value,) = yield Round((Candidate(trial, f"{layer} + {step:g}"),), current)
@@ -175,7 +177,7 @@ def bisection(
     lower, upper : dict of str to float
         Interval of each layer.
     resolution : float
-        Where to stop, as a share of the first interval.
+        Where to stop, as a share of the first interval, below 1.
 
     Returns
     -------
@@ -188,12 +190,12 @@ def bisection(
        Threshold Setting, section III.C.
     """
     current = start
+    n_halvings = math.ceil(math.log2(1 / resolution))
     for layer in layers:
         low, high = lower[layer], upper[layer]
-        smallest = resolution * (high - low)
         middle = low + (high - low) / 2
         value: float | None = None
-        while high - low > smallest:
+        for _ in range(n_halvings):
             quarter = (high - low) / 4
             points = [middle - quarter, middle + quarter]
             if value is None:
@@ -357,11 +359,12 @@ def search(
     if "thresholds" in tune:
         candidates = _scan(start, network, layers, lower, upper)
     candidates = candidates[: max(1, budget - 2)]
-    values = yield Round(tuple(candidates), start, share=some)
-    origin = candidates[int(np.argmax(values))].parameters
-    used = len(candidates)
     # The last round compares the origin and the mean of all steps.
-    n_generations = max(0, budget - used - 2) // GENERATION
+    n_generations = max(0, budget - len(candidates) - 2) // GENERATION
+    # A scan that nothing follows has to be right.
+    share = some if n_generations else everything
+    values = yield Round(tuple(candidates), start, share=share)
+    origin = candidates[int(np.argmax(values))].parameters
     if not n_generations:
         return origin
     coordinates = _Coordinates(origin, layers, tune)
@@ -370,7 +373,7 @@ def search(
         np.clip(np.zeros(coordinates.n), *limits.T),
         step,
         bounds=limits,
-        seed=seed,
+        seed=seed % 2**32,  # of numpy's legacy generator, which takes no more
         population_size=GENERATION,
     )
     finalists: dict[float, Candidate] = {}

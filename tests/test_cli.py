@@ -31,7 +31,9 @@ def cli(monkeypatch, tmp_path, capfd):
     return run
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "convert", "run", "cache"])
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "convert", "tune", "run", "cache"]
+)
 def test_help(cli, command):
     result = cli(command, "--help")
     assert result.returncode == 0
