@@ -18,11 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn2snn_brian.errors import ConversionError, InputError
-<<<<<<< HEAD
 from cnn2snn_brian.reproduce_command import reproduce
-=======
 from cnn2snn_brian.tune_command import tune_command
->>>>>>> tuning-tests
 
 if TYPE_CHECKING:
     from torch import nn
