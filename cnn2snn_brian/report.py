@@ -26,6 +26,9 @@ __all__ = ["collect", "write_report"]
 
 #: Resampled sets of test pictures for a confidence interval.
 N_BOOTSTRAP = 2000
+#: The paper's own methods, its figures and the free floor are shown at this number of
+#: steps, or the next one below.
+SHOWN = 100
 #: Shares of the adjusted CNN's accuracy that a smallest number of steps is given for.
 BARS = (0.99, 0.995)
 
@@ -120,7 +123,7 @@ def collect(work: Reproduction) -> dict[str, Any]:
             "parameters": found["parameters"],
         }
 
-    shown = 100
+    shown = max(n for n in extent.durations if n <= SHOWN)
     over_time = [searched("paper", n_steps) for n_steps in extent.durations]
     main = extent.durations[-1]
     few_steps = [searched("few-steps", n_steps) for n_steps in extent.few_steps]
@@ -296,7 +299,7 @@ def _figures(work: Reproduction, numbers: dict[str, Any]) -> dict[str, str]:
         names["steps"] = saved(figure, "steps")
 
         result, activations, shown = _feature_maps(work, numbers)
-        figure = Figure(figsize=(8, 3.6 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(7, 3 * len(shown)), layout="constrained")
         axes = figure.subplots(len(shown), 2)
         for pair, layer in zip(axes, shown, strict=True):
             plot_feature_maps(result, activations, layer, 0, pair)
@@ -356,6 +359,8 @@ def _environment() -> Any:
     environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f}"
     environment.filters["figures"] = lambda x, digits=3: f"{x:.{digits}g}"
     environment.filters["thousands"] = lambda x: f"{x:,.0f}"
+    # A class of a few pictures may have none that the CNN classifies correctly.
+    environment.filters["over"] = lambda x, y: f"{100 * x / y:.1f}" if y else "-"
     environment.filters["signed"] = lambda x: f"{100 * x:+.1f}"
     return environment
 

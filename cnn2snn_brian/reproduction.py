@@ -87,14 +87,14 @@ class Extent:
 
 
 FULL = Extent(
-    durations=(50, 100, 200, 400, 800, 1600, 3200),
+    durations=(100, 200, 400, 800, 1600, 3200),
     few_steps=(8, 16, 24, 32),
     n_test=None,
     n_tuning=40,
     n_unseen=40,
-    budgets={0: 110, 400: 60, 1600: 8},
-    n_listing=10,
-    listing_budget=150,
+    budgets={0: 110, 400: 42, 1600: 8},
+    n_listing=4,
+    listing_budget=100,
     n_sweep=20,
 )
 QUICK = Extent(
