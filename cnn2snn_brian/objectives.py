@@ -143,13 +143,12 @@ def _likelihood(result: SimulationResult, target: Target) -> float:
     """
     Log-likelihood of the CNN's classes under those of the SNN, in nats a picture.
 
-    The CNN's are the softmax of its outputs. The SNN's are the softmax of its output
-    spikes (and potentials left, which decide between equally many) times the best
-    factor: how many spikes there are does not matter, only what they say. Other than a
-    share of pictures, it changes with every spike, so few pictures tell more.
+    The CNN's are the softmax of its outputs, the SNN's the softmax of its output spikes
+    times the best factor: how many spikes there are does not matter, only what they
+    say. Other than a share of pictures, it changes with every spike, so few pictures
+    tell more. A picture without output spikes says nothing.
     """
-    share = result.output_potentials / result.output_threshold
-    scores = result.output_counts() + np.clip(share, 0, 1)
+    scores = result.output_counts().astype(float)
     spread = scores.std()
     if not spread > 0 or not np.isfinite(spread):
         return float(-np.log(scores.shape[1]))

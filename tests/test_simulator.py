@@ -389,3 +389,57 @@ def test_the_digits_snn_classifies_like_its_cnn():
     with snn.compile(0.1 * second) as simulator:
         result = simulator.run(test.images, progress=False)
     assert card.test_accuracy - result.accuracy(test.labels) <= 0.015
+
+
+SEVERAL = [
+    {},
+    {"thresholds": 0.75, "v_min": -1.0},
+    {"thresholds": {"conv2": 1.0}, "leak": 0.25, "v_init": 0.5, "rate_scale": 0.5},
+]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"executor": 2, "shard_size": 3}])
+@pytest.mark.parametrize("encoding", ["poisson", "current"])
+def test_several_settings_at_once_equal_separate_runs(build, encoding, arguments):
+    reset = "zero" if encoding == "poisson" else "subtract"
+    simulator = build(reset, encoding == "current", encoding)
+    found = dict(
+        simulator.run_many(IMAGES, SEVERAL, seed=8, record=["conv2"], **arguments)
+    )
+    assert sorted(found) == [0, 1, 2]
+    for index, settings in enumerate(SEVERAL):
+        expected = simulator.run(IMAGES, seed=8, record=["conv2"], **settings)
+        assert found[index].parameters == expected.parameters
+        assert found[index].output_threshold == expected.output_threshold
+        for name, counts in expected.spike_counts.items():
+            np.testing.assert_array_equal(found[index].spike_counts[name], counts)
+        np.testing.assert_array_equal(
+            found[index].output_potentials, expected.output_potentials
+        )
+        assert found[index].recorded.keys() == expected.recorded.keys()
+        for key, (neuron, step) in expected.recorded.items():
+            np.testing.assert_array_equal(found[index].recorded[key][0], neuron)
+            np.testing.assert_array_equal(found[index].recorded[key][1], step)
+    assert (found[0].spike_counts["conv2"] != found[1].spike_counts["conv2"]).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"settings": [{}, {"thresholds": -1.0}]}, "threshold of conv1 is -1"),
+        ({"settings": [{}, {"thresholds": {"conv7": 1.0}}]}, "conv7"),
+        ({"settings": [{"threshold": 1.0}]}, "settings: .* some of thresholds, v_min"),
+        ({"settings": {"thresholds": 1.0}}, "settings: 'thresholds' is not a dict"),
+        ({"settings": [{}, {"rate_scale": 1.5}]}, "above 1"),
+        ({"images": IMAGES * 2}, r"pixels have to be in \[0, 1\]"),
+        ({"seed": -1}, "seed is -1"),
+        ({"record": ["conv7"]}, "conv7"),
+        ({"executor": 0}, "executor=0"),
+        ({"shard_size": 0}, "shard_size is 0"),
+    ],
+)
+def test_run_many_refuses_at_the_call(build, arguments, message):
+    # Nothing is asked of the iterator: the call itself has to raise.
+    arguments = {"images": IMAGES, "settings": [{}], **arguments}
+    with pytest.raises(InputError, match=message):
+        build("zero", False, "poisson").run_many(**arguments)
