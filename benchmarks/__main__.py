@@ -14,6 +14,7 @@ from benchmarks.networks import Options
 from benchmarks.scaling import scaling
 from benchmarks.simulators import few_steps, simulators
 from benchmarks.synapses import synapses
+from benchmarks.tuning import tuning
 from benchmarks.workers import workers
 
 RESULTS = Path(__file__).with_name("results")
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "build": build,
     "memory": memory,
     "workers": workers,
+    "tuning": tuning,
 }
 
 
