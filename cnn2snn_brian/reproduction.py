@@ -46,6 +46,9 @@ CHUNK = 500
 LONGER_FACTOR = 1.3
 #: The paper tests 100 random pictures of each class.
 PER_CLASS = 100
+#: A search of the preset "few-steps" is quick: it takes so many times the pictures and
+#: the candidates.
+FEW_STEPS_EFFORT = 2.5
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
@@ -180,11 +183,22 @@ class Reproduction:
         """The test pictures."""
         return self._pictures[1]
 
+    def _training(
+        self, n_first: int, n_last: int, effort: float = 1
+    ) -> tuple[LabelledImages, LabelledImages]:
+        """Draw training pictures; the first and the last ones of each class."""
+        n = round(effort * self.extent.n_tuning) + self.extent.n_unseen
+        drawn = self._pictures[0].per_class(n, self.seed)
+        rank = np.zeros(len(drawn), int)
+        for label in range(len(drawn.classes)):
+            members = drawn.labels == label
+            rank[members] = np.arange(members.sum())
+        return drawn[rank < n_first], drawn[rank >= n - n_last]
+
     @cached_property
-    def tuning(self) -> LabelledImages:
-        """Training pictures to tune with; the last ones of a class are for checks."""
-        n = self.extent.n_tuning + self.extent.n_unseen
-        return self._pictures[0].per_class(n, self.seed)
+    def _calibration(self) -> npt.NDArray[np.uint8]:
+        """Training pictures that data-based thresholds come from."""
+        return self._training(min(20, self.extent.n_tuning), 0)[0].images
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -258,7 +272,7 @@ class Reproduction:
         return convert(
             cnn,
             card.input_shape,
-            calibration=self.tuning.images[::2][:200],
+            calibration=self._calibration,
             preset=preset,
             classes=card.classes,
         )
@@ -313,18 +327,6 @@ class Reproduction:
         budgets = self.extent.budgets
         return budgets[max(least for least in budgets if least <= n_steps)]
 
-    def _split(
-        self, n_first: int, n_last: int
-    ) -> tuple[LabelledImages, LabelledImages]:
-        """Take the first and the last pictures of each class."""
-        labels = self.tuning.labels
-        rank = np.zeros(len(labels), int)
-        for label in range(len(self.tuning.classes)):
-            members = labels == label
-            rank[members] = np.arange(members.sum())
-        n = self.extent.n_tuning + self.extent.n_unseen
-        return self.tuning[rank < n_first], self.tuning[rank >= n - n_last]
-
     def _found(self, result: TuningResult) -> dict[str, Any]:
         history = result.history
         return {
@@ -366,8 +368,12 @@ class Reproduction:
             for name in SWEPT:
                 start[name] = before[name] * growth
 
+        effort = FEW_STEPS_EFFORT if preset == "few-steps" else 1
+
         def compute() -> dict[str, Any]:
-            pictures, unseen = self._split(self.extent.n_tuning, self.extent.n_unseen)
+            pictures, unseen = self._training(
+                round(effort * self.extent.n_tuning), self.extent.n_unseen, effort
+            )
             with self._checkpoint(name) as checkpoint:
                 return self._found(
                     tune_thresholds(
@@ -377,7 +383,7 @@ class Reproduction:
                         method="search",
                         tune=find_preset(preset).tune,
                         start=start,
-                        budget=self._budget(n_steps),
+                        budget=round(effort * self._budget(n_steps)),
                         held_out=(unseen.images, unseen.labels),
                         seed=self.seed,
                         executor=self.executor,
@@ -408,8 +414,7 @@ class Reproduction:
 
         def compute() -> dict[str, Any]:
             n = self.extent.n_listing
-            pictures, _ = self._split(n, 0)
-            _, unseen = self._split(0, self.extent.n_unseen)
+            pictures, unseen = self._training(n, self.extent.n_unseen)
             with self._checkpoint(name) as checkpoint:
                 return self._found(
                     tune_thresholds(
@@ -507,7 +512,7 @@ class Reproduction:
         chosen = self.searched("paper", n_steps)["parameters"]
 
         def compute() -> dict[str, Any]:
-            pictures, _ = self._split(self.extent.n_sweep, 0)
+            pictures, _ = self._training(self.extent.n_sweep, 0)
             simulator = self.simulator("paper", n_steps)
             target = Target.of(
                 simulator.snn.layers,
