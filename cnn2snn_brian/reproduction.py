@@ -48,7 +48,7 @@ LONGER_FACTOR = 1.3
 PER_CLASS = 100
 #: A search of the preset "few-steps" is quick: it takes so many times the pictures and
 #: the candidates.
-FEW_STEPS_EFFORT = 2.5
+FEW_STEPS_EFFORT = 1.5
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
@@ -435,10 +435,15 @@ class Reproduction:
         return self.step(name, compute)
 
     def tested(
-        self, name: str, preset: str, n_steps: int, parameters: dict[str, Any] | None
+        self,
+        name: str,
+        preset: str,
+        n_steps: int,
+        parameters: dict[str, Any] | None,
+        most: int | None = None,
     ) -> dict[str, Any]:
         """
-        Show all test pictures to the network.
+        Show test pictures to the network, classes in turn.
 
         Parameters
         ----------
@@ -450,17 +455,19 @@ class Reproduction:
             Steps of a picture.
         parameters : dict, optional
             Arguments of `Simulator.run`; the data-based ones by default.
+        most : int, optional
+            Largest number of chunks of `CHUNK` pictures; all by default.
 
         Returns
         -------
         dict
-            ``predictions`` of all pictures (and ``with_potential``, those of the
-            readout that adds the potential left), ``ties``, ``silent``, ``events`` a
-            picture by layer, ``output_spikes`` a picture.
+            ``members``, the pictures; their ``predictions`` (and ``with_potential``,
+            those of the readout that adds the potential left); ``ties``, ``silent``,
+            ``events`` a picture by layer, ``output_spikes`` a picture.
         """
         chunks = []
         n_chunks = -(-len(self.test) // CHUNK)
-        for number in range(n_chunks):
+        for number in range(n_chunks if most is None else min(most, n_chunks)):
             members = np.arange(number, len(self.test), n_chunks)
 
             def compute(
@@ -476,18 +483,19 @@ class Reproduction:
                 return {"members": members.tolist(), **_summary(result)}
 
             chunks.append(self.step(f"tested-{name}-{n_steps}-{number}", compute))
-        order = np.argsort(np.concatenate([chunk["members"] for chunk in chunks]))
-        joined: dict[str, Any] = {}
+        members = np.concatenate([chunk["members"] for chunk in chunks])
+        order = np.argsort(members)
+        joined: dict[str, Any] = {"members": members[order].tolist()}
         for key in ("predictions", "with_potential"):
             joined[key] = np.concatenate([chunk[key] for chunk in chunks])[
                 order
             ].tolist()
         for key in ("ties", "silent", "output_spikes", "seconds"):
             joined[key] = sum(chunk[key] for chunk in chunks)
-        joined["output_spikes"] /= len(self.test)
+        joined["output_spikes"] /= len(members)
         layers = chunks[0]["events"]
         joined["events"] = {
-            layer: sum(chunk["events"][layer] for chunk in chunks) / len(self.test)
+            layer: sum(chunk["events"][layer] for chunk in chunks) / len(members)
             for layer in layers
         }
         return joined
