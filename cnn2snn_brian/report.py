@@ -19,7 +19,13 @@ from cnn2snn_brian.plots import (
     plot_threshold_sweep,
 )
 from cnn2snn_brian.presets import PRESETS
-from cnn2snn_brian.reproduction import PER_CLASS, SWEPT, Reproduction
+from cnn2snn_brian.reproduction import (
+    LONG,
+    LONGER_FACTOR,
+    PER_CLASS,
+    SWEPT,
+    Reproduction,
+)
 from cnn2snn_brian.results import SimulationResult
 
 __all__ = ["collect", "write_report"]
@@ -203,6 +209,8 @@ def collect(work: Reproduction) -> dict[str, Any]:
         "adjusted": float(truth.adjusted.mean()),
         "shown": shown,
         "main": main,
+        "long": LONG,
+        "longer_factor": LONGER_FACTOR,
         "over_time": over_time,
         "smallest": {
             **{
