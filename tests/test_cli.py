@@ -32,7 +32,7 @@ def cli(monkeypatch, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "train", "convert", "tune", "run", "cache"]
+    "command", ["demo", "train", "convert", "tune", "reproduce", "run", "cache"]
 )
 def test_help(cli, command):
     result = cli(command, "--help")
@@ -201,3 +201,9 @@ def test_a_cnn_of_the_users_own(cli, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "mine.snn").is_file()
+
+
+def test_reproduce_needs_the_pictures(cli, tmp_path):
+    result = cli("reproduce", "--data", str(tmp_path / "none"), "--out", str(tmp_path))
+    assert result.returncode == 1
+    assert "expected 'digits', 'cifar10', or an existing folder" in result.stderr
