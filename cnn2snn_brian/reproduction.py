@@ -7,8 +7,8 @@ with the first step that is missing, and `report` writes what the steps found.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.train import classify
-from cnn2snn_brian.tuning import TuningResult, tune_thresholds
+from cnn2snn_brian.tuning import tune_thresholds
 from cnn2snn_brian.workers import Workers
 
 __all__ = ["FULL", "QUICK", "Extent", "Reproduction"]
@@ -250,13 +250,6 @@ class Reproduction:
             )
         return found
 
-    @contextmanager
-    def _checkpoint(self, name: str) -> Iterator[Path]:
-        """Keep a tuning's checkpoint until its step is done."""
-        path = self.steps / f"{name}-{self._fingerprint}.checkpoint"
-        yield path
-        path.unlink(missing_ok=True)
-
     def network(self, preset: str) -> SpikingNetwork:
         """
         Convert the adjusted CNN, with thresholds from its activations.
@@ -330,7 +323,28 @@ class Reproduction:
         budgets = self.extent.budgets
         return budgets[max(least for least in budgets if least <= n_steps)]
 
-    def _found(self, result: TuningResult) -> dict[str, Any]:
+    def _tuned(
+        self,
+        name: str,
+        simulator: Simulator,
+        pictures: LabelledImages,
+        unseen: LabelledImages,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Tune, with a checkpoint until it is done; what the report needs of it."""
+        checkpoint = self.steps / f"{name}-{self._fingerprint}.checkpoint"
+        result = tune_thresholds(
+            simulator,
+            pictures.images,
+            pictures.labels,
+            held_out=(unseen.images, unseen.labels),
+            seed=self.seed,
+            executor=self.executor,
+            checkpoint=checkpoint,
+            progress=self.progress,
+            **options,
+        )
+        checkpoint.unlink(missing_ok=True)
         history = result.history
         return {
             "parameters": asdict(result.parameters),
@@ -377,28 +391,20 @@ class Reproduction:
             share, budget = 0.5, 1
 
         def compute() -> dict[str, Any]:
-            pictures, unseen = self._training(
+            pictures = self._training(
                 round(share * effort * self.extent.n_tuning),
                 round(share * self.extent.n_unseen),
                 effort,
             )
-            with self._checkpoint(name) as checkpoint:
-                return self._found(
-                    tune_thresholds(
-                        self.simulator(preset, n_steps),
-                        pictures.images,
-                        pictures.labels,
-                        method="search",
-                        tune=find_preset(preset).tune,
-                        start=start,
-                        budget=budget,
-                        held_out=(unseen.images, unseen.labels),
-                        seed=self.seed,
-                        executor=self.executor,
-                        checkpoint=checkpoint,
-                        progress=self.progress,
-                    )
-                )
+            return self._tuned(
+                name,
+                self.simulator(preset, n_steps),
+                *pictures,
+                method="search",
+                tune=find_preset(preset).tune,
+                start=start,
+                budget=budget,
+            )
 
         name = f"searched-{preset}-{n_steps}"
         return self.step(name, compute)
@@ -421,23 +427,14 @@ class Reproduction:
         """
 
         def compute() -> dict[str, Any]:
-            n = self.extent.n_listing
-            pictures, unseen = self._training(n, self.extent.n_unseen)
-            with self._checkpoint(name) as checkpoint:
-                return self._found(
-                    tune_thresholds(
-                        self.simulator("paper", n_steps),
-                        pictures.images,
-                        pictures.labels,
-                        method=method,
-                        budget=self.extent.listing_budget,
-                        held_out=(unseen.images, unseen.labels),
-                        seed=self.seed,
-                        executor=self.executor,
-                        checkpoint=checkpoint,
-                        progress=self.progress,
-                    )
-                )
+            extent = self.extent
+            return self._tuned(
+                name,
+                self.simulator("paper", n_steps),
+                *self._training(extent.n_listing, extent.n_unseen),
+                method=method,
+                budget=extent.listing_budget,
+            )
 
         name = f"{method}-{n_steps}"
         return self.step(name, compute)
