@@ -50,8 +50,9 @@ PER_CLASS = 100
 #: the candidates.
 FEW_STEPS_EFFORT = 1.5
 #: From this number of steps on, thresholds are not searched but scaled from those of
-#: fewer steps, and checked on half of the pictures: a candidate takes a minute.
-LONG = 1600
+#: fewer steps, and checked on half of the pictures: a search would take
+#: as long as all others together.
+LONG = 800
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
