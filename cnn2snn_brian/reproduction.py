@@ -94,7 +94,7 @@ class Extent:
 
 
 FULL = Extent(
-    durations=(100, 200, 400, 800, 1600, 3200),
+    durations=(100, 200, 400, 800, 1600),
     few_steps=(8, 16, 24, 32),
     n_test=None,
     n_tuning=40,
