@@ -1,6 +1,7 @@
 """Results of a simulation: plain numpy, no Brian2."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -51,6 +52,22 @@ class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
 
     def __getitem__(self, name: str) -> npt.NDArray[np.int32]:
         return from_neurons(self._raw[name].astype(np.int32), self._shapes[name])
+
+    def raw(self, name: str) -> IntArray:
+        """
+        Give the counts of a layer as they are kept, without a copy.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+
+        Returns
+        -------
+        ndarray of unsigned int, shape (n_images, n_neurons)
+            Counts in the order of the neurons of a Brian2 group, (y, x, channel).
+        """
+        return self._raw[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
@@ -301,6 +318,115 @@ class SimulationResult:
         else:
             position = (neuron,)
         return SpikeTrains(step * self.dt_s, neuron, position)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write everything of this result to one HDF5 file.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, by custom with the suffix ``.h5``. It is written whole or not
+            at all.
+
+        Raises
+        ------
+        FileNotFoundError
+            If its folder does not exist.
+        """
+        from cnn2snn_brian.result_files import save_result
+
+        save_result(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "SimulationResult":
+        """
+        Read a result that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        SimulationResult
+            The same result.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged or of another kind.
+        """
+        from cnn2snn_brian.result_files import load_result
+
+        return load_result(path)
+
+    def to_neo(
+        self,
+        pictures: Iterable[int] | None = None,
+        labels: Any = None,
+        layers: Iterable[str] | None = None,
+        *,
+        silent: bool = True,
+    ) -> Any:
+        """
+        Make a Neo Block of recorded spikes, see `exports.to_neo`.
+
+        Parameters
+        ----------
+        pictures : iterable of int, optional
+            Indices of pictures; by default all of which one of the layers was recorded.
+        labels : sequence of int or str, shape (n_images,), optional
+            Labels of *all* pictures of the result, kept as annotations.
+        layers : iterable of str, optional
+            Layers; by default all that were recorded.
+        silent : bool
+            Whether neurons without a spike have a SpikeTrain too, an empty one.
+
+        Returns
+        -------
+        neo.Block
+            A Segment for each picture, a Group for each layer; SpikeTrains annotated
+            with layer, channel, y, x, picture and label.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each picture, or a layer was not recorded for
+            a picture.
+        MissingLibraryError
+            If Neo is not installed.
+        """
+        from cnn2snn_brian.exports import to_neo
+
+        return to_neo(self, pictures, labels, layers, silent=silent)
+
+    def to_xarray(self, labels: Any = None) -> Any:
+        """
+        Make an xarray Dataset of spike counts, see `exports.to_xarray`.
+
+        Parameters
+        ----------
+        labels : sequence of int or str, shape (n_images,), optional
+            Labels of the pictures, kept as a coordinate.
+
+        Returns
+        -------
+        xarray.Dataset
+            Counts by layer, with the dimensions ``picture``, ``conv1_channel``,
+            ``conv1_y``, ``conv1_x`` and so on.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each picture.
+        MissingLibraryError
+            If xarray is not installed.
+        """
+        from cnn2snn_brian.exports import to_xarray
+
+        return to_xarray(self, labels)
 
     def __str__(self) -> str:
         lines = [

@@ -29,6 +29,7 @@ from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.parameters import ByLayer, Parameters
 from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.recording import check_recording
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.workers import Workers, run_shards
 
@@ -202,7 +203,8 @@ class Simulator:
             Seed of the Poisson spikes, at least 0.
         record : iterable of str, or dict of str to iterable of int
             Layers (or ``input``) whose spikes are kept, for all pictures or for those
-            with the given indices. The last layer is always recorded.
+            with the given indices. The last layer is always recorded. A spike takes
+            8 bytes; a recording that will not fit into memory is refused.
         executor : int or concurrent.futures.Executor, optional
             Who runs the pictures: all cores of this machine (None), so many of them,
             or an executor, such as ``dask.distributed.Client(...).get_executor()`` or
@@ -220,7 +222,7 @@ class Simulator:
         Raises
         ------
         InputError
-            If an argument can't be used.
+            If an argument can't be used, or the recording is expected to be too large.
         SimulationError
             If the program ends before its time twice for the same pictures, or the
             simulator is closed.
@@ -245,6 +247,8 @@ class Simulator:
             message = f"seed is {seed!r}, expected a whole number of at least 0"
             raise InputError(message)
         mask = self._record_mask(record, len(pixels))
+        recorded = dict(zip(self.populations, mask.T, strict=True))
+        check_recording(snn.layers, pixels, parameters, recorded, self.n_steps)
 
         start = time.perf_counter()
         inputs = program.ProgramInputs(

@@ -1,0 +1,202 @@
+"""How large a recording becomes, known before the simulation."""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers import INPUT, Layers
+from cnn2snn_brian.parameters import Parameters
+
+__all__ = ["RecordingSize", "check_recording", "expected_rates", "free_memory"]
+
+#: A spike is kept as its neuron and its step, both int32.
+BYTES_PER_SPIKE = 8
+
+#: While a recording is read, the program's file of it is in memory too.
+PEAK = 2
+
+#: Below this bound in bytes nothing is estimated: any machine has so much.
+SMALL = 200e6
+
+#: From this expected size in bytes on there is a warning.
+LARGE = 2e9
+
+#: Pictures that the expected size is estimated from.
+N_SAMPLED = 8
+
+
+@dataclass(frozen=True)
+class RecordingSize:
+    """
+    Size of recorded spikes in memory.
+
+    Attributes
+    ----------
+    bound : int
+        Bytes if every recorded neuron spikes in each step.
+    expected : int
+        Bytes at the rates of `expected_rates`.
+    """
+
+    bound: int
+    expected: int
+
+
+def free_memory() -> int | None:
+    """
+    Say how much memory new data can take.
+
+    Returns
+    -------
+    int or None
+        Bytes; what a container may still take if that is less. None if the system
+        does not say.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = 1024 * int(fields["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        try:
+            # Not what is free, but nothing larger will fit.
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (OSError, ValueError):
+            return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text())
+            free = min(free, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def expected_rates(
+    layers: Layers, pixels: npt.NDArray[Any], parameters: Parameters
+) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    r"""
+    Estimate how often neurons spike, without a simulation.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers of the network.
+    pixels : ndarray of float, shape (n_images, channels, height, width)
+        Intensities in [0, 1].
+    parameters : Parameters
+        What the neurons run with.
+
+    Returns
+    -------
+    dict of str to ndarray of float, shape ``(n_images, *shape)``
+        Spikes per step of every neuron of ``input`` and all layers, from 0 to 1.
+
+    Notes
+    -----
+    A neuron that keeps what is above its threshold spikes at the rate of its mean
+    input over its threshold, :math:`r_l = \min(1, \max(0, (W r_{l-1} + b) / v_{th}))`
+    (Eq. 5 of [1]_, without the term that vanishes with time). With reset to 0 some
+    input is lost and rates are lower; with a floor of the potential, noise makes weakly
+    driven neurons spike more often than this.
+
+    References
+    ----------
+    .. [1] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
+       Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+    """
+    rates: dict[str, npt.NDArray[np.floating[Any]]] = {
+        INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
+    }
+    # A bias is scaled like the activations that it is added to.
+    scale = parameters.rate_scale
+    for layer in layers:
+        drive: Any = sum(layer.drive(rates[name]) for name in layer.inputs)
+        drive = drive + parameters.leak[layer.name]
+        if layer.bias is not None:
+            drive = drive + layer.bias * scale
+        threshold = parameters.thresholds[layer.name]
+        scale = scale / threshold
+        rates[layer.name] = np.clip(drive / threshold, 0, 1)
+    return rates
+
+
+def check_recording(
+    layers: Layers,
+    pixels: npt.NDArray[Any],
+    parameters: Parameters,
+    recorded: dict[str, npt.NDArray[np.bool_]],
+    n_steps: int,
+) -> RecordingSize | None:
+    """
+    Refuse a recording that will not fit into memory, before it is made.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers of the network.
+    pixels : ndarray of float, shape (n_images, channels, height, width)
+        The pictures.
+    parameters : Parameters
+        What the neurons run with.
+    recorded : dict of str to ndarray of bool, shape (n_images,)
+        By population, the pictures of which its spikes are kept.
+    n_steps : int
+        Number of steps of a picture.
+
+    Returns
+    -------
+    RecordingSize or None
+        Its size, or None if even the bound is below `SMALL`.
+
+    Raises
+    ------
+    InputError
+        If the expected recording and a copy of it need more than the free memory.
+
+    Warns
+    -----
+    UserWarning
+        If the recording is expected to be larger than `LARGE`, or half of the free
+        memory.
+    """
+    shapes = layers.shapes
+    cells = {name: math.prod(shapes[name]) * n_steps for name in recorded}
+    bound = BYTES_PER_SPIKE * sum(
+        cells[name] * int(chosen.sum()) for name, chosen in recorded.items()
+    )
+    if bound < SMALL:
+        return None
+    expected = 0.0
+    shown = np.flatnonzero(np.any(list(recorded.values()), axis=0))
+    sampled = shown[np.linspace(0, len(shown) - 1, N_SAMPLED).astype(int)]
+    rates = expected_rates(layers, pixels[np.unique(sampled)], parameters)
+    for name, chosen in recorded.items():
+        spikes = cells[name] * int(chosen.sum()) * float(rates[name].mean())
+        expected += BYTES_PER_SPIKE * spikes
+    size = RecordingSize(bound, round(expected))
+    free = free_memory()
+    largest = max(cells, key=lambda name: cells[name] * int(recorded[name].sum()))
+    said = (
+        f"the recording of {', '.join(n for n in recorded if recorded[n].any())} is "
+        f"expected to take {size.expected / 1e9:.1f} GB (at most "
+        f"{size.bound / 1e9:.1f} GB), most of it {largest} of "
+        f"{int(recorded[largest].sum())} pictures"
+    )
+    if free is not None:
+        said += f"; {free / 1e9:.1f} GB of memory are free"
+    advice = f"Record fewer pictures: record={{{largest!r}: range(20)}}"
+    if free is not None and PEAK * size.expected > free:
+        message = f"{said}, and {PEAK} times the size is needed. {advice}"
+        raise InputError(message)
+    if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
+        warnings.warn(f"{said}. {advice}", stacklevel=3)
+    return size
