@@ -1,0 +1,560 @@
+"use strict";
+(async () => {
+  const element = (id) => document.getElementById(id);
+  const run = JSON.parse(element("result-data").textContent);
+  const items = JSON.parse(element("figure-data").textContent);
+  const whole = (number) => number.toLocaleString("en-US");
+  const {steps, dt} = run;
+  const duration = steps * dt;
+  const timeText = (step) => `${Number((step * dt).toPrecision(6))} ms`;
+
+  // Colours of middle lightness are legible on both backgrounds.
+  const palette = [
+    "#3b82c4", "#e0762c", "#2f9e6e", "#d6544f", "#8a6fd1",
+    "#a0714f", "#d061ae", "#7f8794", "#9c8f1a", "#179cb2",
+  ];
+  const packed = palette.map((c) => ((parseInt(c.slice(1), 16) << 8) | 0xff) >>> 0);
+
+  // ---- Data: base64 of typed arrays, unpacked when they are looked at first.
+  const kinds = {
+    uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, uint64: BigUint64Array,
+  };
+  function unpack({type, data}) {
+    const text = atob(data);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return new kinds[type](bytes.buffer);
+  }
+  const unpacked = new Map();
+  // Of a layer and a picture: the spikes' neurons, where each step begins, the counts.
+  function entry(name, picture) {
+    const key = `${picture}/${name}`;
+    if (unpacked.has(key)) return unpacked.get(key);
+    const raw = run.pictures[picture].layers[name];
+    const size = shapes[name].reduce((a, b) => a * b, 1);
+    const found = {recorded: "spikes" in raw, size};
+    if (found.recorded) {
+      found.neurons = unpack(raw.spikes.neurons);
+      const perStep = unpack(raw.spikes.perStep);
+      found.begin = new Uint32Array(steps + 1);
+      for (let s = 0; s < steps; s++) found.begin[s + 1] = found.begin[s] + perStep[s];
+      found.counts = countsUpTo(found, steps);
+    } else {
+      found.counts = Float64Array.from(unpack(raw.counts));
+    }
+    found.total = found.counts.reduce((a, b) => a + b, 0);
+    if ("cnn" in raw) {
+      const {low, high} = raw.cnn;
+      found.cnn = Float64Array.from(unpack(raw.cnn), (v) => low + v * (high - low) / 65535);
+    }
+    unpacked.set(key, found);
+    return found;
+  }
+  function countsUpTo(found, step) {
+    if (!found.neurons) return found.counts;
+    const counts = new Float64Array(found.size);
+    for (let i = 0; i < found.begin[step]; i++) counts[found.neurons[i]]++;
+    return counts;
+  }
+  const shapes = Object.fromEntries(run.layers.map(({name, shape}) => [name, shape]));
+  shapes[run.outputs] ??= [run.classes.length];
+  const volume = (shape) => (shape.length === 3 ? shape : [shape[0], 1, 1]);
+  const sizeText = (shape) => shape.join(" × ");
+
+  // ---- Figures
+  const models = {};
+  for (const [place, item] of Object.entries(items)) {
+    const before = new Set(Bokeh.documents);
+    await Bokeh.embed.embed_item(item, place);
+    models[place] = Bokeh.documents.find((doc) => !before.has(doc));
+  }
+  const model = (place, name) => models[place].get_model_by_name(name);
+  const raster = model("raster", "raster");
+  const rasterSource = model("raster", "raster_source");
+  const rateSource = model("raster", "rate_source");
+  const times = raster.x_range;
+  const cursors = ["raster", "rate"].map((n) => model("raster", n))
+    .concat(model("outputs", "outputs"))
+    .map((figure) => figure.center.find((part) => part.name === "cursor"));
+  const maps = ["snn", "cnn"].filter((name) => model("maps", `map_${name}`)).map((name) => ({
+    figure: model("maps", `map_${name}`),
+    source: model("maps", `map_${name}_source`),
+    mapper: model("maps", `map_${name}_mapper`),
+  }));
+  const outputsSource = model("outputs", "outputs_source");
+  const {ndarray} = Bokeh.require("core/util/ndarray");
+
+  // ---- What is shown
+  const state = {picture: 0, layer: 0, cursor: steps};
+  const layerName = () => run.layers[state.layer].name;
+
+  function showRaster() {
+    const name = layerName();
+    const found = entry(name, state.picture);
+    const [channels, height, width] = volume(shapes[name]);
+    const place = height * width;
+    const n = found.recorded ? found.neurons.length : 0;
+    const columns = {
+      t: new Float64Array(n), row: new Float64Array(n), channel: new Uint32Array(n),
+      y: new Uint32Array(n), x: new Uint32Array(n), color: new Uint32Array(n),
+    };
+    for (let step = 0; n && step < steps; step++) {
+      for (let i = found.begin[step]; i < found.begin[step + 1]; i++) {
+        const neuron = found.neurons[i];
+        const channel = Math.floor(neuron / place);
+        const within = neuron - channel * place;
+        columns.t[i] = step * dt;
+        // A channel is a band around its number, its neurons are row after row in it.
+        columns.row[i] = channel + (within + 0.5) / place - 0.5;
+        columns.channel[i] = channel;
+        columns.y[i] = Math.floor(within / width);
+        columns.x[i] = within % width;
+        columns.color[i] = packed[channel % packed.length];
+      }
+    }
+    rasterSource.selected.indices = [];
+    raster.renderers[0].glyph.size = {value: n > 60000 ? 2 : n > 10000 ? 3 : n > 1000 ? 4 : 7};
+    rasterSource.data = columns;
+    raster.y_range.setv({start: -0.5, end: channels - 0.5, reset_start: -0.5, reset_end: channels - 0.5});
+    const isOutput = name === run.outputs;
+    raster.left[0].axis_label = isOutput ? "output" : place > 1 ? "channel" : "unit";
+    raster.left[0].major_label_overrides = isOutput
+      ? new Map(run.classes.map((text, index) => [index, text])) : new Map();
+    raster.left[0].ticker.desired_num_ticks = isOutput ? Math.min(channels, 20) : 8;
+    element("raster-title").textContent = `Raster of ${name} (${sizeText(shapes[name])})`;
+    element("raster-note").textContent = !found.recorded
+      ? `Spikes of ${name} were not recorded for this picture: run(..., record=["${name}"]).`
+      : place > 1
+        ? `${whole(n)} spikes of ${whole(found.size)} neurons; a band is a channel, its neurons row after row.`
+        : `${whole(n)} spikes of ${whole(found.size)} neurons.`;
+    element("raster").hidden = !found.recorded;
+    showRate();
+  }
+
+  function showRate() {
+    const found = entry(layerName(), state.picture);
+    const t = new Float64Array(steps + 1);
+    const rate = new Float64Array(steps + 1);
+    const selected = new Float64Array(steps + 1).fill(NaN);
+    const toHz = 1000 / (found.size * dt);
+    const chosen = rasterSource.selected.indices;
+    if (chosen.length) {
+      selected.fill(0);
+      for (const i of chosen) selected[Math.round(rasterSource.data.t[i] / dt)] += toHz;
+    }
+    for (let step = 0; step < steps; step++) {
+      t[step] = (step - 0.5) * dt;
+      rate[step] = found.recorded ? (found.begin[step + 1] - found.begin[step]) * toHz : NaN;
+    }
+    t[steps] = (steps - 0.5) * dt;
+    rate[steps] = rate[steps - 1];
+    if (chosen.length) selected[steps] = selected[steps - 1];
+    rateSource.data = {t, rate, selected};
+    if (!chosen.length) {
+      element("shown-selected").textContent = "none";
+      return;
+    }
+    const neurons = new Set();
+    const channels = new Set();
+    for (const i of chosen) {
+      neurons.add(found.neurons[i]);
+      channels.add(rasterSource.data.channel[i]);
+    }
+    element("shown-selected").textContent =
+      `${whole(chosen.length)} of ${whole(neurons.size)} neurons, ${channels.size} ${channels.size === 1 ? "channel" : "channels"}`;
+  }
+
+  // ---- Feature maps: the channels as tiles, with a gap of a pixel between maps.
+  function tiling(shape) {
+    const [channels, height, width] = volume(shape);
+    const gap = height * width > 1 ? 1 : 0;
+    // As wide as the frame is: its shape is about 1.5 to 1.
+    const columns = Math.min(channels,
+      Math.max(1, Math.ceil(Math.sqrt(1.5 * channels * (height + gap) / (width + gap)))));
+    const rows = Math.ceil(channels / columns);
+    const pitch = [height + gap, width + gap];
+    return {channels, height, width, columns, pitch,
+      fullHeight: rows * pitch[0] - gap, fullWidth: columns * pitch[1] - gap};
+  }
+  function mosaic(values, tiles) {
+    const image = new Float32Array(tiles.fullHeight * tiles.fullWidth).fill(NaN);
+    let neuron = 0;
+    for (let channel = 0; channel < tiles.channels; channel++) {
+      const top = Math.floor(channel / tiles.columns) * tiles.pitch[0];
+      const left = (channel % tiles.columns) * tiles.pitch[1];
+      for (let y = 0; y < tiles.height; y++) {
+        for (let x = 0; x < tiles.width; x++) {
+          image[(top + y) * tiles.fullWidth + left + x] = values[neuron++];
+        }
+      }
+    }
+    return image;
+  }
+  function drawMap(map, values, shape, low, high) {
+    const tiles = tiling(shape);
+    map.mapper.setv({low, high: high > low ? high : low + 1});
+    map.source.tags = [volume(shape), tiles.columns, tiles.pitch];
+    const image = ndarray(mosaic(values, tiles).buffer,
+      {dtype: "float32", shape: [tiles.fullHeight, tiles.fullWidth]});
+    map.source.data = {image: [image], width: [tiles.fullWidth], height: [tiles.fullHeight]};
+  }
+  // Square pixels: the ranges follow the frame's shape.
+  function fitMaps() {
+    const {fullHeight, fullWidth} = tiling(shapes[layerName()]);
+    const figure = maps[0].figure;
+    const aspect = (figure.inner_width || 3) / (figure.inner_height || 2);
+    const scale = Math.max(fullHeight, fullWidth / aspect);
+    const marginX = (scale * aspect - fullWidth) / 2;
+    const marginY = (scale - fullHeight) / 2;
+    const x = {start: -marginX, end: fullWidth + marginX};
+    const y = {start: fullHeight + marginY, end: -marginY};
+    for (const [range, {start, end}] of [[figure.x_range, x], [figure.y_range, y]]) {
+      range.setv({start, end, reset_start: start, reset_end: end});
+    }
+  }
+  function correlation(a, b) {
+    const n = a.length;
+    let sumA = 0, sumB = 0;
+    for (let i = 0; i < n; i++) { sumA += a[i]; sumB += b[i]; }
+    let ab = 0, aa = 0, bb = 0;
+    for (let i = 0; i < n; i++) {
+      const u = a[i] - sumA / n, v = b[i] - sumB / n;
+      ab += u * v; aa += u * u; bb += v * v;
+    }
+    return aa > 0 && bb > 0 ? ab / Math.sqrt(aa * bb) : NaN;
+  }
+  function showMaps() {
+    const name = layerName();
+    const found = entry(name, state.picture);
+    const counts = countsUpTo(found, state.cursor);
+    const most = found.counts.reduce((a, b) => Math.max(a, b), 0);
+    drawMap(maps[0], counts, shapes[name], 0, most);
+    element("maps-title").textContent = `Feature maps of ${name} (${sizeText(shapes[name])})`;
+    const notes = [];
+    if (!found.recorded) notes.push("Its spikes were not recorded: the counts are those at the end.");
+    if (maps[1] && !found.cnn) notes.push("There are no activations of this layer.");
+    element("maps-note").textContent = notes.join(" ")
+      || `The colour scale of the spikes ends at ${whole(most)}, the most of any neuron at the end.`;
+    const r = found.cnn ? correlation(counts, found.cnn) : NaN;
+    element("shown-correlation").textContent = Number.isNaN(r) ? "–" : r.toFixed(3);
+    const total = counts.reduce((a, b) => a + b, 0);
+    element("shown-spikes").textContent = `${whole(total)} of ${whole(found.total)}`;
+    const until = found.recorded ? state.cursor : steps;
+    const rate = until ? 1000 * total / (found.size * until * dt) : NaN;
+    element("shown-rate").textContent = until ? `${rate.toFixed(2)} Hz` : "–";
+  }
+  function showActivations() {
+    if (!maps[1]) return;
+    const name = layerName();
+    const {cnn, size} = entry(name, state.picture);
+    const values = cnn ?? new Float64Array(size).fill(NaN);
+    let low = 0, high = 0;
+    for (const value of values) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    drawMap(maps[1], values, shapes[name], low, high);
+  }
+
+  // ---- The picture and its spikes
+  function drawPicture(canvas, values) {
+    const [channels, height, width] = run.inputShape;
+    canvas.width = width;
+    canvas.height = height;
+    const context = canvas.getContext("2d");
+    const pixels = context.createImageData(width, height);
+    const place = height * width;
+    for (let i = 0; i < place; i++) {
+      for (let c = 0; c < 3; c++) {
+        pixels.data[4 * i + c] = values[(channels === 3 ? c * place : 0) + i];
+      }
+      pixels.data[4 * i + 3] = 255;
+    }
+    context.putImageData(pixels, 0, 0);
+  }
+  function showPicture() {
+    const {image, index} = run.pictures[state.picture];
+    const canvas = element("input-picture");
+    canvas.parentElement.hidden = !image;
+    if (image) {
+      drawPicture(canvas, unpack(image));
+      canvas.setAttribute("aria-label", `picture ${index}`);
+    }
+  }
+  function showInputSpikes() {
+    const canvas = element("input-spikes");
+    const known = "input" in run.pictures[state.picture].layers;
+    canvas.parentElement.hidden = !known;
+    if (!known) return;
+    const found = entry("input", state.picture);
+    const counts = countsUpTo(found, state.cursor);
+    const until = found.recorded ? state.cursor : steps;
+    // As bright as the picture, where a pixel spikes as often as expected.
+    const scale = 255 / Math.max(1, until * run.inputRate);
+    drawPicture(canvas, counts.map((n) => n * scale));
+    const total = counts.reduce((a, b) => a + b, 0);
+    element("input-caption").textContent = `${whole(total)} input spikes`;
+    canvas.setAttribute("aria-label", `input spikes up to the cursor, ${whole(total)}`);
+  }
+
+  // ---- Outputs: a race of the classes
+  const MOST_BARS = 12;
+  function racers() {
+    const {counts} = entry(run.outputs, state.picture);
+    const all = run.classes.map((_, index) => index);
+    if (all.length <= MOST_BARS) return all;
+    const {truth} = run.pictures[state.picture];
+    const best = all.slice().sort((a, b) => counts[b] - counts[a]).slice(0, MOST_BARS);
+    if (truth !== null && !best.includes(truth)) best[MOST_BARS - 1] = truth;
+    return best.sort((a, b) => a - b);
+  }
+  function showOutputs() {
+    const found = entry(run.outputs, state.picture);
+    const {truth} = run.pictures[state.picture];
+    const shown = racers();
+    const list = element("race");
+    list.replaceChildren(...shown.map((index) => {
+      const line = document.createElement("li");
+      for (const kind of ["name", "bar", "count"]) {
+        const part = document.createElement("span");
+        part.className = kind;
+        line.append(part);
+      }
+      line.dataset.output = index;
+      line.classList.toggle("true", index === truth);
+      line.children[0].textContent = run.classes[index];
+      line.children[0].title = run.classes[index];
+      const bar = document.createElement("span");
+      bar.style.background = palette[index % palette.length];
+      line.children[1].append(bar);
+      return line;
+    }));
+    const data = {t: [], n: [], color: [], width: [], name: []};
+    for (const index of found.recorded ? shown : []) {
+      const t = [0], n = [0];
+      let count = 0;
+      for (let step = 0; step < steps; step++) {
+        for (let i = found.begin[step]; i < found.begin[step + 1]; i++) {
+          if (found.neurons[i] !== index) continue;
+          t.push(step * dt, step * dt);
+          n.push(count, ++count);
+        }
+      }
+      t.push(duration);
+      n.push(count);
+      data.t.push(t);
+      data.n.push(n);
+      data.color.push(palette[index % palette.length]);
+      data.width.push(index === truth ? 4 : 2);
+      data.name.push(run.classes[index] + (index === truth ? " (truth)" : ""));
+    }
+    outputsSource.data = data;
+    element("outputs").hidden = !found.recorded;
+  }
+  function showRace() {
+    const found = entry(run.outputs, state.picture);
+    const {truth, decision} = run.pictures[state.picture];
+    const counts = countsUpTo(found, state.cursor);
+    const most = counts.reduce((a, b) => Math.max(a, b), 0);
+    const longest = Math.max(1, found.counts.reduce((a, b) => Math.max(a, b), 0));
+    let leaders = [];
+    counts.forEach((n, index) => { if (most > 0 && n === most) leaders.push(index); });
+    let text;
+    if (state.cursor === steps || !found.recorded) {
+      // At the end the potentials left decide between equals.
+      text = run.classes[decision] + (leaders.length > 1 ? " (by potential)" : leaders.length ? "" : " (no spikes)");
+      leaders = [decision];
+    } else if (!leaders.length) {
+      text = "none yet";
+    } else if (leaders.length > 1) {
+      text = `tie: ${leaders.map((index) => run.classes[index]).join(", ")}`;
+    } else {
+      text = run.classes[leaders[0]];
+    }
+    const shown = element("shown-decision");
+    shown.textContent = text;
+    shown.className = truth === null || leaders.length !== 1 ? "" : leaders[0] === truth ? "right" : "wrong";
+    element("shown-truth").textContent = truth === null ? "–" : run.classes[truth];
+    for (const line of element("race").children) {
+      const index = Number(line.dataset.output);
+      line.classList.toggle("leads", leaders.includes(index));
+      line.children[1].firstChild.style.width = `${100 * counts[index] / longest}%`;
+      line.children[2].textContent = whole(counts[index]);
+    }
+  }
+
+  // ---- Changes
+  function showCursor() {
+    const input = element("cursor");
+    input.value = state.cursor;
+    input.setAttribute("aria-valuetext", timeText(state.cursor));
+    element("cursor-time").textContent = `${timeText(state.cursor)} of ${timeText(steps)}`;
+    for (const cursor of cursors) cursor.location = (state.cursor - 0.5) * dt;
+    showMaps();
+    showInputSpikes();
+    showRace();
+  }
+  function showAll() {
+    element("picture").value = state.picture;
+    layerOptions();
+    element("layer").value = state.layer;
+    showRaster();
+    showActivations();
+    fitMaps();
+    showPicture();
+    showOutputs();
+    showCursor();
+  }
+  function setCursor(step) {
+    const next = Math.max(0, Math.min(steps, Math.round(step)));
+    if (next === state.cursor) return;
+    state.cursor = next;
+    showCursor();
+  }
+  function setPicture(index) {
+    state.picture = (index + run.pictures.length) % run.pictures.length;
+    showAll();
+  }
+  function setLayer(index) {
+    state.layer = (index + run.layers.length) % run.layers.length;
+    showAll();
+  }
+
+  // ---- Controls
+  function layerOptions() {
+    element("layer").replaceChildren(...run.layers.map(({name, shape}, index) => {
+      const {total, recorded} = entry(name, state.picture);
+      const text = `${name} (${sizeText(shape)}), ${whole(total)} spikes${recorded ? "" : ", not recorded"}`;
+      return new Option(text, index);
+    }));
+  }
+  element("picture").replaceChildren(...run.pictures.map(({index, truth, decision}, place) => {
+    const said = run.classes[decision];
+    const text = truth === null ? `${index}: ${said}`
+      : truth === decision ? `${index}: ${said}, right`
+        : `${index}: ${run.classes[truth]}, taken for ${said}`;
+    return new Option(text, place);
+  }));
+  element("picture").addEventListener("change", (event) => setPicture(Number(event.target.value)));
+  element("layer").addEventListener("change", (event) => setLayer(Number(event.target.value)));
+  const slider = element("cursor");
+  slider.max = steps;
+  slider.addEventListener("input", () => setCursor(Number(slider.value)));
+
+  let timer = null;
+  function play(on) {
+    const button = element("play");
+    clearInterval(timer);
+    timer = null;
+    button.textContent = on ? "Pause" : "Play";
+    button.setAttribute("aria-pressed", String(on));
+    if (!on) return;
+    if (state.cursor === steps) setCursor(0);
+    // About eight seconds, whatever the number of steps.
+    const stride = Math.max(1, Math.round(steps / 160));
+    timer = setInterval(() => {
+      setCursor(state.cursor + stride);
+      if (state.cursor === steps) play(false);
+    }, Math.max(50, 8000 / steps));
+  }
+  element("play").addEventListener("click", () => play(timer === null));
+
+  function zoomTime(factor) {
+    const at = Math.max(times.start, Math.min(times.end, (state.cursor - 0.5) * dt));
+    const start = Math.max(-dt / 2, at - (at - times.start) * factor);
+    const end = Math.min(duration - dt / 2, at + (times.end - at) * factor);
+    if (end - start >= dt) times.setv({start, end});
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = event.composedPath()[0];
+    const isSlider = target === slider;
+    if (target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && !isSlider)) return;
+    const by = event.shiftKey ? 10 : 1;
+    const isButton = target instanceof HTMLButtonElement || target.tagName === "SUMMARY";
+    const actions = {
+      ArrowRight: () => setCursor(state.cursor + by),
+      ArrowLeft: () => setCursor(state.cursor - by),
+      Home: () => setCursor(0),
+      End: () => setCursor(steps),
+      "+": () => zoomTime(0.5),
+      "=": () => zoomTime(0.5),
+      "-": () => zoomTime(2),
+      0: () => times.setv({start: -dt / 2, end: duration - dt / 2}),
+      Escape: () => { rasterSource.selected.indices = []; },
+      p: () => setPicture(state.picture + 1),
+      P: () => setPicture(state.picture - 1),
+      l: () => setLayer(state.layer + 1),
+      L: () => setLayer(state.layer - 1),
+    };
+    if (!isButton) actions[" "] = () => play(timer === null);
+    const action = actions[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+
+  rasterSource.selected.properties.indices.change.connect(() => showRate());
+  raster.on_event("tap", (event) => setCursor(Math.round(event.x / dt) + 1));
+  maps[0].figure.properties.inner_width.change.connect(() => fitMaps());
+  maps[0].figure.properties.inner_height.change.connect(() => fitMaps());
+
+  // ---- Theme
+  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+  let theme = prefersDark.matches ? "dark" : "light";
+  function showTheme() {
+    document.documentElement.dataset.theme = theme;
+    element("theme").textContent = theme === "dark" ? "Light theme" : "Dark theme";
+    const style = getComputedStyle(document.documentElement);
+    const color = (name) => style.getPropertyValue(`--${name}`).trim();
+    const [text, soft, line, card, accent] = ["text", "soft", "line", "card", "accent"].map(color);
+    const font = "system-ui, sans-serif";
+    const figures = ["raster", "rate"].map((n) => model("raster", n))
+      .concat(maps.map((map) => map.figure), model("outputs", "outputs"));
+    for (const figure of figures) {
+      figure.setv({background_fill_color: card, border_fill_color: card, outline_line_color: line});
+      figure.title?.setv?.({text_color: text, text_font: font, text_font_size: "13px"});
+      for (const part of [...figure.left, ...figure.below, ...figure.right, ...figure.center]) {
+        if (part.type === "LinearAxis") {
+          part.setv({
+            axis_label_text_color: text, axis_label_text_font: font,
+            axis_label_text_font_style: "normal", axis_label_text_font_size: "13px",
+            major_label_text_color: soft, major_label_text_font: font,
+            major_label_text_font_size: "12px",
+            axis_line_color: soft, major_tick_line_color: soft, minor_tick_line_color: null,
+          });
+        } else if (part.type === "Grid") {
+          part.setv({grid_line_color: line, grid_line_alpha: 0.6});
+        } else if (part.type === "ColorBar") {
+          part.setv({
+            background_fill_color: card, title_text_color: text, title_text_font: font,
+            title_text_font_style: "normal", title_text_font_size: "12px",
+            major_label_text_color: soft, major_label_text_font: font,
+            major_label_text_font_size: "12px", major_tick_line_color: soft,
+          });
+        } else if (part.name === "cursor") {
+          part.line_color = text;
+        }
+      }
+    }
+    model("raster", "rate_line").glyph.line_color = {value: accent};
+    model("raster", "selected_line").glyph.line_color = {value: "#e0762c"};
+  }
+  element("theme").addEventListener("click", () => {
+    theme = theme === "dark" ? "light" : "dark";
+    showTheme();
+  });
+  prefersDark.addEventListener("change", () => {
+    theme = prefersDark.matches ? "dark" : "light";
+    showTheme();
+  });
+
+  document.querySelector("h1").textContent = document.title;
+  const part = run.pictures.length < run.nImages ? `${run.pictures.length} of ${run.nImages}` : `${run.nImages}`;
+  element("summary").textContent =
+    `${part} pictures, ${timeText(steps)} in steps of ${timeText(1)}, seed ${run.seed}; thresholds `
+    + Object.entries(run.thresholds).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(", ");
+  showTheme();
+  showAll();
+  document.documentElement.dataset.ready = "yes";
+})();
