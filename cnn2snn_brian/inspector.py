@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,15 +27,7 @@ from cnn2snn_brian.inspector_figures import figures
 from cnn2snn_brian.layers import INPUT, Layers
 from cnn2snn_brian.results import SimulationResult
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from cnn2snn_brian.network import SpikingNetwork
-
-__all__ = ["Cnn", "write_inspector"]
-
-#: What activations come from: layers, a converted network, the CNN, or arrays by layer.
-Cnn = "Layers | SpikingNetwork | nn.Module | Mapping[str, Any]"
+__all__ = ["write_inspector"]
 
 #: Pictures of a file unless others are asked for.
 MAX_PICTURES = 20
@@ -146,6 +138,23 @@ def _picture(pixels: npt.NDArray[Any]) -> dict[str, Any]:
     return _packed(np.rint(255 * pixels).astype(np.uint8).ravel())
 
 
+def _check_pictures(result: SimulationResult, pixels: npt.NDArray[Any]) -> None:
+    """Check that a result may be of these pictures."""
+    if len(pixels) != result.n_images:
+        message = f"{result.n_images} pictures were simulated, images has {len(pixels)}"
+        raise InputError(message)
+    if INPUT not in result.spike_counts:
+        return
+    # Black pixels never spike.
+    wrong = ((pixels == 0) & (result.spike_counts[INPUT] > 0)).any(axis=(1, 2, 3))
+    if wrong.any():
+        message = (
+            f"images: picture {int(wrong.argmax())} is not the one that was simulated: "
+            "a black pixel of it spiked"
+        )
+        raise InputError(message)
+
+
 def _data(
     result: SimulationResult,
     images: Any,
@@ -176,9 +185,7 @@ def _data(
     if images is not None:
         channels, height, width = shapes[INPUT]
         pixels = check_images(images, (channels, height, width))
-        if len(pixels) != result.n_images:
-            message = f"{result.n_images} pictures were simulated, images has "
-            raise InputError(message + str(len(pixels)))
+        _check_pictures(result, pixels)
     activations = _activations(cnn, pixels, chosen, result.n_images)
     for name, values in activations.items():
         if name in shapes and values.shape[1:] != shapes[name]:
@@ -254,7 +261,7 @@ def write_inspector(
         counts at the end are shown.
     path : path-like
         The HTML file.
-    images : ndarray or torch.Tensor, shape (n_images, channels, height, width), optional
+    images : ndarray, shape (n_images, channels, height, width), optional
         All pictures that were simulated, float in [0, 1] or uint8.
     labels : array_like of int, shape (n_images,), optional
         Their classes.
@@ -303,10 +310,8 @@ def write_inspector(
         raise InputError(message)
     made = figures(data["dt"] * data["steps"], data["dt"], with_cnn=with_cnn)
     items = {place: embed.json_item(model) for place, model in made.items()}
-    # Bokeh's tables and mathematics would triple its size.
-    library = resources.Resources(
-        mode="inline", components=["bokeh", "bokeh-widgets", "bokeh-gl"]
-    )
+    # Only what is used: tables, mathematics and the like would triple its size.
+    library = resources.Resources(mode="inline", components=["bokeh"])
     folder = files("cnn2snn_brian") / "templates" / "inspector"
     parts = {
         "title": html.escape(title),

@@ -6,59 +6,31 @@ from cnn2snn_brian.extras import optional_library
 
 __all__ = ["figures"]
 
-#: Shows the channel and place of a pixel of a mosaic; the page's script keeps the
-#: mosaic's geometry in the tags of its source.
-_PLACE = """
-const [shape, columns, pitch] = source.tags;
-const column = Math.floor(special_vars.x / pitch[1]);
-const row = Math.floor(special_vars.y / pitch[0]);
-const y = Math.floor(special_vars.y - row * pitch[0]);
-const x = Math.floor(special_vars.x - column * pitch[1]);
-const channel = row * columns + column;
-if (channel >= shape[0] || y >= shape[1] || x >= shape[2]) return "–";
-return shape[1] * shape[2] > 1 ? `${channel}, ${y}, ${x}` : `${channel}`;
-"""
-
 
 def _raster(plotting: Any, models: Any, x_range: Any) -> Any:
     raster = plotting.figure(
         name="raster",
         x_range=x_range,
         y_range=models.Range1d(0, 1),
-        height=430,
+        height=540,
         sizing_mode="stretch_width",
-        output_backend="webgl",
-        tools="pan,box_zoom,wheel_zoom,box_select,reset,save",
+        tools="pan,box_zoom,wheel_zoom,reset,save",
         active_drag="box_zoom",
         active_scroll=None,
         y_axis_label="channel",
     )
+    # The page's script finds what is in the box: the spikes are no glyphs.
+    raster.add_tools(models.BoxSelectTool(name="raster_select", renderers=[]))
     source = models.ColumnDataSource(
-        {name: [] for name in ("t", "row", "channel", "y", "x", "color")},
+        {name: [] for name in ("image", "x", "y", "width", "height")},
         name="raster_source",
     )
-    spikes = raster.scatter(
-        "t",
-        "row",
-        source=source,
-        name="spikes",
-        marker="square",
-        size=4,
-        fill_color="color",
-        line_color=None,
-        nonselection_fill_alpha=0.12,
+    # Markers take seconds a frame for 150,000 spikes where WebGL has no graphics card.
+    # The script draws the spikes in view as an image of the frame's pixels instead.
+    raster.image_rgba(
+        image="image", x="x", y="y", dw="width", dh="height", source=source
     )
-    # A class of WebGL markers without outline draws fastest.
-    raster.add_tools(
-        models.HoverTool(
-            name="raster_hover",
-            renderers=[spikes],
-            tooltips=[("channel, y, x", "@channel, @y, @x"), ("time", "@t{0.##} ms")],
-            # A dense raster has many spikes below the pointer.
-            limit=4,
-        )
-    )
-    raster.yaxis.ticker = models.BasicTicker(name="row_ticker", min_interval=1)
+    raster.yaxis.ticker = models.BasicTicker(min_interval=1, num_minor_ticks=0)
     raster.xaxis.visible = False
     return raster
 
@@ -112,7 +84,6 @@ def _map(plotting: Any, models: Any, name: str, title: str, what: str) -> Any:
     source = models.ColumnDataSource(
         {"image": [], "width": [], "height": []},
         name=f"map_{name}_source",
-        tags=[[1, 1, 1], 1, [1, 1]],
     )
     palettes = optional_library("bokeh.palettes", "inspector", "The inspector")
     mapper = models.LinearColorMapper(
@@ -122,7 +93,7 @@ def _map(plotting: Any, models: Any, name: str, title: str, what: str) -> Any:
         nan_color="rgba(0, 0, 0, 0)",
         name=f"map_{name}_mapper",
     )
-    image = figure.image(
+    figure.image(
         image="image",
         x=0,
         y=0,
@@ -130,14 +101,6 @@ def _map(plotting: Any, models: Any, name: str, title: str, what: str) -> Any:
         dh="height",
         source=source,
         color_mapper=mapper,
-    )
-    place = models.CustomJSHover(args={"source": source}, code=_PLACE)
-    figure.add_tools(
-        models.HoverTool(
-            renderers=[image],
-            tooltips=[("channel, y, x", "$x{custom}"), (what, "@image")],
-            formatters={"$x": place},
-        )
     )
     bar = models.ColorBar(
         color_mapper=mapper,
@@ -165,15 +128,10 @@ def _outputs(plotting: Any, models: Any, duration: float) -> Any:
         y_axis_label="output spikes",
     )
     source = models.ColumnDataSource(
-        {name: [] for name in ("t", "n", "color", "width", "name")},
+        {name: [] for name in ("t", "n", "color", "width")},
         name="outputs_source",
     )
-    lines = figure.multi_line(
-        "t", "n", source=source, line_color="color", line_width="width"
-    )
-    figure.add_tools(
-        models.HoverTool(renderers=[lines], tooltips="@name", line_policy="interp")
-    )
+    figure.multi_line("t", "n", source=source, line_color="color", line_width="width")
     figure.add_layout(_cursor(models))
     return figure
 
@@ -215,8 +173,11 @@ def figures(duration: float, step: float, *, with_cnn: bool) -> dict[str, Any]:
     if with_cnn:
         maps.append(_map(plotting, models, "cnn", "CNN: activations", "activation"))
         maps[1].x_range, maps[1].y_range = maps[0].x_range, maps[0].y_range
+    outputs = _outputs(plotting, models, duration)
+    for figure in (raster, rate, *maps, outputs):
+        figure.toolbar.logo = None
     return {
         "raster": layouts.column([raster, rate], sizing_mode="stretch_width"),
         "maps": layouts.row(maps, sizing_mode="stretch_width"),
-        "outputs": _outputs(plotting, models, duration),
+        "outputs": outputs,
     }

@@ -1,9 +1,10 @@
 """Results of a simulation: plain numpy, no Brian2."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -427,6 +428,65 @@ class SimulationResult:
         from cnn2snn_brian.exports import to_xarray
 
         return to_xarray(self, labels)
+
+    def inspect(
+        self,
+        path: str | os.PathLike[str],
+        images: Any = None,
+        labels: Any = None,
+        cnn: Any = None,
+        classes: Sequence[str] | None = None,
+        pictures: Iterable[int] | None = None,
+        layers: Iterable[str] | None = None,
+        title: str = "Spikes of a converted CNN",
+    ) -> Path:
+        """
+        Write one HTML file to look into this result with a browser.
+
+        It shows rasters, rates, feature maps beside the CNN's, the picture and the
+        output spikes, up to a time that a slider sets. It needs no network.
+
+        Parameters
+        ----------
+        path : path-like
+            The HTML file.
+        images : ndarray, shape (n_images, channels, height, width), optional
+            All pictures that were simulated, float in [0, 1] or uint8.
+        labels : array_like of int, shape (n_images,), optional
+            Their classes.
+        cnn : Layers, SpikingNetwork, nn.Module or dict of str to ndarray, optional
+            The CNN to compare with, or its activations by layer, of shape (n_images or
+            number of `pictures`, ``*layer.shape``).
+        classes : sequence of str, optional
+            Names of the output neurons; numbers by default.
+        pictures : iterable of int, optional
+            Indices of the pictures to look into; by default the first 20 of those of
+            which layers were recorded.
+        layers : iterable of str, optional
+            Layers to look into; all by default.
+        title : str
+            Heading of the page.
+
+        Returns
+        -------
+        Path
+            The file. It is written whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If something does not fit the result, or the data would be larger than
+            256 MB.
+        MissingLibraryError
+            If Bokeh is not installed.
+        FileNotFoundError
+            If the folder of `path` does not exist.
+        """
+        from cnn2snn_brian.inspector import write_inspector
+
+        return write_inspector(
+            self, path, images, labels, cnn, classes, pictures, layers, title
+        )
 
     def __str__(self) -> str:
         lines = [

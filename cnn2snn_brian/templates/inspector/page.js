@@ -13,7 +13,11 @@
     "#3b82c4", "#e0762c", "#2f9e6e", "#d6544f", "#8a6fd1",
     "#a0714f", "#d061ae", "#7f8794", "#9c8f1a", "#179cb2",
   ];
-  const packed = palette.map((c) => ((parseInt(c.slice(1), 16) << 8) | 0xff) >>> 0);
+  // As bytes in the order of an image: red is the lowest.
+  const packed = palette.map((c) => {
+    const rgb = parseInt(c.slice(1), 16);
+    return ((rgb & 0xff) << 16) | (rgb & 0xff00) | (rgb >> 16);
+  });
 
   // ---- Data: base64 of typed arrays, unpacked when they are looked at first.
   const kinds = {
@@ -85,7 +89,9 @@
   const {ndarray} = Bokeh.require("core/util/ndarray");
 
   // ---- What is shown
-  const state = {picture: 0, layer: 0, cursor: steps};
+  const state = {picture: 0, layer: 0, cursor: steps, box: null};
+  state.layer = Math.max(0, run.layers.findIndex(
+    ({name}) => name !== "input" && "spikes" in run.pictures[0].layers[name]));
   const layerName = () => run.layers[state.layer].name;
 
   function showRaster() {
@@ -93,28 +99,7 @@
     const found = entry(name, state.picture);
     const [channels, height, width] = volume(shapes[name]);
     const place = height * width;
-    const n = found.recorded ? found.neurons.length : 0;
-    const columns = {
-      t: new Float64Array(n), row: new Float64Array(n), channel: new Uint32Array(n),
-      y: new Uint32Array(n), x: new Uint32Array(n), color: new Uint32Array(n),
-    };
-    for (let step = 0; n && step < steps; step++) {
-      for (let i = found.begin[step]; i < found.begin[step + 1]; i++) {
-        const neuron = found.neurons[i];
-        const channel = Math.floor(neuron / place);
-        const within = neuron - channel * place;
-        columns.t[i] = step * dt;
-        // A channel is a band around its number, its neurons are row after row in it.
-        columns.row[i] = channel + (within + 0.5) / place - 0.5;
-        columns.channel[i] = channel;
-        columns.y[i] = Math.floor(within / width);
-        columns.x[i] = within % width;
-        columns.color[i] = packed[channel % packed.length];
-      }
-    }
-    rasterSource.selected.indices = [];
-    raster.renderers[0].glyph.size = {value: n > 60000 ? 2 : n > 10000 ? 3 : n > 1000 ? 4 : 7};
-    rasterSource.data = columns;
+    state.box = null;
     raster.y_range.setv({start: -0.5, end: channels - 0.5, reset_start: -0.5, reset_end: channels - 0.5});
     const isOutput = name === run.outputs;
     raster.left[0].axis_label = isOutput ? "output" : place > 1 ? "channel" : "unit";
@@ -125,43 +110,169 @@
     element("raster-note").textContent = !found.recorded
       ? `Spikes of ${name} were not recorded for this picture: run(..., record=["${name}"]).`
       : place > 1
-        ? `${whole(n)} spikes of ${whole(found.size)} neurons; a band is a channel, its neurons row after row.`
-        : `${whole(n)} spikes of ${whole(found.size)} neurons.`;
+        ? `${whole(found.total)} spikes of ${whole(found.size)} neurons; a band is a channel, its neurons row after row.`
+        : `${whole(found.total)} spikes of ${whole(found.size)} neurons.`;
     element("raster").hidden = !found.recorded;
+    drawRaster();
     showRate();
+  }
+
+  // First of the neurons from i to j, in order of their numbers, that is at least n.
+  function firstFrom(neurons, i, j, n) {
+    while (i < j) {
+      const middle = (i + j) >> 1;
+      if (neurons[middle] < n) i = middle + 1; else j = middle;
+    }
+    return i;
+  }
+  // Calls f(step, neuron) for the spikes of a rectangle.
+  function eachSpike(found, [step0, step1], [neuron0, neuron1], f) {
+    for (let step = Math.max(0, step0); step <= Math.min(steps - 1, step1); step++) {
+      const end = found.begin[step + 1];
+      let i = firstFrom(found.neurons, found.begin[step], end, neuron0);
+      for (; i < end && found.neurons[i] <= neuron1; i++) f(step, found.neurons[i]);
+    }
+  }
+  // The vertical axis: a channel is a band around its number.
+  const placeOf = () => { const [, h, w] = volume(shapes[layerName()]); return h * w; };
+  const neuronAt = (row, place) => (row + 0.5) * place - 0.5;
+
+  // The spikes in view, as an image of the frame's pixels. Where a pixel stands for
+  // several neurons or steps, it is the more opaque the more of them spike.
+  function paintRaster() {
+    const found = entry(layerName(), state.picture);
+    const zoom = window.devicePixelRatio || 1;
+    const width = Math.round(raster.inner_width * zoom);
+    const height = Math.round(raster.inner_height * zoom);
+    if (!found.recorded || !(width > 0 && height > 0)) return;
+    const place = placeOf();
+    const {start: t0, end: t1} = times;
+    const {start: row0, end: row1} = raster.y_range;
+    const view = [Math.floor(t0 / dt), Math.ceil(t1 / dt)];
+    const firstNeuron = Math.max(0, Math.ceil(neuronAt(row0, place) - 0.5));
+    const lastNeuron = Math.min(found.size - 1, Math.floor(neuronAt(row1, place) + 0.5));
+    const stepPixels = width * dt / (t1 - t0);
+    const neuronPixels = height / ((row1 - row0) * place);
+    const byStep = stepPixels >= 1, byNeuron = neuronPixels >= 1;
+    const pixelOfStep = (step) => (step * dt - t0) * width / (t1 - t0);
+    const pixelOfNeuron = (neuron) => ((neuron + 0.5) / place - 0.5 - row0) * height / (row1 - row0);
+    const columns = byStep ? view[1] - view[0] + 1 : width;
+    const rows = byNeuron ? Math.max(1, lastNeuron - firstNeuron + 1) : height;
+    const cells = new Uint32Array(columns * rows);
+    const chosen = state.box ? new Uint32Array(columns * rows) : null;
+    let inView = 0;
+    const cellOf = (step, neuron) => {
+      const column = byStep ? step - view[0] : Math.floor(pixelOfStep(step));
+      const row = byNeuron ? neuron - firstNeuron : Math.floor(pixelOfNeuron(neuron));
+      return column >= 0 && column < columns && row >= 0 && row < rows ? column * rows + row : -1;
+    };
+    eachSpike(found, view, [firstNeuron, lastNeuron], (step, neuron) => {
+      const cell = cellOf(step, neuron);
+      if (cell < 0) return;
+      inView++;
+      cells[cell]++;
+      if (chosen && inBox(step, neuron)) chosen[cell]++;
+    });
+    let most = 1;
+    for (const n of cells) if (n > most) most = n;
+    // Few spikes have larger marks, so that none is overlooked.
+    const least = zoom * (inView > 20000 ? 1 : inView > 2000 ? 2 : 4);
+    const mark = (pixels) => Math.max(1, Math.round(Math.max(least, Math.min(9 * zoom, 0.7 * pixels))));
+    const markWidth = mark(stepPixels), markHeight = mark(neuronPixels);
+    const image = new Uint32Array(width * height);
+    for (let column = 0; column < columns; column++) {
+      const x = byStep ? pixelOfStep(column + view[0]) : column + 0.5;
+      const left = Math.round(x - markWidth / 2);
+      for (let row = 0; row < rows; row++) {
+        const n = cells[column * rows + row];
+        if (!n) continue;
+        const y = byNeuron ? pixelOfNeuron(row + firstNeuron) : row + 0.5;
+        const neuron = byNeuron ? row + firstNeuron : neuronAt(row0 + y * (row1 - row0) / height, place);
+        const channel = Math.max(0, Math.floor((neuron + 0.5) / place));
+        let alpha = most === 1 ? 255 : 70 + 185 * Math.sqrt(n / most);
+        if (chosen && !chosen[column * rows + row]) alpha *= 0.18;
+        const color = ((Math.round(alpha) << 24) | packed[channel % packed.length]) >>> 0;
+        const low = Math.round(y - markHeight / 2);
+        for (let v = Math.max(0, low); v < Math.min(height, low + markHeight); v++) {
+          for (let u = Math.max(0, left); u < Math.min(width, left + markWidth); u++) {
+            if (image[v * width + u] >>> 24 < alpha) image[v * width + u] = color;
+          }
+        }
+      }
+    }
+    rasterSource.data = {
+      image: [ndarray(image.buffer, {dtype: "uint32", shape: [height, width]})],
+      x: [t0], y: [row0], width: [t1 - t0], height: [row1 - row0],
+    };
+  }
+  let rasterAsked = false;
+  function drawRaster() {
+    if (rasterAsked) return;
+    rasterAsked = true;
+    requestAnimationFrame(() => { rasterAsked = false; paintRaster(); });
+  }
+  function inBox(step, neuron) {
+    const {steps: [s0, s1], neurons: [n0, n1]} = state.box;
+    return step >= s0 && step <= s1 && neuron >= n0 && neuron <= n1;
+  }
+  function select(geometry) {
+    const place = placeOf();
+    state.box = geometry && {
+      steps: [Math.ceil(geometry.x0 / dt), Math.floor(geometry.x1 / dt)],
+      neurons: [Math.ceil(neuronAt(geometry.y0, place)), Math.floor(neuronAt(geometry.y1, place))],
+    };
+    drawRaster();
+    showRate();
+  }
+  function spikeNear(t, row) {
+    const found = entry(layerName(), state.picture);
+    if (!found.recorded) return null;
+    const place = placeOf();
+    const stepsAway = 6 * (times.end - times.start) / raster.inner_width / dt;
+    const neuronsAway = 6 * (raster.y_range.end - raster.y_range.start) * place / raster.inner_height;
+    const step = t / dt, neuron = neuronAt(row, place);
+    let best = null, least = 1;
+    eachSpike(found, [Math.ceil(step - stepsAway), Math.floor(step + stepsAway)],
+      [neuron - neuronsAway, neuron + neuronsAway], (s, n) => {
+        const distance = ((s - step) / stepsAway) ** 2 + ((n - neuron) / neuronsAway) ** 2;
+        if (distance < least) { least = distance; best = [s, n]; }
+      });
+    return best;
+  }
+  function placeText(neuron, shape) {
+    const [, height, width] = volume(shape);
+    if (shape.length === 1) return `unit ${neuron}`;
+    const within = neuron % (height * width);
+    const channel = Math.floor(neuron / (height * width));
+    return `channel ${channel}, y ${Math.floor(within / width)}, x ${within % width}`;
   }
 
   function showRate() {
     const found = entry(layerName(), state.picture);
     const t = new Float64Array(steps + 1);
-    const rate = new Float64Array(steps + 1);
-    const selected = new Float64Array(steps + 1).fill(NaN);
+    const rate = new Float64Array(steps + 1).fill(NaN);
+    const selected = new Float64Array(steps + 1).fill(state.box ? 0 : NaN);
     const toHz = 1000 / (found.size * dt);
-    const chosen = rasterSource.selected.indices;
-    if (chosen.length) {
-      selected.fill(0);
-      for (const i of chosen) selected[Math.round(rasterSource.data.t[i] / dt)] += toHz;
-    }
-    for (let step = 0; step < steps; step++) {
-      t[step] = (step - 0.5) * dt;
-      rate[step] = found.recorded ? (found.begin[step + 1] - found.begin[step]) * toHz : NaN;
-    }
-    t[steps] = (steps - 0.5) * dt;
-    rate[steps] = rate[steps - 1];
-    if (chosen.length) selected[steps] = selected[steps - 1];
-    rateSource.data = {t, rate, selected};
-    if (!chosen.length) {
-      element("shown-selected").textContent = "none";
-      return;
-    }
     const neurons = new Set();
-    const channels = new Set();
-    for (const i of chosen) {
-      neurons.add(found.neurons[i]);
-      channels.add(rasterSource.data.channel[i]);
+    let n = 0;
+    if (state.box) {
+      eachSpike(found, state.box.steps, state.box.neurons, (step, neuron) => {
+        selected[step] += toHz;
+        neurons.add(neuron);
+        n++;
+      });
     }
-    element("shown-selected").textContent =
-      `${whole(chosen.length)} of ${whole(neurons.size)} neurons, ${channels.size} ${channels.size === 1 ? "channel" : "channels"}`;
+    for (let step = 0; step <= steps; step++) {
+      t[step] = (step - 0.5) * dt;
+      if (found.recorded && step < steps) rate[step] = (found.begin[step + 1] - found.begin[step]) * toHz;
+    }
+    // The last step is drawn to its end.
+    rate[steps] = rate[steps - 1];
+    selected[steps] = selected[steps - 1];
+    rateSource.data = {t, rate, selected};
+    element("clear").hidden = !state.box;
+    element("shown-selected").textContent = state.box
+      ? `${whole(n)} of ${whole(neurons.size)} neurons` : "none";
   }
 
   // ---- Feature maps: the channels as tiles, with a gap of a pixel between maps.
@@ -193,7 +304,7 @@
   function drawMap(map, values, shape, low, high) {
     const tiles = tiling(shape);
     map.mapper.setv({low, high: high > low ? high : low + 1});
-    map.source.tags = [volume(shape), tiles.columns, tiles.pitch];
+    map.values = values;
     const image = ndarray(mosaic(values, tiles).buffer,
       {dtype: "float32", shape: [tiles.fullHeight, tiles.fullWidth]});
     map.source.data = {image: [image], width: [tiles.fullWidth], height: [tiles.fullHeight]};
@@ -329,7 +440,7 @@
       line.children[1].append(bar);
       return line;
     }));
-    const data = {t: [], n: [], color: [], width: [], name: []};
+    const data = {t: [], n: [], color: [], width: []};
     for (const index of found.recorded ? shown : []) {
       const t = [0], n = [0];
       let count = 0;
@@ -346,9 +457,10 @@
       data.n.push(n);
       data.color.push(palette[index % palette.length]);
       data.width.push(index === truth ? 4 : 2);
-      data.name.push(run.classes[index] + (index === truth ? " (truth)" : ""));
     }
     outputsSource.data = data;
+    element("race-note").textContent = truth === null
+      ? "" : "✓ and the thick line mark the truth.";
     element("outputs").hidden = !found.recorded;
   }
   function showRace() {
@@ -481,7 +593,7 @@
       "=": () => zoomTime(0.5),
       "-": () => zoomTime(2),
       0: () => times.setv({start: -dt / 2, end: duration - dt / 2}),
-      Escape: () => { rasterSource.selected.indices = []; },
+      Escape: () => select(null),
       p: () => setPicture(state.picture + 1),
       P: () => setPicture(state.picture - 1),
       l: () => setLayer(state.layer + 1),
@@ -494,10 +606,54 @@
     action();
   });
 
-  rasterSource.selected.properties.indices.change.connect(() => showRate());
+  element("clear").addEventListener("click", () => { select(null); slider.focus(); });
+
+  for (const range of [times, raster.y_range]) {
+    for (const end of ["start", "end"]) range.properties[end].change.connect(drawRaster);
+  }
+  for (const side of ["inner_width", "inner_height"]) {
+    raster.properties[side].change.connect(drawRaster);
+    maps[0].figure.properties[side].change.connect(fitMaps);
+  }
   raster.on_event("tap", (event) => setCursor(Math.round(event.x / dt) + 1));
-  maps[0].figure.properties.inner_width.change.connect(() => fitMaps());
-  maps[0].figure.properties.inner_height.change.connect(() => fitMaps());
+  raster.on_event("selectiongeometry", (event) => { if (event.final) select(event.geometry); });
+
+  // ---- What is under the pointer
+  const pointer = {x: 0, y: 0};
+  document.addEventListener("pointermove", (event) => {
+    pointer.x = event.clientX;
+    pointer.y = event.clientY;
+  }, {capture: true});
+  function tip(text) {
+    const box = element("tip");
+    box.hidden = !text;
+    if (!text) return;
+    box.textContent = text;
+    const {width, height} = box.getBoundingClientRect();
+    box.style.left = `${Math.min(pointer.x + 14, window.innerWidth - width - 8)}px`;
+    box.style.top = `${pointer.y + 18 + height > window.innerHeight ? pointer.y - height - 10 : pointer.y + 18}px`;
+  }
+  raster.on_event("mousemove", ({x, y}) => {
+    const spike = spikeNear(x, y);
+    tip(spike && `${placeText(spike[1], shapes[layerName()])}\ntime ${timeText(spike[0])}`);
+  });
+  for (const map of maps) {
+    map.figure.on_event("mousemove", (event) => {
+      const shape = shapes[layerName()];
+      const {channels, height, width, columns, pitch} = tiling(shape);
+      const column = Math.floor(event.x / pitch[1]), row = Math.floor(event.y / pitch[0]);
+      const y = Math.floor(event.y - row * pitch[0]), x = Math.floor(event.x - column * pitch[1]);
+      const channel = row * columns + column;
+      const isInside = column >= 0 && column < columns && row >= 0 && channel < channels && y < height && x < width;
+      const neuron = (channel * height + y) * width + x;
+      const value = isInside ? map.values[neuron] : NaN;
+      tip(!Number.isNaN(value) && `${placeText(neuron, shape)}\n`
+        + (map === maps[0] ? `${whole(value)} ${value === 1 ? "spike" : "spikes"}` : `activation ${Number(value.toPrecision(4))}`));
+    });
+  }
+  for (const place of Object.keys(items)) {
+    element(place).addEventListener("pointerleave", () => tip(null));
+  }
 
   // ---- Theme
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
@@ -512,7 +668,7 @@
     const figures = ["raster", "rate"].map((n) => model("raster", n))
       .concat(maps.map((map) => map.figure), model("outputs", "outputs"));
     for (const figure of figures) {
-      figure.setv({background_fill_color: card, border_fill_color: card, outline_line_color: line});
+      figure.setv({background_fill_color: card, border_fill_color: card, outline_line_color: line, border_line_color: null});
       figure.title?.setv?.({text_color: text, text_font: font, text_font_size: "13px"});
       for (const part of [...figure.left, ...figure.below, ...figure.right, ...figure.center]) {
         if (part.type === "LinearAxis") {
