@@ -162,14 +162,14 @@ def test_layer_picture_and_time_are_chosen(opened, path, digits):
     assert page.locator("#picture option").count() == 3
     # It begins at the end, with the first layer.
     assert_shown(page, digits, "conv1", 2, N_STEPS)
-    page.get_by_label("Layer").select_option(index=3)
+    page.get_by_label("Layer", exact=True).select_option(index=3)
     assert_shown(page, digits, "conv2", 2, N_STEPS)
     assert "(32 × 4 × 4)" in page.inner_text("#raster-title")
-    page.get_by_label("Picture").select_option(index=1)
+    page.get_by_label("Picture", exact=True).select_option(index=1)
     assert_shown(page, digits, "conv2", 5, N_STEPS)
     page.get_by_label("Time cursor").fill("17")
     assert_shown(page, digits, "conv2", 5, 17)
-    page.get_by_label("Layer").select_option(index=0)
+    page.get_by_label("Layer", exact=True).select_option(index=0)
     assert_shown(page, digits, "input", 5, 17)
 
 
@@ -196,7 +196,7 @@ def test_the_keyboard_does_it_all(opened, path, digits):
     page.keyboard.press("l")
     page.keyboard.press("l")
     assert_shown(page, digits, "conv2", 5, 30)
-    page.get_by_label("Picture").focus()
+    page.get_by_label("Picture", exact=True).focus()
     page.keyboard.press("ArrowDown")
     assert_shown(page, digits, "conv2", 0, 30)
     page.keyboard.press("Tab")
@@ -308,7 +308,7 @@ def test_maps_and_rates_hold_the_numbers(opened, path, digits):
 def test_a_layer_that_was_not_recorded(opened, path, digits):
     result, _, _ = digits
     page = opened(path)
-    page.get_by_label("Layer").select_option(index=2)
+    page.get_by_label("Layer", exact=True).select_option(index=2)
     assert 'record=["pool1"]' in page.inner_text("#raster-note")
     assert not page.locator("#raster").is_visible()
     page.get_by_label("Time cursor").fill("5")
