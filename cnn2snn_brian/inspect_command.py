@@ -139,7 +139,7 @@ def inspect_command(
         classes=classes,
         pictures=picture,
         layers=layer,
-        title=f"Spikes of {source.stem}",
+        title=f"Spikes of {source.name}",
     )
     console.print(str(result), highlight=False)
     size = written.stat().st_size / 1e6

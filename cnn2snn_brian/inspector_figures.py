@@ -175,7 +175,14 @@ def figures(duration: float, step: float, *, with_cnn: bool) -> dict[str, Any]:
         maps[1].x_range, maps[1].y_range = maps[0].x_range, maps[0].y_range
     outputs = _outputs(plotting, models, duration)
     for figure in (raster, rate, *maps, outputs):
+        # The page's card is the background; what is drawn first leaves its edges.
+        figure.background_fill_color = None
+        figure.border_fill_color = None
+        figure.border_line_color = None
+        figure.outline_line_color = None
         figure.toolbar.logo = None
+        # Colours of the page's theme reach into Bokeh's parts as variables.
+        figure.toolbar.stylesheets = [".bk-divider { background-color: var(--line) }"]
     return {
         "raster": layouts.column([raster, rate], sizing_mode="stretch_width"),
         "maps": layouts.row(maps, sizing_mode="stretch_width"),

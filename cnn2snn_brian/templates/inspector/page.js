@@ -177,8 +177,8 @@
     for (const n of cells) if (n > most) most = n;
     // Few spikes have larger marks, so that none is overlooked.
     const least = zoom * (inView > 20000 ? 1 : inView > 2000 ? 2 : 4);
-    const mark = (pixels) => Math.max(1, Math.round(Math.max(least, Math.min(9 * zoom, 0.7 * pixels))));
-    const markWidth = mark(stepPixels), markHeight = mark(neuronPixels);
+    const mark = (pixels, most) => Math.round(Math.max(least, Math.min(most * zoom, 0.7 * pixels)));
+    const markWidth = mark(stepPixels, 8), markHeight = mark(neuronPixels, 18);
     const image = new Uint32Array(width * height);
     for (let column = 0; column < columns; column++) {
       const x = byStep ? pixelOfStep(column + view[0]) : column + 0.5;
@@ -542,9 +542,9 @@
   }
   element("picture").replaceChildren(...run.pictures.map(({index, truth, decision}, place) => {
     const said = run.classes[decision];
-    const text = truth === null ? `${index}: ${said}`
-      : truth === decision ? `${index}: ${said}, right`
-        : `${index}: ${run.classes[truth]}, taken for ${said}`;
+    const text = truth === null ? `no. ${index}: decision ${said}`
+      : truth === decision ? `no. ${index}: ${said}, right`
+        : `no. ${index}: ${run.classes[truth]}, taken for ${said}`;
     return new Option(text, place);
   }));
   element("picture").addEventListener("change", (event) => setPicture(Number(event.target.value)));
@@ -663,12 +663,12 @@
     element("theme").textContent = theme === "dark" ? "Light theme" : "Dark theme";
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(`--${name}`).trim();
-    const [text, soft, line, card, accent] = ["text", "soft", "line", "card", "accent"].map(color);
+    const [text, soft, line, accent] = ["text", "soft", "line", "accent"].map(color);
     const font = "system-ui, sans-serif";
     const figures = ["raster", "rate"].map((n) => model("raster", n))
       .concat(maps.map((map) => map.figure), model("outputs", "outputs"));
     for (const figure of figures) {
-      figure.setv({background_fill_color: card, border_fill_color: card, outline_line_color: line, border_line_color: null});
+      figure.outline_line_color = line;
       figure.title?.setv?.({text_color: text, text_font: font, text_font_size: "13px"});
       for (const part of [...figure.left, ...figure.below, ...figure.right, ...figure.center]) {
         if (part.type === "LinearAxis") {
@@ -683,7 +683,7 @@
           part.setv({grid_line_color: line, grid_line_alpha: 0.6});
         } else if (part.type === "ColorBar") {
           part.setv({
-            background_fill_color: card, title_text_color: text, title_text_font: font,
+            background_fill_color: null, title_text_color: text, title_text_font: font,
             title_text_font_style: "normal", title_text_font_size: "12px",
             major_label_text_color: soft, major_label_text_font: font,
             major_label_text_font_size: "12px", major_tick_line_color: soft,
