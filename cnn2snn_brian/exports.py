@@ -125,7 +125,6 @@ def _spike_trains(
     # Stable, so that the spikes of a neuron stay in order of time.
     order = np.argsort(row, kind="stable")
     counts = np.bincount(row, minlength=math.prod(shape))
-    # Steps are whole numbers: 0.1 ms * 3 is 0.3 ms, and no spike is after the end.
     t_stop = 1e3 * result.duration_s * quantities.ms
     times = np.split(1e3 * spikes.t[order], np.cumsum(counts)[:-1])
     positions = np.unravel_index(np.arange(len(counts)), shape)

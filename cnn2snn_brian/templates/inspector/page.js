@@ -276,12 +276,21 @@
   }
 
   // ---- Feature maps: the channels as tiles, with a gap of a pixel between maps.
+  let mapAspect = 1.5;
+  function refitMaps() {
+    const {inner_width: width, inner_height: height} = maps[0].figure;
+    if (!(width > 0 && height > 0)) return;
+    mapAspect = width / height;
+    showMaps();
+    showActivations();
+    fitMaps();
+  }
   function tiling(shape) {
     const [channels, height, width] = volume(shape);
     const gap = height * width > 1 ? 1 : 0;
-    // As wide as the frame is: its shape is about 1.5 to 1.
+    // Of the shape of the frame.
     const columns = Math.min(channels,
-      Math.max(1, Math.ceil(Math.sqrt(1.5 * channels * (height + gap) / (width + gap)))));
+      Math.max(1, Math.ceil(Math.sqrt(mapAspect * channels * (height + gap) / (width + gap)))));
     const rows = Math.ceil(channels / columns);
     const pitch = [height + gap, width + gap];
     return {channels, height, width, columns, pitch,
@@ -313,9 +322,8 @@
   function fitMaps() {
     const {fullHeight, fullWidth} = tiling(shapes[layerName()]);
     const figure = maps[0].figure;
-    const aspect = (figure.inner_width || 3) / (figure.inner_height || 2);
-    const scale = Math.max(fullHeight, fullWidth / aspect);
-    const marginX = (scale * aspect - fullWidth) / 2;
+    const scale = Math.max(fullHeight, fullWidth / mapAspect);
+    const marginX = (scale * mapAspect - fullWidth) / 2;
     const marginY = (scale - fullHeight) / 2;
     const x = {start: -marginX, end: fullWidth + marginX};
     const y = {start: fullHeight + marginY, end: -marginY};
@@ -560,6 +568,8 @@
     timer = null;
     button.textContent = on ? "Pause" : "Play";
     button.setAttribute("aria-pressed", String(on));
+    // Not every step is to be read out.
+    element("status").setAttribute("aria-live", on ? "off" : "polite");
     if (!on) return;
     if (state.cursor === steps) setCursor(0);
     // About eight seconds, whatever the number of steps.
@@ -613,7 +623,7 @@
   }
   for (const side of ["inner_width", "inner_height"]) {
     raster.properties[side].change.connect(drawRaster);
-    maps[0].figure.properties[side].change.connect(fitMaps);
+    maps[0].figure.properties[side].change.connect(refitMaps);
   }
   raster.on_event("tap", (event) => setCursor(Math.round(event.x / dt) + 1));
   raster.on_event("selectiongeometry", (event) => { if (event.final) select(event.geometry); });
@@ -712,5 +722,6 @@
     + Object.entries(run.thresholds).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(", ");
   showTheme();
   showAll();
+  refitMaps();
   document.documentElement.dataset.ready = "yes";
 })();
