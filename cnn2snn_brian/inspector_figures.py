@@ -178,7 +178,6 @@ def figures(duration: float, step: float, *, with_cnn: bool) -> dict[str, Any]:
         # The page's card is the background; what is drawn first leaves its edges.
         figure.background_fill_color = None
         figure.border_fill_color = None
-        figure.border_line_color = None
         figure.outline_line_color = None
         figure.toolbar.logo = None
         # Colours of the page's theme reach into Bokeh's parts as variables.
