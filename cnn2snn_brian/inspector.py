@@ -24,7 +24,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.inspector_figures import figures
-from cnn2snn_brian.layers import INPUT, Layers
+from cnn2snn_brian.layers import INPUT, Layers, from_neurons
 from cnn2snn_brian.results import SimulationResult
 
 __all__ = ["write_inspector"]
@@ -53,6 +53,15 @@ def _rounded(array: npt.NDArray[Any]) -> dict[str, Any]:
 def _small(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Give counts or indices the smallest of uint8, uint16 and uint32."""
     return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+
+
+def _size(entry: dict[str, Any]) -> int:
+    """Bytes of the base64 texts of a layer's data."""
+    return sum(
+        _size(value) if isinstance(value, dict) else len(value)
+        for value in entry.values()
+        if isinstance(value, dict | str)
+    )
 
 
 def _spikes(result: SimulationResult, layer: str, image: int) -> dict[str, Any]:
@@ -146,7 +155,8 @@ def _check_pictures(result: SimulationResult, pixels: npt.NDArray[Any]) -> None:
     if INPUT not in result.spike_counts:
         return
     # Black pixels never spike.
-    wrong = ((pixels == 0) & (result.spike_counts[INPUT] > 0)).any(axis=(1, 2, 3))
+    counts = from_neurons(result.spike_counts.raw(INPUT), result.shapes[INPUT])
+    wrong = ((pixels == 0) & (counts > 0)).any(axis=(1, 2, 3))
     if wrong.any():
         message = (
             f"images: picture {int(wrong.argmax())} is not the one that was simulated: "
@@ -194,8 +204,11 @@ def _data(
                 f"has {shapes[name]}"
             )
             raise InputError(message)
-    counts = result.spike_counts
+        if not np.isfinite(values).all():
+            message = f"activations of {name!r} are not all finite numbers"
+            raise InputError(message)
     described = []
+    size = 0
     predictions = result.predictions
     # Of the pictures that are shown, the totals by layer, and what is not recorded.
     for place, image in enumerate(chosen):
@@ -205,10 +218,22 @@ def _data(
             if (name, image) in result.recorded:
                 entry["spikes"] = _spikes(result, name, image)
             else:
-                entry["counts"] = _packed(_small(counts[name][image].ravel()))
+                # One picture's alone: all of them may be gigabytes.
+                counts = from_neurons(
+                    result.spike_counts.raw(name)[image], shapes[name]
+                )
+                entry["counts"] = _packed(_small(counts.ravel()))
             if name in activations:
                 entry["cnn"] = _rounded(np.asarray(activations[name][place], float))
             of_layers[name] = entry
+            size += _size(entry)
+        if size > MAX_BYTES:
+            message = (
+                f"the data of {place + 1} of {len(chosen)} pictures are "
+                f"{size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are supported. "
+                "Give fewer pictures=[...] or layers=[...]"
+            )
+            raise InputError(message)
         described.append(
             {
                 "index": image,
@@ -301,13 +326,6 @@ def write_inspector(
         for entry in picture["layers"].values()
     )
     text = json.dumps(data, separators=(",", ":"))
-    if len(text) > MAX_BYTES:
-        message = (
-            f"the inspector of {len(data['pictures'])} pictures would be a file of "
-            f"{len(text) / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are "
-            "supported. Give fewer pictures=[...] or layers=[...]"
-        )
-        raise InputError(message)
     made = figures(data["dt"] * data["steps"], data["dt"], with_cnn=with_cnn)
     items = {place: embed.json_item(model) for place, model in made.items()}
     # Only what is used: tables, mathematics and the like would triple its size.

@@ -368,6 +368,7 @@ def test_errors_come_before_the_file(digits, tmp_path, monkeypatch):
         ({"cnn": snn}, "give images="),
         ({"cnn": {"conv1": np.zeros((6, 2, 2))}}, "the layer has"),
         ({"cnn": {"conv1": np.zeros((5, 16, 8, 8))}}, "of 5 pictures"),
+        ({"cnn": {"conv1": np.full((6, 16, 8, 8), np.nan)}}, "finite"),
     ):
         with pytest.raises(InputError, match=message):
             result.inspect(path, **options)
