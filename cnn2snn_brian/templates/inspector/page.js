@@ -331,6 +331,14 @@
       range.setv({start, end, reset_start: start, reset_end: end});
     }
   }
+  // Where a colour scale ends. A few neurons at the border of a map would darken all
+  // others, so of many neurons the uppermost 0.5 % share the last colour.
+  function scaleEnd(values) {
+    const sorted = Float64Array.from(values).sort();
+    const most = sorted[sorted.length - 1];
+    const end = sorted[Math.ceil(0.995 * sorted.length) - 1];
+    return end > 0 ? end : most;
+  }
   function correlation(a, b) {
     const n = a.length;
     let sumA = 0, sumB = 0;
@@ -347,13 +355,16 @@
     const found = entry(name, state.picture);
     const counts = countsUpTo(found, state.cursor);
     const most = found.counts.reduce((a, b) => Math.max(a, b), 0);
-    drawMap(maps[0], counts, shapes[name], 0, most);
+    const end = scaleEnd(found.counts);
+    drawMap(maps[0], counts, shapes[name], 0, end);
     element("maps-title").textContent = `Feature maps of ${name} (${sizeText(shapes[name])})`;
     const notes = [];
     if (!found.recorded) notes.push("Its spikes were not recorded: the counts are those at the end.");
     if (maps[1] && !found.cnn) notes.push("There are no activations of this layer.");
     element("maps-note").textContent = notes.join(" ")
-      || `The colour scale of the spikes ends at ${whole(most)}, the most of any neuron at the end.`;
+      || (end < most
+        ? `The colour scales end where 0.5 % of the neurons lie above: at ${whole(end)} spikes, of at most ${whole(most)}.`
+        : `The colour scale of the spikes ends at ${whole(most)}, the most of any neuron at the end.`);
     const r = found.cnn ? correlation(counts, found.cnn) : NaN;
     element("shown-correlation").textContent = Number.isNaN(r) ? "–" : r.toFixed(3);
     const total = counts.reduce((a, b) => a + b, 0);
@@ -367,12 +378,8 @@
     const name = layerName();
     const {cnn, size} = entry(name, state.picture);
     const values = cnn ?? new Float64Array(size).fill(NaN);
-    let low = 0, high = 0;
-    for (const value of values) {
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
-    drawMap(maps[1], values, shapes[name], low, high);
+    const low = values.reduce((a, b) => Math.min(a, b), 0);
+    drawMap(maps[1], values, shapes[name], low, scaleEnd(values));
   }
 
   // ---- The picture and its spikes
