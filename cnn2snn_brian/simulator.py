@@ -30,6 +30,7 @@ from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.recording import check_recording
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.workers import Workers, check_workers, run_shards
 
@@ -254,7 +255,8 @@ class Simulator:
             Seed of the Poisson spikes, at least 0.
         record : iterable of str, or dict of str to iterable of int
             Layers (or ``input``) whose spikes are kept, for all pictures or for those
-            with the given indices. The last layer is always recorded.
+            with the given indices. The last layer is always recorded. A spike takes
+            8 bytes; a recording that will not fit into memory is refused.
         record_potentials : dict of str to iterable of tuple of int, optional
             Neurons whose membrane potentials are kept at the end of each step, by
             layer: ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``. See
@@ -278,7 +280,7 @@ class Simulator:
         Raises
         ------
         InputError
-            If an argument can't be used.
+            If an argument can't be used, or the recording is expected to be too large.
         SimulationError
             If the program ends before its time twice for the same pictures, or the
             simulator is closed.
@@ -342,7 +344,8 @@ class Simulator:
         Raises
         ------
         InputError
-            If an argument can't be used, at the call: nothing has run then.
+            If an argument can't be used, or the recordings of all settings are expected
+            to be too large, at the call: nothing has run then.
         SimulationError
             If the program ends before its time twice for the same pictures, or the
             simulator is closed.
@@ -372,12 +375,18 @@ class Simulator:
         traced, trace = self._traced(
             record_potentials or {}, potential_images, len(pixels)
         )
+        mask = self._record_mask(record, len(pixels))
+        recorded = dict(zip(self.populations, mask.T, strict=True))
+        n_traced = sum(map(len, traced)) * int(trace.sum())
+        check_recording(
+            snn.layers, pixels, parameters, recorded, self.n_steps, n_traced
+        )
         inputs = program.ProgramInputs(
             snn.parameters,
             to_neurons(pixels, snn.input_shape),
             snn.layers[0] if snn.encoding == "current" else None,
             program.picture_seeds(int(seed), 0, len(pixels)),
-            self._record_mask(record, len(pixels)),
+            mask,
             program.count_dtype(self.n_steps),
             traced,
             trace,
