@@ -16,7 +16,10 @@ from cnn2snn_brian.errors import (
 )
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import Layers
+from cnn2snn_brian.lesions import Lesion
 from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.neuron_models import IF, LIF, ConductanceLIF, NeuronModel
+from cnn2snn_brian.perturbations import kernel_noise
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.shared_synapses import (
     Conv2dSynapses,
@@ -27,12 +30,17 @@ from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.thresholds import data_based_thresholds
 
 __all__ = [
+    "IF",
+    "LIF",
     "BuildError",
+    "ConductanceLIF",
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
     "InputError",
     "Layers",
+    "Lesion",
+    "NeuronModel",
     "PoolSynapses",
     "SimulationError",
     "SimulationResult",
@@ -43,6 +51,7 @@ __all__ = [
     "convert",
     "data_based_thresholds",
     "from_torch",
+    "kernel_noise",
 ]
 
 __version__ = "0.1.0"

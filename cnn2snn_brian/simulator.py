@@ -27,7 +27,10 @@ from cnn2snn_brian.device import write_sources
 from cnn2snn_brian.encoding import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.lesions import Lesions, lesion_masks
+from cnn2snn_brian.neuron_models import NeuronModel
 from cnn2snn_brian.parameters import ByLayer, Parameters
+from cnn2snn_brian.perturbations import Perturbations, check_input_noise
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.workers import Workers, run_shards
@@ -57,6 +60,13 @@ def _n_steps(duration_s: float, dt_s: float) -> int:
         )
         raise InputError(message)
     return n_steps
+
+
+def _structure(
+    snn: "SpikingNetwork", neurons: NeuronModel | Mapping[str, NeuronModel]
+) -> dict[str, Any]:
+    """List what a program is compiled for, of the neurons of each layer."""
+    return {name: model.structure for name, model in snn.models(neurons).items()}
 
 
 class Simulator:
@@ -99,6 +109,7 @@ class Simulator:
         self.snn = snn
         self.duration_s = float(duration / second)
         self.n_steps = _n_steps(self.duration_s, snn.dt_s)
+        self._structure = _structure(snn, snn.neurons)
         # All that can go wrong without Brian2 comes first: it takes seconds.
         find_compiler()
         cache = check_cache(cache_directory)
@@ -171,6 +182,65 @@ class Simulator:
         mask[:, -1] = True
         return mask
 
+    def _perturbations(
+        self,
+        neurons: NeuronModel | Mapping[str, NeuronModel] | None,
+        release_probability: ByLayer | None,
+        lesion: Lesions,
+        input_deletion: float,
+        input_jitter: Any,
+        seed: int,
+    ) -> Perturbations:
+        snn = self.snn
+        chosen = snn.neurons if neurons is None else neurons
+        for name, structure in _structure(snn, chosen).items():
+            if structure != self._structure[name]:
+                message = (
+                    f"neurons of {name}: {snn.models(chosen)[name]} has other "
+                    "equations than the compiled model; only values of its parameters "
+                    "can change. Convert and compile with neurons=... for that"
+                )
+                raise InputError(message)
+        release = dict(snn.release_probability)
+        if release_probability is not None:
+            given = (
+                release_probability
+                if isinstance(release_probability, Mapping) or not release
+                else dict.fromkeys(release, release_probability)
+            )
+            given = snn.check_release(given)
+            fixed = [name for name in given if name not in release]
+            if fixed:
+                message = (
+                    f"release_probability: synapses into {', '.join(fixed)} were "
+                    "compiled as ones that never fail; convert with "
+                    "release_probability=1 (or another number) for that"
+                )
+                raise InputError(message)
+            release |= given
+        deletion, jitter_s = check_input_noise(
+            snn.encoding, input_deletion, input_jitter
+        )
+        masks = lesion_masks(lesion, snn.population_shapes, seed)
+        lesioned = []
+        for name in self.populations:
+            mask = masks.get(name, np.zeros(0, bool))
+            neurons_of = np.flatnonzero(to_neurons(mask, mask.shape))
+            lesioned.append(neurons_of.astype(np.int32))
+        values = []
+        for name, model in snn.models(chosen).items():
+            of_layer = [float(value) for value in model.values.values()]
+            if name in release:
+                of_layer.append(release[name])
+            values.append(tuple(of_layer))
+        return Perturbations(
+            tuple(values),
+            tuple(lesioned),
+            deletion,
+            jitter_s / snn.dt_s,
+            self.n_steps,
+        )
+
     def run(
         self,
         images: Any,
@@ -185,6 +255,11 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
+        neurons: NeuronModel | Mapping[str, NeuronModel] | None = None,
+        release_probability: ByLayer | None = None,
+        lesion: Lesions = None,
+        input_deletion: float = 0.0,
+        input_jitter: Any = 0.0,
     ) -> SimulationResult:
         """
         Show pictures to the network. Nothing is compiled.
@@ -211,6 +286,20 @@ class Simulator:
             Pictures of one program run. It does not change the result either.
         progress : bool
             Whether to show a progress bar.
+        neurons : NeuronModel or dict of str to NeuronModel, optional
+            The network's model with other values of its parameters, such as
+            ``LIF(tau=10*ms)`` for one that was compiled with another time constant.
+        release_probability : float or dict of str to float, optional
+            Probability that a synapse transmits a spike, for layers that were compiled
+            with one.
+        lesion : Lesion, iterable of Lesion, or dict of str to ndarray, optional
+            Neurons that never spike, of layers or of ``input``.
+        input_deletion : float
+            Probability that an input spike is lost.
+        input_jitter : Quantity [s]
+            Standard deviation of the time by which an input spike is displaced. Spikes
+            that leave the picture's time are lost, and two spikes of a neuron in one
+            step are one.
 
         Returns
         -------
@@ -245,6 +334,14 @@ class Simulator:
             message = f"seed is {seed!r}, expected a whole number of at least 0"
             raise InputError(message)
         mask = self._record_mask(record, len(pixels))
+        perturbations = self._perturbations(
+            neurons,
+            release_probability,
+            lesion,
+            input_deletion,
+            input_jitter,
+            int(seed),
+        )
 
         start = time.perf_counter()
         inputs = program.ProgramInputs(
@@ -254,6 +351,7 @@ class Simulator:
             program.picture_seeds(int(seed), 0, len(pixels)),
             mask,
             program.count_dtype(self.n_steps),
+            perturbations,
         )
         show = progress and len(pixels) >= MIN_PROGRESS
         with progress_bar("simulating", len(pixels), show=show) as advance:
