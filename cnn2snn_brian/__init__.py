@@ -27,6 +27,7 @@ from cnn2snn_brian.shared_synapses import (
     PoolSynapses,
 )
 from cnn2snn_brian.simulator import Simulator
+from cnn2snn_brian.sweep import summary, sweep
 from cnn2snn_brian.thresholds import data_based_thresholds
 
 __all__ = [
@@ -52,6 +53,8 @@ __all__ = [
     "data_based_thresholds",
     "from_torch",
     "kernel_noise",
+    "summary",
+    "sweep",
 ]
 
 __version__ = "0.1.0"

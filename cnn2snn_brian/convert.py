@@ -18,11 +18,30 @@ from cnn2snn_brian.thresholds import data_based_thresholds
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["convert"]
+__all__ = ["convert", "delays_in_seconds"]
 
 
-def _delays_s(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
-    """Take one delay or one by layer, in seconds."""
+def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """
+    Take one delay or one by layer.
+
+    Parameters
+    ----------
+    delay : Quantity [s] or dict of str to Quantity [s]
+        Delay of the synapses into all layers, or into some by name.
+    names : tuple of str
+        Names of the layers.
+
+    Returns
+    -------
+    dict of str to float
+        In seconds; layers without a delay are left out.
+
+    Raises
+    ------
+    InputError
+        If a layer is unknown or a delay is no time.
+    """
     if isinstance(delay, Mapping):
         check_names("delay", delay, names)
         given = dict(delay)
@@ -181,6 +200,6 @@ def convert(
         dtype,
         None if classes is None else tuple(classes),
         IF() if neurons is None else neurons,
-        _delays_s(delay, layers.names),
+        delays_in_seconds(delay, layers.names),
         dict(release_probability),
     )

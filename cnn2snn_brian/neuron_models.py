@@ -123,10 +123,113 @@ class NeuronModel:
             ValueError,
             DimensionMismatchError,
         ) as wrong:
-            kind = "time" if dimensions is second else "number"
+            message = f"neurons: the equations can't be read: {wrong}"
+            raise InputError(message) from wrong
+        declared = set(equations.names)
+        if "v" not in declared or not equations.dimensions["v"].is_dimensionless:
+            message = (
+                "neurons: the equations have no variable v without unit, the membrane "
+                f"potential; they have {', '.join(sorted(declared)) or 'none'}"
+            )
+            raise InputError(message)
+        twice = sorted(
+            (declared & set(RESERVED))
+            | (declared & set(self.parameters))
+            | (set(self.parameters) & set(RESERVED))
+        )
+        if twice:
+            message = (
+                f"neurons: {', '.join(twice)} is declared twice; all neurons have "
+                f"{', '.join(RESERVED)}, and parameters are not part of the equations"
+            )
+            raise InputError(message)
+        unknown = sorted(set(self.initial) - (declared - {"v"}))
+        if unknown:
+            message = (
+                f"neurons: initial values of {', '.join(unknown)}; expected variables "
+                "of the equations other than v, which starts at v_init"
+            )
+            raise InputError(message)
+        for what, value in {**self.parameters, **self.initial}.items():
+            if np.ndim(value) or not np.isfinite(np.asarray(value, float)):
+                message = f"neurons: {what} is {value}, expected one finite number"
+                raise InputError(message)
+        if self.refractory is None:
+            object.__setattr__(self, "refractory", 0.0)
+        period = self.refractory
+        is_time = np.ndim(period) == 0 and (
+            have_same_dimensions(period, second) or float(period) == 0
+        )
+        if not is_time or not 0 <= float(period) < np.inf:
+            message = f"neurons: refractory is {period}, expected a time of at least 0"
+            raise InputError(message)
+
+    @property
+    def has_refractory(self) -> bool:
+        """Whether there is a refractory period."""
+        return float(self.refractory) > 0
+
+    @property
+    def is_one_pass(self) -> bool:
+        """Whether a compiled program updates the neurons in one vectorised pass."""
+        return (
+            self.factor is not None
+            and self.threshold == "v >= v_th"
+            and self.reset is None
+            and self.noise is None
+            and self.floor
+            and not self.has_refractory
+        )
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All parameters with their values, the refractory period among them."""
+        period = {"refractory_period": float(self.refractory) * second}
+        return {**self.parameters, **(period if self.has_refractory else {})}
+
+    @property
+    def model(self) -> str:
+        """The equations as Brian2 gets them, with the parameters declared."""
+        equations = self.equations
+        if not self.has_refractory:
+            equations = equations.replace(UNLESS, "")
+        declared = [
+            f"{name} : {_unit(value)} (shared)" for name, value in self.values.items()
+        ]
+        return "\n".join([equations, *declared])
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What a compiled program depends on: everything but parameters' values."""
+        return (
+            self.model,
+            self.threshold,
+            self.reset,
+            self.on_pre,
+            self.noise,
+            self.method,
+            self.floor,
+            self.factor,
+            tuple((name, repr(value)) for name, value in self.initial.items()),
+        )
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.values.items())
+        return f"{self.name}({values})"
+
+
+def _unit(value: Any) -> str:
+    """Write a value's unit as Brian2's equations do."""
+    dimensions = get_dimensions(value)
+    return "1" if dimensions.is_dimensionless else repr(dimensions)
+
+
+def _checked(what: str, value: Any, dimensions: Any, *, least: float | None = 0) -> Any:
+    """Check a parameter of a ready-made model."""
+    if np.ndim(value) or not have_same_dimensions(value, dimensions):
+        kind = "time" if dimensions is second else "number"
         message = f"neurons: {what} is {value}, expected a {kind}"
         raise InputError(message)
-
     number = float(value)
     if not np.isfinite(number) or (least is not None and number <= least):
         message = f"neurons: {what} is {value}, expected above {least}"
