@@ -163,6 +163,8 @@ class NeuronModel:
         if not is_time or not 0 <= float(period) < np.inf:
             message = f"neurons: refractory is {period}, expected a time of at least 0"
             raise InputError(message)
+        # Always a time: Brian2 does not compare a time with a number.
+        object.__setattr__(self, "refractory", float(period) * second)
 
     @property
     def has_refractory(self) -> bool:
@@ -184,7 +186,7 @@ class NeuronModel:
     @property
     def values(self) -> dict[str, Any]:
         """All parameters with their values, the refractory period among them."""
-        period = {"refractory_period": float(self.refractory) * second}
+        period = {"refractory_period": self.refractory}
         return {**self.parameters, **(period if self.has_refractory else {})}
 
     @property

@@ -29,7 +29,7 @@ from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.lesions import Lesions, lesion_masks
 from cnn2snn_brian.neuron_models import NeuronModel
-from cnn2snn_brian.parameters import ByLayer, Parameters
+from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.perturbations import Perturbations, check_input_noise
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
@@ -193,6 +193,9 @@ class Simulator:
     ) -> Perturbations:
         snn = self.snn
         chosen = snn.neurons if neurons is None else neurons
+        if isinstance(neurons, Mapping):
+            check_names("neurons", neurons, snn.layer_names)
+            chosen = {**snn.models(snn.neurons), **neurons}
         for name, structure in _structure(snn, chosen).items():
             if structure != self._structure[name]:
                 message = (
@@ -288,7 +291,8 @@ class Simulator:
             Whether to show a progress bar.
         neurons : NeuronModel or dict of str to NeuronModel, optional
             The network's model with other values of its parameters, such as
-            ``LIF(tau=10*ms)`` for one that was compiled with another time constant.
+            ``LIF(tau=10*ms)`` for one that was compiled with another time constant. A
+            dict may leave layers out.
         release_probability : float or dict of str to float, optional
             Probability that a synapse transmits a spike, for layers that were compiled
             with one.

@@ -150,6 +150,9 @@ def test_an_own_model_is_the_same_in_brian_and_compiled():
         )
         more = simulator.run(IMAGES, executor=1, neurons=faster).spike_counts["conv1"]
         assert more.sum() > result.spike_counts["conv1"].sum()
+        last = simulator.run(IMAGES, executor=1, neurons={"ip1": faster}).spike_counts
+        np.testing.assert_array_equal(last["conv1"], result.spike_counts["conv1"])
+        assert last["ip1"].sum() > result.spike_counts["ip1"].sum()
         with pytest.raises(InputError, match="conv1: IF.* other equations"):
             simulator.run(IMAGES, neurons=IF())
 
