@@ -90,6 +90,18 @@ def test_a_program_silences_exactly_the_lesioned_neurons():
         hidden = simulator.run(IMAGES, seed=2, executor=1, lesion=occluded)
         again = simulator.run(IMAGES, seed=2, executor=1)
         empty = simulator.run(IMAGES, seed=2, executor=1, lesion=Lesion("conv1", 0))
+        settings = [{"lesion": lesions}, {}, {"input_deletion": 1.0}]
+        many = dict(
+            simulator.run_many(
+                IMAGES,
+                settings,
+                seed=2,
+                record_potentials={"ip1": [(1,), (0,)]},
+                potential_images=[3],
+            )
+        )
+        with pytest.raises(InputError, match="input_deletion"):
+            simulator.run_many(IMAGES, [{}, {"input_deletion": 2.0}])
     masks = lesion_masks(lesions, SHAPES, seed=2)
     conv1 = lesioned.spike_counts["conv1"]
     assert not conv1[:, masks["conv1"]].any()
@@ -109,10 +121,23 @@ def test_a_program_silences_exactly_the_lesioned_neurons():
         rest[:, :, 3:], before.spike_counts["input"][:, :, 3:]
     )
     for name in SHAPES:
-        for same, as_this in ((again, before), (empty, before), (shards, lesioned)):
+        for same, as_this in (
+            (again, before),
+            (empty, before),
+            (shards, lesioned),
+            (many[0], lesioned),
+            (many[1], before),
+        ):
             np.testing.assert_array_equal(
                 same.spike_counts[name], as_this.spike_counts[name], name
             )
+    # Each setting has its own; a lesioned neuron's potential stays 0.
+    assert not many[2].spike_counts["input"].any()
+    v = many[0].potentials("ip1", 3).v
+    assert not v[:, 0].any()
+    assert v[:, 1].any()
+    assert many[1].potentials("ip1", 3).v[:, 0].any()
+    np.testing.assert_array_equal(v[-1], lesioned.output_potentials[3, [1, 0]])
 
 
 def test_lesions_in_brian():
