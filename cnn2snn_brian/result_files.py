@@ -101,7 +101,9 @@ def save_result(result: SimulationResult, path: str | os.PathLike[str]) -> None:
         written_whole(path) as unfinished,
         h5py.File(unfinished, "w", libver=LIBRARY_VERSION) as file,
     ):
-        file.attrs["format"] = FORMAT
+        # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
+        # has none, and a damaged heap can make it read for ever.
+        file.attrs["format"] = np.bytes_(FORMAT.encode())
         file.attrs["settings"] = np.bytes_(json.dumps(settings).encode())
         _write(file, "output_potentials", result.output_potentials)
         counts = file.create_group("spike_counts")
@@ -132,7 +134,7 @@ def _write_spikes(group: h5py.Group, result: SimulationResult, layer: str) -> No
     for index, what in enumerate(("neuron", "step")):
         joined = np.concatenate([spikes[index] for spikes in found])
         dataset = _write(group, what, _smallest(joined))
-        dataset.attrs["dtype"] = str(joined.dtype)
+        dataset.attrs["dtype"] = np.bytes_(str(joined.dtype).encode())
 
 
 def _write_potentials(group: h5py.Group, result: SimulationResult, layer: str) -> None:
@@ -171,6 +173,8 @@ def load_result(path: str | os.PathLike[str]) -> SimulationResult:
     try:
         with h5py.File(path, "r") as file:
             found = file.attrs.get("format")
+            if isinstance(found, bytes):
+                found = found.decode()
             if found == FORMAT:
                 return _read(file)
     except _DAMAGE as error:
@@ -202,7 +206,7 @@ def _read(file: h5py.File) -> SimulationResult:
         ends = np.cumsum(group["n_spikes"][...])
         both = []
         for what in ("neuron", "step"):
-            joined = group[what][...].astype(group[what].attrs["dtype"])
+            joined = group[what][...].astype(group[what].attrs["dtype"].decode())
             _check_shape(f"recorded/{name}/{what}", joined, (ends[-1],))
             both.append(np.split(joined, ends[:-1]))
         for picture, neuron, step in zip(group["picture"][...], *both, strict=True):

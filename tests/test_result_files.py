@@ -101,7 +101,12 @@ def test_no_damage_goes_unseen(random_result, tmp_path):
 
 def test_arrays_that_do_not_fit_each_other(random_result, tmp_path):
     path = tmp_path / "result.h5"
-    for name in ("output_potentials", "events/ip1", "recorded/conv1/step"):
+    for name in (
+        "output_potentials",
+        "events/ip1",
+        "recorded/conv1/step",
+        "recorded_potentials/conv1/neuron",
+    ):
         random_result.save(path)
         with h5py.File(path, "a") as file:
             shorter = file[name][:-1]
