@@ -17,7 +17,10 @@ from cnn2snn_brian.errors import (
 )
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import Layers
+from cnn2snn_brian.lesions import Lesion
 from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.neuron_models import IF, LIF, ConductanceLIF, NeuronModel
+from cnn2snn_brian.perturbations import kernel_noise
 from cnn2snn_brian.presets import PRESETS
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.shared_synapses import (
@@ -26,17 +29,23 @@ from cnn2snn_brian.shared_synapses import (
     PoolSynapses,
 )
 from cnn2snn_brian.simulator import Simulator
+from cnn2snn_brian.sweep import summary, sweep
 from cnn2snn_brian.thresholds import data_based_thresholds
 from cnn2snn_brian.tuning import TuningResult, tune_thresholds
 
 __all__ = [
+    "IF",
+    "LIF",
     "PRESETS",
     "BuildError",
+    "ConductanceLIF",
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
     "InputError",
     "Layers",
+    "Lesion",
+    "NeuronModel",
     "PoolSynapses",
     "SimulationError",
     "SimulationResult",
@@ -49,6 +58,9 @@ __all__ = [
     "data_based_thresholds",
     "diagnose",
     "from_torch",
+    "kernel_noise",
+    "summary",
+    "sweep",
     "tune_thresholds",
 ]
 

@@ -6,7 +6,6 @@ import json
 import logging
 import shlex
 import sys
-from dataclasses import replace
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn2snn_brian.errors import ConversionError, InputError
+from cnn2snn_brian.inspect_command import inspect_command
 from cnn2snn_brian.reproduce_command import reproduce
 from cnn2snn_brian.tune_command import tune_command
 
@@ -440,23 +440,6 @@ def convert_command(
     console.print(f"written: {out}")
 
 
-def _with_classes_of(
-    test: "LabelledImages", classes: tuple[str, ...] | None
-) -> "LabelledImages":
-    """Give the classes the numbers of the network's outputs of the same names."""
-    if classes is None or test.classes == classes:
-        return test
-    unknown = [name for name in test.classes if name not in classes]
-    if unknown:
-        message = (
-            f"the network has no class {', '.join(map(repr, unknown))}; "
-            f"it has {', '.join(classes)}"
-        )
-        raise InputError(message)
-    number = np.array([classes.index(name) for name in test.classes])
-    return replace(test, labels=number[test.labels], classes=classes)
-
-
 def _by_class(
     result: "SimulationResult", test: "LabelledImages"
 ) -> list[dict[str, Any]]:
@@ -499,6 +482,14 @@ def run(
         list[str] | None,
         typer.Option(help="Another threshold, as in conv1=2.5; repeatable."),
     ] = None,
+    record: Annotated[
+        list[str] | None,
+        typer.Option(help="With --save: a layer whose spikes are kept; repeatable."),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="File for the result (.h5), which `inspect` reads."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of tables.")
     ] = False,
@@ -510,27 +501,24 @@ def run(
     """
     from brian2 import ms
 
-    from cnn2snn_brian.data import load_data, load_folder
+    from cnn2snn_brian.data import load_test_pictures
     from cnn2snn_brian.network import SpikingNetwork
 
-    rng = _rng(seed)
+    if save is not None:
+        _check_out(save)
     snn = SpikingNetwork.load(network)
-    is_folder = data not in ("digits", "cifar10")
-    if is_folder and not (Path(data) / "test").is_dir():
-        test = load_folder(data, snn.input_shape)
-    else:
-        _, test = load_data(data, snn.input_shape)
-    if n is not None:
-        if not 1 <= n <= len(test):
-            message = f"--n is {n}; there are {len(test)} pictures"
-            raise InputError(message)
-        test = test[np.sort(rng.choice(len(test), n, replace=False))]
-    test = _with_classes_of(test, snn.classes)
+    test = load_test_pictures(data, snn.input_shape, n, seed, snn.classes)
     thresholds = _numbers_by_layer(threshold, "--threshold") if threshold else None
     with snn.compile(duration * ms) as simulator:
         result = simulator.run(
-            test.images, thresholds=thresholds, seed=seed, progress=not as_json
+            test.images,
+            thresholds=thresholds,
+            seed=seed,
+            record=record or (),
+            progress=not as_json,
         )
+    if save is not None:
+        result.save(save)
     rows = _by_class(result, test)
     if as_json:
         report = {
@@ -566,6 +554,7 @@ def run(
 
 
 app.command(name="tune")(tune_command)
+app.command(name="inspect")(inspect_command)
 
 
 @app.command()

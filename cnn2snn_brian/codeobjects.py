@@ -17,6 +17,7 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.core.functions import DEFAULT_FUNCTIONS
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.device import get_device
+from brian2.input.poissongroup import PoissonGroup
 
 __all__ = ["ProgramCodeObject", "own_code_object_class"]
 
@@ -31,15 +32,34 @@ class ProgramCodeObject(CPPStandaloneCodeObject):
     )
 
 
-DEFAULT_FUNCTIONS["rand"].implementations.add_dynamic_implementation(
-    ProgramCodeObject,
-    name="_rand",
-    namespace=lambda owner: {},
-    code=lambda owner: {
-        "support_code": "inline double _rand(const int _vectorisation_idx) {"
-        " return cnn2snn::random().uniform(); }"
-    },
-)
+def _rand(owner: Any) -> dict[str, str]:
+    """Draw uniform numbers: input spikes have a stream of their own."""
+    # Whatever else is drawn for (failing synapses, noise, lesions), the same picture
+    # and seed then make the same input.
+    stream = "random" if isinstance(owner, PoissonGroup) else "network_random"
+    code = (
+        "inline double _rand(const int _vectorisation_idx) {"
+        f" return cnn2snn::{stream}().uniform(); }}"
+    )
+    return {"support_code": code}
+
+
+def _randn(owner: Any) -> dict[str, str]:
+    """Draw normal numbers from a stream that each picture seeds."""
+    code = (
+        "inline double _randn(const int _vectorisation_idx) {"
+        " return cnn2snn::noise_random().normal(); }"
+    )
+    return {"support_code": code}
+
+
+for _name, _code in (("rand", _rand), ("randn", _randn)):
+    DEFAULT_FUNCTIONS[_name].implementations.add_dynamic_implementation(
+        ProgramCodeObject,
+        name=f"_{_name}",
+        namespace=lambda owner: {},
+        code=_code,
+    )
 
 
 class StandaloneCodeObject(CPPStandaloneCodeObject):

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from brian2 import Quantity, check_units, ms, second
+import numpy as np
+from brian2 import Quantity, check_units, have_same_dimensions, ms, second
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import Layers
 from cnn2snn_brian.network import Encoding, SpikingNetwork, SynapseKind
+from cnn2snn_brian.neuron_models import IF, NeuronModel
 from cnn2snn_brian.neurons import Reset
 from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.presets import find_preset
@@ -17,7 +19,44 @@ from cnn2snn_brian.thresholds import data_based_thresholds
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["convert"]
+__all__ = ["convert", "delays_in_seconds"]
+
+
+def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """
+    Take one delay or one by layer.
+
+    Parameters
+    ----------
+    delay : Quantity [s] or dict of str to Quantity [s]
+        Delay of the synapses into all layers, or into some by name.
+    names : tuple of str
+        Names of the layers.
+
+    Returns
+    -------
+    dict of str to float
+        In seconds; layers without a delay are left out.
+
+    Raises
+    ------
+    InputError
+        If a layer is unknown or a delay is no time.
+    """
+    if isinstance(delay, Mapping):
+        check_names("delay", delay, names)
+        given = dict(delay)
+    else:
+        given = dict.fromkeys(names, delay)
+    delays = {}
+    for name, value in given.items():
+        is_zero = np.ndim(value) == 0 and float(value) == 0
+        if np.ndim(value) or not (is_zero or have_same_dimensions(value, second)):
+            message = f"the delay of {name} is {value}, expected a time, such as 2*ms"
+            raise InputError(message)
+        if not is_zero:
+            delays[name] = float(value)
+    return delays
 
 
 @check_units(dt=second)
@@ -41,6 +80,9 @@ def convert(
     names: Literal["role", "module"] = "role",
     dtype: Literal["float32", "float64"] = "float32",
     classes: Sequence[str] | None = None,
+    neurons: NeuronModel | Mapping[str, NeuronModel] | None = None,
+    delay: Any = 0 * ms,
+    release_probability: ByLayer | None = None,
 ) -> SpikingNetwork:
     """
     Convert a trained CNN to a spiking network.
@@ -90,6 +132,15 @@ def convert(
         Type of the state of neurons and synapses.
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
+    neurons : NeuronModel or dict of str to NeuronModel, optional
+        What a neuron computes: `IF` (the paper's, the default), `LIF`,
+        `ConductanceLIF` or a `NeuronModel` of your own; for all layers, or by layer.
+    delay : Quantity [s] or dict of str to Quantity [s]
+        Delay of the synapses into all layers, or into some by name; a multiple of dt.
+    release_probability : float or dict of str to float, optional
+        Probability that a synapse transmits a spike, for all layers or for some by
+        name. Each synapse draws for each spike. Without it synapses never fail, and
+        programs are faster.
 
     Returns
     -------
@@ -139,6 +190,10 @@ def convert(
         thresholds = from_data
     elif from_data is not None and isinstance(thresholds, Mapping):
         thresholds = {**from_data, **thresholds}
+    if release_probability is None:
+        release_probability = {}
+    elif not isinstance(release_probability, Mapping):
+        release_probability = dict.fromkeys(layers.names, release_probability)
     parameters = Parameters.of(
         layers.names,
         thresholds=thresholds,
@@ -156,4 +211,7 @@ def convert(
         float(dt / second),
         dtype,
         None if classes is None else tuple(classes),
+        IF() if neurons is None else neurons,
+        delays_in_seconds(delay, layers.names),
+        dict(release_probability),
     )

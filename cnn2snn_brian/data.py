@@ -4,7 +4,7 @@ Labelled pictures: scikit-learn's digits, CIFAR-10, or a folder of class folders
 All of them arrive as 8-bit pictures in torch's order, (n, channels, height, width).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -293,3 +293,72 @@ def load_data(
     order = np.random.default_rng(seed).permutation(len(everything))
     n_test = max(1, round(TEST_SHARE * len(everything)))
     return everything[np.sort(order[n_test:])], everything[np.sort(order[:n_test])]
+
+
+def load_test_pictures(
+    name: str | Path,
+    input_shape: tuple[int, int, int],
+    n: int | None = None,
+    seed: int = 0,
+    classes: tuple[str, ...] | None = None,
+) -> LabelledImages:
+    """
+    Load pictures to show to a network.
+
+    Parameters
+    ----------
+    name : str or path-like
+        ``digits`` or ``cifar10`` (their test pictures), or a folder: its folder
+        ``test``, or all of it if it has none.
+    input_shape : tuple of int
+        (channels, height, width) of the network's pictures.
+    n : int, optional
+        So many pictures, drawn at random; all by default.
+    seed : int
+        Seed of the draw, at least 0.
+    classes : tuple of str, optional
+        Names of the network's outputs. Labels are their numbers then.
+
+    Returns
+    -------
+    LabelledImages
+        The pictures.
+
+    Raises
+    ------
+    InputError
+        If they can't be loaded, `n` or the seed are out of range, or a class is none of
+        the network's.
+    """
+    if seed < 0:
+        message = f"--seed is {seed}, expected a whole number of at least 0"
+        raise InputError(message)
+    is_folder = name not in ("digits", "cifar10")
+    if is_folder and not (Path(name) / "test").is_dir():
+        test = load_folder(name, input_shape)
+    else:
+        _, test = load_data(name, input_shape)
+    if n is not None:
+        if not 1 <= n <= len(test):
+            message = f"--n is {n}; there are {len(test)} pictures"
+            raise InputError(message)
+        drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
+        test = test[np.sort(drawn)]
+    return _with_classes_of(test, classes)
+
+
+def _with_classes_of(
+    test: LabelledImages, classes: tuple[str, ...] | None
+) -> LabelledImages:
+    """Give the classes the numbers of the network's outputs of the same names."""
+    if classes is None or test.classes == classes:
+        return test
+    unknown = [name for name in test.classes if name not in classes]
+    if unknown:
+        message = (
+            f"the network has no class {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(classes)}"
+        )
+        raise InputError(message)
+    number = np.array([classes.index(name) for name in test.classes])
+    return replace(test, labels=number[test.labels], classes=classes)

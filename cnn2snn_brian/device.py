@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brian2 import second
+from brian2.core.variables import ArrayVariable
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import all_devices, reset_device, set_device
+from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.build import UNIT
 from cnn2snn_brian.codeobjects import ProgramCodeObject
 from cnn2snn_brian.layers import INPUT
+from cnn2snn_brian.shared_synapses import SharedSynapses
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -62,6 +65,55 @@ def _device_taken() -> Iterator[CPPStandaloneDevice]:
         gc.collect()
 
 
+class AfterThresholds(CodeRunner):  # type: ignore[misc]
+    """
+    Where lesions and perturbed input take effect: behind all thresholds of a step.
+
+    Parameters
+    ----------
+    group : NeuronGroup
+        Any group of the network.
+    """
+
+    def __init__(self, group: Any) -> None:
+        CodeRunner.__init__(
+            self,
+            group,
+            "after_thresholds",
+            code="",
+            clock=group.clock,
+            when="after_thresholds",
+            order=-1,  # in front of resets
+            name="perturbation",
+            codeobj_class=ProgramCodeObject,
+        )
+
+
+def _delayed_spikes(
+    device: CPPStandaloneDevice, network: Any, synapses: str
+) -> list[str]:
+    """C++ that forgets spikes that are under way when a picture starts."""
+    if synapses not in network:
+        return []
+    connected = network[synapses]
+    if not isinstance(connected, SharedSynapses):
+        return [
+            "program.add_start([]() {",
+            f"    for (auto* queue : brian::{connected.pre.name}.queue)",
+            "        for (auto& spikes : queue->queue) spikes.clear();",
+            "});",
+        ]
+    if not connected.template_kwds["delay_steps"]:
+        return []
+    ring, slot = (
+        str(device.get_array_name(connected.variables[name]))
+        for name in ("_delayed", "_slot")
+    )
+    n_rows = connected.template_kwds["delay_steps"] + 1
+    row = connected.variables["_delayed"].size // n_rows
+    return [f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
+
+
 def _picture_loop(
     device: CPPStandaloneDevice, network: Any, snn: "SpikingNetwork"
 ) -> tuple[str, str]:
@@ -80,9 +132,23 @@ def _picture_loop(
         lines.append(
             f"program.add_poisson({spikes(INPUT)}, {rates}, {float(snn.dt_s)!r});"
         )
-    for name in snn.layer_names:
+    for name, model in snn.models(snn.neurons).items():
         state = ", ".join(array(name, v) for v in ("v", "v_th", "v_min", "leak"))
         lines.append(f"program.add_neurons({spikes(name)}, {state});")
+        failing = ("release_probability",) if name in snn.release_probability else ()
+        for value in (*model.values, *failing):
+            lines.append(f"program.add_value({array(name, value)});")
+        known = {"v", "v_th", "v_min", "leak", "bias", "input_scale", "_spikespace"}
+        known |= {"i", "release_probability", *model.values}
+        for variable in network[name].variables.values():
+            if not isinstance(variable, ArrayVariable) or variable.name in known:
+                continue
+            if variable.owner is None or variable.owner.name != name:
+                continue
+            lines.append(
+                f"program.add_state({array(name, variable.name)}, {variable.size});"
+            )
+        lines += _delayed_spikes(device, network, f"{name}_synapses")
     first = snn.layer_names[0]
     if snn.has_constant_input:
         lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
@@ -123,7 +189,8 @@ def write_sources(snn: "SpikingNetwork", duration_s: float, directory: Path) -> 
         as they were before.
     """
     with _device_taken() as device:
-        network = snn.network(parameters=snn.neutral_parameters())
+        network = snn.program_network()
+        network.add(AfterThresholds(network[snn.layer_names[0]]))
         device.headers.append(f'"{HEADER}"')
         before, after = _picture_loop(device, network, snn)
         device.insert_code("before_network_run", before)

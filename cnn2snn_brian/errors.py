@@ -10,6 +10,7 @@ __all__ = [
     "CompilerNotFoundError",
     "ConversionError",
     "InputError",
+    "MissingLibraryError",
     "SimulationError",
     "UnsupportedModuleError",
 ]
@@ -52,3 +53,7 @@ class CompilerNotFoundError(BuildError):
 
 class SimulationError(ConversionError, RuntimeError):
     """A compiled program ended before it had delivered its results."""
+
+
+class MissingLibraryError(ConversionError, ImportError):
+    """An optional library that a function needs is not installed."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Clock, Synapses
+from brian2 import Clock, Quantity, Synapses, ms
 
 from cnn2snn_brian.connectivity import connections
 from cnn2snn_brian.layers import AvgPool2d, Conv2d, Linear
@@ -20,6 +20,8 @@ def explicit_synapses(
     clock: Clock,
     name: str,
     dtype: npt.DTypeLike = np.float32,
+    on_pre: str = "v_post += w",
+    delay: Quantity = 0 * ms,
 ) -> Synapses:
     """
     Connect two populations with one stored synapse per connection.
@@ -39,11 +41,16 @@ def explicit_synapses(
         Name of the synapses.
     dtype : dtype
         Type of the weights.
+    on_pre : str
+        What a spike does. By default it adds ``w`` to the target's ``v`` (Eq. 2 of the
+        paper).
+    delay : Quantity [s]
+        Delay of all of them.
 
     Returns
     -------
     Synapses
-        The synapses; a spike adds ``w`` to the target's ``v`` (Eq. 2 of the paper).
+        The synapses.
 
     Raises
     ------
@@ -55,7 +62,8 @@ def explicit_synapses(
         source,
         target,
         "w : 1",
-        on_pre="v_post += w",
+        on_pre=on_pre,
+        delay=delay,
         clock=clock,
         name=name,
         dtype=np.dtype(dtype).type,

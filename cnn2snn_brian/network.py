@@ -1,7 +1,8 @@
 """From layers to a Brian2 network, and to a compiled simulator of it."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +17,17 @@ from brian2 import (
     ms,
     second,
 )
+from brian2.utils.stringtools import word_substitute
 
 from cnn2snn_brian.encoding import check_images, poisson_rates
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.layers import INPUT, Layers, to_neurons
+from cnn2snn_brian.lesions import Lesions, lesion_masks
+from cnn2snn_brian.neuron_models import IF, NeuronModel
 from cnn2snn_brian.neurons import RESETS, Reset, if_neurons
-from cnn2snn_brian.parameters import ByLayer, Parameters
+from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.perturbations import check_input_noise, perturb_input
 from cnn2snn_brian.shared_synapses import SharedSynapses
 
 if TYPE_CHECKING:
@@ -40,6 +45,9 @@ DTYPES = ("float32", "float64")
 #: Fixed names: a compiled program is found again by its generated source.
 CLOCK_NAME = "network_clock"
 NETWORK_NAME = "converted_network"
+
+#: A synapse that fails draws once for all that its statement does.
+TRANSMITTED = "transmitted = int(rand() < release_probability_post)"
 
 
 def _check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
@@ -71,12 +79,20 @@ class SpikingNetwork:
         Type of the state of neurons and synapses.
     classes : tuple of str, optional
         Names of the output neurons.
+    neurons : NeuronModel or dict of str to NeuronModel
+        What the neurons compute, of all layers or by layer; `IF` by default, also for
+        layers that a dict leaves out.
+    delays_s : dict of str to float
+        Delay of the synapses into a layer in seconds; 0 for layers left out.
+    release_probability : dict of str to float
+        Layers whose synapses fail at random, and the probability that a spike is
+        transmitted.
 
     Raises
     ------
     InputError
-        If a setting is unknown, dt is not above 0, or there are not as many class
-        names as output neurons.
+        If a setting is unknown or out of its range, dt is not above 0, or there are not
+        as many class names as output neurons.
     """
 
     layers: Layers
@@ -87,6 +103,9 @@ class SpikingNetwork:
     dt_s: float = 1e-3
     dtype: Literal["float32", "float64"] = "float32"
     classes: tuple[str, ...] | None = None
+    neurons: NeuronModel | Mapping[str, NeuronModel] = field(default_factory=IF)
+    delays_s: dict[str, float] = field(default_factory=dict)
+    release_probability: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_outputs = math.prod(self.layers[-1].shape)
@@ -100,6 +119,74 @@ class SpikingNetwork:
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
             message = f"dt is {self.dt_s} s, expected a time above 0"
             raise InputError(message)
+        for name, model in self.models(self.neurons).items():
+            if not isinstance(model, NeuronModel):
+                message = f"neurons of {name}: {model!r}, expected a NeuronModel"
+                raise InputError(message)
+        check_names("delay", self.delays_s, self.layer_names)
+        for name, delay_s in self.delays_s.items():
+            steps = delay_s / self.dt_s
+            if not 0 <= steps < math.inf or abs(steps - round(steps)) > 1e-6:
+                message = (
+                    f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
+                    f"of dt {1e3 * self.dt_s:g} ms of at least 0"
+                )
+                raise InputError(message)
+        self.check_release(self.release_probability)
+
+    def models(
+        self, neurons: NeuronModel | Mapping[str, NeuronModel]
+    ) -> dict[str, NeuronModel]:
+        """
+        Give every layer's model of its neurons.
+
+        Parameters
+        ----------
+        neurons : NeuronModel or dict of str to NeuronModel
+            One model, or models by layer. Layers left out have `IF`.
+
+        Returns
+        -------
+        dict of str to NeuronModel
+            By layer, in order.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown.
+        """
+        if not isinstance(neurons, Mapping):
+            return dict.fromkeys(self.layer_names, neurons)
+        check_names("neurons", neurons, self.layer_names)
+        return {name: neurons.get(name, IF()) for name in self.layer_names}
+
+    def check_release(self, probability: ByLayer) -> dict[str, float]:
+        """
+        Take one release probability or one by layer.
+
+        Parameters
+        ----------
+        probability : float or dict of str to float
+            Probability that a spike is transmitted, 0 to 1.
+
+        Returns
+        -------
+        dict of str to float
+            By layer; layers that a dict leaves out are left out.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown, or a number is out of its range.
+        """
+        if not isinstance(probability, Mapping):
+            probability = dict.fromkeys(self.layer_names, probability)
+        check_names("release_probability", probability, self.layer_names)
+        for name, p in probability.items():
+            if not 0 <= p <= 1:
+                message = f"release_probability of {name} is {p}, expected 0 to 1"
+                raise InputError(message)
+        return {name: float(p) for name, p in probability.items()}
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -146,7 +233,16 @@ class SpikingNetwork:
         """
         return Parameters.of(self.layer_names, thresholds=1, v_min=0, leak=0, v_init=0)
 
-    def network(self, image: Any = None, parameters: Parameters | None = None) -> Any:
+    def network(
+        self,
+        image: Any = None,
+        parameters: Parameters | None = None,
+        *,
+        lesion: Lesions = None,
+        input_deletion: float = 0.0,
+        input_jitter: Any = 0.0,
+        seed: int = 0,
+    ) -> Any:
         """
         Build a plain Brian2 network on the active device.
 
@@ -161,6 +257,16 @@ class SpikingNetwork:
             silent.
         parameters : Parameters, optional
             Use these instead of the network's own.
+        lesion : Lesion, iterable of Lesion, or dict of str to ndarray, optional
+            Neurons that never spike. Layers with lesions have a variable ``lesioned``,
+            which can be changed.
+        input_deletion : float
+            Probability that an input spike is lost.
+        input_jitter : Quantity [s]
+            Standard deviation of the time by which an input spike is displaced.
+        seed : int
+            Seed of lesions without one, and of lost and displaced input spikes. All
+            other random numbers follow ``brian2.seed``.
 
         Returns
         -------
@@ -170,12 +276,59 @@ class SpikingNetwork:
         Raises
         ------
         InputError
-            If the picture or the number of synapses can't be used.
+            If the picture, the number of synapses or an argument can't be used.
+        NotImplementedError
+            If input spikes are perturbed or silenced in Brian2's standalone mode.
         """
+        deletion, jitter_s = check_input_noise(
+            self.encoding, input_deletion, input_jitter
+        )
+        masks = lesion_masks(lesion, self.population_shapes, seed)
+        if image is not None:
+            check_images(np.asarray(image)[None], self.input_shape)
         parameters = parameters or self.parameters
+        network = self._built(parameters, masks)
+        for name, model in self.models(self.neurons).items():
+            group = network[name]
+            for what, value in model.values.items():
+                setattr(group, what, value)
+            if name in self.release_probability:
+                group.release_probability = self.release_probability[name]
+            if name in masks:
+                group.lesioned = to_neurons(masks[name], masks[name].shape)
+        if deletion or jitter_s or INPUT in masks:
+            hidden = masks.get(INPUT)
+            mask = None if hidden is None else to_neurons(hidden, hidden.shape)
+            perturb_input(network, mask, deletion, jitter_s / self.dt_s, seed)
+        if image is not None:
+            self.show(network, image, parameters.rate_scale)
+        return network
+
+    def program_network(self) -> Any:
+        """
+        Build the network of a compiled program, which gets its values at run time.
+
+        Returns
+        -------
+        brian2.Network
+            The network with `neutral_parameters`, and without values of the models'
+            parameters.
+        """
+        return self._built(self.neutral_parameters(), {})
+
+    @property
+    def population_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all populations that spike, by name."""
+        shapes = self.layers.shapes
+        if self.encoding == "current":
+            del shapes[INPUT]
+        return shapes
+
+    def _built(self, parameters: Parameters, lesions: Mapping[str, Any]) -> Any:
         clock = Clock(dt=self.dt, name=CLOCK_NAME)
         network = Network(name=NETWORK_NAME)
         groups: dict[str, Any] = {}
+        models = self.models(self.neurons)
         if self.encoding == "poisson":
             groups[INPUT] = PoissonGroup(
                 math.prod(self.input_shape),
@@ -195,12 +348,17 @@ class SpikingNetwork:
                 reset=self.reset,
                 constant_input=constant,
                 dtype=self.dtype,
+                model=models[layer.name],
+                failing=layer.name in self.release_probability,
+                lesions=layer.name in lesions,
             )
             group.v_th = parameters.thresholds[layer.name]
             group.v_min = parameters.v_min[layer.name]
             group.leak = parameters.leak[layer.name]
             v_init = parameters.v_init[layer.name]
             group.v = v_init * parameters.thresholds[layer.name]
+            for what, value in models[layer.name].initial.items():
+                setattr(group, what, value)
             if constant == "first":
                 group.input_scale = parameters.rate_scale
             elif constant == "linked":
@@ -213,19 +371,42 @@ class SpikingNetwork:
             for source_name in layer.inputs:
                 if source_name not in groups:
                     continue  # a picture as a current has no neurons
-                network.add(self._connect(layer, groups[source_name], group, clock))
-        if image is not None:
-            self.show(network, image, parameters.rate_scale)
+                network.add(
+                    self._connect(
+                        layer, groups[source_name], group, clock, models[layer.name]
+                    )
+                )
         return network
 
-    def _connect(self, layer: Any, source: Any, target: Any, clock: Clock) -> Any:
+    def _connect(
+        self, layer: Any, source: Any, target: Any, clock: Clock, model: NeuronModel
+    ) -> Any:
         name = f"{layer.name}_synapses"
+        delay = self.delays_s.get(layer.name, 0.0) * second
+        on_pre = model.on_pre
+        if layer.name in self.release_probability:
+            failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
+            on_pre = f"{TRANSMITTED}\n{failing}"
         if self.synapses == "shared":
             return SharedSynapses(
-                source, target, layer, clock=clock, name=name, dtype=self.dtype
+                source,
+                target,
+                layer,
+                on_pre=on_pre,
+                delay=delay,
+                clock=clock,
+                name=name,
+                dtype=self.dtype,
             )
         return explicit_synapses(
-            layer, source, target, clock=clock, name=name, dtype=self.dtype
+            layer,
+            source,
+            target,
+            on_pre=on_pre,
+            delay=delay,
+            clock=clock,
+            name=name,
+            dtype=self.dtype,
         )
 
     def show(
@@ -345,4 +526,18 @@ class SpikingNetwork:
             f"{self.dtype}"
         )
         thresholds = ", ".join(f"{k} {v:.4g}" for k, v in self.thresholds.items())
+        models = self.models(self.neurons)
+        if any(model != IF() for model in models.values()):
+            one = len(set(map(str, models.values()))) == 1
+            shown = [f"{name} {model}" for name, model in models.items()]
+            settings += (
+                f"\nneurons: {next(iter(models.values())) if one else '; '.join(shown)}"
+            )
+        for what, values, unit in (
+            ("delays", {k: 1e3 * v for k, v in self.delays_s.items() if v}, " ms"),
+            ("release probability", self.release_probability, ""),
+        ):
+            if values:
+                listed = ", ".join(f"{k} {v:g}{unit}" for k, v in values.items())
+                settings += f"\n{what}: {listed}"
         return f"{self.layers}\nthresholds: {thresholds}\n{settings}"

@@ -1,11 +1,12 @@
 """
-Integrate-and-fire neurons of a converted network.
+Neurons of a converted network: groups of a `NeuronModel`.
 
 The membrane potential ``v`` has no unit. A neuron that reaches ``v_th`` is set back to
 0 (or by ``v_th``), and ``v`` never falls below ``v_min`` (Eq. 1 of the paper). In a
 step of Brian2 these things happen in this order:
 
-1. ``groups``: the constant input is added to ``v``
+1. ``groups``: the model's equations are integrated, then constant input and noise are
+   added to ``v``
 2. ``thresholds``: neurons with ``v >= v_th`` spike
 3. ``after_thresholds``: they are reset, and ``v`` is held at ``v_min``
 4. ``synapses``: spikes add weights to the ``v`` of their targets
@@ -14,7 +15,7 @@ Brian2's own place for resets is *after* the synapses, where a reset to 0 would 
 out the input that arrives in the step of a spike.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,9 @@ from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.codeobjects import own_code_object_class
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.neuron_models import IF, NeuronModel
 
-__all__ = ["CONSTANT_INPUT_MODEL", "IF_MODEL", "RESETS", "Reset", "if_neurons"]
+__all__ = ["CONSTANT_INPUT_MODEL", "LAYER_MODEL", "RESETS", "Reset", "if_neurons"]
 
 Reset = Literal["zero", "subtract"]
 
@@ -34,8 +36,7 @@ Reset = Literal["zero", "subtract"]
 RESETS: dict[Reset, str] = {"zero": "v = 0", "subtract": "v -= v_th"}
 
 #: All of them are variables, not constants, so that a compiled run can change them.
-IF_MODEL = """
-v : 1
+LAYER_MODEL = """
 v_th : 1 (shared)
 v_min : 1 (shared)
 leak : 1 (shared)
@@ -51,13 +52,19 @@ input_scale : 1 {link}
 output_scale = input_scale / v_th : 1 (shared)
 """
 
+#: For synapses that fail: the probability that a spike is transmitted.
+RELEASE_MODEL = "release_probability : 1 (shared)\n"
+
+#: For lesions: neurons that do not spike.
+LESION_MODEL = "lesioned : boolean\n"
+
 
 class OnePassUpdate(CodeRunner):  # type: ignore[misc]
     """
     All that neurons do in a step of C++ standalone mode, in one vectorised pass.
 
-    It does what threshold, reset, constant input and floor of `if_neurons` do one after
-    another.
+    It does what equations, constant input, threshold, reset and floor of `if_neurons`
+    do one after another.
 
     Parameters
     ----------
@@ -67,24 +74,31 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         What is added to ``v`` in each step, an expression.
     subtract : bool
         Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
+    factor : str
+        What ``v`` is multiplied with before that, an expression.
     """
 
-    def __init__(self, group: NeuronGroup, constant: str, *, subtract: bool) -> None:
+    def __init__(
+        self, group: NeuronGroup, constant: str, *, subtract: bool, factor: str = "1"
+    ) -> None:
+        leaky = factor != "1"
+        code = f"_constant = {constant}"
         CodeRunner.__init__(
             self,
             group,
             "if_update",
-            code=f"_constant = {constant}",
+            code=f"_factor = {factor}\n{code}" if leaky else code,
             clock=group.clock,
             when="thresholds",
             name=f"{group.name}_update",
-            template_kwds={"subtract": subtract},
+            template_kwds={"subtract": subtract, "leaky": leaky},
             codeobj_class=own_code_object_class(),
         )
         self.variables = Variables(self)
-        self.variables.add_auxiliary_variable(
-            "_constant", dtype=group.variables["v"].dtype
-        )
+        for name in ("_constant", "_factor") if leaky else ("_constant",):
+            self.variables.add_auxiliary_variable(
+                name, dtype=group.variables["v"].dtype
+            )
 
 
 def if_neurons(
@@ -95,9 +109,12 @@ def if_neurons(
     reset: Reset = "zero",
     constant_input: Literal["none", "first", "linked"] = "none",
     dtype: npt.DTypeLike = np.float32,
+    model: NeuronModel | None = None,
+    failing: bool = False,
+    lesions: bool = False,
 ) -> NeuronGroup:
     """
-    Make a population of integrate-and-fire neurons (Eq. 1 of the paper [1]_).
+    Make a population of neurons, by default of Eq. 1 of the paper [1]_.
 
     Parameters
     ----------
@@ -114,11 +131,19 @@ def if_neurons(
         first layer, and linked to the layer before in all others.
     dtype : dtype
         Type of the state variables.
+    model : NeuronModel, optional
+        What a neuron computes, `IF` by default.
+    failing : bool
+        Whether there is a ``release_probability`` for the synapses onto them.
+    lesions : bool
+        Whether there is a variable ``lesioned``: such neurons never spike, and their
+        ``v`` is 0.
 
     Returns
     -------
     NeuronGroup
-        The neurons, with ``v``, ``v_th``, ``v_min`` and ``leak`` still 0.
+        The neurons, with ``v``, ``v_th``, ``v_min``, ``leak`` and the parameters of the
+        model still 0.
 
     Raises
     ------
@@ -133,36 +158,63 @@ def if_neurons(
     if reset not in RESETS:
         message = f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
         raise InputError(message)
-    model, constant = IF_MODEL, "leak"
+    neuron = model or IF()
+    equations, constant = f"{neuron.model}\n{LAYER_MODEL}", "leak"
+    equations += RELEASE_MODEL if failing else ""
+    equations += LESION_MODEL if lesions else ""
     if constant_input != "none":
         link = "(shared)" if constant_input == "first" else "(linked)"
-        model += CONSTANT_INPUT_MODEL.format(link=link)
+        equations += CONSTANT_INPUT_MODEL.format(link=link)
         constant = "leak + input_scale * bias"
+    options: dict[str, Any] = {}
+    if neuron.has_refractory:
+        options["refractory"] = "refractory_period"
+    if neuron.method is not None:
+        options["method"] = neuron.method
     group = NeuronGroup(
         n,
-        model,
-        threshold="v >= v_th",
-        reset=RESETS[reset],
+        equations,
+        threshold=(
+            f"({neuron.threshold}) and not lesioned" if lesions else neuron.threshold
+        ),
+        reset=RESETS[reset] if neuron.reset is None else neuron.reset,
         clock=clock,
         name=name,
         dtype=np.dtype(dtype).type,
+        **options,
     )
-    if isinstance(get_device(), CPPStandaloneDevice):
-        update = OnePassUpdate(group, constant, subtract=reset == "subtract")
-        for part in (group.thresholder["spike"], group.resetter["spike"]):
+    one_pass = neuron.is_one_pass and not lesions
+    if one_pass and isinstance(get_device(), CPPStandaloneDevice):
+        update = OnePassUpdate(
+            group, constant, subtract=reset == "subtract", factor=str(neuron.factor)
+        )
+        for part in (
+            group.thresholder["spike"],
+            group.resetter["spike"],
+            group.state_updater,
+        ):
             group.contained_objects.remove(part)
         group.contained_objects.append(update)
         return group
     group.resetter["spike"].when = "after_thresholds"
+    added = constant if neuron.noise is None else f"{constant} + {neuron.noise}"
+    # After the equations, which are integrated in the same slot.
     group.run_regularly(
-        f"v += {constant}", when="groups", clock=clock, name=f"{name}_constant_input"
-    )
-    # After the reset: a neuron that has just spiked is not below v_min <= 0.
-    group.run_regularly(
-        "v = clip(v, v_min, inf)",
-        when="after_thresholds",
+        f"v += {added}",
+        when="groups",
         order=1,
         clock=clock,
-        name=f"{name}_floor",
+        name=f"{name}_constant_input",
     )
+    # After the reset: a neuron that has just spiked is not below v_min <= 0.
+    floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
+    floors += ["v = v * int(not lesioned)"] if lesions else []
+    if floors:
+        group.run_regularly(
+            "\n".join(floors),
+            when="after_thresholds",
+            order=1,
+            clock=clock,
+            name=f"{name}_floor",
+        )
     return group

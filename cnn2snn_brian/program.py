@@ -21,6 +21,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import SimulationError
 from cnn2snn_brian.layers import AvgPool2d, Conv2d, Linear, to_neurons
 from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian.perturbations import Perturbations
 from cnn2snn_brian.runs import kernel_to_memory, runs
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
     "run",
 ]
 
-MAGIC = b"PICTURE4"
+MAGIC = b"PICTURE5"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -117,6 +118,9 @@ class ProgramInputs:
         Neurons of each population whose potentials are kept; empty if there are none.
     trace : ndarray of bool, shape (n_images,), optional
         Of which pictures they are kept; of none by default.
+    perturbations : Perturbations, optional
+        Values of the neurons' models, lesions and input noise; none of these by
+        default.
     """
 
     parameters: Parameters
@@ -127,6 +131,7 @@ class ProgramInputs:
     count_dtype: type[np.unsignedinteger[Any]]
     traced: tuple[npt.NDArray[np.int32], ...] = ()
     trace: npt.NDArray[np.bool_] | None = None
+    perturbations: Perturbations | None = None
 
     @property
     def n_images(self) -> int:
@@ -171,7 +176,14 @@ class ProgramInputs:
             file.write(
                 struct.pack("=qqd", self.n_images, n_bytes, parameters.rate_scale)
             )
-            for name in parameters.thresholds:
+            more = self.perturbations or Perturbations(
+                ((),) * len(parameters.thresholds),
+                (np.zeros(0, np.int32),) * self.record.shape[1],
+                0.0,
+                0.0,
+                0,
+            )
+            for name, of_model in zip(parameters.thresholds, more.values, strict=True):
                 values = (
                     parameters.thresholds[name],
                     parameters.v_min[name],
@@ -179,12 +191,16 @@ class ProgramInputs:
                     parameters.v_init[name],
                 )
                 file.write(struct.pack("=4d", *values))
+                file.write(struct.pack(f"={len(of_model)}d", *of_model))
             if self.first_layer is not None:
                 for array in _current_arrays(self.first_layer):
                     file.write(struct.pack("=q", len(array)) + array.tobytes())
             none = (np.zeros(0, np.int32),) * self.record.shape[1]
-            for neurons in self.traced or none:
+            for neurons in (*(self.traced or none), *more.lesioned):
                 file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
+            file.write(
+                struct.pack("=ddq", more.deletion, more.jitter_steps, more.n_steps)
+            )
             trace = np.zeros(self.n_images, bool) if self.trace is None else self.trace
             for seed, traced, record, pixels in zip(
                 self.seeds, trace, self.record, self.pixels, strict=True

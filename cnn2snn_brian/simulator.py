@@ -28,8 +28,12 @@ from cnn2snn_brian.device import write_sources
 from cnn2snn_brian.encoding import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.lesions import Lesions, lesion_masks
+from cnn2snn_brian.neuron_models import NeuronModel
 from cnn2snn_brian.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.perturbations import Perturbations, check_input_noise
 from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.recording import check_recording
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.workers import Workers, check_workers, run_shards
 
@@ -71,6 +75,16 @@ def _neurons_at(
     return np.array(neurons, dtype=np.int32)
 
 
+#: What a setting of `Simulator.run_many` may have besides `Parameters`.
+PERTURBED = (
+    "neurons",
+    "release_probability",
+    "lesion",
+    "input_deletion",
+    "input_jitter",
+)
+
+
 def _n_steps(duration_s: float, dt_s: float) -> int:
     """Check that a picture's time is a whole number of steps."""
     if not (math.isfinite(duration_s) and duration_s > 0):
@@ -84,6 +98,13 @@ def _n_steps(duration_s: float, dt_s: float) -> int:
         )
         raise InputError(message)
     return n_steps
+
+
+def _structure(
+    snn: "SpikingNetwork", neurons: NeuronModel | Mapping[str, NeuronModel]
+) -> dict[str, Any]:
+    """List what a program is compiled for, of the neurons of each layer."""
+    return {name: model.structure for name, model in snn.models(neurons).items()}
 
 
 class Simulator:
@@ -126,6 +147,7 @@ class Simulator:
         self.snn = snn
         self.duration_s = float(duration / second)
         self.n_steps = _n_steps(self.duration_s, snn.dt_s)
+        self._structure = _structure(snn, snn.neurons)
         # All that can go wrong without Brian2 comes first: it takes seconds.
         find_compiler()
         cache = check_cache(cache_directory)
@@ -221,6 +243,70 @@ class Simulator:
         trace[pictures] = True
         return traced, trace
 
+    def _perturbations(
+        self,
+        seed: int,
+        *,
+        neurons: NeuronModel | Mapping[str, NeuronModel] | None = None,
+        release_probability: ByLayer | None = None,
+        lesion: Lesions = None,
+        input_deletion: float = 0.0,
+        input_jitter: Any = 0.0,
+    ) -> Perturbations:
+        """Check the run-time inputs of one setting other than its parameters."""
+        snn = self.snn
+        chosen = snn.neurons if neurons is None else neurons
+        if isinstance(neurons, Mapping):
+            check_names("neurons", neurons, snn.layer_names)
+            chosen = {**snn.models(snn.neurons), **neurons}
+        for name, structure in _structure(snn, chosen).items():
+            if structure != self._structure[name]:
+                message = (
+                    f"neurons of {name}: {snn.models(chosen)[name]} has other "
+                    "equations than the compiled model; only values of its parameters "
+                    "can change. Convert and compile with neurons=... for that"
+                )
+                raise InputError(message)
+        release = dict(snn.release_probability)
+        if release_probability is not None:
+            given = (
+                release_probability
+                if isinstance(release_probability, Mapping) or not release
+                else dict.fromkeys(release, release_probability)
+            )
+            given = snn.check_release(given)
+            fixed = [name for name in given if name not in release]
+            if fixed:
+                message = (
+                    f"release_probability: synapses into {', '.join(fixed)} were "
+                    "compiled as ones that never fail; convert with "
+                    "release_probability=1 (or another number) for that"
+                )
+                raise InputError(message)
+            release |= given
+        deletion, jitter_s = check_input_noise(
+            snn.encoding, input_deletion, input_jitter
+        )
+        masks = lesion_masks(lesion, snn.population_shapes, seed)
+        lesioned = []
+        for name in self.populations:
+            mask = masks.get(name, np.zeros(0, bool))
+            neurons_of = np.flatnonzero(to_neurons(mask, mask.shape))
+            lesioned.append(neurons_of.astype(np.int32))
+        values = []
+        for name, model in snn.models(chosen).items():
+            of_layer = [float(value) for value in model.values.values()]
+            if name in release:
+                of_layer.append(release[name])
+            values.append(tuple(of_layer))
+        return Perturbations(
+            tuple(values),
+            tuple(lesioned),
+            deletion,
+            jitter_s / snn.dt_s,
+            self.n_steps,
+        )
+
     def run(
         self,
         images: Any,
@@ -237,6 +323,11 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
+        neurons: NeuronModel | Mapping[str, NeuronModel] | None = None,
+        release_probability: ByLayer | None = None,
+        lesion: Lesions = None,
+        input_deletion: float = 0.0,
+        input_jitter: Any = 0.0,
     ) -> SimulationResult:
         """
         Show pictures to the network. Nothing is compiled.
@@ -254,7 +345,8 @@ class Simulator:
             Seed of the Poisson spikes, at least 0.
         record : iterable of str, or dict of str to iterable of int
             Layers (or ``input``) whose spikes are kept, for all pictures or for those
-            with the given indices. The last layer is always recorded.
+            with the given indices. The last layer is always recorded. A spike takes
+            8 bytes; a recording that will not fit into memory is refused.
         record_potentials : dict of str to iterable of tuple of int, optional
             Neurons whose membrane potentials are kept at the end of each step, by
             layer: ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``. See
@@ -269,6 +361,21 @@ class Simulator:
             Pictures of one program run. It does not change the result either.
         progress : bool
             Whether to show a progress bar.
+        neurons : NeuronModel or dict of str to NeuronModel, optional
+            The network's model with other values of its parameters, such as
+            ``LIF(tau=10*ms)`` for one that was compiled with another time constant. A
+            dict may leave layers out.
+        release_probability : float or dict of str to float, optional
+            Probability that a synapse transmits a spike, for layers that were compiled
+            with one.
+        lesion : Lesion, iterable of Lesion, or dict of str to ndarray, optional
+            Neurons that never spike, of layers or of ``input``.
+        input_deletion : float
+            Probability that an input spike is lost.
+        input_jitter : Quantity [s]
+            Standard deviation of the time by which an input spike is displaced. Spikes
+            that leave the picture's time are lost, and two spikes of a neuron in one
+            step are one.
 
         Returns
         -------
@@ -278,7 +385,7 @@ class Simulator:
         Raises
         ------
         InputError
-            If an argument can't be used.
+            If an argument can't be used, or the recording is expected to be too large.
         SimulationError
             If the program ends before its time twice for the same pictures, or the
             simulator is closed.
@@ -289,6 +396,11 @@ class Simulator:
             "v_init": v_init,
             "leak": leak,
             "rate_scale": rate_scale,
+            "neurons": neurons,
+            "release_probability": release_probability,
+            "lesion": lesion,
+            "input_deletion": input_deletion,
+            "input_jitter": input_jitter,
         }
         results = self.run_many(
             images,
@@ -320,15 +432,17 @@ class Simulator:
         """
         Show the same pictures with several settings; all are run at once.
 
-        All settings see the same input spikes: what they differ by is not noise.
+        All settings see the same input spikes: what they differ by is not noise. A
+        setting's own ``input_deletion`` or ``input_jitter`` acts on these.
 
         Parameters
         ----------
         images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
             Intensities, float in [0, 1] or uint8.
         settings : sequence of dict
-            The parameters of each run: any of ``thresholds``, ``v_min``, ``v_init``,
-            ``leak`` and ``rate_scale``, as in `run`.
+            What each run has of its own: any of ``thresholds``, ``v_min``, ``v_init``,
+            ``leak``, ``rate_scale``, ``neurons``, ``release_probability``, ``lesion``,
+            ``input_deletion`` and ``input_jitter``, as in `run`.
         seed, record, record_potentials, potential_images
             As in `run`.
         executor, shard_size, progress
@@ -342,7 +456,8 @@ class Simulator:
         Raises
         ------
         InputError
-            If an argument can't be used, at the call: nothing has run then.
+            If an argument can't be used, or the recordings of all settings are expected
+            to be too large, at the call: nothing has run then.
         SimulationError
             If the program ends before its time twice for the same pictures, or the
             simulator is closed.
@@ -352,7 +467,8 @@ class Simulator:
             raise SimulationError(message)
         snn = self.snn
         pixels = check_images(images, snn.input_shape)
-        known = [item.name for item in fields(Parameters)]
+        values = [item.name for item in fields(Parameters)]
+        known = [*values, *PERTURBED]
         for given in settings:
             if not isinstance(given, Mapping) or {*given} - {*known}:
                 message = (
@@ -360,7 +476,11 @@ class Simulator:
                 )
                 raise InputError(message)
         parameters = [
-            Parameters.of(snn.layer_names, **given, default=snn.parameters)
+            Parameters.of(
+                snn.layer_names,
+                **{name: given[name] for name in values if name in given},
+                default=snn.parameters,
+            )
             for given in settings
         ]
         if snn.encoding == "poisson":
@@ -369,20 +489,35 @@ class Simulator:
         if not isinstance(seed, int | np.integer) or seed < 0:
             message = f"seed is {seed!r}, expected a whole number of at least 0"
             raise InputError(message)
+        perturbations = [
+            self._perturbations(
+                int(seed), **{name: given[name] for name in PERTURBED if name in given}
+            )
+            for given in settings
+        ]
         traced, trace = self._traced(
             record_potentials or {}, potential_images, len(pixels)
+        )
+        mask = self._record_mask(record, len(pixels))
+        recorded = dict(zip(self.populations, mask.T, strict=True))
+        n_traced = sum(map(len, traced)) * int(trace.sum())
+        check_recording(
+            snn.layers, pixels, parameters, recorded, self.n_steps, n_traced
         )
         inputs = program.ProgramInputs(
             snn.parameters,
             to_neurons(pixels, snn.input_shape),
             snn.layers[0] if snn.encoding == "current" else None,
             program.picture_seeds(int(seed), 0, len(pixels)),
-            self._record_mask(record, len(pixels)),
+            mask,
             program.count_dtype(self.n_steps),
             traced,
             trace,
         )
-        jobs = [replace(inputs, parameters=chosen) for chosen in parameters]
+        jobs = [
+            replace(inputs, parameters=chosen, perturbations=own)
+            for chosen, own in zip(parameters, perturbations, strict=True)
+        ]
         check_workers(executor, shard_size)
         return self._results_of(jobs, int(seed), executor, shard_size, progress)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from brian2 import Quantity, get_dimensions, second
+from brian2.units.fundamentalunits import get_or_create_dimension
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -13,6 +15,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.layers import AvgPool2d, Conv2d, Layers, Linear
 from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.neuron_models import IF, NeuronModel
 from cnn2snn_brian.parameters import Parameters
 
 __all__ = ["load_network", "save_network"]
@@ -28,6 +31,43 @@ _KINDS: dict[str, type[Any]] = {
 def _tuples(value: Any) -> Any:
     """Turn the lists of JSON back into the tuples of a layer."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _number(value: Any) -> list[Any]:
+    """Write a parameter as its number in SI units and its dimensions."""
+    return [float(value), list(get_dimensions(value)._dims)]
+
+
+def _quantity(stored: list[Any]) -> Any:
+    number, dimensions = stored
+    return (
+        Quantity(number, dim=get_or_create_dimension(dimensions))
+        if any(dimensions)
+        else number
+    )
+
+
+#: Fields of a model that are numbers, with units, by name.
+_NUMBERS = ("parameters", "initial")
+
+
+def _described(model: NeuronModel) -> dict[str, Any]:
+    """Turn a neuron model into what JSON can hold."""
+    values = {
+        item.name: getattr(model, item.name) for item in dataclasses.fields(model)
+    }
+    for name in _NUMBERS:
+        values[name] = {key: _number(value) for key, value in values[name].items()}
+    values["refractory"] = float(model.refractory)
+    return values
+
+
+def _model(values: dict[str, Any]) -> NeuronModel:
+    for name in _NUMBERS:
+        values[name] = {key: _quantity(value) for key, value in values[name].items()}
+    if values["refractory"]:
+        values["refractory"] *= second
+    return NeuronModel(**values)
 
 
 def save_network(network: SpikingNetwork, path: str | Path) -> None:
@@ -68,6 +108,15 @@ def save_network(network: SpikingNetwork, path: str | Path) -> None:
         "dtype": network.dtype,
         "classes": network.classes,
     }
+    # Only where they differ from the default, so that earlier versions read the rest.
+    models = network.models(network.neurons)
+    if any(model != IF() for model in models.values()):
+        settings["neurons"] = {
+            name: _described(model) for name, model in models.items()
+        }
+    for name in ("delays_s", "release_probability"):
+        if getattr(network, name):
+            settings[name] = getattr(network, name)
     header = {"format": FORMAT, "network": json.dumps(settings)}
     with written_whole(path) as unfinished:
         save_file(arrays, unfinished, metadata=header)
@@ -128,6 +177,11 @@ def _read(settings: dict[str, Any], arrays: dict[str, Any]) -> SpikingNetwork:
             if name.startswith(prefix)
         }
         layers.append(kind(**fields))
+    if "neurons" in settings:
+        models = {name: _model(values) for name, values in settings["neurons"].items()}
+        different = {str(dataclasses.astuple(model)) for model in models.values()}
+        one = len(different) == 1 and next(iter(models.values()))
+        settings["neurons"] = one or models
     network = SpikingNetwork(
         Layers(_tuples(settings.pop("input_shape")), tuple(layers)),
         Parameters(**settings.pop("parameters")),

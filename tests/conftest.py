@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 import brian2
+import numpy as np
 import pytest
 
+from cnn2snn_brian import SimulationResult
 from cnn2snn_brian.cache import CACHE_VARIABLE
+from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian.results import SpikeCounts
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +36,49 @@ def clean_brian():
     brian2.set_device("runtime")
     brian2.defaultclock.dt = 0.1 * brian2.ms
     brian2.prefs.codegen.target = "auto"
+
+
+@pytest.fixture
+def random_result():
+    """A result with random spikes; conv1 is recorded for two of three pictures."""
+    shapes = {"input": (2, 7, 6), "conv1": (3, 5, 4), "ip1": (3,)}
+    n_steps = 20
+    rng = np.random.default_rng(0)
+    recorded, raw = {}, {}
+    for name, shape in shapes.items():
+        n = int(np.prod(shape))
+        spikes = rng.random((3, n_steps, n)) < 0.3
+        raw[name] = spikes.sum(1).astype(np.uint8)
+        for image in {"input": [], "conv1": [2, 0], "ip1": [0, 1, 2]}[name]:
+            step, neuron = (a.astype(np.int32) for a in np.nonzero(spikes[image]))
+            recorded[name, image] = neuron, step
+    recorded["ip1", 1] = np.zeros(0, np.int32), np.zeros(0, np.int32)
+    traced = {
+        (name, image): (
+            np.array(neurons, np.int32),
+            rng.normal(size=(n_steps, len(neurons))).astype(np.float32),
+        )
+        for name, neurons in (("conv1", [7, 0]), ("ip1", [2]))
+        for image in (2, 1)
+    }
+    return SimulationResult(
+        spike_counts=SpikeCounts(raw, shapes),
+        output_potentials=rng.normal(size=(3, 3)),
+        output_threshold=1 / 3,
+        events={"conv1": np.array([2**40, 1, 2]), "ip1": np.arange(3)},
+        duration_s=0.02,
+        dt_s=1e-3,
+        seed=2**80,
+        parameters=Parameters.of(
+            ("conv1", "ip1"),
+            thresholds={"conv1": 0.1, "ip1": 1 / 3},
+            v_min={"conv1": -np.inf, "ip1": -0.7},
+            leak=1e-9,
+            v_init=0.5,
+        ),
+        timings={"build": 1.5, "run": 0.25},
+        versions={"brian2": "2.9.0"},
+        shapes=shapes,
+        recorded=recorded,
+        recorded_potentials=traced,
+    )

@@ -93,3 +93,96 @@ def numpy_spikes(
         for end, now in zip(ends, v, strict=True):
             end[t] = now
     return found
+
+
+def model_spikes(
+    module: nn.Sequential,
+    input_spikes: np.ndarray,
+    *,
+    thresholds: list[float],
+    tau: float = np.inf,
+    refractory: int = 0,
+    delay: int = 0,
+    conductances: tuple[float, float, float, float] | None = None,
+    dead: dict[int, np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """
+    Spikes of each layer for other models of neurons, in double precision.
+
+    Times are in steps. `conductances` are tau_e, tau_i and the reversal potentials as
+    shares of the threshold; `dead` are the silenced neurons of layers, by index.
+    """
+    parts, dead = stages(module.double()), dead or {}
+
+    def through(stage, x, keep):
+        linear = stage[-1]
+        weight = linear.weight.detach().clone()
+        with torch.no_grad():
+            linear.weight.copy_(torch.where(keep(weight), weight, 0.0))
+            y = stage(torch.tensor(x[None], dtype=torch.float64)).numpy()[0]
+            linear.weight.copy_(weight)
+        return y
+
+    x, shapes = input_spikes[0].astype(float), []
+    for part in parts:
+        x = through(part, x, lambda w: w == w)
+        shapes.append(x.shape)
+    v, g_e, g_i = ([np.zeros(shape) for shape in shapes] for _ in range(3))
+    last = [np.full(shape, -(10**6)) for shape in shapes]
+    n_steps = len(input_spikes)
+    found = [np.zeros((n_steps, *shape), bool) for shape in shapes]
+    for t in range(n_steps):
+        listening = []
+        for i, th in enumerate(thresholds):
+            active = (t - last[i]) >= refractory
+            if conductances is None:
+                moved = v[i] * np.exp(-1 / tau)
+            else:
+                tau_e, tau_i, e, inhibitory = conductances
+                slope = (
+                    -1 / tau
+                    - g_e[i] / (tau_e * e * th)
+                    + g_i[i] / (tau_i * inhibitory * th)
+                )
+                drive = g_e[i] / tau_e - g_i[i] / tau_i
+                moved = v[i] * np.exp(slope) + drive / slope * np.expm1(slope)
+                g_e[i], g_i[i] = (
+                    g_e[i] * np.exp(-1 / tau_e),
+                    g_i[i] * np.exp(-1 / tau_i),
+                )
+            v[i] = np.where(active, moved, v[i])
+            spike = (v[i] >= th) & active
+            spike &= ~dead.get(i, np.zeros(shapes[i], bool))
+            last[i] = np.where(spike, t, last[i])
+            v[i] = np.where(spike, 0, np.maximum(v[i], 0))
+            v[i] = np.where(dead.get(i, False), 0, v[i])
+            found[i][t] = spike
+            listening.append(active & ~spike if refractory else np.ones_like(active))
+        for i, part in enumerate(parts):
+            if t < delay:
+                continue
+            before = (input_spikes if i == 0 else found[i - 1])[t - delay].astype(float)
+            if conductances is None:
+                drive = through(part, before, lambda w: w == w)
+                v[i] = np.where(listening[i], v[i] + drive, v[i])
+            else:
+                g_e[i] = g_e[i] + through(part, before, lambda w: w > 0)
+                g_i[i] = g_i[i] - through(part, before, lambda w: w < 0)
+    return found
+
+
+def two_layers() -> nn.Sequential:
+    """Make a small CNN: (2, 7, 6) -> conv1 (3, 4, 5) -> ip1 4."""
+    module = chain(
+        nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(1, 0), bias=False),
+        nn.Sequential(nn.Flatten(), nn.Linear(4 * 5 * 3, 4, bias=False)),
+    )
+    return randomize(nn.Sequential(module[0], module[1], *module[2]), seed=1)
+
+
+def raster(result, layer, image):
+    """Recorded spikes as an array (n_steps, *shape)."""
+    spikes = np.zeros((result.n_steps, *result.shapes[layer]), bool)
+    trains = result.spikes(layer, image)
+    spikes[(np.rint(trains.t / result.dt_s).astype(int), *trains.position)] = True
+    return spikes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn2snn_brian import InputError
+from cnn2snn_brian import InputError, SimulationResult
 from cnn2snn_brian.cli import main
 from cnn2snn_brian.data import load_digits
 
@@ -32,7 +32,8 @@ def cli(monkeypatch, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "train", "convert", "tune", "reproduce", "run", "cache"]
+    "command",
+    ["demo", "train", "convert", "tune", "reproduce", "run", "inspect", "cache"],
 )
 def test_help(cli, command):
     result = cli(command, "--help")
@@ -89,6 +90,33 @@ def test_train_convert_run(cli, tmp_path):
     assert report["all"]["accuracy"] > 0.75
     assert sum(row["pictures"] for row in report["classes"]) == 500
 
+    result = cli(
+        "run", "d.snn", *digits, "--n", "4", "--record", "conv1", "--save", "r.h5"
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    saved = SimulationResult.load(tmp_path / "r.h5")
+    assert {name for name, _ in saved.recorded} == {"conv1", "ip1"}
+    of_run = (*digits, "--n", "4", "--network", "d.snn")
+    result = cli("inspect", "r.h5", *of_run, "--picture", "2", "--out", "r.html")
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert re.findall(r'"index":(\d+),"truth"', page) == ["2"]
+    assert '"cnn":' in page
+    result = cli("inspect", "d.snn", *digits, "--n", "2", "--seed", "1")
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "inspector.html").read_text("utf-8")
+    assert re.findall(r'"index":(\d+),"truth"', page) == ["0", "1"]
+    for arguments, message in (
+        (("r.h5", *digits), "--data has 500 pictures, r.h5 is of 4"),
+        (("r.h5", *of_run, "--seed", "9"), "is not the one that was simulated"),
+        (("d.snn",), "a network needs pictures"),
+        (("d.snn", "--network", "d.snn"), "goes with a result"),
+        (("r.h5", "--out", "nowhere/r.html"), "nowhere does not exist"),
+    ):
+        result = cli("inspect", *arguments)
+        assert result.returncode != 0
+        assert message in " ".join(result.stderr.replace("│", " ").split())
+
     # A folder of some class folders, and fewer pictures: classes count by name.
     _, test = load_digits()
     for index in np.flatnonzero(np.isin(test.labels, [3, 7]))[:30]:
@@ -111,6 +139,8 @@ def test_train_convert_run(cli, tmp_path):
     [
         (("run", "missing.snn", "--data", "digits"), 1, "there is no such file"),
         (("run", "missing.snn"), 2, "--data"),
+        (("inspect", "missing.h5", "--data", "digits"), 1, "there is no such file"),
+        (("run", "x.snn", "--data", "digits", "--save", "no/r.h5"), 1, "no does not"),
         (
             ("train", "resnet", "--data", "digits", "--out", "x.st"),
             1,

@@ -9,6 +9,7 @@ from cnn2snn_brian.data import (
     load_data,
     load_digits,
     load_folder,
+    load_test_pictures,
 )
 from cnn2snn_brian.errors import InputError
 
@@ -253,3 +254,21 @@ def test_unknown_data_are_refused(tmp_path):
 def test_missing_cifar10_is_reported(tmp_path):
     with pytest.raises(InputError, match="CIFAR-10 is not in"):
         load_cifar10(tmp_path, download=False)
+
+
+def test_test_pictures_are_drawn_and_numbered_like_the_outputs(tmp_path):
+    _, test = load_digits()
+    drawn = load_test_pictures("digits", (1, 8, 8), n=7, seed=2)
+    chosen = np.sort(np.random.default_rng(2).choice(500, 7, replace=False))
+    np.testing.assert_array_equal(drawn.images, test.images[chosen])
+    write_pictures(tmp_path)
+    named = load_test_pictures(tmp_path, (1, 8, 8), classes=("two", "three", "one"))
+    np.testing.assert_array_equal(named.labels, [2, 2, 2, 0, 0, 0])
+    for options, message in (
+        ({"n": 0}, "--n is 0; there are 6 pictures"),
+        ({"n": 7}, "--n is 7"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"classes": ("two",)}, "no class 'one'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_test_pictures(tmp_path, (1, 8, 8), **options)

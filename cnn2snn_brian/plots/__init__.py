@@ -13,6 +13,7 @@ from cnn2snn_brian.plots.spikes import (
     plot_raster,
     plot_rates,
 )
+from cnn2snn_brian.plots.sweeps import plot_sweep
 
 __all__ = [
     "plot_accuracy_over_time",
@@ -23,5 +24,6 @@ __all__ = [
     "plot_output_counts",
     "plot_raster",
     "plot_rates",
+    "plot_sweep",
     "plot_threshold_sweep",
 ]

@@ -1,6 +1,6 @@
 {#
-One pass for a population of integrate-and-fire neurons: constant input, spikes, reset
-and floor. Without branches, so that it is vectorised; the statements are those of
+One pass for a population of integrate-and-fire neurons: decay, constant input, spikes,
+reset and floor. Without branches, so that it is vectorised; the statements are those of
 neurons.py, in the same order.
 #}
 {# USES_VARIABLES { N, v, v_th, v_min, _spikespace } #}
@@ -25,7 +25,7 @@ neurons.py, in the same order.
             const size_t _idx = _start + _k;
             const size_t _vectorisation_idx = _idx;
             {{vector_code|autoindent}}
-            const {{real}} _moved = _v[_idx] + _constant;
+            const {{real}} _moved = {{ "_v[_idx] * _factor + _constant" if leaky else "_v[_idx] + _constant" }};
             const {{real}} _held = _moved < _floor ? _floor : _moved;
             const bool _spike = _moved >= _threshold;
             _v[_idx] = _spike ? {{ "_moved - _threshold" if subtract else "0" }} : _held;

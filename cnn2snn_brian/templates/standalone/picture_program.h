@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -41,6 +42,7 @@ public:
             z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
             part = z ^ (z >> 31);
         }
+        has_spare_ = false;
     }
 
     // Uniform in [0, 1), 53 bits.
@@ -56,11 +58,46 @@ public:
         return static_cast<double>(sum >> 11) / 9007199254740992.0;
     }
 
+    // Standard normal, two at a time (Marsaglia and Bray 1964, doi:10.1137/1006063).
+    double normal() {
+        if (has_spare_) {
+            has_spare_ = false;
+            return spare_;
+        }
+        double x, y, square;
+        do {
+            x = 2 * uniform() - 1;
+            y = 2 * uniform() - 1;
+            square = x * x + y * y;
+        } while (square >= 1 || square == 0);
+        const double scale = std::sqrt(-2 * std::log(square) / square);
+        spare_ = scale * y;
+        has_spare_ = true;
+        return scale * x;
+    }
+
 private:
     uint64_t state_[4] = {1, 2, 3, 4};
+    double spare_ = 0;
+    bool has_spare_ = false;
 };
 
+// Streams of their own, so that a picture's input spikes are the same whatever else
+// draws random numbers: input spikes, rand() and randn() of everything else, and what is
+// done to the input.
 inline Random& random() {
+    static Random generator;
+    return generator;
+}
+inline Random& network_random() {
+    static Random generator;
+    return generator;
+}
+inline Random& noise_random() {
+    static Random generator;
+    return generator;
+}
+inline Random& input_noise_random() {
     static Random generator;
     return generator;
 }
@@ -76,7 +113,7 @@ const int EXIT_INTERRUPTED = 130;
 
 // What one population of neurons has to do at the start of a picture and after a step.
 struct Population {
-    const int32_t* spikespace;  // indices of the neurons that spiked, then their number
+    int32_t* spikespace;  // indices of the neurons that spiked, then their number
     size_t n;
     size_t first;  // index of its first neuron among all neurons
     bool recorded;
@@ -85,6 +122,18 @@ struct Population {
     std::function<double(int32_t)> potential;  // of a neuron; a source has none
     std::vector<int32_t> traced;  // neurons whose potentials are kept
     std::vector<float> trace;     // step after step
+    std::function<void(int32_t)> hold;  // keep a lesioned neuron's potential at 0
+    std::vector<int32_t> lesioned;
+    std::vector<char> is_lesioned;
+
+    // Keep those spikes that `keep` is true for.
+    template <typename Keep>
+    void filter(Keep keep) {
+        int32_t n_kept = 0;
+        for (int32_t k = 0; k < spikespace[n]; k++)
+            if (keep(spikespace[k])) spikespace[n_kept++] = spikespace[k];
+        spikespace[n] = n_kept;
+    }
 };
 
 class PictureProgram {
@@ -93,7 +142,7 @@ public:
         : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE4", 8) != 0)
+        if (std::memcmp(magic, "PICTURE5", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         count_bytes_ = read_one<int64_t>();
@@ -101,24 +150,27 @@ public:
     }
 
     // A Poisson source: pixel values times c/dt become its rates.
-    void add_poisson(const int32_t* spikespace, size_t n, double* rates, double dt) {
+    void add_poisson(int32_t* spikespace, size_t n, double* rates, double dt) {
         n_values_ = n;
         show_ = [this, n, rates, dt]() {
             for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
+            if (jitter_ > 0) displace(n, rates, dt);
         };
-        add(spikespace, n, []() {}, nullptr);
+        add(spikespace, n, []() {}, nullptr, [](int32_t) {});
     }
 
     // Integrate-and-fire neurons. Their parameters come next in the inputs file.
     template <typename Real>
-    void add_neurons(const int32_t* spikespace, size_t n, Real* v, Real* v_th,
+    void add_neurons(int32_t* spikespace, size_t n, Real* v, Real* v_th,
                      Real* v_min, Real* leak) {
         *v_th = static_cast<Real>(read_one<double>());
         *v_min = static_cast<Real>(read_one<double>());
         *leak = static_cast<Real>(read_one<double>());
         const Real start = static_cast<Real>(read_one<double>() * *v_th);
-        add(spikespace, n, [v, n, start]() { std::fill(v, v + n, start); },
-            [v](int32_t i) { return static_cast<double>(v[i]); });
+        add(
+            spikespace, n, [v, n, start]() { std::fill(v, v + n, start); },
+            [v](int32_t i) { return static_cast<double>(v[i]); },
+            [v](int32_t i) { v[i] = 0; });
         potential_ = [v, n](std::ofstream& file) {
             for (size_t i = 0; i < n; i++) {
                 const double value = v[i];
@@ -126,6 +178,32 @@ public:
             }
         };
     }
+
+    // A parameter of the neurons' model. Its value comes next in the inputs file.
+    template <typename Real>
+    void add_value(Real* value) {
+        *value = static_cast<Real>(read_one<double>());
+    }
+
+    // A state variable, which starts each picture as it is now.
+    template <typename T>
+    void add_state(T* values, size_t n) {
+        const std::vector<T> before(values, values + n);
+        add_start([values, before]() {
+            std::copy(before.begin(), before.end(), values);
+        });
+    }
+
+    // Delayed spikes: in each row their number and their indices.
+    void add_ring(int32_t* ring, size_t row, size_t n_rows, int32_t* slot) {
+        add_start([ring, row, n_rows, slot]() {
+            for (size_t k = 0; k < n_rows; k++) ring[k * row] = 0;
+            *slot = 0;
+        });
+    }
+
+    // Something else to do at a picture's start.
+    void add_start(std::function<void()> start) { starts_.push_back(std::move(start)); }
 
     // The scale of the first layer's constant input.
     template <typename Real>
@@ -166,6 +244,16 @@ public:
             n_neurons_ += population.n;
             read_array(population.traced);
         }
+        for (auto& population : populations_) {
+            read_array(population.lesioned);
+            if (population.lesioned.empty()) continue;
+            population.is_lesioned.resize(population.n);
+            for (const int32_t i : population.lesioned) population.is_lesioned[i] = 1;
+            has_lesions_ = true;
+        }
+        deletion_ = read_one<double>();
+        jitter_ = read_one<double>();
+        n_steps_ = static_cast<size_t>(read_one<int64_t>());
         counts_.resize(n_neurons_);
         values_.resize(n_values_);
         record_.resize(populations_.size());
@@ -186,7 +274,10 @@ public:
         read(reinterpret_cast<char*>(record_.data()), record_.size());
         read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
         random().seed(picture_seed);
-        seed(picture_seed);  // of Brian2's own generator, which makes normal numbers
+        network_random().seed(picture_seed ^ 0x6a09e667f3bcc908u);
+        noise_random().seed(picture_seed ^ 0xbb67ae8584caa73bu);
+        input_noise_random().seed(picture_seed ^ 0x3c6ef372fe94f82bu);
+        seed(picture_seed);  // of Brian2's own generator
         show_();
         std::fill(counts_.begin(), counts_.end(), 0);
         for (size_t p = 0; p < populations_.size(); p++) {
@@ -197,13 +288,32 @@ public:
             population.trace.clear();
             population.start();
         }
+        for (const auto& start : starts_) start();
         step_ = 0;
         return true;
+    }
+
+    // Behind the thresholds of a step: what happens to input spikes, and lesions.
+    void after_thresholds() {
+        if (jitter_ > 0) {
+            Population& input = populations_[0];
+            int32_t n_spikes = 0;
+            const char* now = displaced_.data() + static_cast<size_t>(step_) * input.n;
+            for (size_t i = 0; i < input.n; i++)
+                if (now[i]) input.spikespace[n_spikes++] = static_cast<int32_t>(i);
+            input.spikespace[input.n] = n_spikes;
+        }
+        if (deletion_ > 0)
+            populations_[0].filter(
+                [this](int32_t) { return input_noise_random().uniform() >= deletion_; });
+        if (has_lesions_) silence();
     }
 
     // After each step: count the spikes, and keep the spikes and potentials that are
     // recorded.
     void after_step() {
+        // Synapses have moved lesioned neurons since the thresholds.
+        if (has_lesions_ && is_traced_) silence();
         for (auto& population : populations_) {
             const int32_t n_spikes = population.spikespace[population.n];
             const int32_t* spikes = population.spikespace;
@@ -227,6 +337,7 @@ public:
         if (count_bytes_ == 1) write_counts<uint8_t>();
         else if (count_bytes_ == 2) write_counts<uint16_t>();
         else write_counts<uint32_t>();
+        if (has_lesions_) silence();
         potential_(potentials_file_);
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
@@ -274,12 +385,43 @@ private:
     std::vector<int32_t> run_first_, run_post_, run_weight_, run_length_;
     std::vector<float> weights_, biases_;
     std::function<void()> show_;
+    std::vector<std::function<void()>> starts_;
+    bool has_lesions_ = false;
+    double deletion_ = 0, jitter_ = 0;  // a probability, and a number of steps
+    size_t n_steps_ = 0;
+    std::vector<char> displaced_;  // whether an input neuron spikes, step by step
     std::function<void(std::ofstream&)> potential_;  // of the last population
 
-    void add(const int32_t* spikespace, size_t n, std::function<void()> start,
-             std::function<double(int32_t)> potential) {
+    void add(int32_t* spikespace, size_t n, std::function<void()> start,
+             std::function<double(int32_t)> potential,
+             std::function<void(int32_t)> hold) {
         populations_.push_back({spikespace, n, 0, false, {}, {}, std::move(start),
-                                std::move(potential), {}, {}});
+                                std::move(potential), {}, {}, std::move(hold), {}, {}});
+    }
+
+    void silence() {
+        for (auto& population : populations_) {
+            if (population.lesioned.empty()) continue;
+            const auto& is_lesioned = population.is_lesioned;
+            population.filter([&](int32_t i) { return !is_lesioned[i]; });
+            for (const int32_t i : population.lesioned) population.hold(i);
+        }
+    }
+
+    // Draw the input spikes of the picture as its steps will, and displace them.
+    void displace(size_t n, const double* rates, double dt) {
+        displaced_.assign(n_steps_ * n, 0);
+        Random ahead = random();
+        const double n_steps = static_cast<double>(n_steps_);
+        for (size_t step = 0; step < n_steps_; step++) {
+            for (size_t i = 0; i < n; i++) {
+                if (ahead.uniform() >= rates[i] * dt) continue;
+                const double to = std::rint(static_cast<double>(step)
+                                            + jitter_ * input_noise_random().normal());
+                if (to >= 0 && to < n_steps)
+                    displaced_[static_cast<size_t>(to) * n + i] = 1;
+            }
+        }
     }
 
     void read(char* data, size_t n) {
