@@ -16,8 +16,8 @@ from brian2 import NeuronGroup, SpikeMonitor, Synapses, mV, ms, prefs, seed
 from cnn2snn_brian import convert, models
 from cnn2snn_brian.data import load_digits
 
-duration = 150 * ms  # how long a digit is shown
-digits = [0, 1, 2, 3, 4, 5, 6, 7]  # indices of test digits
+duration = 100 * ms  # how long a digit is shown
+digits = [12, 9, 3, 18, 13, 4, 0, 27, 33, 11]  # indices of test digits, one a class
 size = 8  # neurons of a population
 tau = 15 * ms  # of their membrane
 rest, threshold = -65 * mV, -50 * mV
@@ -35,6 +35,7 @@ cnn, _ = models.pretrained("digits")
 snn = convert(cnn, test.input_shape, calibration=training.images)
 network = snn.network()
 answers = network["ip1"]  # one neuron for each class
+step = {"clock": answers.clock}  # the same time step for all
 
 competitors = NeuronGroup(
     len(test.classes) * size,
@@ -43,14 +44,14 @@ competitors = NeuronGroup(
     reset="v = rest",
     refractory=3 * ms,
     method="euler",
-    clock=answers.clock,
+    **step,
 )
 competitors.v = rest
-feed = Synapses(answers, competitors, on_pre="v += drive", clock=answers.clock)
+feed = Synapses(answers, competitors, on_pre="v += drive", **step)
 feed.connect("i == j // size")
-excite = Synapses(competitors, competitors, on_pre="v += excitation")
+excite = Synapses(competitors, competitors, on_pre="v += excitation", **step)
 excite.connect("i // size == j // size and i != j")
-inhibit = Synapses(competitors, competitors, on_pre="v -= inhibition")
+inhibit = Synapses(competitors, competitors, on_pre="v -= inhibition", **step)
 inhibit.connect("i // size != j // size")
 output, winners = SpikeMonitor(answers), SpikeMonitor(competitors)
 network.add(competitors, feed, excite, inhibit, output, winners)
@@ -74,6 +75,7 @@ axes[1].plot(winners.t / ms, winners.i / size - 0.5, ".", ms=2)
 axes[1].set(ylabel="population", title="winner take all", xlabel="time (ms)")
 for ax in axes:
     ax.set_yticks(range(len(test.classes)), test.classes)
+    ax.set_ylim(-0.6, len(test.classes) - 0.4)
     for digit, start in zip(digits, shown_at / ms, strict=True):
         span = (start, start + duration / ms)
         ax.fill_between(span, test.labels[digit] - 0.5, test.labels[digit] + 0.5, **band)
