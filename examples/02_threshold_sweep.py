@@ -9,9 +9,9 @@ Conversion and Threshold Setting*; in the middle their share in all output spike
 the paper's algorithm makes as large as possible; on the right the accuracy.
 
 For conv1 the spikes rise and fall as in the paper, for the later layers of this small
-network they only fall. The share goes on rising where the accuracy falls: few spikes, most
-of them right. So it matters what thresholds are set by. All runs see the same input
-spikes, and nothing is compiled again.
+network they only fall. The share goes on rising where the accuracy falls: few spikes,
+most of them right. So it matters what thresholds are set by. All runs see the same
+input spikes, and nothing is compiled again.
 """
 
 import matplotlib.pyplot as plt

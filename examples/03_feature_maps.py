@@ -2,10 +2,11 @@
 Feature maps
 ============
 
-Spike counts of a layer stand for the activations of the CNN. Here the layers of both are
-side by side for one digit, like in Fig. 4 of Shang, Li and You, *An SNN Construction
-Method Based on CNN Conversion and Threshold Setting*: bright places should be the same.
-A tile is a channel, and r is Pearson's correlation over all neurons of a layer.
+Spike counts of a layer stand for the activations of the CNN. Here the layers of both
+are side by side for one digit, like in Fig. 4 of Shang, Li and You, *An SNN
+Construction Method Based on CNN Conversion and Threshold Setting*: bright places should
+be the same. A tile is a channel, and r is Pearson's correlation over all neurons of a
+layer.
 
 The counts are noisy because the input is. Longer durations make them smoother.
 """

@@ -4,14 +4,14 @@ Set the thresholds
 
 Thresholds from simulations of training digits, by three methods: the paper's listing,
 which raises one threshold at a time and looks at the output (*feedback*), the paper's
-text, a binary search for each layer (*bisection*), and an evolution strategy (*search*).
-The table has the thresholds of each neuron group, like Table I of Shang, Li and You, *An
-SNN Construction Method Based on CNN Conversion and Threshold Setting*. The figure has the
-accuracy on test digits before and after, like their Fig. 5.
+text, a binary search for each layer (*bisection*), and an evolution strategy
+(*search*). The table has the thresholds of each neuron group, like Table I of Shang, Li
+and You, *An SNN Construction Method Based on CNN Conversion and Threshold Setting*. The
+figure has the accuracy on test digits before and after, like their Fig. 5.
 
-Before is what ``convert`` takes from the CNN's activations. The duration is short, so that
-there is something to gain. The listing makes the share of the right output spikes larger,
-which is not the same as the accuracy.
+Before is what ``convert`` takes from the CNN's activations. The duration is short, so
+that there is something to gain. The listing makes the share of the right output spikes
+larger, which is not the same as the accuracy.
 """
 
 import matplotlib.pyplot as plt

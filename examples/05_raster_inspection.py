@@ -3,7 +3,7 @@ Rasters and membrane potentials
 ===============================
 
 Three views of one layer while the network looks at one digit: its raster with the
-population rate, the membrane potentials of three neurons, and the output spikes. Neurons
+population rate, the membrane potentials of two neurons, and the output spikes. Neurons
 of one channel have the same kernel at different places, so they are drawn together.
 
 A file to explore with a browser is written too, and the regularity of spike trains is
@@ -21,7 +21,7 @@ from cnn2snn_brian.plots import plot_membrane, plot_output_counts, plot_raster
 duration = 100 * ms  # how long a digit is shown
 n_digits = 10  # test digits that are simulated
 digit = 7  # index of the test digit that is drawn
-neurons = [(0, 1, 4), (5, 4, 4), (8, 7, 2)]  # (channel, y, x) of recorded potentials
+neurons = [(0, 1, 4), (6, 5, 2)]  # (channel, y, x) whose potentials are drawn
 seed = 0  # of the Poisson spikes
 figure_file, page = "raster.png", "digits.html"
 
@@ -60,6 +60,7 @@ left, right = fig.subfigures(1, 2)
 plot_raster(result, "conv1", digit, left.subplots(), population_rate=True)
 upper, lower = right.subplots(2, 1)
 plot_membrane(result, "conv1", digit, upper)
+upper.set_xlim(0, 50)  # ms
 plot_output_counts(result, digit, lower, test.classes)
 fig.savefig(figure_file, dpi=120)
 plt.show()

@@ -3,11 +3,10 @@ Noise and failing synapses
 ==========================
 
 Synapses of the brain often fail to transmit a spike, and their strengths are not exact.
-On the left each synapse draws for each spike whether it transmits it. Thresholds that are
-lowered by the same factor make up for the lost input, but the accuracy does not come back,
-it falls further: input at random is noise, and with the floor at 0 noise alone makes a
-neuron spike. High thresholds average over it. On the right each weight is multiplied by a
-normal number of mean 1, once for all digits.
+On the left each synapse draws for each spike whether it transmits it. Thresholds that
+are lowered by the same factor make up for the mean of the lost input, but not for its
+noise: only where few spikes would be left at all does that help. On the right each
+weight is multiplied by a normal number of mean 1, once for all digits.
 
 The bars are 95 % intervals of the mean over seeds.
 """
@@ -21,9 +20,9 @@ from cnn2snn_brian.plots import plot_sweep
 
 duration = 100 * ms  # how long a digit is shown
 n_per_class = 5  # test digits of each class
-probabilities = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # that a synapse transmits a spike
-noise = (0.0, 0.1, 0.25, 0.5, 1.0)  # standard deviation, as a share of the weight
-seeds = range(3)
+probabilities = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # that a synapse transmits a spike
+noise = (0.0, 0.25, 0.5, 1.0)  # standard deviation, as a share of the weight
+seeds = range(4)
 figure_file = "noise.png"
 
 training, test = load_digits()

@@ -2,16 +2,16 @@
 Part of a larger Brian2 model
 =============================
 
-The converted network is a Brian2 network, so it can be the input of a model of your own.
-Here its ten output neurons excite ten populations that compete: each one excites itself
-and inhibits the others, until one of them wins (winner take all). Digits are shown one
-after the other, without a pause and without any reset between them, and the populations
-have to let go of the last one.
+The converted network is a Brian2 network, so it can be the input of a model of your
+own. Here its ten output neurons excite ten populations that compete: each one excites
+itself and inhibits the others, until one of them wins (winner take all). Digits are
+shown one after the other, without a pause and without any reset between them, and the
+populations have to let go of the last one.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
-from brian2 import NeuronGroup, SpikeMonitor, Synapses, mV, ms, prefs, seed
+from brian2 import NeuronGroup, SpikeMonitor, Synapses, ms, mV, prefs, seed
 
 from cnn2snn_brian import convert, models
 from cnn2snn_brian.data import load_digits
@@ -25,7 +25,6 @@ drive = 6 * mV  # of a spike of an output neuron
 excitation, inhibition = 1 * mV, 0.4 * mV  # of a spike within a population, between
 noise = 2 * mV
 figure_file = "winner_take_all.png"
-band = {"color": "0.9", "zorder": 0}  # behind the right answer
 
 prefs.codegen.target = "numpy"  # for a few seconds, quicker than compiling with Cython
 seed(0)
@@ -59,25 +58,23 @@ for digit in digits:
     snn.show(network, test.images[digit])
     network.run(duration)
 
-shown_at = np.arange(len(digits)) * duration
 n_right = 0
-for digit, start in zip(digits, shown_at, strict=True):
-    late = (winners.t > start + duration / 2) & (winners.t <= start + duration)
-    counts = np.bincount(winners.i[late] // size, minlength=len(test.classes))
-    n_right += counts.argmax() == test.labels[digit]
-    print(f"digit {test.labels[digit]}: spikes in the second half {counts}")
+fig, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
+for k, label in enumerate(test.labels[digits]):
+    late = (winners.t > (k + 0.5) * duration) & (winners.t <= (k + 1) * duration)
+    spikes = np.bincount(winners.i[late] // size, minlength=len(test.classes))
+    n_right += spikes.argmax() == label
+    print(f"digit {label}: spikes in the second half {spikes}")
+    for ax in axes:  # a band behind the right answer
+        span = np.array([k, k + 1]) * duration / ms
+        ax.fill_between(span, label - 0.5, label + 0.5, color="0.88", zorder=0)
 print(f"{n_right} of {len(digits)} digits won")
 
-fig, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
 axes[0].plot(output.t / ms, output.i, "|", ms=6)
 axes[0].set(ylabel="output neuron", title="ip1 of the converted network")
-axes[1].plot(winners.t / ms, winners.i / size - 0.5, ".", ms=2)
+axes[1].plot(winners.t / ms, (winners.i + 0.5) / size - 0.5, ".", ms=2)
 axes[1].set(ylabel="population", title="winner take all", xlabel="time (ms)")
 for ax in axes:
-    ax.set_yticks(range(len(test.classes)), test.classes)
-    ax.set_ylim(-0.6, len(test.classes) - 0.4)
-    for digit, start in zip(digits, shown_at / ms, strict=True):
-        span = (start, start + duration / ms)
-        ax.fill_between(span, test.labels[digit] - 0.5, test.labels[digit] + 0.5, **band)
+    ax.set(yticks=range(len(test.classes)), ylim=(-0.6, len(test.classes) - 0.4))
 fig.savefig(figure_file, dpi=120)
 plt.show()

@@ -1,6 +1,8 @@
 """
-Your own CNN as an ordinary Brian2 network.
+Your own CNN
+============
 
+Your own CNN as an ordinary Brian2 network.
 A small CNN, written with functional calls, learns scikit-learn's 8x8 digits for a few
 epochs. It is converted and simulated in Brian2's runtime mode, without compiling a
 program: its groups are found by name, and monitors are added as in any other network.
