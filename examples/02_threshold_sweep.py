@@ -48,7 +48,7 @@ with snn.compile(duration) as simulator:
         )
 
 fig, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-names = ("spikes of the right output neuron", "share of its spikes", "accuracy")
+names = ("spikes of the right output neuron", "share in all output spikes", "accuracy")
 for ax, values, what in zip(axes, measured, names, strict=True):
     by_layer = dict(zip(layers, values.reshape(len(layers), -1), strict=True))
     plot_threshold_sweep(tried, by_layer, ax, log=True, objective=what)
