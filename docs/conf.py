@@ -40,6 +40,9 @@ numpydoc_validation_checks = set()
 html_theme = "furo"
 html_title = f"cnn2snn-brian {release}"
 
+# sphinx_gallery_conf has functions in it, which Sphinx can't keep for the next build.
+suppress_warnings = ["config.cache"]
+
 
 def reset_brian(gallery_conf: dict[str, Any], file_name: str) -> None:
     """Give the next example Brian2 as a new process has it."""

@@ -6,8 +6,9 @@ Three views of one layer while the network looks at one digit: its raster with t
 population rate, the membrane potentials of two neurons, and the output spikes. Neurons
 of one channel have the same kernel at different places, so they are drawn together.
 
-A file to explore with a browser is written too, and the regularity of spike trains is
-computed with Elephant if it is installed.
+A file to explore with a browser is written too, which needs ``pip install
+"cnn2snn-brian[inspector]"``. The regularity of spike trains is computed with Neo and
+Elephant, if they are installed.
 """
 
 import matplotlib.pyplot as plt

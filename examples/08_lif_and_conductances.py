@@ -3,10 +3,10 @@ Leaky neurons and conductances
 ==============================
 
 The same CNN with three models of neurons: integrate-and-fire (the paper's), leaky
-integrate-and-fire, and leaky with excitatory and inhibitory conductances. The last two
-forget, and conductances have less effect near their reversal potential, so they need
-lower thresholds. A common factor for all thresholds is chosen on training digits for
-each model.
+integrate-and-fire, and leaky with excitatory and inhibitory conductances. A spike opens
+a conductance for some milliseconds, and has less effect near the reversal potential:
+these neurons need lower thresholds, and answer later. A common factor for all
+thresholds is chosen on training digits for each model.
 
 The figure has the spikes of the first convolution for one digit, and the accuracy on
 test digits had the simulation ended earlier.
@@ -26,7 +26,7 @@ neurons = {
     "LIF": LIF(20 * ms),
     "conductances": ConductanceLIF(20 * ms, tau_e=5 * ms, tau_i=10 * ms),
 }
-factors = (1.0, 0.8, 0.65, 0.5, 0.4)  # of the thresholds that `convert` chose
+factors = (1.0, 0.75, 0.5)  # of the thresholds that `convert` chose
 n_per_class = 10  # digits of each class, to choose a factor and to test
 digit = 7  # index of the test digit that is drawn
 seed = 0  # of the Poisson spikes

@@ -21,7 +21,7 @@ PRINTED = {
     "04_threshold_setting.py": (r"search: (\d+\.\d)% of 500", 90),
     # Poisson trains with one spike a step at most are more regular than others.
     "05_raster_inspection.py": (r"digit 2, answer (2)", 2),
-    "06_lesions.py": (r"0\.2 +conv1 +(\d\.\d+)", 0.85),
+    "06_lesions.py": (r"0\.20* +conv1 +(\d\.\d+)", 0.85),
     "07_noise_and_failing_synapses.py": (r"0\.8 +as they are +(\d\.\d+)", 0.85),
     "08_lif_and_conductances.py": (r"conductances: (\d+\.\d)%", 80),
     "09_larger_brian2_model.py": (r"(\d+) of 10 digits won", 8),
