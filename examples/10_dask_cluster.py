@@ -9,7 +9,8 @@ without the cluster, because a picture's random numbers follow from the seed and
 index alone.
 
 Workers are new processes that import this script. So what starts them is inside
-``main``, behind ``if __name__``. Dask comes with ``pip install "cnn2snn-brian[cluster]"``.
+``main``, behind ``if __name__``. Dask comes with
+``pip install "cnn2snn-brian[cluster]"``.
 """
 
 import matplotlib.pyplot as plt
