@@ -1,13 +1,14 @@
 """
-Handwritten digits, from a trained CNN to spikes.
+Quickstart
+==========
 
-The small CNN that comes with the package has learned scikit-learn's 8x8 digits. It is
-converted to integrate-and-fire neurons and compiled once; all test digits are then
-shown to it as Poisson spikes. The figure has the spikes of the first convolution while
-the network looks at one digit.
+From a trained CNN to spikes. The small CNN that comes with the package has learned
+scikit-learn's 8x8 digits. It is converted to integrate-and-fire neurons and compiled
+once; all test digits are then shown to it as Poisson spikes. The figure has the spikes
+of the first convolution while the network looks at one digit.
 
-The method is that of Shang, Li and You, "An SNN Construction Method Based on CNN
-Conversion and Threshold Setting".
+The method is that of Shang, Li and You, *An SNN Construction Method Based on CNN
+Conversion and Threshold Setting*.
 """
 
 import matplotlib.pyplot as plt

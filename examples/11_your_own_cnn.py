@@ -1,13 +1,14 @@
 """
-Your own CNN as an ordinary Brian2 network.
+Your own CNN
+============
 
 A small CNN, written with functional calls, learns scikit-learn's 8x8 digits for a few
 epochs. It is converted and simulated in Brian2's runtime mode, without compiling a
 program: its groups are found by name, and monitors are added as in any other network.
 The figure has the membrane potential of three neurons of the first convolution.
 
-The method is that of Shang, Li and You, "An SNN Construction Method Based on CNN
-Conversion and Threshold Setting".
+The method is that of Shang, Li and You, *An SNN Construction Method Based on CNN
+Conversion and Threshold Setting*.
 """
 
 import matplotlib.pyplot as plt
