@@ -134,7 +134,7 @@ def _activations(
     if pixels is None:
         message = "cnn: its activations need the pictures; give images=... too"
         raise InputError(message)
-    layers = getattr(cnn, "layers", cnn)
+    layers = cnn if isinstance(cnn, Layers) else getattr(cnn, "layers", cnn)
     if not isinstance(layers, Layers):
         from cnn2snn_brian.from_torch import from_torch
 

@@ -398,3 +398,16 @@ def test_a_saved_result_gives_the_same_file(digits, path, tmp_path):
     spikes = re.findall(r'"perStep":{[^}]*}', data(path))
     assert len(spikes) == 3 * 4
     assert set(spikes) <= set(re.findall(r'"perStep":{[^}]*}', data(again)))
+
+
+def test_network_layers_and_module_give_the_same_feature_maps(digits, tmp_path):
+    result, test, snn = digits
+    module, _ = models.pretrained("digits")
+    maps = []
+    for cnn in (snn, snn.layers, module):
+        file = result.inspect(
+            tmp_path / "run.html", images=test.images, cnn=cnn, pictures=[0]
+        )
+        maps.append(re.findall(r'"cnn":{[^}]*}', file.read_text("utf-8")))
+    assert len(maps[0]) == 5  # of the input and of four layers
+    assert maps[0] == maps[1] == maps[2]
