@@ -21,7 +21,7 @@ from cnn2snn_brian.plots import (
 from cnn2snn_brian.presets import PRESETS
 from cnn2snn_brian.reproduction import (
     LONG,
-    LONGER_FACTOR,
+    LONG_FACTORS,
     PER_CLASS,
     SWEPT,
     Reproduction,
@@ -210,7 +210,7 @@ def collect(work: Reproduction) -> dict[str, Any]:
         "shown": shown,
         "main": main,
         "long": LONG,
-        "longer_factor": LONGER_FACTOR,
+        "long_factors": list(LONG_FACTORS),
         "over_time": over_time,
         "smallest": {
             **{
