@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn2snn_brian import InputError, models
+from cnn2snn_brian import InputError, models, reproduction
 from cnn2snn_brian.report import collect, write_report
 from cnn2snn_brian.reproduction import Extent, Reproduction
 
@@ -47,7 +47,12 @@ def data(tmp_path_factory):
 def report(data, tmp_path_factory):
     """A whole run: its folder and its numbers."""
     out = tmp_path_factory.mktemp("report")
-    with Reproduction(data, out, TINY, progress=False) as work:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Reproduction(data, out, TINY, progress=False) as work,
+    ):
+        # The search of the longest pictures is replaced by factors.
+        patch.setattr(reproduction, "LONG", 20)
         numbers = collect(work)
         write_report(work, numbers, "the command")
     return out, numbers
@@ -106,6 +111,20 @@ def test_accuracies_follow_from_the_predictions(report, data):
     right = np.array(tested["predictions"]) == labels[tested["members"]]
     assert numbers["over_time"][-1]["accuracy"] == right.mean()
     assert numbers["table2"]["snn"][-1] == right.mean()
+
+
+def test_long_pictures_take_the_best_factor(report):
+    out, numbers = report
+    steps = out / "reproduction-steps"
+    short, long = (
+        json.loads((steps / f"searched-paper-{n}.json").read_text())["found"]
+        for n in TINY.durations
+    )
+    factor = float(max(long["factors"], key=long["factors"].get))
+    for layer, threshold in short["parameters"]["thresholds"].items():
+        grown = threshold * (factor if layer.startswith("conv") else 1)
+        assert long["parameters"]["thresholds"][layer] == pytest.approx(grown)
+    assert numbers["over_time"][-1]["parameters"] == long["parameters"]
 
 
 def test_a_second_run_reads_the_steps_and_simulates_nothing(report, data, monkeypatch):
