@@ -23,7 +23,7 @@ from brian2 import (
 from brian2.core.base import BrianObjectException
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.neurons import if_neurons
+from cnn2snn_brian.neurons import OnePassUpdate, if_neurons
 from cnn2snn_brian.shared_synapses import Conv2dSynapses, DenseSynapses, PoolSynapses
 
 N_STEPS = 20
@@ -860,8 +860,9 @@ def test_one_pass_update_equals_brians_objects(standalone):
             group.input_scale, group.bias = 0.5, bias
             group.namespace["drive"] = drive
             group.run_regularly("v += drive(t, i)", when="synapses")
-            # One object of our own in place of four of Brian2's.
-            assert len(group.contained_objects) == 3
+            # One object of our own in place of all of Brian2's but the drive.
+            assert len(group.contained_objects) == 2
+            assert isinstance(group.contained_objects[0], OnePassUpdate)
             pairs.append((k, plain, monitor, group, SpikeMonitor(group)))
             objects += pairs[-1][3:]
     Network(objects).run(60 * ms)
