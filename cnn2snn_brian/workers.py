@@ -14,15 +14,10 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from filelock import FileLock
@@ -282,34 +277,41 @@ def _collected(
     found: dict[int, ProgramOutputs] = {}
     tries = dict.fromkeys(range(len(shards)), 1)
 
-    def start(shard: int) -> Any:
-        index, part = shards[shard]
-        return submit(jobs[index].part(part))
+    pending: dict[Any, int] = {}
+    # Not `concurrent.futures.wait`: a Ctrl-C while it holds the locks of its futures
+    # would leave their workers waiting for ever.
+    finished: SimpleQueue[Any] = SimpleQueue()
 
-    pending = {start(shard): shard for shard in range(len(shards))}
+    def start(shard: int) -> None:
+        index, part = shards[shard]
+        future = submit(jobs[index].part(part))
+        pending[future] = shard
+        future.add_done_callback(finished.put)
+
     try:
+        for shard in range(len(shards)):
+            start(shard)
         while pending:
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                shard = pending.pop(future)
-                index, part = shards[shard]
-                try:
-                    found[shard] = future.result()
-                except Exception as error:
-                    if tries[shard] == MAX_TRIES:
-                        message = (
-                            f"pictures {part.start} to {part.stop - 1} failed "
-                            f"{MAX_TRIES} times: {error}"
-                        )
-                        raise SimulationError(message) from error
-                    tries[shard] += 1
-                    pending[start(shard)] = shard
-                    continue
-                advance(part.stop - part.start)
-                missing[index] -= 1
-                if not missing[index]:
-                    own = [n for n, (job, _) in enumerate(shards) if job == index]
-                    yield index, ProgramOutputs.joined([found.pop(n) for n in own])
+            future = finished.get()
+            shard = pending.pop(future)
+            index, part = shards[shard]
+            try:
+                found[shard] = future.result()
+            except Exception as error:
+                if tries[shard] == MAX_TRIES:
+                    message = (
+                        f"pictures {part.start} to {part.stop - 1} failed "
+                        f"{MAX_TRIES} times: {error}"
+                    )
+                    raise SimulationError(message) from error
+                tries[shard] += 1
+                start(shard)
+                continue
+            advance(part.stop - part.start)
+            missing[index] -= 1
+            if not missing[index]:
+                own = [n for n, (job, _) in enumerate(shards) if job == index]
+                yield index, ProgramOutputs.joined([found.pop(n) for n in own])
     finally:
         for future in pending:
             future.cancel()
