@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn2snn_brian.errors import ConversionError, InputError
+from cnn2snn_brian.files import check_folder
 from cnn2snn_brian.inspect_command import inspect_command
 from cnn2snn_brian.reproduce_command import reproduce
 from cnn2snn_brian.tune_command import tune_command
@@ -276,10 +277,7 @@ def _imported(reference: str) -> "nn.Module":
 
 def _check_out(path: Path, suffix: str | None = None) -> None:
     """Check before the work that its result can be written."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        message = f"{path}: the folder {folder} does not exist"
-        raise InputError(message)
+    check_folder(path)
     if suffix is not None and path.suffix != suffix:
         message = f"{path}: its name has to end with {suffix}"
         raise InputError(message)

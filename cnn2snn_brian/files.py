@@ -6,7 +6,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["written_whole"]
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["check_folder", "written_whole"]
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """
+    Check, before the work, that its result can be written.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to be written.
+
+    Raises
+    ------
+    InputError
+        If its folder does not exist.
+    """
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        message = f"{path}: the folder {folder} does not exist"
+        raise InputError(message)
 
 
 @contextmanager

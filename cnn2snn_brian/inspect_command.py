@@ -83,15 +83,13 @@ def inspect_command(
 
     from cnn2snn_brian.data import load_test_pictures
     from cnn2snn_brian.extras import optional_library
+    from cnn2snn_brian.files import check_folder
     from cnn2snn_brian.network import SpikingNetwork
     from cnn2snn_brian.results import SimulationResult
 
     # All that is cheap to check comes before a simulation.
     optional_library("bokeh", "inspector", "The inspector")
-    folder = out.absolute().parent
-    if not folder.is_dir():
-        message = f"{out}: the folder {folder} does not exist"
-        raise InputError(message)
+    check_folder(out)
     result: SimulationResult | None = None
     snn: SpikingNetwork | None = None
     if source.is_file() and h5py.is_hdf5(source):

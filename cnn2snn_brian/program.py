@@ -176,9 +176,10 @@ class ProgramInputs:
             file.write(
                 struct.pack("=qqd", self.n_images, n_bytes, parameters.rate_scale)
             )
+            none = (np.zeros(0, np.int32),) * self.record.shape[1]
             more = self.perturbations or Perturbations(
                 ((),) * len(parameters.thresholds),
-                (np.zeros(0, np.int32),) * self.record.shape[1],
+                none,
                 0.0,
                 0.0,
                 0,
@@ -195,7 +196,6 @@ class ProgramInputs:
             if self.first_layer is not None:
                 for array in _current_arrays(self.first_layer):
                     file.write(struct.pack("=q", len(array)) + array.tobytes())
-            none = (np.zeros(0, np.int32),) * self.record.shape[1]
             for neurons in (*(self.traced or none), *more.lesioned):
                 file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
             file.write(

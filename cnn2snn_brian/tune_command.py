@@ -24,13 +24,6 @@ class MethodChoice(str, Enum):
     search = "search"
 
 
-def _check_folder(path: Path | None) -> None:
-    """Check before the work that its result can be written."""
-    if path is not None and not path.absolute().parent.is_dir():
-        message = f"{path}: the folder {path.absolute().parent} does not exist"
-        raise InputError(message)
-
-
 def tune_command(
     network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
     data: Annotated[
@@ -89,12 +82,13 @@ def tune_command(
     from brian2 import ms
 
     from cnn2snn_brian.data import load_data
-    from cnn2snn_brian.files import written_whole
+    from cnn2snn_brian.files import check_folder, written_whole
     from cnn2snn_brian.network import SpikingNetwork
     from cnn2snn_brian.tuning import tune_thresholds
 
     for path in (out, checkpoint, history):
-        _check_folder(path)
+        if path is not None:
+            check_folder(path)
     if n < 1 or seed < 0:
         name, value = ("--n", n) if n < 1 else ("--seed", seed)
         message = f"{name} is {value}, expected at least {int(n < 1)}"
