@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cnn2snn_brian.build
 from brian2 import ms
 
-import cnn2snn_brian.build
 from benchmarks.child import CHECKOUT
 from benchmarks.measure import Summary, Table, seconds
 from benchmarks.networks import PAPER, Options, Workload, paper_workload

@@ -15,7 +15,7 @@ from benchmarks.measure import Summary, Table, pinned, ratios, rounds, seconds
 from benchmarks.networks import PAPER, Options, paper_workload
 from benchmarks.programs import command, prepared
 from cnn2snn_brian import Simulator
-from cnn2snn_brian.build import find_compiler
+from cnn2snn_brian.program.compiler import find_compiler
 
 __all__ = ["layers"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from brian2.codegen.cpp_prefs import get_compiler_and_args
 
 from benchmarks.measure import cores
-from cnn2snn_brian.build import find_compiler
+from cnn2snn_brian.program.compiler import find_compiler
 
 __all__ = ["compiler_flags", "load", "machine"]
 

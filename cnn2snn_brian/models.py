@@ -5,9 +5,9 @@ from importlib.resources import as_file, files
 
 from torch import nn
 
-from cnn2snn_brian.adjust import adjust
+from cnn2snn_brian.cnn.adjust import adjust
+from cnn2snn_brian.cnn.weights import ModelCard, load_weights
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.weights import ModelCard, load_weights
 
 __all__ = ["ARCHITECTURES", "cifar10_quick", "create", "digits", "pretrained"]
 

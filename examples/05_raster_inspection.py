@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from brian2 import ms
 
-from cnn2snn_brian import convert, models
+from cnn2snn_brian import Recording, convert, models
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.plots import plot_membrane, plot_output_counts, plot_raster
 
@@ -37,8 +37,7 @@ with snn.compile(duration) as simulator:
     result = simulator.run(
         test.images,
         seed=seed,
-        record=simulator.populations,
-        record_potentials={"conv1": neurons},
+        record=Recording(simulator.populations, potentials={"conv1": neurons}),
     )
 answer = result.predictions[digit]
 print(f"digit {test.labels[digit]}, answer {answer}")

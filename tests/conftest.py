@@ -7,9 +7,11 @@ import brian2
 import numpy as np
 import pytest
 
-from cnn2snn_brian import SimulationResult
-from cnn2snn_brian.cache import CACHE_VARIABLE
-from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian import IF, LIF, SimulationResult
+from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.program.cache import CACHE_VARIABLE
 from cnn2snn_brian.results import SpikeCounts
 
 
@@ -64,7 +66,6 @@ def random_result():
     return SimulationResult(
         spike_counts=SpikeCounts(raw, shapes),
         output_potentials=rng.normal(size=(3, 3)),
-        output_threshold=1 / 3,
         events={"conv1": np.array([2**40, 1, 2]), "ip1": np.arange(3)},
         duration_s=0.02,
         dt_s=1e-3,
@@ -76,6 +77,23 @@ def random_result():
             leak=1e-9,
             v_init=0.5,
         ),
+        perturbations=Perturbations(
+            FrozenDict({"conv1": LIF(tau=20 * brian2.ms), "ip1": IF()}),
+            FrozenDict({"ip1": 0.5}),
+            FrozenDict({"conv1": rng.random(shapes["conv1"]) < 0.2}),
+            0.25,
+            0.002 * brian2.second,
+        ),
+        network={
+            "encoding": "poisson",
+            "reset": "zero",
+            "synapses": "shared",
+            "dtype": "float32",
+            "delays_s": {"ip1": 0.002},
+            "classes": None,
+            "layers": "0" * 32,
+        },
+        program={"compiler": "g++ 12.2.0", "flags": "-O3"},
         timings={"build": 1.5, "run": 0.25},
         versions={"brian2": "2.9.0"},
         shapes=shapes,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnn2snn_brian.adjust import adjust
+from cnn2snn_brian.cnn.adjust import adjust
+from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.errors import UnsupportedModuleError
-from cnn2snn_brian.from_torch import from_torch
 
 
 def cnn():

@@ -12,9 +12,9 @@ from brian2 import ms
 from torch import nn
 
 from cnn2snn_brian import BuildError, convert
-from cnn2snn_brian.build import build_program, find_compiler
-from cnn2snn_brian.cache import check_cache
 from cnn2snn_brian.errors import CompilerNotFoundError
+from cnn2snn_brian.program.cache import check_cache
+from cnn2snn_brian.program.compiler import build_program, find_compiler
 
 pytestmark = pytest.mark.standalone
 

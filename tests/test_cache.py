@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn2snn_brian import cache
-from cnn2snn_brian.build import build_program
+from cnn2snn_brian.program import cache
+from cnn2snn_brian.program.compiler import build_program
 
 
 def entry(directory, name, size, used):

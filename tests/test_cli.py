@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnn2snn_brian import InputError, SimulationResult
-from cnn2snn_brian.cli import main
+from cnn2snn_brian.cli.app import main
 from cnn2snn_brian.data import load_digits
 
 

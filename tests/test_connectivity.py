@@ -7,11 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cnn2snn_brian import connectivity
-from cnn2snn_brian.connectivity import connections
+from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.from_torch import from_torch
-from cnn2snn_brian.layers import INPUT, Conv2d, Linear, from_neurons, to_neurons
+from cnn2snn_brian.layers import (
+    INPUT,
+    Conv2d,
+    Linear,
+    connectivity,
+    from_neurons,
+    to_neurons,
+)
+from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.models import cifar10_quick
 
 many = settings(max_examples=70, deadline=None, derandomize=True)

@@ -3,7 +3,8 @@ import pytest
 import torch
 from brian2 import DimensionMismatchError, Hz, get_dimensions, ms
 
-from cnn2snn_brian.encoding import check_images, check_rate_scale, poisson_rates
+from cnn2snn_brian.brian.encoding import poisson_rates
+from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import ConversionError, InputError
 
 SHAPE = (2, 7, 6)

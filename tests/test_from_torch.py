@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
-from cnn2snn_brian.from_torch import from_torch
 
 SHAPE = (2, 7, 6)
 

@@ -6,9 +6,9 @@ import pytest
 from brian2 import SpikeMonitor, ms
 from reference import two_layers
 
-from cnn2snn_brian import InputError, Lesion, convert
+from cnn2snn_brian import InputError, Lesion, Recording, convert
+from cnn2snn_brian.description.lesions import lesion_masks
 from cnn2snn_brian.layers import from_neurons
-from cnn2snn_brian.lesions import lesion_masks
 
 SHAPE = (2, 7, 6)
 SHAPES = {"input": SHAPE, "conv1": (3, 4, 5), "ip1": (4,)}
@@ -96,8 +96,7 @@ def test_a_program_silences_exactly_the_lesioned_neurons():
                 IMAGES,
                 settings,
                 seed=2,
-                record_potentials={"ip1": [(1,), (0,)]},
-                potential_images=[3],
+                record=Recording(potentials={"ip1": [(1,), (0,)]}, images=[3]),
             )
         )
         with pytest.raises(InputError, match="input_deletion"):

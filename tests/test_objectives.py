@@ -10,14 +10,14 @@ from test_results import result as result_of
 from torch import nn
 
 from cnn2snn_brian import InputError, SimulationResult, from_torch
-from cnn2snn_brian.objectives import (
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.tuning.objectives import (
     OBJECTIVES,
     Target,
     feature_map_correlation,
     find_objective,
 )
-from cnn2snn_brian.parameters import Parameters
-from cnn2snn_brian.results import SpikeCounts
 
 COUNTS = [[3, 1, 2], [2, 2, 1], [0, 0, 0], [4, 4, 5]]
 POTENTIALS = [[0, 1.9, 0], [0.5, 0.7, 1.9], [0.1, 0.3, 0.2], [1, 1, 1]]

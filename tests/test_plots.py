@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cnn2snn_brian import InputError, Layers, SimulationResult, plots
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.layers import Linear, to_neurons
-from cnn2snn_brian.parameters import Parameters
 from cnn2snn_brian.plots.maps import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
 from cnn2snn_brian.results import SpikeCounts

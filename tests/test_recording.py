@@ -6,9 +6,14 @@ import torch
 from reference import numpy_spikes, randomize
 from torch import nn
 
-from cnn2snn_brian import InputError, from_torch, recording
-from cnn2snn_brian.parameters import Parameters
-from cnn2snn_brian.recording import check_recording, expected_rates, free_memory
+from cnn2snn_brian import InputError, Recording, from_torch
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.program import recording_size as recording
+from cnn2snn_brian.program.recording_size import (
+    check_recording,
+    expected_rates,
+    free_memory,
+)
 
 SHAPE = (2, 7, 6)
 N_STEPS = 400
@@ -95,7 +100,7 @@ def test_potentials_and_settings_add_up(cnn, monkeypatch):
     size = check_recording(layers, pixels, settings, nothing, 10, n_potentials=7)
     assert size.bound == size.expected == 3 * 10 * 4 * 7
     monkeypatch.setattr(recording, "free_memory", lambda: 2 * size.bound - 1)
-    with pytest.raises(InputError, match=r"each of 3 settings.*potential_images"):
+    with pytest.raises(InputError, match=r"each of 3 settings.*images=range"):
         check_recording(layers, pixels, settings, nothing, 10, n_potentials=7)
 
 
@@ -108,7 +113,8 @@ def test_free_memory_is_known():
 def test_run_checks_before_it_simulates(cnn, monkeypatch):
     from brian2 import ms
 
-    from cnn2snn_brian import convert, simulator
+    from cnn2snn_brian import convert
+    from cnn2snn_brian.program import simulator
 
     def fail(*arguments, **options):
         pytest.fail("the program was run")
@@ -123,5 +129,5 @@ def test_run_checks_before_it_simulates(cnn, monkeypatch):
         # 15 steps of 2 pictures: 600 bytes and few spikes, and a copy.
         with pytest.raises(InputError, match="each of 2 settings"):
             compiled.run_many(
-                torch.zeros(2, *SHAPE), [{}, {}], record_potentials=traced
+                torch.zeros(2, *SHAPE), [{}, {}], record=Recording(potentials=traced)
             )

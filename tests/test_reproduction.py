@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn2snn_brian import InputError, models, reproduction
-from cnn2snn_brian.report import collect, write_report
-from cnn2snn_brian.reproduction import Extent, Reproduction
+from cnn2snn_brian import InputError, models
+from cnn2snn_brian.paper import steps as reproduction
+from cnn2snn_brian.paper.report import collect, write_report
+from cnn2snn_brian.paper.steps import Extent, Reproduction
 
 pytestmark = pytest.mark.standalone
 

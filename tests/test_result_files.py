@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnn2snn_brian import InputError, SimulationResult
-from cnn2snn_brian.result_files import FORMAT
+from cnn2snn_brian.results.hdf5 import FORMAT
 
 
 def assert_same(found, expected):

@@ -5,7 +5,7 @@ import pytest
 from brian2 import ms
 
 from cnn2snn_brian import InputError, SimulationResult
-from cnn2snn_brian.parameters import Parameters
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.results import SpikeCounts
 
 

@@ -22,9 +22,13 @@ from brian2 import (
 )
 from brian2.core.base import BrianObjectException
 
+from cnn2snn_brian.brian.neurons import OnePassUpdate, if_neurons
+from cnn2snn_brian.brian.synapse_kinds import (
+    Conv2dSynapses,
+    DenseSynapses,
+    PoolSynapses,
+)
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.neurons import OnePassUpdate, if_neurons
-from cnn2snn_brian.shared_synapses import Conv2dSynapses, DenseSynapses, PoolSynapses
 
 N_STEPS = 20
 

@@ -10,7 +10,7 @@ from brian2 import NeuronGroup, SpikeMonitor, ms, second
 from reference import numpy_spikes, randomize
 from torch import nn
 
-from cnn2snn_brian import InputError, SimulationError, convert, models
+from cnn2snn_brian import InputError, Recording, SimulationError, convert, models
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.layers import to_neurons
 
@@ -253,9 +253,7 @@ def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
     result = simulator.run(
         images,
         **settings,
-        record=populations,
-        record_potentials=CHOSEN,
-        potential_images=[1, 3],
+        record=Recording(populations, CHOSEN, [1, 3]),
         shard_size=1,
     )
     for image in (1, 3):
@@ -288,7 +286,7 @@ def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
         )
     for name, image, said in [
         ("conv1", 0, "for picture 0; recorded are conv1, conv2, ip1, pool1"),
-        ("conv3", 1, "record_potentials={'conv3'"),
+        ("conv3", 1, "potentials={'conv3'"),
     ]:
         with pytest.raises(InputError, match=said):
             result.potentials(name, image)
@@ -320,12 +318,18 @@ def test_record_some_pictures_only(build):
         ({"seed": -1}, "seed is -1"),
         ({"record": ["conv7"]}, "conv7"),
         ({"record": {"conv1": [4]}}, "outside 0 to 3"),
-        ({"record_potentials": {"input": [(0, 0, 0)]}}, "unknown layer 'input'"),
-        ({"record_potentials": {"conv1": [(4, 0, 0)]}}, r"no neuron of .*\(4, 5, 9\)"),
-        ({"record_potentials": {"conv1": [(0, -1, 0)]}}, "no neuron"),
-        ({"record_potentials": {"conv1": [3]}}, "no neuron"),
-        ({"record_potentials": {"ip1": [(0.5,)]}}, "no neuron"),
-        ({"potential_images": [4]}, "outside 0 to 3"),
+        (
+            {"record": Recording(potentials={"input": [(0, 0, 0)]})},
+            "unknown layer 'input'",
+        ),
+        (
+            {"record": Recording(potentials={"conv1": [(4, 0, 0)]})},
+            r"no neuron of .*\(4, 5, 9\)",
+        ),
+        ({"record": Recording(potentials={"conv1": [(0, -1, 0)]})}, "no neuron"),
+        ({"record": Recording(potentials={"conv1": [3]})}, "no neuron"),
+        ({"record": Recording(potentials={"ip1": [(0.5,)]})}, "no neuron"),
+        ({"record": Recording(images=[4])}, "outside 0 to 3"),
     ],
 )
 def test_run_refuses(build, arguments, message):

@@ -8,10 +8,10 @@ from brian2 import ms
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from cnn2snn_brian.convert import convert
+from cnn2snn_brian.conversion import convert
+from cnn2snn_brian.description.storage import FORMAT, load_network, save_network
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.storage import FORMAT, load_network, save_network
 
 SHAPE = (2, 7, 6)
 

@@ -21,7 +21,7 @@ from cnn2snn_brian import (
     sweep,
 )
 from cnn2snn_brian.plots import plot_sweep
-from cnn2snn_brian.simulator import Simulator
+from cnn2snn_brian.program.simulator import Simulator
 
 SHAPE = (2, 7, 6)
 IMAGES = np.random.default_rng(0).random((6, *SHAPE))

@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch import nn
 
-from cnn2snn_brian import thresholds as thresholds_module
-from cnn2snn_brian.convert import convert
+from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.conversion import convert
+from cnn2snn_brian.description import thresholds as thresholds_module
+from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.from_torch import from_torch
 from cnn2snn_brian.layers import INPUT, AvgPool2d, Layers, Linear
-from cnn2snn_brian.thresholds import data_based_thresholds
 
 SHAPE = (1, 1, 2)
 

@@ -25,7 +25,7 @@ from cnn2snn_brian import (
     tune_thresholds,
 )
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.trials import Pictures
+from cnn2snn_brian.tuning.trials import Pictures
 
 pytestmark = pytest.mark.standalone
 

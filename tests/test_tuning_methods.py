@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnn2snn_brian import from_torch
-from cnn2snn_brian.parameters import Parameters
-from cnn2snn_brian.tuning_methods import (
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.tuning.methods import (
     BISECTION_RESOLUTION,
     FLOOR_SHARES,
     LARGEST_V_INIT,

@@ -4,6 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from cnn2snn_brian.cnn.weights import (
+    ModelCard,
+    load_state,
+    load_weights,
+    read_card,
+    save_weights,
+)
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.models import (
@@ -14,13 +21,6 @@ from cnn2snn_brian.models import (
     pretrained,
 )
 from cnn2snn_brian.train import accuracy
-from cnn2snn_brian.weights import (
-    ModelCard,
-    load_state,
-    load_weights,
-    read_card,
-    save_weights,
-)
 
 CARD = ModelCard(
     architecture="small",

@@ -15,7 +15,7 @@ from brian2 import ms
 from torch import nn
 
 from cnn2snn_brian import InputError, SimulationError, convert
-from cnn2snn_brian.cache import CACHE_VARIABLE
+from cnn2snn_brian.program.cache import CACHE_VARIABLE
 
 pytestmark = pytest.mark.standalone
 

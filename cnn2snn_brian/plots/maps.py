@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.encoding import check_images
+from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers import Layers
+from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.plots.style import MAP
-from cnn2snn_brian.results import SimulationResult, correlation
+from cnn2snn_brian.results.result import SimulationResult
+from cnn2snn_brian.spikes.correlation import correlation
 
 __all__ = ["mosaic", "plot_feature_maps"]
 

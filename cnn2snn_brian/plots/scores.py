@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots.style import COLOURS, class_names, colour, given_or_current
-from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.results.result import SimulationResult
 
 __all__ = [
     "plot_accuracy_over_time",

@@ -14,7 +14,8 @@ from cnn2snn_brian.plots.style import (
     colour,
     given_or_current,
 )
-from cnn2snn_brian.results import SATURATED, SimulationResult
+from cnn2snn_brian.results.result import SimulationResult
+from cnn2snn_brian.spikes.data import SATURATED
 
 __all__ = ["plot_membrane", "plot_output_counts", "plot_raster", "plot_rates"]
 
@@ -131,7 +132,7 @@ def plot_membrane(
     ----------
     result : SimulationResult
         A result that recorded potentials of the layer: ``run(...,
-        record_potentials={"conv1": [(channel, y, x), ...]})``.
+        record=Recording(potentials={"conv1": [(channel, y, x), ...]}))``.
     layer : str
         Name of the layer.
     image : int

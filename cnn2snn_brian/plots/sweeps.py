@@ -41,7 +41,8 @@ def plot_sweep(
     InputError
         If the table has no such column.
     """
-    from cnn2snn_brian.sweep import MEASURED, summary
+    from cnn2snn_brian.experiments.summary import summary
+    from cnn2snn_brian.experiments.sweep import MEASURED
 
     for name in (x, y, *([] if hue is None else [hue])):
         if name not in frame.columns:

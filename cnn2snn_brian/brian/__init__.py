@@ -1,0 +1,1 @@
+"""Brian2 objects of a network: groups of neurons, synapses, input."""

@@ -1,0 +1,108 @@
+"""
+Code objects of our own, for each of Brian2's targets.
+
+Brian2 makes the code of an object from a template of the target's "templater" [1]_.
+Ours are derived from Brian2's: they look into the folders of ``templates/`` first.
+
+References
+----------
+.. [1] https://brian2.readthedocs.io/en/stable/developer/codegen.html
+"""
+
+from functools import cache
+from typing import Any
+
+from brian2.codegen.runtime.cython_rt import CythonCodeObject
+from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+from brian2.core.functions import DEFAULT_FUNCTIONS
+from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
+from brian2.devices.device import get_device
+from brian2.input.poissongroup import PoissonGroup
+
+__all__ = ["ProgramCodeObject", "own_code_object_class"]
+
+PACKAGE = "cnn2snn_brian.brian"
+
+
+class ProgramCodeObject(CPPStandaloneCodeObject):
+    """Generated C++ that can be compiled together with all other of its kind."""
+
+    templater = CPPStandaloneCodeObject.templater.derive(
+        PACKAGE, templates_dir="templates/standalone"
+    )
+
+
+def _rand(owner: Any) -> dict[str, str]:
+    """Draw uniform numbers: input spikes have a stream of their own."""
+    # Whatever else is drawn for (failing synapses, noise, lesions), the same picture
+    # and seed then make the same input.
+    stream = "random" if isinstance(owner, PoissonGroup) else "network_random"
+    code = (
+        "inline double _rand(const int _vectorisation_idx) {"
+        f" return cnn2snn::{stream}().uniform(); }}"
+    )
+    return {"support_code": code}
+
+
+def _randn(owner: Any) -> dict[str, str]:
+    """Draw normal numbers from a stream that each picture seeds."""
+    code = (
+        "inline double _randn(const int _vectorisation_idx) {"
+        " return cnn2snn::noise_random().normal(); }"
+    )
+    return {"support_code": code}
+
+
+for _name, _code in (("rand", _rand), ("randn", _randn)):
+    DEFAULT_FUNCTIONS[_name].implementations.add_dynamic_implementation(
+        ProgramCodeObject,
+        name=f"_{_name}",
+        namespace=lambda owner: {},
+        code=_code,
+    )
+
+
+class StandaloneCodeObject(CPPStandaloneCodeObject):
+    """The same templates for Brian2's own C++ standalone device."""
+
+    templater = ProgramCodeObject.templater
+
+
+@cache
+def _derived(base: type[Any]) -> type[Any]:
+    """Make the code object class of a target that knows our templates."""
+    if issubclass(base, ProgramCodeObject):
+        return base
+    if issubclass(base, CPPStandaloneCodeObject):
+        return StandaloneCodeObject
+    for known, folder in (
+        (CythonCodeObject, "cython"),
+        (NumpyCodeObject, "numpy"),
+    ):
+        if issubclass(base, known):
+            templater = base.templater.derive(
+                PACKAGE, templates_dir=f"templates/{folder}"
+            )
+            return type(f"Shared{base.__name__}", (base,), {"templater": templater})
+    message = (
+        f"weight-shared synapses can't be used with {base.__name__}; use C++ "
+        "standalone, Cython or NumPy"
+    )
+    raise NotImplementedError(message)
+
+
+def own_code_object_class() -> type[Any]:
+    """
+    Choose the class of our own for the active device and code generation target.
+
+    Returns
+    -------
+    type
+        A class derived from that which Brian2 would use.
+
+    Raises
+    ------
+    NotImplementedError
+        For a target that there are no templates for.
+    """
+    return _derived(get_device().code_object_class(None))

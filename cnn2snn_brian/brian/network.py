@@ -1,0 +1,219 @@
+"""From a description to a plain Brian2 network of named groups and synapses."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from brian2 import Clock, Network, PoissonGroup, linked_var, second
+from brian2.utils.stringtools import word_substitute
+
+from cnn2snn_brian.brian.encoding import poisson_rates
+from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
+from cnn2snn_brian.brian.input_noise import perturb_input
+from cnn2snn_brian.brian.neurons import if_neurons
+from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.layers.order import INPUT, to_neurons
+
+__all__ = ["brian_network", "program_network", "show"]
+
+#: Fixed names: a compiled program is found again by its generated source.
+CLOCK_NAME = "network_clock"
+NETWORK_NAME = "converted_network"
+
+#: A synapse that fails draws once for all that its statement does.
+TRANSMITTED = "transmitted = int(rand() < release_probability_post)"
+
+
+def brian_network(
+    snn: NetworkDescription,
+    parameters: Parameters,
+    perturbations: Perturbations,
+    seed: int = 0,
+) -> Network:
+    """
+    Build the network of a description on the active device.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        What to build.
+    parameters : Parameters
+        What the neurons run with.
+    perturbations : Perturbations
+        Values of the neurons' models, lesions, failing synapses, and noise on the
+        input.
+    seed : int
+        Seed of lost and displaced input spikes.
+
+    Returns
+    -------
+    brian2.Network
+        The network at the start of an image, with a silent input. `show` gives it an
+        image.
+
+    Raises
+    ------
+    InputError
+        If there are more synapses than Brian2 can number.
+    NotImplementedError
+        If input spikes are perturbed or silenced in Brian2's standalone mode.
+    """
+    masks = perturbations.lesion
+    network = _built(snn, parameters, masks)
+    for name, model in perturbations.neurons.items():
+        group = network[name]
+        for what, value in model.values.items():
+            setattr(group, what, value)
+        if name in perturbations.release_probability:
+            group.release_probability = perturbations.release_probability[name]
+        if name in masks:
+            group.lesioned = to_neurons(masks[name], masks[name].shape)
+    deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
+    if deletion or float(jitter) or INPUT in masks:
+        hidden = masks.get(INPUT)
+        mask = None if hidden is None else to_neurons(hidden, hidden.shape)
+        perturb_input(network, mask, deletion, float(jitter) / snn.dt_s, seed)
+    return network
+
+
+def program_network(snn: NetworkDescription) -> Network:
+    """
+    Build the network of a compiled program, which gets its values at run time.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        What to build.
+
+    Returns
+    -------
+    brian2.Network
+        The network with neutral parameters, and without values of the models'
+        parameters.
+    """
+    return _built(snn, snn.neutral_parameters(), {})
+
+
+def _built(
+    snn: NetworkDescription, parameters: Parameters, lesions: Mapping[str, Any]
+) -> Network:
+    clock = Clock(dt=snn.dt, name=CLOCK_NAME)
+    network = Network(name=NETWORK_NAME)
+    groups: dict[str, Any] = {}
+    models = snn.models(snn.neurons)
+    # What `show` takes if it is not told otherwise.
+    network.rate_scale = parameters.rate_scale
+    if snn.encoding == "poisson":
+        n_inputs = math.prod(snn.input_shape)
+        groups[INPUT] = PoissonGroup(
+            n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
+        )
+        network.add(groups[INPUT])
+    for index, layer in enumerate(snn.layers):
+        constant: Literal["none", "first", "linked"] = "none"
+        if snn.has_constant_input:
+            constant = "first" if index == 0 else "linked"
+        group = if_neurons(
+            layer.name,
+            math.prod(layer.shape),
+            clock=clock,
+            reset=snn.reset,
+            constant_input=constant,
+            dtype=snn.dtype,
+            model=models[layer.name],
+            failing=layer.name in snn.release_probability,
+            lesions=layer.name in lesions,
+        )
+        _set_state(group, layer, parameters, models[layer.name])
+        if constant == "first":
+            group.input_scale = parameters.rate_scale
+        elif constant == "linked":
+            source = groups[layer.inputs[0]]
+            group.input_scale = linked_var(source, "output_scale")
+        if constant != "none" and layer.bias is not None:
+            group.bias = to_neurons(layer.bias, layer.shape)
+        network.add(group)
+        groups[layer.name] = group
+        for source_name in layer.inputs:
+            if source_name in groups:  # an image as a current has no neurons
+                network.add(_connected(snn, layer, groups[source_name], group))
+    return network
+
+
+def _set_state(
+    group: Any, layer: Any, parameters: Parameters, model: NeuronModel
+) -> None:
+    """Give neurons their state at the start of an image."""
+    group.v_th = parameters.thresholds[layer.name]
+    group.v_min = parameters.v_min[layer.name]
+    group.leak = parameters.leak[layer.name]
+    group.v = parameters.v_init[layer.name] * parameters.thresholds[layer.name]
+    for what, value in model.initial.items():
+        setattr(group, what, value)
+
+
+def _connected(snn: NetworkDescription, layer: Any, source: Any, target: Any) -> Any:
+    """Make the synapses into a layer."""
+    on_pre = snn.models(snn.neurons)[layer.name].on_pre
+    if layer.name in snn.release_probability:
+        failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
+        on_pre = f"{TRANSMITTED}\n{failing}"
+    make = SharedSynapses if snn.synapses == "shared" else explicit_synapses
+    return make(
+        source,
+        target,
+        layer,
+        on_pre=on_pre,
+        delay=snn.delays_s.get(layer.name, 0.0) * second,
+        clock=target.clock,
+        name=f"{layer.name}_synapses",
+        dtype=snn.dtype,
+    )
+
+
+def show(
+    snn: NetworkDescription,
+    network: Network,
+    image: Any,
+    rate_scale: float | None = None,
+) -> None:
+    """
+    Give a Brian2 network another image.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        What the network was built from.
+    network : brian2.Network
+        A network that `brian_network` made.
+    image : ndarray, shape (channels, height, width)
+        The image, float in [0, 1] or uint8.
+    rate_scale : float, optional
+        Spikes per step of a pixel of intensity 1, for this image and those after it;
+        by default what the network has.
+
+    Raises
+    ------
+    InputError
+        If the image can't be used.
+    """
+    pixels = check_images(np.asarray(image)[None], snn.input_shape)
+    scale = network.rate_scale if rate_scale is None else check_rate_scale(rate_scale)
+    first, group = snn.layers[0], network[snn.layer_names[0]]
+    if snn.encoding == "poisson":
+        network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
+    else:
+        current = first.drive(pixels)[0]
+        if first.bias is not None:
+            current = current + first.bias
+        group.bias = to_neurons(current, first.shape)
+    if snn.has_constant_input:
+        # Biases are scaled like the input that they are added to.
+        group.input_scale = scale
+    network.rate_scale = scale

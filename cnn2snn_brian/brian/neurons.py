@@ -1,0 +1,223 @@
+"""
+Neurons of a converted network: groups of a `NeuronModel`.
+
+The membrane potential ``v`` has no unit. A neuron that reaches ``v_th`` is set back to
+0 (or by ``v_th``), and ``v`` never falls below ``v_min`` (Eq. 1 of the paper). In a
+step of Brian2 these things happen in this order:
+
+1. ``groups``: the model's equations are integrated, then constant input and noise are
+   added to ``v``
+2. ``thresholds``: neurons with ``v >= v_th`` spike
+3. ``after_thresholds``: they are reset, and ``v`` is held at ``v_min``
+4. ``synapses``: spikes add weights to the ``v`` of their targets
+
+Brian2's own place for resets is *after* the synapses, where a reset to 0 would wipe
+out the input that arrives in the step of a spike.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Clock, NeuronGroup, get_device
+from brian2.core.variables import Variables
+from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+from brian2.groups.group import CodeRunner
+
+from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.description.network import Reset
+from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.parameters import LayerNumber, Parameters
+from cnn2snn_brian.description.ready_made_neurons import IF
+from cnn2snn_brian.description.settings import described
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["CONSTANT_INPUT_MODEL", "LAYER_MODEL", "RESETS", "if_neurons"]
+
+#: What a spike does to its neuron.
+RESETS: dict[Reset, str] = {"zero": "v = 0", "subtract": "v -= v_th"}
+
+#: Numbers of a layer are variables, not constants, so that a compiled run can change
+#: them.
+LAYER_MODEL = "\n".join(
+    f"{kind.variable} : 1 (shared)"
+    for kind in described(Parameters).values()
+    if isinstance(kind, LayerNumber) and not kind.is_start
+)
+
+#: For networks with constant inputs. A bias belongs to activations, a neuron counts
+#: spikes: an activation of 1 in the layer before is `input_scale` spikes per step
+#: there, and one of this layer `output_scale` spikes per step here. The scales are
+#: linked from layer to layer, so that all biases follow when a threshold changes.
+CONSTANT_INPUT_MODEL = """
+bias : 1
+input_scale : 1 {link}
+output_scale = input_scale / v_th : 1 (shared)
+"""
+
+#: For synapses that fail: the probability that a spike is transmitted.
+RELEASE_MODEL = "release_probability : 1 (shared)\n"
+
+#: For lesions: neurons that do not spike.
+LESION_MODEL = "lesioned : boolean\n"
+
+
+class OnePassUpdate(CodeRunner):  # type: ignore[misc]
+    """
+    All that neurons do in a step of C++ standalone mode, in one vectorised pass.
+
+    It does what equations, constant input, threshold, reset and floor of `if_neurons`
+    do one after another.
+
+    Parameters
+    ----------
+    group : NeuronGroup
+        The neurons.
+    constant : str
+        What is added to ``v`` in each step, an expression.
+    subtract : bool
+        Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
+    factor : str
+        What ``v`` is multiplied with before that, an expression.
+    """
+
+    def __init__(
+        self, group: NeuronGroup, constant: str, *, subtract: bool, factor: str = "1"
+    ) -> None:
+        leaky = factor != "1"
+        code = f"_constant = {constant}"
+        CodeRunner.__init__(
+            self,
+            group,
+            "if_update",
+            code=f"_factor = {factor}\n{code}" if leaky else code,
+            clock=group.clock,
+            when="thresholds",
+            name=f"{group.name}_update",
+            template_kwds={"subtract": subtract, "leaky": leaky},
+            codeobj_class=own_code_object_class(),
+        )
+        self.variables = Variables(self)
+        for name in ("_constant", "_factor") if leaky else ("_constant",):
+            self.variables.add_auxiliary_variable(
+                name, dtype=group.variables["v"].dtype
+            )
+
+
+def if_neurons(
+    name: str,
+    n: int,
+    *,
+    clock: Clock,
+    reset: Reset = "zero",
+    constant_input: Literal["none", "first", "linked"] = "none",
+    dtype: npt.DTypeLike = np.float32,
+    model: NeuronModel | None = None,
+    failing: bool = False,
+    lesions: bool = False,
+) -> NeuronGroup:
+    """
+    Make a population of neurons, by default of Eq. 1 of the paper [1]_.
+
+    Parameters
+    ----------
+    name : str
+        Name of the group.
+    n : int
+        Number of neurons.
+    clock : Clock
+        The clock of the network.
+    reset : {"zero", "subtract"}
+        Whether a spike sets ``v`` to 0 or takes ``v_th`` from it.
+    constant_input : {"none", "first", "linked"}
+        Whether neurons have a ``bias``; ``input_scale`` is a plain variable in the
+        first layer, and linked to the layer before in all others.
+    dtype : dtype
+        Type of the state variables.
+    model : NeuronModel, optional
+        What a neuron computes, `IF` by default.
+    failing : bool
+        Whether there is a ``release_probability`` for the synapses onto them.
+    lesions : bool
+        Whether there is a variable ``lesioned``: such neurons never spike, and their
+        ``v`` is 0.
+
+    Returns
+    -------
+    NeuronGroup
+        The neurons, with ``v``, ``v_th``, ``v_min``, ``leak`` and the parameters of the
+        model still 0.
+
+    Raises
+    ------
+    InputError
+        If `reset` is neither of the two.
+
+    References
+    ----------
+    .. [1] Shang, Li and You, An SNN Construction Method Based on CNN Conversion and
+       Threshold Setting.
+    """
+    if reset not in RESETS:
+        message = f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
+        raise InputError(message)
+    neuron = model or IF()
+    equations, constant = f"{neuron.model}\n{LAYER_MODEL}", "leak"
+    equations += RELEASE_MODEL if failing else ""
+    equations += LESION_MODEL if lesions else ""
+    if constant_input != "none":
+        link = "(shared)" if constant_input == "first" else "(linked)"
+        equations += CONSTANT_INPUT_MODEL.format(link=link)
+        constant = "leak + input_scale * bias"
+    options: dict[str, Any] = {}
+    if neuron.has_refractory:
+        options["refractory"] = "refractory_period"
+    if neuron.method is not None:
+        options["method"] = neuron.method
+    group = NeuronGroup(
+        n,
+        equations,
+        threshold=(
+            f"({neuron.threshold}) and not lesioned" if lesions else neuron.threshold
+        ),
+        reset=RESETS[reset] if neuron.reset is None else neuron.reset,
+        clock=clock,
+        name=name,
+        dtype=np.dtype(dtype).type,
+        **options,
+    )
+    one_pass = neuron.is_one_pass and not lesions
+    if one_pass and isinstance(get_device(), CPPStandaloneDevice):
+        update = OnePassUpdate(
+            group, constant, subtract=reset == "subtract", factor=str(neuron.factor)
+        )
+        for part in (
+            group.thresholder["spike"],
+            group.resetter["spike"],
+            group.state_updater,
+        ):
+            group.contained_objects.remove(part)
+        group.contained_objects.append(update)
+        return group
+    group.resetter["spike"].when = "after_thresholds"
+    added = constant if neuron.noise is None else f"{constant} + {neuron.noise}"
+    # After the equations, which are integrated in the same slot.
+    group.run_regularly(
+        f"v += {added}",
+        when="groups",
+        order=1,
+        clock=clock,
+        name=f"{name}_constant_input",
+    )
+    # After the reset: a neuron that has just spiked is not below v_min <= 0.
+    floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
+    floors += ["v = v * int(not lesioned)"] if lesions else []
+    if floors:
+        group.run_regularly(
+            "\n".join(floors),
+            when="after_thresholds",
+            order=1,
+            clock=clock,
+            name=f"{name}_floor",
+        )
+    return group

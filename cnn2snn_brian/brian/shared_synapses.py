@@ -1,0 +1,336 @@
+"""
+Weight-shared synapses for Brian2: only the kernel is stored, targets are computed.
+
+`Conv2dSynapses`, `PoolSynapses` and `DenseSynapses` are Brian2 objects for anybody's
+script. What a spike does is a statement in Brian2's language (``on_pre``), and Brian2
+generates its code; the templates of this package only run the loops over the targets,
+for C++ standalone, Cython and NumPy.
+
+Neurons of a layer are in the order (y, x, channel), channels last.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import (
+    Clock,
+    Quantity,
+    Synapses,
+    check_units,
+    get_dimensions,
+    get_unit,
+    ms,
+    prefs,
+    second,
+)
+from brian2.core.variables import Variables
+from brian2.groups.group import CodeRunner, Group
+
+from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.target_runs import (
+    Runs,
+    kernel_from_memory,
+    kernel_to_memory,
+    runs,
+)
+
+__all__ = ["SharedSynapses"]
+
+
+class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
+    """
+    Synapses of a layer that share its weights.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations, or subgroups of them, channels last.
+    layer : Conv2d, AvgPool2d or Linear
+        What connects to what, with which weight.
+    on_pre : str
+        What a spike of the source does: statements on the target's variables (with or
+        without the suffix ``_post``), the source's (``_pre``) and the weight ``w``.
+    delay : Quantity [s]
+        Delay of all synapses, rounded to whole time steps.
+    when, order : str, int
+        Place in Brian2's schedule.
+    clock : Clock, optional
+        The clock; that of the source by default.
+    name : str
+        Name of the object.
+    dtype : dtype, optional
+        Type of the weights; ``prefs.core.default_float_dtype`` by default.
+    unit : Unit
+        What the weights of the layer are in.
+
+    Attributes
+    ----------
+    w : VariableView
+        The weights, one dimension, in the order of
+        `cnn2snn_brian.runs.kernel_to_memory`; `kernel` has them in torch's order.
+    N : int
+        Number of synapses that this object stands for.
+
+    Raises
+    ------
+    InputError
+        If the populations have other sizes than the layer.
+    TypeError
+        If `on_pre` is no string.
+    """
+
+    add_to_magic_network = True
+
+    @check_units(delay=second)
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        layer: Conv2d | AvgPool2d | Linear,
+        *,
+        on_pre: str = "v_post += w",
+        delay: Quantity = 0 * ms,
+        when: str = "synapses",
+        order: int = 0,
+        clock: Clock | None = None,
+        name: str = "sharedsynapses*",
+        dtype: npt.DTypeLike | None = None,
+        unit: Any = 1,
+    ) -> None:
+        if not isinstance(on_pre, str):
+            message = f"on_pre has to be a string, found {type(on_pre).__name__}"
+            raise TypeError(message)
+        n_source, n_target = math.prod(layer.input_shape), math.prod(layer.shape)
+        for what, group, n in (
+            ("source", source, n_source),
+            ("target", target, n_target),
+        ):
+            if len(group) != n:
+                shape = layer.input_shape if what == "source" else layer.shape
+                message = (
+                    f"the {what} {group.name!r} has {len(group)} neurons; a layer of "
+                    f"shape {'x'.join(map(str, shape))} needs {n}"
+                )
+                raise InputError(message)
+        self.codeobj_class: Any = None
+        CodeRunner.__init__(
+            self,
+            group=self,
+            code=on_pre,
+            template="shared_synapses",
+            clock=source.clock if clock is None else clock,
+            when=when,
+            order=order,
+            name=name,
+        )
+        self.source, self.target, self.layer = source, target, layer
+        self.on_pre = on_pre
+        self._delay = delay
+        self._runs = runs(layer)
+        self._add_variables(np.dtype(dtype or prefs.core.default_float_dtype), unit)
+        self.template_kwds = {
+            "delay_steps": self._delay_steps,
+            "longest": int(self._runs.length.max(initial=0)),
+            "channels": self._runs.channels,
+        }
+        self.add_dependency(source)
+        self.add_dependency(target)
+        # Indices of `w` count weights, not synapses. Brian2 takes a view's shape from
+        # `start` and `stop`, also that of a new value in run_args.
+        self.start, self.stop = 0, self.variables["w"].size
+        self._enable_group_attributes()
+        self._indices.N = self.variables["_n_weights"]
+
+    @property
+    def _delay_steps(self) -> int:
+        return round(float(self._delay / self.clock.dt))
+
+    def _add_variables(self, dtype: Any, unit: Any) -> None:
+        variables = self.variables = Variables(self)
+        variables.create_clock_variables(self.clock)
+        for prefix, group, index in (
+            ("pre", self.source, "_presynaptic_idx"),
+            ("post", self.target, "_postsynaptic_idx"),
+        ):
+            variables.add_auxiliary_variable(index, dtype=np.int32)
+            # One spike at a time: it reaches no target and no weight twice, but all of
+            # them have the same source.
+            variables[index].unique = prefix == "post"
+            variables[index].read_only = True
+            for name, variable in group.variables.items():
+                if name.startswith("_") or name in ("t", "dt", "t_in_timesteps", "N"):
+                    continue
+                if group.variables.indices[name] not in ("_idx", "_sub_idx", "0"):
+                    continue  # not a variable of its neurons
+                where = "0" if variable.scalar else index
+                variables.add_reference(f"{name}_{prefix}", group, name, index=where)
+                if prefix == "post" and name not in ("i", "w"):
+                    variables.add_reference(name, group, name, index=where)
+        stored = kernel_to_memory(self.layer)
+        variables.add_constant("N", value=self._runs.n_synapses)
+        variables.add_constant("_n_weights", value=len(stored))
+        variables.add_array(
+            "w", size=len(stored), dimensions=get_dimensions(unit), dtype=dtype
+        )
+        variables["w"].set_value(stored.astype(dtype))
+        variables.add_auxiliary_variable("_kernel_idx", dtype=np.int32)
+        variables["_kernel_idx"].unique = True
+        variables["_kernel_idx"].read_only = True
+        variables.add_constant("_source_start", value=getattr(self.source, "start", 0))
+        variables.add_constant("_source_N", value=len(self.source))
+        variables.add_constant("_target_start", value=getattr(self.target, "start", 0))
+        variables.add_reference("_spikespace", self.source)
+        table = self._runs
+        # What a run needs is next to each other in memory.
+        by_run = np.stack([table.post, table.weight, table.length], axis=1).ravel()
+        for name, values in (("_run_first", table.first), ("_runs", by_run)):
+            variables.add_array(
+                name,
+                size=len(values),
+                values=values,
+                dtype=np.int32,
+                constant=True,
+                read_only=True,
+            )
+        # The spikes of the last steps. All of a population may spike, not only the
+        # subgroup that is connected.
+        ring = (self._delay_steps + 1) * variables["_spikespace"].size
+        variables.add_array(
+            "_delayed",
+            size=ring if self._delay_steps else 1,
+            dtype=np.int32,
+            read_only=True,
+        )
+        variables.add_array("_slot", size=1, scalar=True, dtype=np.int32)
+
+    def before_run(self, run_namespace: Any) -> None:
+        """
+        Make the code for a run.
+
+        Parameters
+        ----------
+        run_namespace : dict
+            Brian2's namespace of the run.
+
+        Raises
+        ------
+        InputError
+            If the clock's dt was changed, so that the delay is another number of steps.
+        """
+        if self._delay_steps != self.template_kwds["delay_steps"]:
+            message = (
+                f"{self.name}: dt was changed after the synapses were made with a delay"
+            )
+            raise InputError(message)
+        super().before_run(run_namespace)
+
+    def create_default_code_object(self, run_namespace: Any) -> Any:
+        """Make the code object, for the target at hand and with our indices."""
+        self.codeobj_class = own_code_object_class()
+        self.variables.indices["w"] = "_kernel_idx"
+        try:
+            return super().create_default_code_object(run_namespace)
+        finally:
+            self.variables.indices["w"] = "_idx"
+
+    def targets_of(self, neuron: int) -> tuple[Any, Any]:
+        """
+        List what a spike reaches.
+
+        Parameters
+        ----------
+        neuron : int
+            Index of the source neuron.
+
+        Returns
+        -------
+        post, weight : ndarray of int, shape (n_synapses_of_neuron,)
+            Target neurons, and indices into ``w``.
+        """
+        table: Runs = self._runs
+        mine = slice(table.first[neuron], table.first[neuron + 1])
+        length = table.length[mine]
+        within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        return (
+            np.repeat(table.post[mine], length) + within,
+            np.repeat(table.weight[mine], length) + within,
+        )
+
+    @property
+    def delay(self) -> Quantity:
+        """Delay of all synapses [s], a whole number of time steps."""
+        return self._delay_steps * self.clock.dt
+
+    @property
+    def kernel(self) -> Any:
+        """
+        The weights in torch's order.
+
+        Convolution: (out_channels, in_channels / groups, ky, kx). Linear: (n_out,
+        n_in), inputs flattened like torch does. Pooling: (out_height, out_width).
+        """
+        return kernel_from_memory(self.layer, np.asarray(self.w_[:])) * self._unit
+
+    @kernel.setter
+    def kernel(self, value: Any) -> None:
+        layer = self.layer
+        shape: tuple[int, ...] = (
+            layer.shape[1:] if isinstance(layer, AvgPool2d) else layer.weight.shape
+        )
+        if np.shape(value) != shape:
+            message = (
+                f"{self.name}: a kernel of shape {np.shape(value)}, expected the shape "
+                f"{shape}"
+            )
+            raise InputError(message)
+        stored = kernel_to_memory(self.layer, np.asarray(value))
+        self.w = Quantity(stored, dim=get_dimensions(value))
+
+    @property
+    def _unit(self) -> Any:
+        dimensions = self.variables["w"].dim
+        return 1 if dimensions.is_dimensionless else get_unit(dimensions)
+
+    def to_explicit(self, name: str = "synapses*") -> Synapses:
+        """
+        Make the same synapses with one stored weight per connection.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new object.
+
+        Returns
+        -------
+        Synapses
+            Brian2's own synapses, which spike by spike do the same.
+        """
+        pre, post, weight = self._runs.expanded()
+        unit = self._unit
+        synapses = Synapses(
+            self.source,
+            self.target,
+            f"w : {1 if isinstance(unit, int) else repr(unit)}",
+            on_pre=self.on_pre,
+            delay=self.delay,
+            clock=self.clock,
+            name=name,
+            dtype=self.variables["w"].dtype,
+        )
+        synapses.connect(i=pre, j=post)
+        synapses.w = np.asarray(self.w_[:])[weight] * unit
+        # In standalone mode, Brian2 asks every array that was ever made for its owner.
+        synapses._shared = self
+        return synapses
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name!r} from {self.source.name!r} to "
+            f"{self.target.name!r}, {self.variables['N'].get_value():,} synapses>"
+        )

@@ -1,0 +1,197 @@
+"""Weight-shared synapses by kind, for anybody's Brian2 script."""
+
+from typing import Any
+
+import numpy as np
+from brian2 import (
+    Quantity,
+    get_dimensions,
+)
+
+from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.order import INPUT
+
+__all__ = ["Conv2dSynapses", "DenseSynapses", "PoolSynapses"]
+
+Pair = tuple[int, int]
+
+
+def _pair(what: str, value: Any, least: int) -> Pair:
+    pair = (value, value) if np.ndim(value) == 0 else tuple(value)
+    if len(pair) != 2 or any(int(n) != n or n < least for n in pair):
+        message = f"{what}={value!r}: expected a whole number of at least {least}, or 2"
+        raise InputError(message)
+    return int(pair[0]), int(pair[1])
+
+
+class Conv2dSynapses(SharedSynapses):
+    """
+    Synapses of a convolution, of which only the kernel is stored.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations, channels last: (y, x, channel).
+    kernel : ndarray or Quantity, shape (out_channels, in_channels / groups, ky, kx)
+        The weights, in torch's order.
+    source_shape : tuple of int
+        (channels, height, width) of the source.
+    stride, dilation : int or tuple of int
+        In y and x.
+    padding : int or tuple of int
+        Zeros around the source, in y and x.
+    groups : int
+        Number of groups of channels.
+    **options
+        ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
+        `SharedSynapses`.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit one another.
+
+    Examples
+    --------
+    >>> from brian2 import NeuronGroup, PoissonGroup, Hz
+    >>> pixels = PoissonGroup(2 * 6 * 5, 100 * Hz)
+    >>> neurons = NeuronGroup(3 * 4 * 3, "v : 1", threshold="v > 1", reset="v = 0")
+    >>> kernel = np.ones((3, 2, 3, 3)) / 18
+    >>> Conv2dSynapses(pixels, neurons, kernel, (2, 6, 5)).N
+    648
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        kernel: Any,
+        source_shape: tuple[int, int, int],
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        **options: Any,
+    ) -> None:
+        pad_y, pad_x = _pair("padding", padding, 0)
+        layer = Conv2d(
+            "synapses",
+            (INPUT,),
+            _shape(source_shape),
+            np.asarray(kernel),
+            stride=_pair("stride", stride, 1),
+            padding=((pad_y, pad_y), (pad_x, pad_x)),
+            dilation=_pair("dilation", dilation, 1),
+            groups=groups,
+        )
+        super().__init__(source, target, layer, **_named(options, kernel, "conv2d"))
+
+
+class PoolSynapses(SharedSynapses):
+    """
+    Synapses of average pooling, channel by channel.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations, channels last: (y, x, channel).
+    size : int or tuple of int
+        Window in y and x.
+    source_shape : tuple of int
+        (channels, height, width) of the source.
+    stride : int or tuple of int, optional
+        In y and x; the window's size by default.
+    weight : float or Quantity
+        What all spikes of a window together add; each adds this over the window's area.
+    **options
+        ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
+        `SharedSynapses`.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit one another.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        size: int | Pair,
+        source_shape: tuple[int, int, int],
+        stride: int | Pair | None = None,
+        weight: Any = 1.0,
+        **options: Any,
+    ) -> None:
+        window = _pair("size", size, 1)
+        step = window if stride is None else _pair("stride", stride, 1)
+        shape = _shape(source_shape)
+        axes = []
+        for n, length, by in zip(shape[1:], window, step, strict=True):
+            starts = range(0, n - length + 1, by)
+            axes.append(tuple((start, start + length) for start in starts))
+        total = float(np.asarray(weight))
+        layer = AvgPool2d(
+            "synapses",
+            (INPUT,),
+            shape,
+            rows=axes[0],
+            columns=axes[1],
+            row_weights=(total / window[0],) * len(axes[0]),
+            column_weights=(1 / window[1],) * len(axes[1]),
+        )
+        super().__init__(source, target, layer, **_named(options, weight, "pool"))
+
+
+class DenseSynapses(SharedSynapses):
+    """
+    Synapses from every neuron to every other, without stored indices.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations.
+    weights : ndarray or Quantity, shape (n_target, n_source)
+        The weights, as in ``torch.nn.Linear``.
+    source_shape : tuple of int, optional
+        (channels, height, width) of the source, if the columns of `weights` are in
+        torch's order of those; the order of the neurons by default.
+    **options
+        ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
+        `SharedSynapses`.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit one another.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        weights: Any,
+        source_shape: tuple[int, int, int] | None = None,
+        **options: Any,
+    ) -> None:
+        shape = (len(source),) if source_shape is None else _shape(source_shape)
+        layer = Linear("synapses", (INPUT,), shape, np.asarray(weights))
+        super().__init__(source, target, layer, **_named(options, weights, "dense"))
+
+
+def _shape(source_shape: Any) -> tuple[int, int, int]:
+    shape = tuple(int(n) for n in source_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        message = f"source_shape {source_shape}: expected (channels, height, width)"
+        raise InputError(message)
+    return shape[0], shape[1], shape[2]
+
+
+def _named(options: dict[str, Any], weights: Any, kind: str) -> dict[str, Any]:
+    """Complete the options of a kind of synapses: a name, and the weights' unit."""
+    unit = Quantity(1, dim=get_dimensions(weights))
+    return {"name": f"{kind}synapses*", "unit": unit, **options}

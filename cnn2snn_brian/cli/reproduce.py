@@ -1,0 +1,45 @@
+"""The command ``cnn2snn-brian reproduce``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    data: Annotated[
+        Path,
+        typer.Option(help="CIFAR-10: train and test, each with a folder a class."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the report and the figures.")],
+    *,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Few pictures and steps: minutes, not an hour."),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Programs at a time; all cores by default.")
+    ] = None,
+) -> None:
+    """
+    Reproduce every table and figure of the paper on CIFAR-10.
+
+    Trains nothing: the weights ship with the package. If it is interrupted, the same
+    command goes on where it was.
+
+    Example: cnn2snn-brian reproduce --data cifar10 --out report
+    """
+    from cnn2snn_brian.paper.report import collect, write_report
+    from cnn2snn_brian.paper.steps import FULL, QUICK, Reproduction
+
+    extent = QUICK if quick else FULL
+    options = " --quick" if quick else ""
+    options += f" --seed {seed}" if seed else ""
+    command = f"cnn2snn-brian reproduce --data DIR --out DIR{options}"
+    with Reproduction(data, out, extent, seed, workers) as work:
+        write_report(work, collect(work), command)
+    Console().print(f"written: {out / 'reproduction.md'}, .html and .json")

@@ -1,0 +1,1 @@
+"""Trained PyTorch CNNs: reading them, adjusting them, and their weights."""

@@ -1,0 +1,200 @@
+"""Convert a trained CNN: read it, set its thresholds, choose how it is simulated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from brian2 import Quantity, check_units, ms, second
+
+from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.description.network import CHOICES, delays_in_seconds
+from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.description.presets import Preset, find_preset
+from cnn2snn_brian.description.ready_made_neurons import IF
+from cnn2snn_brian.description.thresholds import data_based_thresholds
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.network import SpikingNetwork
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["OPTIONS", "convert"]
+
+#: Arguments of `convert` that say how the network is simulated.
+OPTIONS = (
+    *(item.name for item in fields(Parameters) if item.name != "thresholds"),
+    *CHOICES,
+    "neurons",
+    "delay",
+    "release_probability",
+)
+
+
+@check_units(dt=second)
+def convert(
+    module: "nn.Module | Layers",
+    input_shape: tuple[int, int, int] | None = None,
+    *,
+    thresholds: ByLayer | None = None,
+    calibration: Any = None,
+    percentile: float | None = None,
+    preset: str | Preset = "paper",
+    dt: Quantity = 1 * ms,
+    normalize: tuple[Any, Any] | None = None,
+    names: Literal["role", "module"] = "role",
+    classes: Sequence[str] | None = None,
+    **options: Any,
+) -> SpikingNetwork:
+    """
+    Convert a trained CNN to a spiking network.
+
+    The defaults are the paper's: Poisson input, reset to 0, a floor at 0, no leak,
+    steps of 1 ms, c = 1.
+
+    Parameters
+    ----------
+    module : nn.Module or Layers
+        The CNN (see `from_torch` for what it may consist of), or layers read before.
+    input_shape : tuple of int
+        Shape of an image, (channels, height, width). Not needed with `Layers`.
+    thresholds : float or dict of str to float, optional
+        One number for all layers, or a number for each by name. Without it, they
+        come from `calibration`; a dict of some layers takes the rest from there.
+    calibration : ndarray or torch.Tensor, shape (n, channels, height, width), optional
+        Training images that thresholds are computed from, see
+        `data_based_thresholds`.
+    percentile : float, optional
+        Percentile of the activations that counts as the largest.
+    preset : str or Preset
+        Options that belong together, which hold where no other is given: "paper",
+        "free-floor" or "few-steps", see `PRESETS`.
+    dt : Quantity [s]
+        Time step.
+    normalize : tuple, optional
+        (mean, std) that the CNN's images were normalized with, see `from_torch`.
+    names : {"role", "module"}
+        How layers are named, see `from_torch`.
+    classes : sequence of str, optional
+        Names of the output neurons, kept for reports.
+    **options
+        How the network is simulated, any of these. None is nothing given.
+    v_min : float or dict of str to float, optional
+        Floor of the potential, at most 0; ``-inf`` is none.
+    leak : float or dict of str to float, optional
+        The paper's constant L, added to the potential in each step.
+    v_init : float or dict of str to float, optional
+        Potential at an image's start, as a share of the threshold.
+    rate_scale : float, optional
+        The paper's c, spikes per step of a pixel of intensity 1; 1 by default.
+    reset : {"zero", "subtract"}, optional
+        Whether a spike sets the potential to 0 or takes the threshold from it.
+    encoding : {"poisson", "current"}, optional
+        Whether an image is Poisson spikes, or a constant current into the first
+        layer: no input spikes, for few steps.
+    synapses : {"shared", "explicit"}, optional
+        Whether only kernels are stored (see `SharedSynapses`; the default), or every
+        synapse.
+    dtype : {"float32", "float64"}, optional
+        Type of the state of neurons and synapses; float32 by default.
+    neurons : NeuronModel or dict of str to NeuronModel, optional
+        What a neuron computes: `IF` (the paper's, the default), `LIF`,
+        `ConductanceLIF` or a `NeuronModel` of your own; for all layers, or by layer.
+    delay : Quantity [s] or dict of str to Quantity [s], optional
+        Delay of the synapses into all layers, or into some by name; a multiple of dt.
+    release_probability : float or dict of str to float, optional
+        Probability that a synapse transmits a spike, for all layers or for some by
+        name. Each synapse draws for each spike. Without it synapses never fail, and
+        programs are faster.
+
+    Returns
+    -------
+    SpikingNetwork
+        The converted network. Nothing is compiled yet.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        If the CNN has a part that can't be converted.
+    InputError
+        If an argument is unknown or out of its range, or there are neither thresholds
+        nor calibration images.
+    """
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        message = (
+            f"unknown argument {', '.join(unknown)}; how a network is simulated is "
+            f"said by {', '.join(OPTIONS)}"
+        )
+        raise InputError(message)
+    chosen = find_preset(preset) if isinstance(preset, str) else preset
+    settings = dict(chosen.arguments)
+    settings |= {name: value for name, value in options.items() if value is not None}
+    if percentile is not None:
+        settings["percentile"] = percentile
+    layers = _layers(module, input_shape, normalize, names)
+    numbers = {
+        item.name: settings.get(item.name)
+        for item in fields(Parameters)
+        if item.name != "thresholds"
+    }
+    parameters = Parameters.of(
+        layers.names,
+        thresholds=_thresholds(layers, thresholds, calibration, settings),
+        **numbers,
+    )
+    release = settings.get("release_probability", {})
+    if not isinstance(release, Mapping):
+        release = dict.fromkeys(layers.names, release)
+    return SpikingNetwork(
+        layers,
+        parameters,
+        **{what: settings[what] for what in CHOICES if what in settings},
+        dt_s=float(dt / second),
+        classes=None if classes is None else tuple(classes),
+        neurons=settings.get("neurons", IF()),
+        delays_s=delays_in_seconds(settings.get("delay", 0 * ms), layers.names),
+        release_probability=dict(release),
+    )
+
+
+def _layers(
+    module: Any,
+    input_shape: tuple[int, int, int] | None,
+    normalize: tuple[Any, Any] | None,
+    names: Literal["role", "module"],
+) -> Layers:
+    """Read a CNN, unless it has been read before."""
+    if isinstance(module, Layers):
+        if normalize is not None:
+            message = "normalize: these layers were read before; give it to from_torch"
+            raise InputError(message)
+        return module
+    if input_shape is None:
+        message = "input_shape is missing: (channels, height, width) of an image"
+        raise InputError(message)
+    return from_torch(module, input_shape, normalize, names=names)
+
+
+def _thresholds(
+    layers: Layers,
+    thresholds: ByLayer | None,
+    calibration: Any,
+    settings: Mapping[str, Any],
+) -> ByLayer:
+    """Take thresholds that are given, and the rest from calibration images."""
+    by_name = isinstance(thresholds, Mapping)
+    if by_name:
+        check_names("thresholds", thresholds, layers.names)  # type: ignore[arg-type]
+    if thresholds is not None and not (by_name and set(layers.names) - {*thresholds}):  # type: ignore[misc]
+        return thresholds
+    if calibration is None:
+        message = (
+            "thresholds: give numbers, or calibration=... (training images) to compute "
+            "them from the CNN's activations"
+        )
+        raise InputError(message)
+    found = data_based_thresholds(
+        layers, calibration, settings["percentile"], settings.get("rate_scale", 1.0)
+    )
+    return {**found, **(thresholds or {})}  # type: ignore[dict-item]

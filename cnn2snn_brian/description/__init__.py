@@ -1,0 +1,1 @@
+"""What a converted network is: neurons, settings, thresholds, files."""

@@ -1,0 +1,379 @@
+"""What a converted network is: its layers and how they are simulated."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from brian2 import Quantity, second
+from brian2.units import have_same_dimensions
+
+from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.description.ready_made_neurons import IF
+from cnn2snn_brian.description.record import described_layers, described_model
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.stack import Layers
+
+__all__ = [
+    "Encoding",
+    "NetworkDescription",
+    "Reset",
+    "SynapseKind",
+    "check_choice",
+    "delays_in_seconds",
+]
+
+Reset = Literal["zero", "subtract"]
+Encoding = Literal["poisson", "current"]
+SynapseKind = Literal["shared", "explicit"]
+
+#: Fields that have one of a few values.
+CHOICES = {
+    "reset": ("zero", "subtract"),
+    "encoding": ("poisson", "current"),
+    "synapses": ("shared", "explicit"),
+    "dtype": ("float32", "float64"),
+}
+
+
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """
+    Check that a value is one of a few.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    value : object
+        What was given.
+    choices : tuple of str
+        What is possible.
+
+    Raises
+    ------
+    InputError
+        If it is none of them.
+    """
+    if value not in choices:
+        message = f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        raise InputError(message)
+
+
+def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """
+    Take one delay or one by layer.
+
+    Parameters
+    ----------
+    delay : Quantity [s] or dict of str to Quantity [s]
+        Delay of the synapses into all layers, or into some by name.
+    names : tuple of str
+        Names of the layers.
+
+    Returns
+    -------
+    dict of str to float
+        In seconds; layers without a delay are left out.
+
+    Raises
+    ------
+    InputError
+        If a layer is unknown or a delay is no time.
+    """
+    if isinstance(delay, Mapping):
+        check_names("delay", delay, names)
+        given = dict(delay)
+    else:
+        given = dict.fromkeys(names, delay)
+    delays = {}
+    for name, value in given.items():
+        is_zero = np.ndim(value) == 0 and float(value) == 0
+        if np.ndim(value) or not (is_zero or have_same_dimensions(value, second)):
+            message = f"the delay of {name} is {value}, expected a time, such as 2*ms"
+            raise InputError(message)
+        if not is_zero:
+            delays[name] = float(value)
+    return delays
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkDescription:
+    """
+    A converted CNN without a Brian2 object: all that its network is built from.
+
+    Attributes
+    ----------
+    layers : Layers
+        The layers with their weights.
+    parameters : Parameters
+        Thresholds, floors, leaks, starting potentials and rate scale.
+    reset : {"zero", "subtract"}
+        Whether a spike sets the potential to 0 or takes the threshold from it.
+    encoding : {"poisson", "current"}
+        Whether an image is Poisson spikes, or a constant current into the first layer.
+    synapses : {"shared", "explicit"}
+        Whether only kernels are stored (see `SharedSynapses`), or every synapse.
+    dt_s : float
+        Time step in seconds.
+    dtype : {"float32", "float64"}
+        Type of the state of neurons and synapses.
+    classes : tuple of str, optional
+        Names of the output neurons.
+    neurons : NeuronModel or dict of str to NeuronModel
+        What the neurons compute, of all layers or by layer; `IF` by default, also for
+        layers that a dict leaves out.
+    delays_s : dict of str to float
+        Delay of the synapses into a layer in seconds; 0 for layers left out.
+    release_probability : dict of str to float
+        Layers whose synapses fail at random, and the probability that a spike is
+        transmitted.
+
+    Raises
+    ------
+    InputError
+        If a setting is unknown or out of its range, dt is not above 0, or there are not
+        as many class names as output neurons.
+
+    Notes
+    -----
+    Descriptions are equal if everything about them is, weights included.
+    """
+
+    layers: Layers
+    parameters: Parameters
+    reset: Reset = "zero"
+    encoding: Encoding = "poisson"
+    synapses: SynapseKind = "shared"
+    dt_s: float = 1e-3
+    dtype: Literal["float32", "float64"] = "float32"
+    classes: tuple[str, ...] | None = None
+    neurons: NeuronModel | Mapping[str, NeuronModel] = field(default_factory=IF)
+    delays_s: Mapping[str, float] = field(default_factory=dict)
+    release_probability: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n_outputs = math.prod(self.layers[-1].shape)
+        if self.classes is not None and len(self.classes) != n_outputs:
+            message = f"{n_outputs} output neurons, but {len(self.classes)} class names"
+            raise InputError(message)
+        for what, choices in CHOICES.items():
+            check_choice(what, getattr(self, what), choices)
+        if not (math.isfinite(self.dt_s) and self.dt_s > 0):
+            message = f"dt is {self.dt_s} s, expected a time above 0"
+            raise InputError(message)
+        for name, model in self.models(self.neurons).items():
+            if not isinstance(model, NeuronModel):
+                message = f"neurons of {name}: {model!r}, expected a NeuronModel"
+                raise InputError(message)
+        check_names("delay", self.delays_s, self.layer_names)
+        for name, delay_s in self.delays_s.items():
+            steps = delay_s / self.dt_s
+            if not 0 <= steps < math.inf or abs(steps - round(steps)) > 1e-6:
+                message = (
+                    f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
+                    f"of dt {1e3 * self.dt_s:g} ms of at least 0"
+                )
+                raise InputError(message)
+        # Every layer needs its numbers, and no other has any.
+        Parameters.of(self.layer_names, **vars(self.parameters))
+        release = self.check_release(self.release_probability)
+        # Copies that can't be changed behind the checks.
+        object.__setattr__(self, "release_probability", FrozenDict(release))
+        object.__setattr__(self, "delays_s", FrozenDict(self.delays_s))
+        if isinstance(self.neurons, Mapping):
+            object.__setattr__(self, "neurons", FrozenDict(self.neurons))
+
+    def models(
+        self, neurons: NeuronModel | Mapping[str, NeuronModel]
+    ) -> dict[str, NeuronModel]:
+        """
+        Give every layer's model of its neurons.
+
+        Parameters
+        ----------
+        neurons : NeuronModel or dict of str to NeuronModel
+            One model, or models by layer. Layers left out have `IF`.
+
+        Returns
+        -------
+        dict of str to NeuronModel
+            By layer, in order.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown.
+        """
+        if not isinstance(neurons, Mapping):
+            return dict.fromkeys(self.layer_names, neurons)
+        check_names("neurons", neurons, self.layer_names)
+        return {name: neurons.get(name, IF()) for name in self.layer_names}
+
+    def check_release(self, probability: ByLayer) -> dict[str, float]:
+        """
+        Take one release probability or one by layer.
+
+        Parameters
+        ----------
+        probability : float or dict of str to float
+            Probability that a spike is transmitted, 0 to 1.
+
+        Returns
+        -------
+        dict of str to float
+            By layer; layers that a dict leaves out are left out.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown, or a number is out of its range.
+        """
+        if not isinstance(probability, Mapping):
+            probability = dict.fromkeys(self.layer_names, probability)
+        check_names("release_probability", probability, self.layer_names)
+        for name, p in probability.items():
+            if not 0 <= p <= 1:
+                message = f"release_probability of {name} is {p}, expected 0 to 1"
+                raise InputError(message)
+        return {name: float(p) for name, p in probability.items()}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers, in order."""
+        return self.layers.names
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Threshold of every layer, in order."""
+        return self.parameters.thresholds
+
+    @property
+    def dt(self) -> Quantity:
+        """Time step of the simulation [s]."""
+        return self.dt_s * second
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (channels, height, width)."""
+        return self.layers.input_shape
+
+    @property
+    def has_constant_input(self) -> bool:
+        """Whether any layer gets a constant input besides the leak."""
+        biased = any(layer.bias is not None for layer in self.layers)
+        return biased or self.encoding == "current"
+
+    @property
+    def population_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all populations that spike, by name."""
+        shapes = self.layers.shapes
+        if self.encoding == "current":
+            del shapes[INPUT]
+        return shapes
+
+    def neutral_parameters(self) -> Parameters:
+        """
+        Give parameters that say nothing of this network.
+
+        A compiled program gets its own at run time; these keep them out of its source.
+
+        Returns
+        -------
+        parameters : Parameters
+            Thresholds of 1, everything else 0.
+        """
+        return Parameters.of(self.layer_names, thresholds=1, v_min=0, leak=0, v_init=0)
+
+    def record(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """
+        Describe the network by what JSON can hold, and arrays.
+
+        Returns
+        -------
+        settings : dict
+            Everything but the arrays.
+        arrays : dict of str to ndarray
+            Weights and biases, ``conv1.weight``.
+        """
+        layers, arrays = described_layers(self.layers)
+        settings: dict[str, Any] = {
+            "input_shape": self.input_shape,
+            "layers": layers,
+            "parameters": vars(self.parameters),
+            **{what: getattr(self, what) for what in CHOICES},
+            "dt_s": self.dt_s,
+            "classes": self.classes,
+        }
+        # Only where they differ from the default, so that version 0.1.0 reads the rest.
+        models = {
+            name: described_model(model)
+            for name, model in self.models(self.neurons).items()
+        }
+        if any(model != described_model(IF()) for model in models.values()):
+            settings["neurons"] = models
+        for name in ("delays_s", "release_probability"):
+            if getattr(self, name):
+                settings[name] = getattr(self, name)
+        return settings, arrays
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything about the network, weights included, 32 digits."""
+        settings, _ = self.record()
+        settings["layers"] = self.layers.digest
+        text = json.dumps(settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def summary(self) -> dict[str, Any]:
+        """
+        Say what a result should know of its network.
+
+        Returns
+        -------
+        dict
+            What JSON can hold: ``reset``, ``encoding``, ``synapses``, ``dtype``,
+            ``delays_s``, ``classes``, and ``layers``, a hash of layers and weights.
+        """
+        return {
+            **{what: getattr(self, what) for what in CHOICES},
+            "delays_s": dict(self.delays_s),
+            "classes": None if self.classes is None else list(self.classes),
+            "layers": self.layers.digest[:32],
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NetworkDescription):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        settings = (
+            f"encoding {self.encoding}, reset {self.reset}, dt {self.dt}, "
+            f"rate scale {self.parameters.rate_scale:g}, {self.synapses} synapses, "
+            f"{self.dtype}"
+        )
+        thresholds = ", ".join(f"{k} {v:.4g}" for k, v in self.thresholds.items())
+        models = self.models(self.neurons)
+        texts = {name: str(model) for name, model in models.items()}
+        if set(texts.values()) != {str(IF())}:
+            one = len(set(texts.values())) == 1
+            shown = [f"{name} {text}" for name, text in texts.items()]
+            settings += (
+                f"\nneurons: {next(iter(texts.values())) if one else '; '.join(shown)}"
+            )
+        for what, values, unit in (
+            ("delays", {k: 1e3 * v for k, v in self.delays_s.items() if v}, " ms"),
+            ("release probability", self.release_probability, ""),
+        ):
+            if values:
+                listed = ", ".join(f"{k} {v:g}{unit}" for k, v in values.items())
+                settings += f"\n{what}: {listed}"
+        return f"{self.layers}\nthresholds: {thresholds}\n{settings}"

@@ -1,0 +1,229 @@
+"""
+Models of neurons: what the neurons of a converted network compute.
+
+A `NeuronModel` is an object that can be replaced: Brian2 equations, threshold, reset,
+what a spike does to its target, and parameters with their values. `IF`, `LIF` and
+`ConductanceLIF` are ready-made. Values of parameters are run-time inputs of a compiled
+program; everything else of a model is its structure, see `NeuronModel.structure`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from brian2 import DimensionMismatchError, Equations, get_dimensions
+from brian2.equations.equations import EquationError
+from brian2.units import have_same_dimensions, second
+
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["NeuronModel"]
+
+#: Names that all neurons have; a model can read them and declares none of them.
+RESERVED = (
+    "v_th",
+    "v_min",
+    "leak",
+    "bias",
+    "input_scale",
+    "output_scale",
+    "release_probability",
+    "refractory_period",
+    "lesion",
+    "lesioned",
+    "v_init",
+)
+
+
+#: In equations, for variables that stand still during the refractory period.
+UNLESS = "(unless refractory)"
+
+
+@dataclass(frozen=True)
+class NeuronModel:
+    """
+    What a neuron computes, in Brian2's language.
+
+    In each step the equations are integrated, then constant inputs and noise are added
+    to ``v``; a neuron where the threshold's condition holds spikes and is reset, ``v``
+    is held at ``v_min``, and after that spikes act on their targets. The equations can
+    read ``v_th``, ``v_min`` and ``leak``, one number each for a layer.
+
+    Attributes
+    ----------
+    equations : str
+        Brian2 equations. They have a variable ``v`` without unit; ``(unless
+        refractory)`` behind a differential equation stops it, and what synapses add to
+        its variable, for the refractory period.
+    threshold : str
+        Condition for a spike.
+    reset : str, optional
+        What a spike does to its neuron; without it the ``reset`` of `convert` holds.
+    on_pre : str
+        What a spike does to a target: statements with the weight as ``w`` and the
+        target's variables as ``v_post``.
+    parameters : mapping of str to float or Quantity
+        Further numbers that the equations use, one for all neurons of a layer.
+    initial : mapping of str to float or Quantity
+        Values of variables at a picture's start; 0 without one. That of ``v`` is
+        ``v_init`` of `convert`.
+    noise : str, optional
+        Expression that is added to ``v`` in each step, with ``randn()`` for a new
+        normal number for each neuron.
+    method : str, optional
+        Brian2's numerical method; Brian2 chooses one without it.
+    refractory : Quantity [s], optional
+        Refractory period; 0 for none.
+    floor : bool
+        Whether ``v`` is held at ``v_min``.
+    factor : str, optional
+        If the equations do nothing in a step but multiply ``v`` by a number, that
+        number, as an expression. Compiled programs then need one pass for all that
+        neurons do. It is not used with noise or a refractory period.
+    name : str
+        Name of the model, for tables and plots.
+
+    Raises
+    ------
+    InputError
+        If the equations can't be read, have no ``v`` without unit or declare a name
+        twice, or the refractory period is no time of at least 0.
+
+    Examples
+    --------
+    An adaptive threshold, which each spike raises by ``step``:
+
+    >>> adaptive = NeuronModel(
+    ...     '''dv/dt = -v / tau : 1
+    ...     da/dt = -a / tau_a : 1''',
+    ...     threshold="v >= v_th + a",
+    ...     reset="v = 0; a += step * v_th",
+    ...     parameters={"tau": 20 * ms, "tau_a": 50 * ms, "step": 0.1},
+    ...     method="exact",
+    ... )
+    """
+
+    equations: str
+    threshold: str = "v >= v_th"
+    reset: str | None = None
+    on_pre: str = "v_post += w"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    noise: str | None = None
+    method: str | None = None
+    refractory: Any = 0.0
+    floor: bool = True
+    factor: str | None = None
+    name: str = "own"
+
+    def __post_init__(self) -> None:
+        try:
+            equations = Equations(self.equations)
+        except (
+            EquationError,
+            SyntaxError,
+            ValueError,
+            DimensionMismatchError,
+        ) as wrong:
+            message = f"neurons: the equations can't be read: {wrong}"
+            raise InputError(message) from wrong
+        declared = set(equations.names)
+        if "v" not in declared or not equations.dimensions["v"].is_dimensionless:
+            message = (
+                "neurons: the equations have no variable v without unit, the membrane "
+                f"potential; they have {', '.join(sorted(declared)) or 'none'}"
+            )
+            raise InputError(message)
+        twice = sorted(
+            (declared & set(RESERVED))
+            | (declared & set(self.parameters))
+            | (set(self.parameters) & set(RESERVED))
+        )
+        if twice:
+            message = (
+                f"neurons: {', '.join(twice)} is declared twice; all neurons have "
+                f"{', '.join(RESERVED)}, and parameters are not part of the equations"
+            )
+            raise InputError(message)
+        unknown = sorted(set(self.initial) - (declared - {"v"}))
+        if unknown:
+            message = (
+                f"neurons: initial values of {', '.join(unknown)}; expected variables "
+                "of the equations other than v, which starts at v_init"
+            )
+            raise InputError(message)
+        for what, value in {**self.parameters, **self.initial}.items():
+            if np.ndim(value) or not np.isfinite(np.asarray(value, float)):
+                message = f"neurons: {what} is {value}, expected one finite number"
+                raise InputError(message)
+        if self.refractory is None:
+            object.__setattr__(self, "refractory", 0.0)
+        period = self.refractory
+        is_time = np.ndim(period) == 0 and (
+            have_same_dimensions(period, second) or float(period) == 0
+        )
+        if not is_time or not 0 <= float(period) < np.inf:
+            message = f"neurons: refractory is {period}, expected a time of at least 0"
+            raise InputError(message)
+        # Always a time: Brian2 does not compare a time with a number.
+        object.__setattr__(self, "refractory", float(period) * second)
+
+    @property
+    def has_refractory(self) -> bool:
+        """Whether there is a refractory period."""
+        return float(self.refractory) > 0
+
+    @property
+    def is_one_pass(self) -> bool:
+        """Whether a compiled program updates the neurons in one vectorised pass."""
+        return (
+            self.factor is not None
+            and self.threshold == "v >= v_th"
+            and self.reset is None
+            and self.noise is None
+            and self.floor
+            and not self.has_refractory
+        )
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All parameters with their values, the refractory period among them."""
+        period = {"refractory_period": self.refractory}
+        return {**self.parameters, **(period if self.has_refractory else {})}
+
+    @property
+    def model(self) -> str:
+        """The equations as Brian2 gets them, with the parameters declared."""
+        equations = self.equations
+        if not self.has_refractory:
+            equations = equations.replace(UNLESS, "")
+        declared = [
+            f"{name} : {_unit(value)} (shared)" for name, value in self.values.items()
+        ]
+        return "\n".join([equations, *declared])
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What a compiled program depends on: everything but parameters' values."""
+        return (
+            self.model,
+            self.threshold,
+            self.reset,
+            self.on_pre,
+            self.noise,
+            self.method,
+            self.floor,
+            self.factor,
+            tuple((name, repr(value)) for name, value in self.initial.items()),
+        )
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.values.items())
+        return f"{self.name}({values})"
+
+
+def _unit(value: Any) -> str:
+    """Write a value's unit as Brian2's equations do."""
+    dimensions = get_dimensions(value)
+    return "1" if dimensions.is_dimensionless else repr(dimensions)

@@ -1,0 +1,307 @@
+"""
+What one run does beside its parameters: lesions, failing synapses, lost input spikes.
+
+All of it is a run-time input: nothing is compiled for another value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Quantity
+from brian2.units import have_same_dimensions, second
+
+from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.lesions import lesion_masks
+from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.parameters import BY_LAYER, check_names
+from cnn2snn_brian.description.record import described_model, model_of
+from cnn2snn_brian.description.settings import Numbers, Setting, setting, setting_of
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import to_neurons
+
+__all__ = ["Perturbations"]
+
+
+@dataclass(frozen=True)
+class NeuronValues(Setting):
+    """Values of the parameters of the neurons' models."""
+
+    kind: str = "NeuronModel or dict of str to NeuronModel, optional"
+    owner: str = "layer"
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> Mapping[str, NeuronModel]:
+        """Take models with the network's equations; see `Setting.checked`."""
+        own = network.models(network.neurons)
+        if given is None:
+            return FrozenDict(own)
+        if isinstance(given, Mapping):
+            check_names(what, given, network.layer_names)
+            given = {**own, **given}
+        models = network.models(given)
+        for name, model in models.items():
+            if not isinstance(model, NeuronModel):
+                message = f"neurons of {name}: {model!r}, expected a NeuronModel"
+                raise InputError(message)
+            if model.structure != own[name].structure:
+                message = (
+                    f"neurons of {name}: {model} has other equations than the compiled "
+                    "model; only values of its parameters can change in a run. Convert "
+                    "and compile with neurons=... for that"
+                )
+                raise InputError(message)
+        return FrozenDict(models)
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write the parameters of each layer's model; see `Setting.numbers`."""
+        return {
+            f"{name}.{parameter}": np.array([float(number)])
+            for name, model in value.items()
+            for parameter, number in model.values.items()
+        }
+
+    def recorded(self, value: Any) -> Any:
+        """Write the models as JSON can hold them."""
+        return {name: described_model(model) for name, model in value.items()}
+
+    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """Read the models."""
+        return FrozenDict({name: model_of(model) for name, model in stored.items()})
+
+    def shown(self, value: Any) -> str:
+        """Describe the models to people, once if they are all the same."""
+        texts = {name: str(model) for name, model in value.items()}
+        if len(set(texts.values())) == 1:
+            return next(iter(texts.values()))
+        return "; ".join(f"{name} {text}" for name, text in texts.items())
+
+
+@dataclass(frozen=True)
+class ReleaseProbability(Setting):
+    """How likely a synapse transmits a spike."""
+
+    kind: str = BY_LAYER
+    owner: str = "layer"
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> Mapping[str, float]:
+        """Take probabilities for layers that can fail; see `Setting.checked`."""
+        release = dict(network.release_probability)
+        if given is not None:
+            if release and not isinstance(given, Mapping):
+                given = dict.fromkeys(release, given)
+            given = network.check_release(given)
+            fixed = [name for name in given if name not in release]
+            if fixed:
+                message = (
+                    f"release_probability: synapses into {', '.join(fixed)} were "
+                    "compiled as ones that never fail; convert with "
+                    "release_probability=1 (or another number) for that"
+                )
+                raise InputError(message)
+            release |= given
+        return FrozenDict(release)
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write a number for each layer that can fail; see `Setting.numbers`."""
+        return {f"{name}.{what}": np.array([p]) for name, p in value.items()}
+
+    def shown(self, value: Any) -> str:
+        """Describe the probabilities to people."""
+        return ", ".join(f"{name} {p:g}" for name, p in value.items())
+
+
+@dataclass(frozen=True)
+class LesionMasks(Setting):
+    """Neurons that never spike."""
+
+    kind: str = "Lesion, iterable of Lesion, or dict of str to ndarray, optional"
+    owner: str = "layer"
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """Find the silenced neurons by layer; see `Setting.checked`."""
+        return FrozenDict(lesion_masks(given, network.population_shapes, seed))
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write the indices of the silenced neurons; see `Setting.numbers`."""
+        return {
+            f"{name}.{what}": np.flatnonzero(to_neurons(mask, mask.shape)).astype(float)
+            for name, mask in value.items()
+        }
+
+    def recorded(self, value: Any) -> Any:
+        """Write indices into the flattened arrays of the layers."""
+        return {name: np.flatnonzero(mask).tolist() for name, mask in value.items()}
+
+    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """Read the masks."""
+        masks = {}
+        for name, indices in stored.items():
+            mask = np.zeros(shapes[name], bool)
+            mask.ravel()[indices] = True
+            masks[name] = mask
+        return FrozenDict(masks)
+
+    def shown(self, value: Any) -> str:
+        """Say how many neurons of which layer are silenced."""
+        return ", ".join(
+            f"{name} {int(mask.sum())} of {mask.size} neurons"
+            for name, mask in value.items()
+        )
+
+
+def _check_input_spikes(what: str, network: Any, *, given: bool) -> None:
+    if given and network.encoding != "poisson":
+        message = (
+            f"{what}: with encoding={network.encoding!r} there are no input spikes"
+        )
+        raise InputError(message)
+
+
+@dataclass(frozen=True)
+class InputDeletion(Setting):
+    """How likely an input spike is lost."""
+
+    kind: str = "float"
+    owner: str = "input"
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> float:
+        """Check that it is a probability; see `Setting.checked`."""
+        given = 0.0 if given is None else given
+        if isinstance(given, Quantity) or not 0 <= float(given) <= 1:
+            message = f"{what} is {given}, expected a probability, 0 to 1"
+            raise InputError(message)
+        _check_input_spikes(what, network, given=given > 0)
+        return float(given)
+
+    def shown(self, value: Any) -> str:
+        """Describe it to people."""
+        return f"{value:g}" if value else ""
+
+
+@dataclass(frozen=True)
+class InputJitter(Setting):
+    """By how much input spikes are displaced."""
+
+    kind: str = "Quantity [s]"
+    owner: str = "input"
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> Quantity:
+        """Check that it is a time of at least 0; see `Setting.checked`."""
+        given = 0.0 if given is None else given
+        is_zero = np.ndim(given) == 0 and float(given) == 0
+        if np.ndim(given) or not (is_zero or have_same_dimensions(given, second)):
+            message = f"{what} is {given}, expected a time, such as 2*ms"
+            raise InputError(message)
+        if not 0 <= float(given) < np.inf:
+            message = f"{what} is {given}, expected a time of at least 0"
+            raise InputError(message)
+        _check_input_spikes(what, network, given=not is_zero)
+        return float(given) * second
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write it in time steps; see `Setting.numbers`."""
+        return {what: np.array([float(value) / network.dt_s])}
+
+    def recorded(self, value: Any) -> float:
+        """Write it in seconds."""
+        return float(value)
+
+    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Quantity:
+        """Read it."""
+        return stored * second
+
+    def shown(self, value: Any) -> str:
+        """Describe it to people."""
+        return f"{value}" if float(value) else ""
+
+
+@dataclass(frozen=True)
+class Perturbations:
+    """
+    What a run does beside its parameters.
+
+    Attributes
+    ----------
+    neurons : dict of str to NeuronModel
+        Model of each layer, with the values that its parameters have.
+    release_probability : dict of str to float
+        Layers whose synapses fail at random, and how likely they transmit.
+    lesion : dict of str to ndarray of bool
+        True where a neuron of a layer (or of ``input``) is silenced; layers without
+        lesions are left out.
+    input_deletion : float
+        Probability that an input spike is lost.
+    input_jitter : Quantity [s]
+        Standard deviation of the time by which an input spike is displaced.
+    """
+
+    neurons: Mapping[str, NeuronModel] = setting(
+        NeuronValues(
+            "The network's model with other values of its parameters, such as "
+            "``LIF(tau=10*ms)`` for one that was compiled with another time constant."
+        )
+    )
+    release_probability: Mapping[str, float] = setting(
+        ReleaseProbability(
+            "Probability that a synapse transmits a spike, for layers that were "
+            "converted with one."
+        )
+    )
+    lesion: Mapping[str, npt.NDArray[np.bool_]] = setting(
+        LesionMasks("Neurons that never spike, of layers or of ``input``.")
+    )
+    input_deletion: float = setting(
+        InputDeletion("Probability that an input spike is lost.")
+    )
+    input_jitter: Quantity = setting(
+        InputJitter(
+            "Standard deviation of the time by which an input spike is displaced. "
+            "Spikes that leave the image's time are lost, and two spikes of a neuron "
+            "in one step are one."
+        )
+    )
+
+    @classmethod
+    def of(cls, network: Any, seed: int = 0, **given: Any) -> "Perturbations":
+        """
+        Check the perturbations of a run.
+
+        Parameters
+        ----------
+        network : NetworkDescription
+            The network that is run.
+        seed : int
+            Seed of the run.
+        **given : object, optional
+            Perturbations by name, as users give them. None is nothing given.
+
+        Returns
+        -------
+        Perturbations
+            Complete values.
+
+        Raises
+        ------
+        InputError
+            If one can't be used.
+        """
+        return cls(
+            **{
+                item.name: setting_of(item).checked(
+                    item.name, given.get(item.name), None, network, seed
+                )
+                for item in fields(cls)
+            }
+        )

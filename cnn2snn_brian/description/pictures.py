@@ -1,0 +1,121 @@
+"""Checks of pictures."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["check_images", "check_rate_scale"]
+
+
+def check_images(
+    images: Any, input_shape: tuple[int, int, int]
+) -> npt.NDArray[np.float32]:
+    """
+    Check pictures and scale 8-bit ones to [0, 1].
+
+    Parameters
+    ----------
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        Intensities, as uint8 (255 is 1) or as float in [0, 1].
+    input_shape : tuple of int
+        Expected shape of one picture.
+
+    Returns
+    -------
+    pixels : ndarray of float32, shape (n_images, channels, height, width)
+        Intensities in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If there are no pictures, the shape or the type is wrong, or an intensity is
+        NaN or outside [0, 1].
+    """
+    if hasattr(images, "detach"):  # a torch tensor, without importing torch
+        images = images.detach().cpu().numpy()
+    array = np.asarray(images)
+    if array.ndim == len(input_shape):
+        message = (
+            f"images have the shape {array.shape}; for one picture, give it as a batch "
+            f"of shape {(1, *array.shape)}"
+        )
+        raise InputError(message)
+    if array.ndim != 4 or array.shape[1:] != tuple(input_shape):
+        message = (
+            f"images have the shape {array.shape}, expected (n, "
+            f"{', '.join(map(str, input_shape))}): (n, channels, height, width)"
+        )
+        raise InputError(message)
+    if len(array) == 0:
+        message = "there are no pictures: the batch is empty"
+        raise InputError(message)
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(array.dtype, np.floating):
+        message = f"images are {array.dtype}, expected float in [0, 1] or uint8"
+        raise InputError(message)
+    # The check comes before the conversion: it must see what the user gave.
+    finite = np.isfinite(array)
+    if not finite.all():
+        n, c, y, x = np.argwhere(~finite)[0]
+        message = (
+            f"picture {n} is NaN or infinite at channel {c}, y {y}, x {x} "
+            f"({(~finite).sum()} such pixels)"
+        )
+        raise InputError(message)
+    outside = (array < 0) | (array > 1)
+    if outside.any():
+        n, c, y, x = np.argwhere(outside)[0]
+        message = (
+            f"picture {n} has the pixel {array[n, c, y, x]} at channel {c}, y {y}, "
+            f"x {x}; pixels have to be in [0, 1] ({outside.sum()} are not). Divide by "
+            "255, or give uint8; a normalization belongs into the network "
+            "(normalize=...)"
+        )
+        raise InputError(message)
+    return array.astype(np.float32)
+
+
+def check_rate_scale(
+    rate_scale: float, pixels: npt.NDArray[np.float32] | None = None
+) -> float:
+    """
+    Check that no input neuron has to spike more than once in a step.
+
+    Parameters
+    ----------
+    rate_scale : float
+        The paper's c, spikes per step of a pixel of intensity 1.
+    pixels : ndarray of float32, optional
+        Intensities in [0, 1]. Without them, only the scale itself is checked.
+
+    Returns
+    -------
+    float
+        `rate_scale`.
+
+    Raises
+    ------
+    InputError
+        If `rate_scale` is not a finite number above 0, or ``c I > 1`` somewhere.
+    """
+    try:
+        scale = float(rate_scale)
+    except (TypeError, ValueError) as error:
+        message = f"rate_scale is {rate_scale!r}, expected a number above 0"
+        raise InputError(message) from error
+    if not (np.isfinite(scale) and scale > 0):
+        message = f"rate_scale is {rate_scale}, expected a finite number above 0"
+        raise InputError(message)
+    # Pixels are float32: 51 / 255 is a little above 0.2, and 5 times that above 1.
+    if pixels is not None and scale * float(pixels.max()) > 1 + 1e-6:
+        message = (
+            f"rate_scale {scale} times the brightest pixel {pixels.max()} is above 1: "
+            "a neuron spikes at most once in a step. Use a smaller rate_scale, or "
+            "encoding='current'"
+        )
+        raise InputError(message)
+    return scale

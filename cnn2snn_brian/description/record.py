@@ -1,0 +1,154 @@
+"""Networks and neuron models as JSON and arrays: for files, results and comparison."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from brian2 import Quantity, get_dimensions, second
+from brian2.units.fundamentalunits import get_or_create_dimension
+
+from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.stack import Layers
+
+__all__ = [
+    "described_layers",
+    "described_model",
+    "layers_of",
+    "model_of",
+]
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Conv2d, AvgPool2d, Linear)
+}
+
+#: Fields of a neuron model that are numbers, with units, by name.
+_NUMBERS = ("parameters", "initial")
+
+
+def _tuples(value: Any) -> Any:
+    """Turn the lists of JSON back into the tuples of a layer."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _number(value: Any) -> list[Any]:
+    """Write a parameter as its number in SI units and its dimensions."""
+    return [float(value), list(get_dimensions(value)._dims)]
+
+
+def _quantity(stored: list[Any]) -> Any:
+    number, dimensions = stored
+    return (
+        Quantity(number, dim=get_or_create_dimension(dimensions))
+        if any(dimensions)
+        else number
+    )
+
+
+def described_model(model: NeuronModel) -> dict[str, Any]:
+    """
+    Turn a neuron model into what JSON can hold.
+
+    Parameters
+    ----------
+    model : NeuronModel
+        The model.
+
+    Returns
+    -------
+    dict
+        Its fields; numbers in SI units with their dimensions.
+    """
+    values = {
+        item.name: getattr(model, item.name) for item in dataclasses.fields(model)
+    }
+    for name in _NUMBERS:
+        values[name] = {key: _number(value) for key, value in values[name].items()}
+    values["refractory"] = float(model.refractory)
+    return values
+
+
+def model_of(described: dict[str, Any]) -> NeuronModel:
+    """
+    Make the neuron model that `described_model` described.
+
+    Parameters
+    ----------
+    described : dict
+        Its fields.
+
+    Returns
+    -------
+    NeuronModel
+        The model.
+    """
+    values = dict(described)
+    for name in _NUMBERS:
+        values[name] = {key: _quantity(value) for key, value in values[name].items()}
+    if values["refractory"]:
+        values["refractory"] *= second
+    return NeuronModel(**values)
+
+
+def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """
+    Turn layers into what JSON can hold, and arrays.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers.
+
+    Returns
+    -------
+    descriptions : list of dict
+        Of each layer its fields that are no arrays, and its ``kind``.
+    arrays : dict of str to ndarray
+        Weights and biases, ``conv1.weight``.
+    """
+    arrays: dict[str, Any] = {}
+    descriptions = []
+    for layer in layers:
+        description: dict[str, Any] = {"kind": type(layer).__name__}
+        for item in dataclasses.fields(layer):
+            value = getattr(layer, item.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"{layer.name}.{item.name}"] = value
+            elif item.init and value is not None:
+                description[item.name] = value
+        descriptions.append(description)
+    return descriptions, arrays
+
+
+def layers_of(
+    input_shape: Any, descriptions: list[dict[str, Any]], arrays: dict[str, Any]
+) -> Layers:
+    """
+    Make the layers that `described_layers` described.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Shape of an image.
+    descriptions, arrays
+        As `described_layers` returns them.
+
+    Returns
+    -------
+    Layers
+        The layers.
+    """
+    layers = []
+    for description in descriptions:
+        fields = {name: _tuples(value) for name, value in description.items()}
+        kind = _KINDS[fields.pop("kind")]
+        prefix = f"{fields['name']}."
+        fields |= {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        layers.append(kind(**fields))
+    return Layers(_tuples(list(input_shape)), tuple(layers))

@@ -1,0 +1,89 @@
+"""
+Thresholds from the CNN's activations.
+
+A neuron spikes at most once in a step. With the threshold of a layer at its largest
+activation over that of the layer before, the strongest neuron of each layer spikes
+about once in a step [1]_; a percentile instead of the maximum ignores outliers [2]_.
+
+References
+----------
+.. [1] Diehl et al. (2015), Fast-classifying, high-accuracy spiking deep networks
+   through weight and threshold balancing, doi:10.1109/IJCNN.2015.7280696
+.. [2] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
+   Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.stack import Layers
+
+__all__ = ["data_based_thresholds"]
+
+#: Pictures whose activations are computed at once, to bound the memory.
+BATCH_SIZE = 50
+
+
+def data_based_thresholds(
+    layers: Layers, images: Any, percentile: float = 99.9, rate_scale: float = 1.0
+) -> dict[str, float]:
+    """
+    Compute thresholds from activations on calibration pictures.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        Calibration pictures, float in [0, 1] or uint8. Use training pictures.
+    percentile : float
+        Percentile of a layer's activations (of all neurons and pictures) that counts
+        as its largest, above 0 and at most 100.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+
+    Returns
+    -------
+    dict of str to float
+        Threshold of every layer: its percentile over that of the layer before; for
+        the first layer times `rate_scale`.
+
+    Raises
+    ------
+    InputError
+        If the pictures or the percentile can't be used, or a layer is silent at that
+        percentile.
+    """
+    if not 0 < percentile <= 100:
+        message = f"percentile is {percentile}, expected above 0 and at most 100"
+        raise InputError(message)
+    check_rate_scale(rate_scale)
+    pixels = check_images(images, layers.input_shape)
+    # One value per picture would do for the maximum only: percentiles need them all.
+    collected: dict[str, list[Any]] = {name: [] for name in layers.names}
+    for start in range(0, len(pixels), BATCH_SIZE):
+        batch = layers.activations(pixels[start : start + BATCH_SIZE])
+        for name, values in batch.items():
+            collected[name].append(values.astype(np.float32).ravel())
+    largest = {
+        name: float(np.percentile(np.concatenate(values), percentile))
+        for name, values in collected.items()
+    }
+    thresholds = {}
+    for layer in layers:
+        if not largest[layer.name] > 0:
+            message = (
+                f"{layer.name}: the {percentile}th percentile of its activations is "
+                f"{largest[layer.name]:.3g}, so no threshold follows from it. Use a "
+                "higher percentile or other calibration pictures"
+            )
+            raise InputError(message)
+        before = max(
+            (largest.get(name, 1 / rate_scale) for name in layer.inputs),
+            default=1 / rate_scale,
+        )
+        thresholds[layer.name] = largest[layer.name] / before
+    return thresholds

@@ -1,0 +1,1 @@
+"""Experiments over settings and seeds, as tables."""

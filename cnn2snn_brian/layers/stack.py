@@ -1,0 +1,148 @@
+"""All layers of a CNN."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.base import ByContent
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
+
+__all__ = ["Layers"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layers(ByContent):
+    """
+    All layers of a CNN, in the order in which they are computed.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        Shape of a picture, (channels, height, width).
+    layers : tuple of Layer
+        The layers. ``layers["conv1"]`` and ``layers[0]`` give one of them; ``print``
+        shows a table.
+
+    Raises
+    ------
+    InputError
+        If there is no layer, two layers have one name, or a layer reads one that does
+        not come before it or has another shape.
+    """
+
+    input_shape: tuple[int, int, int]
+    layers: tuple[Conv2d | AvgPool2d | Linear, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            message = "a network needs at least one layer"
+            raise InputError(message)
+        shapes: dict[str, Shape] = {INPUT: self.input_shape}
+        for layer in self.layers:
+            if layer.name in shapes:
+                message = f"two layers are named {layer.name!r}"
+                raise InputError(message)
+            for name in layer.inputs:
+                if shapes.get(name) != layer.input_shape:
+                    message = (
+                        f"{layer.name}: reads {name!r} of shape {shapes.get(name)}, "
+                        f"expected {layer.input_shape}"
+                    )
+                    raise InputError(message)
+            shapes[layer.name] = layer.shape
+
+    def __iter__(self) -> Iterator[Conv2d | AvgPool2d | Linear]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, key: str | int) -> Conv2d | AvgPool2d | Linear:
+        if isinstance(key, str):
+            for layer in self.layers:
+                if layer.name == key:
+                    return layer
+            message = f"there is no layer {key!r}; layers are {', '.join(self.names)}"
+            raise KeyError(message)
+        return self.layers[key]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers, in order."""
+        return tuple(layer.name for layer in self.layers)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of the input and of every layer, by name."""
+        return {INPUT: self.input_shape} | {
+            layer.name: layer.shape for layer in self.layers
+        }
+
+    @property
+    def n_synapses(self) -> int:
+        """Number of synapses, the zero padding left out."""
+        return sum(int(layer.fan_out().sum()) for layer in self.layers)
+
+    def activations(self, images: FloatArray) -> dict[str, FloatArray]:
+        """
+        Compute what the CNN computes.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Pictures with pixels in [0, 1].
+
+        Returns
+        -------
+        dict of str to ndarray of float, shape ``(n, *layer.shape)``
+            Activation of every layer. The last layer is not rectified.
+        """
+        values: dict[str, FloatArray] = {INPUT: images}
+        for layer in self.layers:
+            drive: FloatArray = sum(  # type: ignore[assignment]
+                layer.drive(values[name]) for name in layer.inputs
+            )
+            if layer.bias is not None:
+                drive = drive + layer.bias
+            is_last = layer is self.layers[-1]
+            values[layer.name] = drive if is_last else np.maximum(drive, 0)
+        del values[INPUT]
+        return values
+
+    def __str__(self) -> str:
+        table = Table(box=None)
+        table.add_column("layer")
+        table.add_column("kind")
+        table.add_column("shape")
+        for title in ("neurons", "synapses", "parameters"):
+            table.add_column(title, justify="right")
+        shape = "x".join(map(str, self.input_shape))
+        n_input = math.prod(self.input_shape)
+        table.add_row(INPUT, "picture", shape, f"{n_input:,}", "", "")
+        totals = np.array([n_input, 0, 0])
+        for layer in self.layers:
+            counts = (
+                math.prod(layer.shape),
+                int(layer.fan_out().sum()),
+                layer.n_parameters,
+            )
+            totals += counts
+            table.add_row(
+                layer.name,
+                type(layer).__name__,
+                "x".join(map(str, layer.shape)),
+                *(f"{count:,}" for count in counts),
+            )
+        table.add_row("total", "", "", *(f"{total:,}" for total in totals))
+        console = Console(width=100, no_color=True)
+        with console.capture() as captured:
+            console.print(table)
+        return captured.get().rstrip("\n")

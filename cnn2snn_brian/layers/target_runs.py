@@ -1,0 +1,234 @@
+"""
+The targets of a spike as runs: the geometry of weight-shared synapses.
+
+A spike of a convolution reaches, for each row of the kernel, neighbouring positions of
+the output, and at each of them all its channels. With channels last, and the kernel
+stored flipped in x, these are neighbours in the target's memory *and* in the kernel's:
+one run. Pooling and linear layers are runs too, so that one loop serves all of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.order import to_neurons
+
+__all__ = ["Runs", "kernel_from_memory", "kernel_to_memory", "runs"]
+
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """
+    Runs of targets of all source neurons, ordered by source neuron.
+
+    Run ``r`` connects its source to the targets ``post[r] + i`` with the weights
+    ``w[weight[r] + i]``, for ``i`` below ``length[r]``.
+
+    Attributes
+    ----------
+    first : ndarray of int32, shape (n_sources + 1,)
+        The runs of source neuron ``s`` are ``first[s]`` to ``first[s + 1] - 1``.
+    post, weight, length : ndarray of int32, shape (n_runs,)
+        First target, first weight, and number of both.
+    channels : int
+        So many neurons, one after another, have the same targets, run by run.
+    """
+
+    first: IntArray
+    post: IntArray
+    weight: IntArray
+    length: IntArray
+    channels: int
+
+    @property
+    def n_synapses(self) -> int:
+        """Number of connections."""
+        return int(self.length.sum(dtype=np.int64))
+
+    def expanded(self) -> tuple[IntArray, IntArray, IntArray]:
+        """
+        List every connection.
+
+        Returns
+        -------
+        pre, post, weight : ndarray of int32, shape (n_synapses,)
+            Source neuron, target neuron and index of the weight, in the order in which
+            spikes reach them.
+        """
+        n_runs = np.diff(self.first)
+        source = np.repeat(np.arange(len(n_runs), dtype=np.int32), n_runs)
+        within = np.arange(self.n_synapses) - np.repeat(
+            np.cumsum(self.length, dtype=np.int64) - self.length, self.length
+        )
+        within = within.astype(np.int32)
+        return (
+            np.repeat(source, self.length),
+            np.repeat(self.post, self.length) + within,
+            np.repeat(self.weight, self.length) + within,
+        )
+
+
+def _ordered(
+    n_sources: int, pre: Any, post: Any, weight: Any, length: Any, channels: int
+) -> Runs:
+    pre, post, weight, length = (
+        np.ascontiguousarray(a).ravel().astype(np.int32)
+        for a in np.broadcast_arrays(pre, post, weight, length)
+    )
+    # By source; of one source by target, which is how memory is read.
+    order = np.lexsort((post, pre))
+    first = np.zeros(n_sources + 1, np.int32)
+    np.cumsum(np.bincount(pre, minlength=n_sources), out=first[1:])
+    return Runs(first, post[order], weight[order], length[order], channels)
+
+
+def _is_one_run_a_row(layer: Conv2d) -> bool:
+    """Whether the targets of a kernel row are neighbours in memory."""
+    return layer.stride[1] == 1 and layer.dilation[1] == 1 and layer.groups == 1
+
+
+def kernel_to_memory(
+    layer: Conv2d | AvgPool2d | Linear, weight: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
+    """
+    Order the weights of a layer like its shared synapses store them.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d or Linear
+        The layer.
+    weight : ndarray, optional
+        Other weights of the same shape; the layer's own by default.
+
+    Returns
+    -------
+    ndarray, shape (n_weights,)
+        Convolution: (in_channels, ky, kx, out_channels / groups), flipped in x. Linear:
+        (sources in neuron order, n_out). Pooling: one weight for each output position.
+    """
+    if isinstance(layer, AvgPool2d):
+        if weight is not None:
+            return np.ascontiguousarray(weight).ravel()
+        return np.outer(layer.row_weights, layer.column_weights).ravel()
+    array = layer.weight if weight is None else np.asarray(weight)
+    if isinstance(layer, Linear):
+        by_place = array.reshape(len(array), *layer.input_shape)
+        return np.ascontiguousarray(to_neurons(by_place, layer.input_shape).T).ravel()
+    out_channels, per_group, ky, kx = array.shape
+    grouped = array.reshape(layer.groups, -1, per_group, ky, kx)
+    # (group, out, in, y, x) -> (group, in, y, x, out)
+    return np.ascontiguousarray(grouped.transpose(0, 2, 3, 4, 1)[:, :, :, ::-1]).ravel()
+
+
+def kernel_from_memory(
+    layer: Conv2d | AvgPool2d | Linear, stored: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """
+    Order stored weights like torch does; the inverse of `kernel_to_memory`.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d or Linear
+        The layer.
+    stored : ndarray, shape (n_weights,)
+        Weights in the order of the synapses.
+
+    Returns
+    -------
+    ndarray
+        Weights in the shape of ``layer.weight``; for pooling (out_height, out_width).
+    """
+    stored = np.asarray(stored)
+    if isinstance(layer, AvgPool2d):
+        return stored.reshape(layer.shape[1:])
+    if isinstance(layer, Linear):
+        n_out = layer.weight.shape[0]
+        by_place = stored.reshape(-1, n_out).T
+        if len(layer.input_shape) == 3:
+            channels, height, width = layer.input_shape
+            by_place = np.moveaxis(
+                by_place.reshape(n_out, height, width, channels), -1, 1
+            )
+        return np.ascontiguousarray(by_place).reshape(layer.weight.shape)
+    out_channels, per_group, ky, kx = layer.weight.shape
+    grouped = stored.reshape(layer.groups, per_group, ky, kx, -1)[:, :, :, ::-1]
+    return np.ascontiguousarray(grouped.transpose(0, 4, 1, 2, 3)).reshape(
+        layer.weight.shape
+    )
+
+
+def _conv2d(layer: Conv2d) -> Runs:
+    out_channels, per_group, _, kx = layer.weight.shape
+    per_group_out = out_channels // layer.groups
+    _, _, width = layer.input_shape
+    _, _, out_width = layer.shape
+    y_in, y_out, tap_y = (a[:, None, None] for a in layer.axis_taps(0))
+    x_in, x_out, tap_x = (a[None, :, None] for a in layer.axis_taps(1))
+    n_positions: Any = 1
+    if _is_one_run_a_row(layer):
+        # Of each input position, the first output position; the others follow it.
+        by_input = np.lexsort((x_out.ravel(), x_in.ravel()))
+        _, begin, counts = np.unique(
+            x_in.ravel()[by_input], return_index=True, return_counts=True
+        )
+        x_in, x_out, tap_x = (
+            a.ravel()[by_input[begin]][None, :, None] for a in (x_in, x_out, tap_x)
+        )
+        n_positions = counts[None, :, None]
+    channel = np.arange(layer.input_shape[0])[None, None, :]
+    pre = (y_in * width + x_in) * layer.input_shape[0] + channel
+    group_start = channel // per_group * per_group_out
+    post = (y_out * out_width + x_out) * out_channels + group_start
+    ky = layer.weight.shape[2]
+    weight = ((channel * ky + tap_y) * kx + (kx - 1 - tap_x)) * per_group_out
+    length = n_positions * per_group_out
+    n_sources = int(np.prod(layer.input_shape))
+    # Of one position, the channels of a group.
+    return _ordered(n_sources, pre, post, weight, length, per_group)
+
+
+def _avg_pool2d(layer: AvgPool2d) -> Runs:
+    channels, out_height, out_width = layer.shape
+    _, _, width = layer.input_shape
+    y_out, y_in = (a[:, None, None] for a in np.nonzero(layer.axis_matrix(0)))
+    x_out, x_in = (a[None, :, None] for a in np.nonzero(layer.axis_matrix(1)))
+    channel = np.arange(channels)[None, None, :]
+    pre = (y_in * width + x_in) * channels + channel
+    position = y_out * out_width + x_out
+    n_sources = int(np.prod(layer.input_shape))
+    targets = position * channels + channel
+    return _ordered(n_sources, pre, targets, position, 1, 1)
+
+
+def _linear(layer: Linear) -> Runs:
+    n_out, n_in = layer.weight.shape
+    source = np.arange(n_in)
+    return _ordered(n_in, source, 0, source * n_out, n_out, n_in)
+
+
+def runs(layer: Conv2d | AvgPool2d | Linear) -> Runs:
+    """
+    Compute the runs of a layer.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d or Linear
+        The layer.
+
+    Returns
+    -------
+    Runs
+        Its runs; weights are in the order of `kernel_to_memory`.
+    """
+    if isinstance(layer, Conv2d):
+        return _conv2d(layer)
+    if isinstance(layer, AvgPool2d):
+        return _avg_pool2d(layer)
+    return _linear(layer)

@@ -1,0 +1,335 @@
+"""Where a spiking network loses what its CNN computes, and what to try."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.spikes.data import SATURATED, SpikeData
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+__all__ = ["Diagnosis", "diagnose"]
+
+#: Pictures whose activations are computed at once, to bound the memory.
+BATCH_SIZE = 50
+#: With no more loss in any layer and so many answers of the CNN, nothing is wrong.
+GOOD_TRANSFER = 0.95
+GOOD_AGREEMENT = 0.97
+#: A layer is named before the worst one if it loses this share of what that one loses:
+#: what goes wrong in a layer puts the next ones out of their range, too.
+FIRST_SHARE = 0.5
+#: The same for a layer whose threshold does not fit its input.
+FIRST_SHARE_MISFIT = 0.25
+#: From this share of saturated neurons on, the threshold is too low.
+MANY_SATURATED = 0.02
+#: From this share of activation without a spike on, much is missed.
+MANY_MISSED = 0.25
+#: A threshold is too high if the strongest input of a step is less than this share of
+#: it, and too low if it is more than the other: a neuron spikes at most once a step.
+TOO_HIGH, TOO_LOW = 0.25, 1.25
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """
+    What `diagnose` found.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row a layer, by name, with the columns
+
+        ``correlation``
+            Pearson's correlation of spike counts with the CNN's activations (after
+            ReLU), over all neurons and pictures. NaN if one of them is constant.
+        ``transfer``
+            The same with the activation that follows from the spikes that the layer
+            got: what the layer itself loses, whatever was lost before it.
+        ``silent``
+            Share of neurons that spike on no picture.
+        ``saturated``
+            Share of neurons and pictures with spikes in more than 90 % of the steps.
+        ``missed``
+            Share of the CNN's summed activation that is at neurons and pictures
+            without a spike.
+        ``spikes``
+            Mean number of spikes a neuron and picture.
+        ``events``
+            Synaptic events delivered into the layer, a picture. NaN if its input is no
+            spikes.
+        ``threshold``
+            Threshold of the layer.
+        ``strongest``
+            Strongest input a step (99.9th percentile over neurons and pictures). A
+            threshold of this size makes the strongest neurons spike in every step.
+    agreement : float
+        Share of pictures for which SNN and CNN give the same answer.
+    layer : str or None
+        The first layer that loses much by itself; None if none does.
+    advice : str
+        What to try, in one sentence.
+    """
+
+    table: "pandas.DataFrame"
+    agreement: float
+    layer: str | None
+    advice: str
+
+    def __str__(self) -> str:
+        percent = "{:.1%}".format
+        text = self.table.to_string(
+            formatters={
+                "correlation": "{:.3f}".format,
+                "transfer": "{:.3f}".format,
+                "silent": percent,
+                "saturated": percent,
+                "missed": percent,
+                "spikes": "{:.2f}".format,
+                "events": "{:,.0f}".format,
+                "threshold": "{:.4g}".format,
+                "strongest": "{:.4g}".format,
+            },
+            na_rep="-",
+        )
+        return f"{text}\nsame answer as the CNN: {self.agreement:.1%}\n{self.advice}"
+
+
+class _Sums:
+    """Sums of two rows of numbers that come in parts, for their correlation."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(5)
+        self._n = 0
+
+    def add(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        x, y = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
+        self._sums += x.sum(), y.sum(), x @ x, y @ y, x @ y
+        self._n += len(x)
+
+    @property
+    def correlation(self) -> float:
+        x, y, xx, yy, xy = self._sums / max(self._n, 1)
+        spread_x, spread_y = xx - x * x, yy - y * y
+        # Rounding leaves a little of a spread of 0.
+        if spread_x <= 1e-12 * xx or spread_y <= 1e-12 * yy:
+            return math.nan
+        return float(np.clip((xy - x * y) / math.sqrt(spread_x * spread_y), -1, 1))
+
+
+class _LayerSums:
+    """What is summed up for one layer over the batches of pictures."""
+
+    def __init__(self, n_neurons: int) -> None:
+        self.with_cnn, self.with_input = _Sums(), _Sums()
+        self.ever = np.zeros(n_neurons, dtype=bool)
+        self.n = self.spikes = self.saturated = 0
+        self.missed = self.activation = 0.0
+        self.strongest: list[float] = []
+
+
+def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
+    """Read the layers with the names that the result has."""
+    names = tuple(name for name in result.spike_counts if name != INPUT)
+    if isinstance(module, Layers):
+        found = [module]
+    else:
+        from cnn2snn_brian.cnn.from_torch import from_torch
+
+        channels, height, width = result.shapes[INPUT]
+        shape = (channels, height, width)
+        found = [
+            from_torch(module, shape, names="role"),
+            from_torch(module, shape, names="module"),
+        ]
+    for layers in found:
+        if layers.names == names and all(
+            layers.shapes[name] == result.shapes[name] for name in names
+        ):
+            return layers
+    message = (
+        f"the CNN has the layers {', '.join(found[0].names)}, the result "
+        f"{', '.join(names)}: they are not the same network"
+    )
+    raise InputError(message)
+
+
+def _drives(
+    layers: Layers, result: SpikeData, counts: dict[str, Any], pixels: Any
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Sum the input of each neuron over a picture, from the spikes that it got."""
+    parameters, n_steps = result.parameters, result.n_steps
+    scale = parameters.rate_scale  # of biases, see neurons.CONSTANT_INPUT_MODEL
+    for layer in layers:
+        total: Any = n_steps * parameters.leak[layer.name]
+        for name in layer.inputs:
+            if name in counts:
+                total = total + layer.drive(counts[name].astype(np.float32))
+            else:  # a picture as a constant current
+                total = total + n_steps * scale * layer.drive(pixels)
+        if layer.bias is not None:
+            total = total + n_steps * scale * layer.bias
+        scale = scale / parameters.thresholds[layer.name]
+        yield layer.name, np.asarray(total)
+
+
+def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Diagnosis:
+    """
+    Compare every layer with the CNN, and name the one to look at.
+
+    Parameters
+    ----------
+    result : SpikeData
+        A simulation. Nothing needs to be recorded; some hundred pictures will do.
+    module : nn.Module or Layers
+        The CNN that was converted, or its layers, ``snn.layers``. Give the layers if
+        the CNN was converted with ``normalize``.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        The pictures that were simulated, float in [0, 1] or uint8.
+
+    Returns
+    -------
+    Diagnosis
+        A table a layer, and what to try. ``print`` shows it.
+
+    Raises
+    ------
+    InputError
+        If the CNN or the pictures are not those of the result.
+    """
+    import pandas as pd
+
+    layers = _layers_of(module, result)
+    pixels = check_images(images, layers.input_shape)
+    if len(pixels) != result.n_images:
+        message = f"{len(pixels)} pictures, the result has {result.n_images}"
+        raise InputError(message)
+    counts = dict(result.spike_counts)
+    sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
+    answers = np.zeros(len(pixels), dtype=np.int64)
+    for start in range(0, len(pixels), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        batch = {name: values[part] for name, values in counts.items()}
+        activations = layers.activations(pixels[part])
+        last = activations[layers.names[-1]]
+        answers[part] = last.reshape(len(last), -1).argmax(1)
+        for name, drive in _drives(layers, result, batch, pixels[part]):
+            _add(sums[name], batch[name], activations[name], drive, result.n_steps)
+    rows = {}
+    for name, found in sums.items():
+        events = result.events.get(name)
+        rows[name] = {
+            "correlation": found.with_cnn.correlation,
+            "transfer": found.with_input.correlation,
+            "silent": float(1 - found.ever.mean()),
+            "saturated": found.saturated / found.n,
+            "missed": found.missed / found.activation if found.activation else 0.0,
+            "spikes": found.spikes / found.n,
+            "events": math.nan if events is None else float(events.mean()),
+            "threshold": result.parameters.thresholds[name],
+            "strongest": float(np.mean(found.strongest)),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+    agreement = float((result.predictions == answers).mean())
+    layer = _worst(table, agreement)
+    return Diagnosis(table, agreement, layer, _advice(table, layer, result))
+
+
+def _add(
+    sums: _LayerSums,
+    counts: npt.NDArray[Any],
+    activations: npt.NDArray[Any],
+    drive: npt.NDArray[Any],
+    n_steps: int,
+) -> None:
+    activations = np.maximum(activations, 0)
+    sums.with_cnn.add(counts, activations)
+    sums.with_input.add(counts, np.maximum(drive, 0))
+    flat = counts.reshape(len(counts), -1)
+    sums.ever |= flat.any(0)
+    sums.n += flat.size
+    sums.spikes += int(flat.sum())
+    sums.saturated += int((flat > SATURATED * n_steps).sum())
+    sums.missed += float(activations[counts == 0].sum())
+    sums.activation += float(activations.sum())
+    sums.strongest.append(float(np.percentile(drive, 99.9)) / n_steps)
+
+
+def _loss(row: Any) -> float:
+    """Say what a layer loses by itself: 1 if it is silent with an input above 0."""
+    if math.isnan(row["transfer"]):
+        return float(row["strongest"] > 0 and row["missed"] > 0)
+    return float(1 - row["transfer"])
+
+
+def _is_too_low(row: Any) -> bool:
+    too_strong = row["strongest"] > TOO_LOW * row["threshold"]
+    return bool(too_strong or row["saturated"] > MANY_SATURATED)
+
+
+def _is_too_high(row: Any) -> bool:
+    return bool(0 < row["strongest"] < TOO_HIGH * row["threshold"])
+
+
+def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
+    losses = {str(name): _loss(row) for name, row in table.iterrows()}
+    most = max(losses.values())
+    if most <= 1 - GOOD_TRANSFER and agreement >= GOOD_AGREEMENT:
+        return None
+    for name, loss in losses.items():
+        row = table.loc[name]
+        misfit = _is_too_low(row) or _is_too_high(row)
+        if loss >= (FIRST_SHARE_MISFIT if misfit else FIRST_SHARE) * most:
+            return name
+    return None
+
+
+def _advice(table: "pandas.DataFrame", layer: str | None, result: SpikeData) -> str:
+    duration = f"{1e3 * result.duration_s:g} ms"
+    if layer is None:
+        weakest = table["correlation"].idxmin()
+        return (
+            "Every layer follows its input; the correlation with the CNN is lowest in "
+            f"{weakest}, and pictures shown longer than {duration} make it higher."
+        )
+    row = table.loc[layer]
+    now, strongest = row["threshold"], row["strongest"]
+    floor = result.parameters.v_min[layer]
+    change = f"threshold, now {now:.4g}, to about {strongest:.4g}"
+    missed = (
+        f"{row['missed']:.1%} of the CNN's activation is at neurons without a spike"
+    )
+    if _is_too_low(row):
+        why = (
+            f"its strongest input a step is {strongest / now:.2g} times its threshold, "
+            f"and {row['saturated']:.1%} of its neurons are saturated"
+        )
+        what = f"raise its {change}"
+    elif _is_too_high(row):
+        why, what = missed, f"lower its {change}"
+    elif row["missed"] > MANY_MISSED:
+        why = f"{missed}, though its threshold fits its input"
+        what = f"show the pictures longer than {duration}"
+    elif floor > -now:
+        why = f"its potential is held at the floor {floor:g} and forgets inhibition"
+        # Everywhere: what one layer's floor adds, the next layers amplify.
+        what = (
+            "try a floor below 0 in all layers, v_min=float('-inf'), or a threshold "
+            f"above {now:.4g}"
+        )
+    else:
+        why = "its rates are noisy though its threshold fits its input"
+        what = (
+            f"try more time than {duration}, and reset='subtract' if a spike resets "
+            "to zero"
+        )
+    return f"{layer} loses most: {why}, so {what}."

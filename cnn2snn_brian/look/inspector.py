@@ -1,0 +1,347 @@
+"""
+The inspector: a result as one HTML file to look into.
+
+The file holds Bokeh, a small script and the data, and needs neither a server nor the
+network. Numbers are base64 of typed arrays: a recorded spike takes 2 bytes (4 in layers
+of more than 65,536 neurons) and a third of that for base64.
+"""
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.extras import optional_library
+from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.layers.order import INPUT, from_neurons
+from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.look.figures import figures
+from cnn2snn_brian.spikes.data import SpikeData
+
+__all__ = ["write_inspector"]
+
+#: Pictures of a file unless others are asked for.
+MAX_PICTURES = 20
+
+#: Largest data in bytes; a browser takes long to read more.
+MAX_BYTES = 256_000_000
+
+
+def _packed(array: npt.NDArray[Any]) -> dict[str, Any]:
+    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
+    text = base64.b64encode(little.tobytes()).decode("ascii")
+    return {"type": array.dtype.name, "data": text}
+
+
+def _rounded(array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Pack real numbers as 65,536 levels between the smallest and the largest."""
+    low, high = float(array.min()), float(array.max())
+    span = high - low or 1.0
+    levels = np.rint((array - low) * (65_535 / span)).astype(np.uint16)
+    return {**_packed(levels.ravel()), "low": low, "high": low + span}
+
+
+def _small(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give counts or indices the smallest of uint8, uint16 and uint32."""
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+
+
+def _size(entry: dict[str, Any]) -> int:
+    """Bytes of the base64 texts of a layer's data."""
+    return sum(
+        _size(value) if isinstance(value, dict) else len(value)
+        for value in entry.values()
+        if isinstance(value, dict | str)
+    )
+
+
+def _spikes(result: SpikeData, layer: str, image: int) -> dict[str, Any]:
+    """Pack the neurons of all spikes, step by step, and their number in each step."""
+    trains = result.spikes(layer, image)
+    shape = result.shapes[layer]
+    row = np.ravel_multi_index(trains.position, shape)
+    step = np.rint(trains.t / result.dt_s).astype(np.int64)
+    order = np.lexsort((row, step))
+    kind = np.uint16 if np.prod(shape) <= 65_536 else np.uint32
+    per_step = np.bincount(step, minlength=result.n_steps)
+    return {
+        "neurons": _packed(row[order].astype(kind)),
+        "perStep": _packed(_small(per_step)),
+    }
+
+
+def _chosen_pictures(result: SpikeData, pictures: Iterable[int] | None) -> list[int]:
+    if pictures is None:
+        looked_at = {
+            image for name, image in result.recorded if name != result.output_layer
+        }
+        return sorted(looked_at or range(result.n_images))[:MAX_PICTURES]
+    chosen = [int(picture) for picture in pictures]
+    for picture in chosen:
+        if not 0 <= picture < result.n_images:
+            message = f"there is no picture {picture}: 0 to {result.n_images - 1}"
+            raise InputError(message)
+    if not chosen:
+        message = "pictures: none is chosen"
+        raise InputError(message)
+    return chosen
+
+
+def _chosen_layers(result: SpikeData, layers: Iterable[str] | None) -> tuple[str, ...]:
+    if layers is None:
+        return tuple(result.spike_counts)
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    unknown = [name for name in names if name not in result.spike_counts]
+    if unknown or not names:
+        message = (
+            f"layers={list(names)}: expected some of {', '.join(result.spike_counts)}"
+        )
+        raise InputError(message)
+    return names
+
+
+def _activations(
+    cnn: Any, pixels: npt.NDArray[Any] | None, chosen: list[int], n_images: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Activations of the chosen pictures, by layer."""
+    if cnn is None:
+        return {}
+    if isinstance(cnn, Mapping):
+        found = {}
+        for name, values in cnn.items():
+            array = np.asarray(values)
+            if len(array) not in (n_images, len(chosen)):
+                message = (
+                    f"activations of {name!r} are of {len(array)} pictures, expected "
+                    f"all {n_images} or the {len(chosen)} chosen ones"
+                )
+                raise InputError(message)
+            found[name] = array[chosen] if len(array) == n_images else array
+        return found
+    if pixels is None:
+        message = "cnn: its activations need the pictures; give images=... too"
+        raise InputError(message)
+    layers = cnn if isinstance(cnn, Layers) else getattr(cnn, "layers", cnn)
+    if not isinstance(layers, Layers):
+        from cnn2snn_brian.cnn.from_torch import from_torch
+
+        channels, height, width = pixels.shape[1:]
+        layers = from_torch(cnn, (channels, height, width))
+    return {INPUT: pixels[chosen], **layers.activations(pixels[chosen])}
+
+
+def _picture(pixels: npt.NDArray[Any]) -> dict[str, Any]:
+    return _packed(np.rint(255 * pixels).astype(np.uint8).ravel())
+
+
+def _check_pictures(result: SpikeData, pixels: npt.NDArray[Any]) -> None:
+    """Check that a result may be of these pictures."""
+    if len(pixels) != result.n_images:
+        message = f"{result.n_images} pictures were simulated, images has {len(pixels)}"
+        raise InputError(message)
+    if INPUT not in result.spike_counts:
+        return
+    # Black pixels never spike.
+    counts = from_neurons(result.spike_counts.raw(INPUT), result.shapes[INPUT])
+    wrong = ((pixels == 0) & (counts > 0)).any(axis=(1, 2, 3))
+    if wrong.any():
+        message = (
+            f"images: picture {int(wrong.argmax())} is not the one that was simulated: "
+            "a black pixel of it spiked"
+        )
+        raise InputError(message)
+
+
+def _data(
+    result: SpikeData,
+    images: Any,
+    labels: Any,
+    cnn: Any,
+    classes: Sequence[str] | None,
+    pictures: Iterable[int] | None,
+    layers: Iterable[str] | None,
+) -> dict[str, Any]:
+    """Everything that the page shows; checked here, before anything is made."""
+    chosen = _chosen_pictures(result, pictures)
+    names = _chosen_layers(result, layers)
+    shapes = result.shapes
+    n_outputs = result.output_potentials.shape[1]
+    if classes is not None and len(classes) != n_outputs:
+        message = f"{n_outputs} output neurons, but {len(classes)} class names"
+        raise InputError(message)
+    truth = None
+    if labels is not None:
+        truth = np.asarray(labels)
+        if truth.shape != (result.n_images,):
+            message = f"{result.n_images} pictures, labels of shape {truth.shape}"
+            raise InputError(message)
+        if not (np.isin(truth, np.arange(n_outputs))).all():
+            message = f"labels: expected output neurons, 0 to {n_outputs - 1}"
+            raise InputError(message)
+    pixels = None
+    if images is not None:
+        channels, height, width = shapes[INPUT]
+        pixels = check_images(images, (channels, height, width))
+        _check_pictures(result, pixels)
+    activations = _activations(cnn, pixels, chosen, result.n_images)
+    for name, values in activations.items():
+        if name in shapes and values.shape[1:] != shapes[name]:
+            message = (
+                f"activations of {name!r} have the shape {values.shape[1:]}, the layer "
+                f"has {shapes[name]}"
+            )
+            raise InputError(message)
+        if not np.isfinite(values).all():
+            message = f"activations of {name!r} are not all finite numbers"
+            raise InputError(message)
+    described = []
+    size = 0
+    predictions = result.predictions
+    # Of the pictures that are shown, the totals by layer, and what is not recorded.
+    for place, image in enumerate(chosen):
+        of_layers = {}
+        for name in dict.fromkeys((*names, result.output_layer)):
+            entry: dict[str, Any] = {}
+            if (name, image) in result.recorded:
+                entry["spikes"] = _spikes(result, name, image)
+            else:
+                # One picture's alone: all of them may be gigabytes.
+                counts = from_neurons(
+                    result.spike_counts.raw(name)[image], shapes[name]
+                )
+                entry["counts"] = _packed(_small(counts.ravel()))
+            if name in activations:
+                entry["cnn"] = _rounded(np.asarray(activations[name][place], float))
+            of_layers[name] = entry
+            size += _size(entry)
+        if size > MAX_BYTES:
+            message = (
+                f"the data of {place + 1} of {len(chosen)} pictures are "
+                f"{size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are supported. "
+                "Give fewer pictures=[...] or layers=[...]"
+            )
+            raise InputError(message)
+        described.append(
+            {
+                "index": image,
+                "truth": None if truth is None else int(truth[image]),
+                "decision": int(predictions[image]),
+                "image": None if pixels is None else _picture(pixels[image]),
+                "layers": of_layers,
+            }
+        )
+    return {
+        "dt": 1e3 * result.dt_s,
+        "steps": result.n_steps,
+        "inputShape": shapes.get(INPUT),
+        "inputRate": result.parameters.rate_scale,
+        "classes": [str(c) for c in classes or range(n_outputs)],
+        "outputs": result.output_layer,
+        "layers": [{"name": name, "shape": shapes[name]} for name in names],
+        "pictures": described,
+        "nImages": result.n_images,
+        "seed": str(result.seed),
+        "thresholds": result.parameters.thresholds,
+    }
+
+
+def _script_text(text: str) -> str:
+    """Text that can't end the script element it stands in."""
+    # Only where it is inside a string: "</" alone may also be two operators.
+    text = re.sub("</(?=script)", r"<\\/", text, flags=re.IGNORECASE)
+    return text.replace("<!--", r"\u003c!--")
+
+
+def write_inspector(
+    result: SpikeData,
+    path: str | os.PathLike[str],
+    images: Any = None,
+    labels: Any = None,
+    cnn: Any = None,
+    classes: Sequence[str] | None = None,
+    pictures: Iterable[int] | None = None,
+    layers: Iterable[str] | None = None,
+    title: str = "Spikes of a converted CNN",
+) -> Path:
+    """
+    Write the inspector of a result.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result. Layers that it recorded have rasters; of the others, only the
+        counts at the end are shown.
+    path : path-like
+        The HTML file.
+    images : ndarray, shape (n_images, channels, height, width), optional
+        All pictures that were simulated, float in [0, 1] or uint8.
+    labels : array_like of int, shape (n_images,), optional
+        Their classes.
+    cnn : Layers, SpikingNetwork, nn.Module or dict of str to ndarray, optional
+        The CNN, to compare with; its activations are computed. Or activations by
+        layer, of shape (n_images or number of `pictures`, ``*layer.shape``).
+    classes : sequence of str, optional
+        Names of the output neurons; numbers by default.
+    pictures : iterable of int, optional
+        Indices of the pictures to look into; by default the first 20 of those of
+        which layers were recorded.
+    layers : iterable of str, optional
+        Layers to look into; all by default.
+    title : str
+        Heading of the page.
+
+    Returns
+    -------
+    Path
+        The file. It is written whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If something does not fit the result, or the data would be larger than 256 MB.
+    MissingLibraryError
+        If Bokeh is not installed.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    """
+    resources = optional_library("bokeh.resources", "inspector", "The inspector")
+    embed = optional_library("bokeh.embed", "inspector", "The inspector")
+    data = _data(result, images, labels, cnn, classes, pictures, layers)
+    with_cnn = any(
+        "cnn" in entry
+        for picture in data["pictures"]
+        for entry in picture["layers"].values()
+    )
+    text = json.dumps(data, separators=(",", ":"))
+    made = figures(data["dt"] * data["steps"], data["dt"], with_cnn=with_cnn)
+    items = {place: embed.json_item(model) for place, model in made.items()}
+    # Only what is used: tables, mathematics and the like would triple its size.
+    library = resources.Resources(mode="inline", components=["bokeh"])
+    folder = files("cnn2snn_brian.look") / "page"
+    parts = {
+        "title": html.escape(title),
+        "style": (folder / "page.css").read_text("utf-8"),
+        "bokeh": "\n".join(map(_script_text, library.js_raw)),
+        "figures": _script_text(json.dumps(items)),
+        "data": _script_text(text),
+        "script": (folder / "page.js").read_text("utf-8"),
+    }
+    page = (folder / "page.html").read_text("utf-8")
+    # From the end: a part may contain what looks like the mark of another.
+    for name in reversed(parts):
+        before, mark, after = page.partition(f"@{name}@")
+        assert mark, name
+        page = before + parts[name] + after
+    with written_whole(path) as unfinished:
+        unfinished.write_text(page, "utf-8")
+    return Path(path)

@@ -1,0 +1,219 @@
+"""
+Brian2's C++ standalone device, for programs that show many pictures.
+
+The device is one of our own, so that a simulation that a user has under way on
+Brian2's ``cpp_standalone`` device is not touched.
+"""
+
+import gc
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from brian2 import second
+from brian2.core.variables import ArrayVariable
+from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+from brian2.devices.device import all_devices, reset_device, set_device
+from brian2.groups.group import CodeRunner
+
+from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
+from cnn2snn_brian.brian.network import program_network
+from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.description.run_settings import numbers
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.program.compiler import UNIT
+
+__all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
+
+DEVICE_NAME = "cnn2snn_standalone"
+#: Of the part of a program that Brian2 does not generate.
+HEADERS = ("picture_program.h", "population.h", "random_numbers.h")
+
+
+#: Variables of a group that don't start each image as they were when it was built.
+NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
+
+
+class ProgramDevice(CPPStandaloneDevice):
+    """C++ standalone mode whose sources are one translation unit."""
+
+    def code_object_class(
+        self, codeobj_class: Any = None, fallback_pref: str | None = None
+    ) -> Any:
+        """Choose the class of generated code; ours, unless one is asked for."""
+        return ProgramCodeObject if codeobj_class is None else codeobj_class
+
+
+all_devices.setdefault(DEVICE_NAME, ProgramDevice())
+
+
+@contextmanager
+def _device_taken() -> Iterator[CPPStandaloneDevice]:
+    """Make our device the active one, and give back what was active before."""
+    device = all_devices[DEVICE_NAME]
+    # Names of generated functions depend on which Brian2 objects are alive, and a
+    # compiled program is found again by its source: forget networks built before.
+    gc.collect()
+    device.reinit()
+    set_device(DEVICE_NAME, build_on_run=False)
+    try:
+        yield device
+    finally:
+        device.reinit()
+        # Brian2 carries the dt of its default clock along, there and back.
+        reset_device()
+        gc.collect()
+
+
+class AfterThresholds(CodeRunner):  # type: ignore[misc]
+    """
+    Where lesions and perturbed input take effect: behind all thresholds of a step.
+
+    Parameters
+    ----------
+    group : NeuronGroup
+        Any group of the network.
+    """
+
+    def __init__(self, group: Any) -> None:
+        CodeRunner.__init__(
+            self,
+            group,
+            "after_thresholds",
+            code="",
+            clock=group.clock,
+            when="after_thresholds",
+            order=-1,  # in front of resets
+            name="perturbation",
+            codeobj_class=ProgramCodeObject,
+        )
+
+
+def _delayed_spikes(
+    device: CPPStandaloneDevice, network: Any, synapses: str
+) -> list[str]:
+    """C++ that forgets spikes that are under way when a picture starts."""
+    if synapses not in network:
+        return []
+    connected = network[synapses]
+    if not isinstance(connected, SharedSynapses):
+        return [
+            "program.add_start([]() {",
+            f"    for (auto* queue : brian::{connected.pre.name}.queue)",
+            "        for (auto& spikes : queue->queue) spikes.clear();",
+            "});",
+        ]
+    if not connected.template_kwds["delay_steps"]:
+        return []
+    ring, slot = (
+        str(device.get_array_name(connected.variables[name]))
+        for name in ("_delayed", "_slot")
+    )
+    n_rows = connected.template_kwds["delay_steps"] + 1
+    row = connected.variables["_delayed"].size // n_rows
+    return [f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
+
+
+def _picture_loop(
+    device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
+) -> tuple[str, str]:
+    """C++ in front of and behind Brian2's run of one picture."""
+
+    def array(group: str, variable: str) -> str:
+        return str(device.get_array_name(network[group].variables[variable]))
+
+    def spikes(group: str) -> str:
+        return f"{array(group, '_spikespace')}, {network[group].N}"
+
+    clock = network[snn.layer_names[0]].clock
+    lines = ["cnn2snn::PictureProgram program(brian::results_dir);"]
+    # Every setting that is a variable of a group; the others are read by name.
+    bound: set[tuple[str, str]] = set()
+    for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
+        name, _, variable = key.partition(".")
+        if variable and variable in network[name].variables:
+            lines.append(f'program.set("{key}", {array(name, variable)});')
+            bound.add((name, variable))
+    if snn.encoding == "poisson":
+        rates = array(INPUT, "rates")
+        lines.append(
+            f'program.add_poisson("{INPUT}", {spikes(INPUT)}, {rates}, '
+            f"{float(snn.dt_s)!r});"
+        )
+    for name in snn.layer_names:
+        state = f"{array(name, 'v')}, {array(name, 'v_th')}"
+        lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
+        for variable in network[name].variables.values():
+            if not isinstance(variable, ArrayVariable):
+                continue
+            if variable.owner is None or variable.owner.name != name:
+                continue
+            if variable.name in NO_STATE or (name, variable.name) in bound:
+                continue
+            lines.append(
+                f"program.add_state({array(name, variable.name)}, {variable.size});"
+            )
+        lines += _delayed_spikes(device, network, f"{name}_synapses")
+    first = snn.layer_names[0]
+    if snn.has_constant_input:
+        lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
+    if snn.encoding == "current":
+        lines.append(
+            f"program.add_current({math.prod(snn.input_shape)}, "
+            f"{array(first, 'bias')});"
+        )
+    lines += [
+        "program.open();",
+        "cnn2snn::current_program() = &program;",
+        # Behind all of Brian2's own objects: after the last slot of a step.
+        f"{network.name}.add(&{clock.name}, cnn2snn::after_step);",
+        "while (program.next([](uint64_t seed) {",
+        "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
+        "})) {",
+        f"    {network.name}.t = 0;",
+    ]
+    after = ["    program.finish(Network::_globally_stopped);", "}"]
+    return "\n".join(lines), "\n".join(after)
+
+
+def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -> None:
+    """
+    Write the C++ project of a network that is shown pictures.
+
+    Its sources depend on the structure of the network only: weights and biases are
+    files beside them, everything else comes at run time.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network.
+    duration_s : float
+        How long a picture is shown, in seconds.
+    directory : Path
+        An empty folder. The device, the clock and Brian2's preferences are afterwards
+        as they were before.
+    """
+    with _device_taken() as device:
+        network = program_network(snn)
+        network.add(AfterThresholds(network[snn.layer_names[0]]))
+        device.headers.append(f'"{HEADERS[0]}"')
+        before, after = _picture_loop(device, network, snn)
+        device.insert_code("before_network_run", before)
+        device.insert_code("after_network_run", after)
+        # The results are in files of our own. Without this, all synapses would be
+        # written to disk at the end of each program run.
+        device.insert_code("before_end", "return 0;")
+        network.run(duration_s * second, namespace={})
+        device.build(directory=str(directory), compile=False, run=False)
+    for name in HEADERS:
+        with as_file(files("cnn2snn_brian.program") / name) as path:
+            shutil.copy(path, directory / name)
+    sources = sorted(directory.rglob("*.cpp"))
+    includes = [f'#include "{path.relative_to(directory)}"\n' for path in sources]
+    (directory / UNIT).write_text("".join(includes))

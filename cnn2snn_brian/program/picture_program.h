@@ -1,0 +1,384 @@
+// The part of a compiled network that Brian2 does not have: one program run shows many
+// pictures. It reads parameters and pictures from a file, starts each picture from
+// scratch, counts and records spikes, and writes the results picture by picture.
+//
+// protocol.py writes the inputs and reads the results; both follow the order in here.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "population.h"
+#include "random_numbers.h"
+
+// Vectors that start at a cache line are read and written twice as fast. Brian2 makes
+// all its arrays with new[].
+void* operator new[](std::size_t size) {
+    void* memory = aligned_alloc(64, (size + 63) / 64 * 64);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+}
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace cnn2snn {
+
+class PictureProgram {
+public:
+    explicit PictureProgram(const std::string& directory)
+        : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
+        char magic[8];
+        read(magic, 8);
+        if (std::memcmp(magic, "PICTURE6", 8) != 0)
+            fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
+        n_pictures_ = read_one<int64_t>();
+        n_steps_ = static_cast<size_t>(read_one<int64_t>());
+        count_bytes_ = read_one<int64_t>();
+        const int64_t n_settings = read_one<int64_t>();
+        for (int64_t k = 0; k < n_settings; k++) {
+            std::vector<char> name;
+            read_array(name);
+            read_array(settings_[std::string(name.begin(), name.end())]);
+        }
+        rate_scale_ = number("rate_scale");
+    }
+
+    // A setting of the run, by its name; every setting arrives like this.
+    const std::vector<double>& numbers(const std::string& name) const {
+        static const std::vector<double> none;
+        const auto found = settings_.find(name);
+        return found == settings_.end() ? none : found->second;
+    }
+    double number(const std::string& name) const {
+        const auto& found = numbers(name);
+        if (found.size() != 1)
+            fail(EXIT_BAD_INPUTS, "the inputs file has no number " + name);
+        return found[0];
+    }
+
+    // A setting that is a variable of a group.
+    template <typename Real>
+    void set(const std::string& name, Real* value) const {
+        *value = static_cast<Real>(number(name));
+    }
+
+    // A Poisson source: pixel values times c/dt become its rates.
+    void add_poisson(const std::string& name, int32_t* spikespace, size_t n,
+                     double* rates, double dt) {
+        n_values_ = n;
+        show_ = [this, n, rates, dt]() {
+            for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
+            if (jitter_ > 0) displace(n, rates, dt);
+        };
+        add(name, spikespace, n, []() {}, nullptr, [](int32_t) {});
+    }
+
+    // Integrate-and-fire neurons, whose threshold has been set.
+    template <typename Real>
+    void add_neurons(const std::string& name, int32_t* spikespace, size_t n, Real* v,
+                     const Real* v_th) {
+        const Real start = static_cast<Real>(number(name + ".v_init") * *v_th);
+        add(
+            name, spikespace, n, [v, n, start]() { std::fill(v, v + n, start); },
+            [v](int32_t i) { return static_cast<double>(v[i]); },
+            [v](int32_t i) { v[i] = 0; });
+        potential_ = [v, n](std::ofstream& file) {
+            for (size_t i = 0; i < n; i++) {
+                const double value = v[i];
+                file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+            }
+        };
+    }
+
+    // A state variable, which starts each picture as it is now.
+    template <typename T>
+    void add_state(T* values, size_t n) {
+        const std::vector<T> before(values, values + n);
+        add_start([values, before]() {
+            std::copy(before.begin(), before.end(), values);
+        });
+    }
+
+    // Delayed spikes: in each row their number and their indices.
+    void add_ring(int32_t* ring, size_t row, size_t n_rows, int32_t* slot) {
+        add_start([ring, row, n_rows, slot]() {
+            for (size_t k = 0; k < n_rows; k++) ring[k * row] = 0;
+            *slot = 0;
+        });
+    }
+
+    // Something else to do at a picture's start.
+    void add_start(std::function<void()> start) { starts_.push_back(std::move(start)); }
+
+    // The scale of the first layer's constant input.
+    template <typename Real>
+    void set_input_scale(Real* input_scale) {
+        *input_scale = static_cast<Real>(rate_scale_);
+    }
+
+    // A picture as the constant input of the first layer: each pixel times its weights,
+    // by the runs of runs.py, and the biases.
+    template <typename Real>
+    void add_current(size_t n_pixels, Real* current) {
+        n_values_ = n_pixels;
+        read_array(run_first_);
+        read_array(run_post_);
+        read_array(run_weight_);
+        read_array(run_length_);
+        read_array(weights_);
+        read_array(biases_);
+        show_ = [this, current]() {
+            std::copy(biases_.begin(), biases_.end(), current);
+            for (size_t pixel = 0; pixel < values_.size(); pixel++) {
+                const Real value = values_[pixel];
+                for (int32_t r = run_first_[pixel]; r < run_first_[pixel + 1]; r++) {
+                    Real* __restrict target = current + run_post_[r];
+                    const float* __restrict weight = weights_.data() + run_weight_[r];
+                    for (int32_t i = 0; i < run_length_[r]; i++)
+                        target[i] += value * weight[i];
+                }
+            }
+        };
+    }
+
+    // Called once all populations are known.
+    void open() {
+        n_neurons_ = 0;
+        for (auto& population : populations_) {
+            population.first = n_neurons_;
+            n_neurons_ += population.n;
+            read_array(population.traced);
+        }
+        for (auto& population : populations_) {
+            for (const double neuron : numbers(population.name + ".lesion"))
+                population.lesioned.push_back(static_cast<int32_t>(neuron));
+            if (population.lesioned.empty()) continue;
+            population.is_lesioned.resize(population.n);
+            for (const int32_t i : population.lesioned) population.is_lesioned[i] = 1;
+            has_lesions_ = true;
+        }
+        deletion_ = number("input_deletion");
+        jitter_ = number("input_jitter");
+        counts_.resize(n_neurons_);
+        values_.resize(n_values_);
+        record_.resize(populations_.size());
+        counts_file_.open(directory_ + "counts", std::ios::binary);
+        potentials_file_.open(directory_ + "potentials", std::ios::binary);
+        spikes_file_.open(directory_ + "spikes", std::ios::binary);
+        traces_file_.open(directory_ + "traces", std::ios::binary);
+        if (!counts_file_ || !potentials_file_ || !spikes_file_ || !traces_file_)
+            fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
+    }
+
+    // Start the next picture; false after the last one. `seed` seeds Brian2's generator.
+    template <typename Seed>
+    bool next(Seed seed) {
+        if (picture_ == n_pictures_) return false;
+        const uint64_t picture_seed = read_one<uint64_t>();
+        is_traced_ = read_one<char>() != 0;
+        read(reinterpret_cast<char*>(record_.data()), record_.size());
+        read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
+        random().seed(picture_seed);
+        network_random().seed(picture_seed ^ 0x6a09e667f3bcc908u);
+        noise_random().seed(picture_seed ^ 0xbb67ae8584caa73bu);
+        input_noise_random().seed(picture_seed ^ 0x3c6ef372fe94f82bu);
+        seed(picture_seed);  // of Brian2's own generator
+        show_();
+        std::fill(counts_.begin(), counts_.end(), 0);
+        for (size_t p = 0; p < populations_.size(); p++) {
+            auto& population = populations_[p];
+            population.recorded = record_[p];
+            population.index.clear();
+            population.step.clear();
+            population.trace.clear();
+            population.start();
+        }
+        for (const auto& start : starts_) start();
+        step_ = 0;
+        return true;
+    }
+
+    // Behind the thresholds of a step: what happens to input spikes, and lesions.
+    void after_thresholds() {
+        if (jitter_ > 0) {
+            Population& input = populations_[0];
+            int32_t n_spikes = 0;
+            const char* now = displaced_.data() + static_cast<size_t>(step_) * input.n;
+            for (size_t i = 0; i < input.n; i++)
+                if (now[i]) input.spikespace[n_spikes++] = static_cast<int32_t>(i);
+            input.spikespace[input.n] = n_spikes;
+        }
+        if (deletion_ > 0)
+            populations_[0].filter(
+                [this](int32_t) { return input_noise_random().uniform() >= deletion_; });
+        if (has_lesions_) silence();
+    }
+
+    // After each step: count the spikes, and keep the spikes and potentials that are
+    // recorded.
+    void after_step() {
+        // Synapses have moved lesioned neurons since the thresholds.
+        if (has_lesions_ && is_traced_) silence();
+        for (auto& population : populations_) {
+            const int32_t n_spikes = population.spikespace[population.n];
+            const int32_t* spikes = population.spikespace;
+            uint32_t* counts = counts_.data() + population.first;
+            for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
+            if (population.recorded) {
+                population.index.insert(population.index.end(), spikes, spikes + n_spikes);
+                population.step.insert(population.step.end(), n_spikes, step_);
+            }
+            if (is_traced_)
+                for (const int32_t i : population.traced)
+                    population.trace.push_back(
+                        static_cast<float>(population.potential(i)));
+        }
+        step_++;
+    }
+
+    // Write the results of a picture, and say on standard output that it is done.
+    void finish(bool interrupted) {
+        if (interrupted) fail(EXIT_INTERRUPTED, "interrupted");
+        if (count_bytes_ == 1) write_counts<uint8_t>();
+        else if (count_bytes_ == 2) write_counts<uint16_t>();
+        else write_counts<uint32_t>();
+        if (has_lesions_) silence();
+        potential_(potentials_file_);
+        for (size_t p = 0; p < populations_.size(); p++) {
+            const auto& population = populations_[p];
+            if (!population.recorded) continue;
+            const int64_t head[3] = {picture_, static_cast<int64_t>(p),
+                                     static_cast<int64_t>(population.index.size())};
+            write(spikes_file_, head, 3);
+            write(spikes_file_, population.index.data(), population.index.size());
+            write(spikes_file_, population.step.data(), population.step.size());
+        }
+        for (size_t p = 0; p < populations_.size(); p++) {
+            const auto& population = populations_[p];
+            if (!is_traced_ || population.traced.empty()) continue;
+            const int64_t head[4] = {picture_, static_cast<int64_t>(p), step_,
+                                     static_cast<int64_t>(population.traced.size())};
+            write(traces_file_, head, 4);
+            write(traces_file_, population.trace.data(), population.trace.size());
+        }
+        picture_++;
+        if (picture_ == n_pictures_) {
+            counts_file_.flush();
+            potentials_file_.flush();
+            spikes_file_.flush();
+            traces_file_.flush();
+        }
+        if (!counts_file_ || !potentials_file_ || !spikes_file_ || !traces_file_)
+            fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
+        // A parent that has ended closes the pipe; SIGPIPE then ends this program too.
+        std::cout << '.' << std::flush;
+    }
+
+private:
+    std::string directory_;
+    std::ifstream inputs_;
+    std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
+    int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;
+    std::map<std::string, std::vector<double>> settings_;
+    double rate_scale_ = 1;
+    int32_t step_ = 0;
+    bool is_traced_ = false;
+    size_t n_neurons_ = 0, n_values_ = 0;
+    std::vector<Population> populations_;
+    std::vector<uint32_t> counts_;
+    std::vector<float> values_;
+    std::vector<char> record_, narrow_;
+    std::vector<int32_t> run_first_, run_post_, run_weight_, run_length_;
+    std::vector<float> weights_, biases_;
+    std::function<void()> show_;
+    std::vector<std::function<void()>> starts_;
+    bool has_lesions_ = false;
+    double deletion_ = 0, jitter_ = 0;  // a probability, and a number of steps
+    size_t n_steps_ = 0;
+    std::vector<char> displaced_;  // whether an input neuron spikes, step by step
+    std::function<void(std::ofstream&)> potential_;  // of the last population
+
+    void add(const std::string& name, int32_t* spikespace, size_t n,
+             std::function<void()> start, std::function<double(int32_t)> potential,
+             std::function<void(int32_t)> hold) {
+        populations_.push_back({name, spikespace, n, 0, false, {}, {}, std::move(start),
+                                std::move(potential), {}, {}, std::move(hold), {}, {}});
+    }
+
+    void silence() {
+        for (auto& population : populations_) {
+            if (population.lesioned.empty()) continue;
+            const auto& is_lesioned = population.is_lesioned;
+            population.filter([&](int32_t i) { return !is_lesioned[i]; });
+            for (const int32_t i : population.lesioned) population.hold(i);
+        }
+    }
+
+    // Draw the input spikes of the picture as its steps will, and displace them.
+    void displace(size_t n, const double* rates, double dt) {
+        displaced_.assign(n_steps_ * n, 0);
+        Random ahead = random();
+        const double n_steps = static_cast<double>(n_steps_);
+        for (size_t step = 0; step < n_steps_; step++) {
+            for (size_t i = 0; i < n; i++) {
+                if (ahead.uniform() >= rates[i] * dt) continue;
+                const double to = std::rint(static_cast<double>(step)
+                                            + jitter_ * input_noise_random().normal());
+                if (to >= 0 && to < n_steps)
+                    displaced_[static_cast<size_t>(to) * n + i] = 1;
+            }
+        }
+    }
+
+    void read(char* data, size_t n) {
+        inputs_.read(data, static_cast<std::streamsize>(n));
+        if (!inputs_) fail(EXIT_BAD_INPUTS, "the inputs file ends too early");
+    }
+
+    template <typename T>
+    T read_one() {
+        T value;
+        read(reinterpret_cast<char*>(&value), sizeof(T));
+        return value;
+    }
+
+    template <typename T>
+    void read_array(std::vector<T>& array) {
+        array.resize(static_cast<size_t>(read_one<int64_t>()));
+        read(reinterpret_cast<char*>(array.data()), array.size() * sizeof(T));
+    }
+
+    template <typename T>
+    void write(std::ofstream& file, const T* data, size_t n) {
+        file.write(reinterpret_cast<const char*>(data),
+                   static_cast<std::streamsize>(n * sizeof(T)));
+    }
+
+    template <typename Count>
+    void write_counts() {
+        narrow_.resize(n_neurons_ * sizeof(Count));
+        Count* narrow = reinterpret_cast<Count*>(narrow_.data());
+        for (size_t i = 0; i < n_neurons_; i++) narrow[i] = static_cast<Count>(counts_[i]);
+        write(counts_file_, narrow, n_neurons_);
+    }
+};
+
+// Brian2 calls plain functions once a step, so the program they act on is global.
+inline PictureProgram*& current_program() {
+    static PictureProgram* program = nullptr;
+    return program;
+}
+
+inline void after_step() { current_program()->after_step(); }
+
+}  // namespace cnn2snn

@@ -1,0 +1,275 @@
+"""
+Inputs and results of a compiled program as files.
+
+The C++ side is ``picture_program.h``; both follow the same order.
+"""
+
+import struct
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.settings import Numbers
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.target_runs import kernel_to_memory, runs
+
+__all__ = ["ProgramInputs", "ProgramOutputs", "count_dtype", "picture_seeds"]
+
+MAGIC = b"PICTURE6"
+
+
+def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
+    """
+    Choose the smallest type that holds a neuron's spikes of one picture.
+
+    Parameters
+    ----------
+    n_steps : int
+        Number of time steps, which a neuron spikes in at most once each.
+
+    Returns
+    -------
+    type
+        uint8, uint16 or uint32.
+    """
+    if n_steps <= np.iinfo(np.uint8).max:
+        return np.uint8
+    return np.uint16 if n_steps <= np.iinfo(np.uint16).max else np.uint32
+
+
+def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
+    """
+    Seed the random numbers of each picture, by its index alone.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the simulation.
+    first : int
+        Index of the first picture.
+    n : int
+        Number of pictures.
+
+    Returns
+    -------
+    seeds : ndarray of uint64, shape (n,)
+        The same for a picture whatever it is simulated with.
+    """
+    return np.array(
+        [
+            np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(
+                1, np.uint64
+            )[0]
+            for index in range(first, first + n)
+        ],
+        dtype=np.uint64,
+    )
+
+
+def _current_arrays(layer: Conv2d | AvgPool2d | Linear) -> list[npt.NDArray[Any]]:
+    """List the runs, weights and biases that turn pixels into currents."""
+    table = runs(layer)
+    n_neurons = int(np.prod(layer.shape))
+    bias = np.zeros(n_neurons, np.float32)
+    if layer.bias is not None:
+        bias = to_neurons(layer.bias, layer.shape).astype(np.float32)
+    weights = kernel_to_memory(layer).astype(np.float32)
+    return [table.first, table.post, table.weight, table.length, weights, bias]
+
+
+@dataclass(frozen=True)
+class ProgramInputs:
+    """
+    What a program run needs to know.
+
+    Attributes
+    ----------
+    settings : dict of str to ndarray of float64
+        Named numbers of the run, see `run_settings.numbers`.
+    n_steps : int
+        Steps of an image.
+    pixels : ndarray of float32, shape (n_images, n_inputs)
+        Intensities in [0, 1], in the order of neurons.
+    first_layer : Linear or Conv2d or AvgPool2d, optional
+        With images as currents, the layer that the program computes them with.
+    seeds : ndarray of uint64, shape (n_images,)
+        Seed of each image.
+    record : ndarray of bool, shape (n_images, n_populations)
+        Whose spikes are kept; populations in the order of the program.
+    count_dtype : type
+        Type of the spike counts.
+    traced : tuple of ndarray of int32
+        Neurons of each population whose potentials are kept; empty if there are none.
+    trace : ndarray of bool, shape (n_images,)
+        Of which images they are kept.
+    """
+
+    settings: Numbers
+    n_steps: int
+    pixels: npt.NDArray[np.float32]
+    first_layer: Conv2d | AvgPool2d | Linear | None
+    seeds: npt.NDArray[np.uint64]
+    record: npt.NDArray[np.bool_]
+    count_dtype: type[np.unsignedinteger[Any]]
+    traced: tuple[npt.NDArray[np.int32], ...]
+    trace: npt.NDArray[np.bool_]
+
+    @property
+    def n_images(self) -> int:
+        """Number of pictures."""
+        return len(self.pixels)
+
+    def part(self, which: slice) -> "ProgramInputs":
+        """
+        Take some of the pictures.
+
+        Parameters
+        ----------
+        which : slice
+            The pictures.
+
+        Returns
+        -------
+        ProgramInputs
+            Their inputs, with the same parameters.
+        """
+        return replace(
+            self,
+            pixels=self.pixels[which],
+            seeds=self.seeds[which],
+            record=self.record[which],
+            trace=self.trace[which],
+        )
+
+    def write(self, path: Path) -> None:
+        """
+        Write the inputs file of a program.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        """
+        n_bytes = np.dtype(self.count_dtype).itemsize
+        with path.open("wb") as file:
+            file.write(MAGIC)
+            file.write(
+                struct.pack(
+                    "=4q", self.n_images, self.n_steps, n_bytes, len(self.settings)
+                )
+            )
+            for name, values in self.settings.items():
+                key = name.encode()
+                file.write(struct.pack("=q", len(key)) + key)
+                file.write(struct.pack("=q", len(values)) + values.tobytes())
+            if self.first_layer is not None:
+                for array in _current_arrays(self.first_layer):
+                    file.write(struct.pack("=q", len(array)) + array.tobytes())
+            for neurons in self.traced:
+                file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
+            for seed, traced, record, pixels in zip(
+                self.seeds, self.trace, self.record, self.pixels, strict=True
+            ):
+                file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
+                file.write(pixels.tobytes())
+
+
+@dataclass(frozen=True)
+class ProgramOutputs:
+    """
+    What a program run found out.
+
+    Attributes
+    ----------
+    counts : ndarray of unsigned int, shape (n_images, n_neurons)
+        Spikes of all neurons of all populations.
+    potentials : ndarray of float, shape (n_images, n_outputs)
+        Potential of the last layer's neurons at the end of each picture.
+    spikes : dict of (picture, population) to (ndarray of int32, ndarray of int32)
+        Neuron and step of each recorded spike, in order of time.
+    traces : dict of (picture, population) to ndarray of float32
+        Potentials of the traced neurons at the end of each step, of shape (n_steps,
+        n_neurons).
+    """
+
+    counts: npt.NDArray[np.unsignedinteger[Any]]
+    potentials: npt.NDArray[np.float64]
+    spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
+    traces: dict[tuple[int, int], npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
+        """
+        Join the results of pictures that were run one part after another.
+
+        Parameters
+        ----------
+        parts : list of ProgramOutputs
+            The parts, in order.
+
+        Returns
+        -------
+        ProgramOutputs
+            All results; pictures are counted from the first part on.
+        """
+        spikes, traces = {}, {}
+        start = 0
+        for part in parts:
+            for (picture, population), recorded in part.spikes.items():
+                spikes[start + picture, population] = recorded
+            for (picture, population), trace in part.traces.items():
+                traces[start + picture, population] = trace
+            start += len(part.counts)
+        return cls(
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.potentials for part in parts]),
+            spikes,
+            traces,
+        )
+
+    @classmethod
+    def read(
+        cls, directory: Path, n_images: int, dtype: type[np.unsignedinteger[Any]]
+    ) -> "ProgramOutputs":
+        """
+        Read the results of a program.
+
+        Parameters
+        ----------
+        directory : Path
+            Where the program wrote them.
+        n_images : int
+            Number of pictures.
+        dtype : type
+            Type of the counts.
+
+        Returns
+        -------
+        ProgramOutputs
+            The results.
+        """
+        counts = np.fromfile(directory / "counts", dtype).reshape(n_images, -1)
+        potentials = np.fromfile(directory / "potentials").reshape(n_images, -1)
+        raw = (directory / "spikes").read_bytes()
+        spikes, position = {}, 0
+        while position < len(raw):
+            picture, population, n = struct.unpack_from("=3q", raw, position)
+            position += 24
+            both = np.frombuffer(raw, np.int32, 2 * n, position)
+            spikes[picture, population] = both[:n].copy(), both[n:].copy()
+            position += 8 * n
+        raw = (directory / "traces").read_bytes()
+        traces, position = {}, 0
+        while position < len(raw):
+            picture, population, n_steps, n = struct.unpack_from("=4q", raw, position)
+            position += 32
+            trace = np.frombuffer(raw, np.float32, n_steps * n, position)
+            traces[picture, population] = trace.reshape(n_steps, n).copy()
+            position += trace.nbytes
+        return cls(counts, potentials, spikes, traces)

@@ -1,0 +1,177 @@
+"""What a run records: spikes of layers, and membrane potentials of neurons."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.parameters import check_names
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons
+
+__all__ = ["Record", "Recording"]
+
+#: Layers whose spikes are kept, for all images or for those with the given indices.
+Spikes = Iterable[str] | Mapping[str, Iterable[int]]
+
+#: Neurons whose potentials are kept, by layer.
+Neurons = Mapping[str, Iterable[tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """
+    What a run records.
+
+    Attributes
+    ----------
+    spikes : iterable of str, or dict of str to iterable of int
+        Layers (or ``input``) whose spikes are kept, for all images or for those with
+        the given indices. The last layer is always recorded. A spike takes 8 bytes.
+    potentials : dict of str to iterable of tuple of int
+        Neurons whose membrane potentials are kept at the end of each step, by layer:
+        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``. A neuron takes 4
+        bytes a step and image.
+    images : iterable of int, optional
+        Indices of the images that potentials are kept for, all by default.
+    """
+
+    spikes: Spikes = ()
+    potentials: Neurons | None = None
+    images: Iterable[int] | None = None
+
+    @classmethod
+    def of(cls, record: "Record") -> "Recording":
+        """
+        Take what `Simulator.run` takes as ``record``.
+
+        Parameters
+        ----------
+        record : Recording, iterable of str, or dict of str to iterable of int
+            A recording, or its `spikes`.
+
+        Returns
+        -------
+        Recording
+            The recording.
+        """
+        if isinstance(record, Recording):
+            return record
+        return cls((record,) if isinstance(record, str) else record)
+
+    def spike_mask(
+        self, populations: tuple[str, ...], n_images: int
+    ) -> npt.NDArray[np.bool_]:
+        """
+        Say whose spikes are kept.
+
+        Parameters
+        ----------
+        populations : tuple of str
+            Names of all populations that spike.
+        n_images : int
+            Number of images.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_images, n_populations)
+            The last population is always kept: predictions over time need it.
+
+        Raises
+        ------
+        InputError
+            If a layer or an image does not exist.
+        """
+        mask = np.zeros((n_images, len(populations)), dtype=bool)
+        chosen: dict[str, Any] = (
+            {name: list(images) for name, images in self.spikes.items()}
+            if isinstance(self.spikes, Mapping)
+            else dict.fromkeys(self.spikes, slice(None))
+        )
+        for name, images in chosen.items():
+            if name not in populations:
+                message = (
+                    f"record names the unknown layer {name!r}; there are "
+                    f"{', '.join(populations)}"
+                )
+                raise InputError(message)
+            if not isinstance(images, slice):
+                _check_images(f"record of {name!r}", images, n_images)
+            mask[images, populations.index(name)] = True
+        mask[:, -1] = True
+        return mask
+
+    def traced(
+        self, populations: tuple[str, ...], shapes: Mapping[str, Shape], n_images: int
+    ) -> tuple[tuple[npt.NDArray[np.int32], ...], npt.NDArray[np.bool_]]:
+        """
+        Say whose potentials are kept.
+
+        Parameters
+        ----------
+        populations : tuple of str
+            Names of all populations that spike.
+        shapes : dict of str to tuple of int
+            Their shapes.
+        n_images : int
+            Number of images.
+
+        Returns
+        -------
+        neurons : tuple of ndarray of int32
+            Indices in the Brian2 group, for each population.
+        images : ndarray of bool, shape (n_images,)
+            Of which images.
+
+        Raises
+        ------
+        InputError
+            If a layer, a neuron or an image does not exist.
+        """
+        potentials = self.potentials or {}
+        layers = tuple(name for name in populations if name != INPUT)
+        check_names("potentials", potentials, layers)
+        neurons = tuple(
+            _neurons_at(name, potentials.get(name, ()), shapes[name])
+            for name in populations
+        )
+        images = list(range(n_images) if self.images is None else self.images)
+        _check_images("images of potentials", images, n_images)
+        chosen = np.zeros(n_images, dtype=bool)
+        chosen[images] = True
+        return neurons, chosen
+
+
+#: What `Simulator.run` takes as ``record``.
+Record = Recording | Spikes
+
+
+def _check_images(what: str, images: Iterable[int], n_images: int) -> None:
+    if any(not 0 <= image < n_images for image in images):
+        message = f"{what} names images outside 0 to {n_images - 1}"
+        raise InputError(message)
+
+
+def _neurons_at(
+    name: str, positions: Iterable[tuple[int, ...]], shape: Shape
+) -> npt.NDArray[np.int32]:
+    """Find neurons, given as in the layer's arrays, in its Brian2 group."""
+    indices = from_neurons(np.arange(math.prod(shape)), shape)
+    neurons = []
+    for position in positions:
+        at = tuple(position) if isinstance(position, Iterable) else (position,)
+        fits = len(at) == len(shape) and all(
+            isinstance(part, int | np.integer) and 0 <= part < size
+            for part, size in zip(at, shape, strict=False)
+        )
+        if not fits:
+            message = (
+                f"potentials of {name!r}: {position!r} is no neuron of a layer of "
+                f"shape {shape}"
+            )
+            raise InputError(message)
+        neurons.append(indices[at])
+    return np.array(neurons, dtype=np.int32)

@@ -1,0 +1,241 @@
+"""How large a recording becomes, known before the simulation."""
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.stack import Layers
+
+__all__ = ["RecordingSize", "check_recording", "expected_rates", "free_memory"]
+
+#: A spike is kept as its neuron and its step, both int32.
+BYTES_PER_SPIKE = 8
+
+#: A recorded potential is a float32.
+BYTES_PER_POTENTIAL = 4
+
+#: While a recording is read, the program's file of it is in memory too.
+PEAK = 2
+
+#: Below this bound in bytes nothing is estimated: any machine has so much.
+SMALL = 200e6
+
+#: From this expected size in bytes on there is a warning.
+LARGE = 2e9
+
+#: Pictures, and settings, that the expected size is estimated from.
+N_SAMPLED = 8
+
+
+@dataclass(frozen=True)
+class RecordingSize:
+    """
+    Size of recorded spikes and potentials in memory.
+
+    Attributes
+    ----------
+    bound : int
+        Bytes if every recorded neuron spikes in each step, and of the potentials.
+    expected : int
+        Bytes at the rates of `expected_rates`, and of the potentials.
+    """
+
+    bound: int
+    expected: int
+
+
+def free_memory() -> int | None:
+    """
+    Say how much memory new data can take.
+
+    Returns
+    -------
+    int or None
+        Bytes; what a container may still take if that is less. None if the system
+        does not say.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = 1024 * int(fields["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        try:
+            # Not what is free, but nothing larger will fit.
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (OSError, ValueError):
+            return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text())
+            free = min(free, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def expected_rates(
+    layers: Layers, pixels: npt.NDArray[Any], parameters: Parameters
+) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    r"""
+    Estimate how often neurons spike, without a simulation.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers of the network.
+    pixels : ndarray of float, shape (n_images, channels, height, width)
+        Intensities in [0, 1].
+    parameters : Parameters
+        What the neurons run with.
+
+    Returns
+    -------
+    dict of str to ndarray of float, shape ``(n_images, *shape)``
+        Spikes per step of every neuron of ``input`` and all layers, from 0 to 1.
+
+    Notes
+    -----
+    A neuron that keeps what is above its threshold spikes at the rate of its mean
+    input over its threshold, :math:`r_l = \min(1, \max(0, (W r_{l-1} + b) / v_{th}))`
+    (Eq. 5 of [1]_, without the term that vanishes with time). With reset to 0 some
+    input is lost and rates are lower; with a floor of the potential, noise makes weakly
+    driven neurons spike more often than this.
+
+    References
+    ----------
+    .. [1] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
+       Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+    """
+    rates: dict[str, npt.NDArray[np.floating[Any]]] = {
+        INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
+    }
+    # A bias is scaled like the activations that it is added to.
+    scale = parameters.rate_scale
+    for layer in layers:
+        drive: Any = sum(layer.drive(rates[name]) for name in layer.inputs)
+        drive = drive + parameters.leak[layer.name]
+        if layer.bias is not None:
+            drive = drive + layer.bias * scale
+        threshold = parameters.thresholds[layer.name]
+        scale = scale / threshold
+        rates[layer.name] = np.clip(drive / threshold, 0, 1)
+    return rates
+
+
+def _expected_spikes(
+    layers: Layers,
+    pixels: npt.NDArray[Any],
+    settings: Sequence[Parameters],
+    recorded: Mapping[str, npt.NDArray[np.bool_]],
+    n_steps: int,
+) -> float:
+    """Estimate the spikes of one setting, from a few settings and pictures."""
+    chosen = np.linspace(0, len(settings) - 1, min(N_SAMPLED, len(settings)))
+    shown = np.flatnonzero(np.any(list(recorded.values()), axis=0))
+    n_pictures = max(1, N_SAMPLED // len(chosen))
+    sampled = shown[np.linspace(0, len(shown) - 1, n_pictures).astype(int)]
+    total = 0.0
+    for index in chosen.astype(int):
+        rates = expected_rates(layers, pixels[np.unique(sampled)], settings[index])
+        for name, pictures in recorded.items():
+            cells = math.prod(layers.shapes[name]) * n_steps * int(pictures.sum())
+            total += cells * float(rates[name].mean())
+    return total / len(chosen)
+
+
+def check_recording(
+    layers: Layers,
+    pixels: npt.NDArray[Any],
+    settings: Sequence[Parameters],
+    recorded: Mapping[str, npt.NDArray[np.bool_]],
+    n_steps: int,
+    n_potentials: int = 0,
+) -> RecordingSize | None:
+    """
+    Refuse a recording that will not fit into memory, before it is made.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers of the network.
+    pixels : ndarray of float, shape (n_images, channels, height, width)
+        The pictures.
+    settings : sequence of Parameters
+        What the neurons run with. Several settings take the sum of their sizes.
+    recorded : dict of str to ndarray of bool, shape (n_images,)
+        By population, the pictures of which its spikes are kept.
+    n_steps : int
+        Number of steps of a picture.
+    n_potentials : int
+        Potentials kept in each step, of all neurons and pictures.
+
+    Returns
+    -------
+    RecordingSize or None
+        Its size, or None if even the bound is below `SMALL`.
+
+    Raises
+    ------
+    InputError
+        If the expected recording and a copy of it need more than the free memory.
+
+    Warns
+    -----
+    UserWarning
+        If the recording is expected to be larger than `LARGE`, or half of the free
+        memory.
+    """
+    parts = {
+        name: BYTES_PER_SPIKE
+        * math.prod(layers.shapes[name])
+        * n_steps
+        * int(chosen.sum())
+        for name, chosen in recorded.items()
+    }
+    traces = BYTES_PER_POTENTIAL * n_potentials * n_steps
+    bound = len(settings) * (sum(parts.values()) + traces)
+    if bound < SMALL:
+        return None
+    spikes = 0.0
+    if any(parts.values()):
+        spikes = _expected_spikes(layers, pixels, settings, recorded, n_steps)
+    size = RecordingSize(
+        bound, round(len(settings) * (BYTES_PER_SPIKE * spikes + traces))
+    )
+    free = free_memory()
+    largest = max(parts, key=lambda name: parts[name])
+    kept = [name for name in recorded if parts[name]]
+    if traces > BYTES_PER_SPIKE * spikes:
+        kept.append("membrane potentials")
+        most = f"{n_potentials} membrane potentials a step"
+        advice = "Record fewer potentials: Recording(..., images=range(20))"
+    else:
+        most = f"{largest} of {int(recorded[largest].sum())} pictures"
+        advice = f"Record fewer pictures: record={{{largest!r}: range(20)}}"
+    said = (
+        f"the recording of {', '.join(kept)} is expected to take "
+        f"{size.expected / 1e9:.1f} GB (at most {size.bound / 1e9:.1f} GB), most of it "
+        f"{most}"
+    )
+    if len(settings) > 1:
+        said += f" with each of {len(settings)} settings"
+    if free is not None:
+        said += f"; {free / 1e9:.1f} GB of memory are free"
+    if free is not None and PEAK * size.expected > free:
+        message = f"{said}, and {PEAK} times the size is needed. {advice}"
+        raise InputError(message)
+    if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
+        warnings.warn(f"{said}. {advice}", stacklevel=4)
+    return size

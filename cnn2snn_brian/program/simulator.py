@@ -1,0 +1,416 @@
+"""
+The simulator: a network compiled once, and run many times.
+
+Thresholds, floors, leaks, starting potentials, rates, images and the seed are inputs of
+a run. What an image yields depends only on the network, these settings, the image, the
+seed and the image's index, and not on what it is simulated with.
+"""
+
+import importlib.metadata
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from brian2 import Quantity, check_units, second
+
+from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.description.run_settings import check_settings, documented, numbers
+from cnn2snn_brian.errors import InputError, SimulationError
+from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.program.cache import check_cache
+from cnn2snn_brian.program.compiler import build_program, find_compiler
+from cnn2snn_brian.program.device import write_sources
+from cnn2snn_brian.program.protocol import (
+    ProgramInputs,
+    ProgramOutputs,
+    count_dtype,
+    picture_seeds,
+)
+from cnn2snn_brian.program.recording import Record, Recording
+from cnn2snn_brian.program.recording_size import check_recording
+from cnn2snn_brian.program.workers import Workers, check_workers, run_shards
+from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.results.result import SimulationResult
+from cnn2snn_brian.spikes.counts import SpikeCounts
+
+__all__ = ["Simulator"]
+
+#: Show a progress bar from so many images on.
+MIN_PROGRESS = 10
+
+#: Arguments of version 0.1.0 that are part of `Recording` now.
+FORMERLY = {
+    "record_potentials": "record=Recording(potentials=...)",
+    "potential_images": "record=Recording(potentials=..., images=...)",
+}
+
+
+def _n_steps(duration_s: float, dt_s: float) -> int:
+    """Check that an image's time is a whole number of steps."""
+    if not (math.isfinite(duration_s) and duration_s > 0):
+        message = f"duration is {duration_s} s, expected a time above 0"
+        raise InputError(message)
+    steps = duration_s / dt_s
+    n_steps = round(steps)
+    if n_steps < 1 or abs(steps - n_steps) > 1e-6 * n_steps:
+        message = (
+            f"duration {1e3 * duration_s:g} ms is no multiple of dt {1e3 * dt_s:g} ms"
+        )
+        raise InputError(message)
+    return n_steps
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One setting of a run: its values, and what the program gets of it."""
+
+    parameters: Parameters
+    perturbations: Perturbations
+    inputs: ProgramInputs
+
+
+class Simulator:
+    """
+    A compiled network. Use it as a context manager.
+
+    Parameters
+    ----------
+    snn : SpikingNetwork
+        The network. Later changes of its parameters are followed, unless `run` is
+        given others.
+    duration : Quantity [s]
+        How long an image is shown, a multiple of dt.
+    cache_directory : path-like, optional
+        Where compiled programs are kept. By default ``$CNN2SNN_BRIAN_CACHE``, or the
+        user's cache directory.
+
+    Attributes
+    ----------
+    snn : SpikingNetwork
+        The network.
+    compiled : bool
+        False if the program was in the cache.
+
+    Raises
+    ------
+    InputError
+        If the duration can't be used.
+    BuildError
+        If there is no C++ compiler, it fails, or the cache can't be used.
+    """
+
+    @check_units(duration=second)
+    def __init__(
+        self,
+        snn: NetworkDescription,
+        duration: Quantity,
+        *,
+        cache_directory: str | Path | None = None,
+    ) -> None:
+        start = time.perf_counter()
+        self.snn = snn
+        self.duration_s = float(duration / second)
+        self.n_steps = _n_steps(self.duration_s, snn.dt_s)
+        self._structure = _structure(snn)
+        # All that can go wrong without Brian2 comes first: it takes seconds.
+        find_compiler()
+        cache = check_cache(cache_directory)
+        self._directory = tempfile.TemporaryDirectory(prefix="cnn2snn-brian-")
+        self._closed = False
+        try:
+            self._project = Path(self._directory.name)
+            write_sources(snn, self.n_steps * snn.dt_s, self._project)
+            built = build_program(self._project, cache)
+            self.compiled, self._build = built.compiled, built
+            # A copy of its own: the cache may be cleared while the simulator lives.
+            self._program = self._project / "program"
+            shutil.copy2(built.program, self._program)
+        except BaseException:
+            self.close()
+            raise
+        self._fan_out = {
+            layer.name: to_neurons(layer.fan_out(), layer.input_shape).astype(float)
+            for layer in snn.layers
+        }
+        self._build_seconds = time.perf_counter() - start
+
+    def __enter__(self) -> "Simulator":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the project's files. The program stays in the cache."""
+        self._closed = True
+        self._directory.cleanup()
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """Names of all populations that spike, in order."""
+        return tuple(self.snn.population_shapes)
+
+    @documented
+    def run(
+        self,
+        images: Any,
+        *,
+        seed: int = 0,
+        record: Record = (),
+        executor: Workers = None,
+        shard_size: int | None = None,
+        progress: bool = True,
+        **settings: Any,
+    ) -> SimulationResult:
+        """
+        Show images to the network. Nothing is compiled.
+
+        Parameters
+        ----------
+        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+            Intensities, float in [0, 1] or uint8.
+        seed : int
+            Seed of everything random, at least 0.
+        record : iterable of str, dict of str to iterable of int, or Recording
+            Layers (or ``input``) whose spikes are kept, for all images or for those
+            with the given indices; or a `Recording`, which keeps potentials too. The
+            last layer is always recorded. What will not fit into memory is refused.
+        executor : int or concurrent.futures.Executor, optional
+            Who runs the images: all cores of this machine (None), so many of them, or
+            an executor, such as ``dask.distributed.Client(...).get_executor()`` or
+            ``mpi4py.futures.MPIPoolExecutor()``. It does not change the result.
+        shard_size : int, optional
+            Images of one program run. It does not change the result either.
+        progress : bool
+            Whether to show a progress bar.
+        **settings
+            Any of these. A dict by layer may leave layers out; the network's own
+            values hold where nothing is given.
+        {settings}
+
+        Returns
+        -------
+        SimulationResult
+            Counts, predictions, and recorded spikes.
+
+        Raises
+        ------
+        InputError
+            If an argument can't be used, or the recording is expected to be too large.
+        SimulationError
+            If the program ends before its time twice for the same images, or the
+            simulator is closed.
+        """
+        ((_, result),) = self.run_many(
+            images,
+            [settings],
+            seed=seed,
+            record=record,
+            executor=executor,
+            shard_size=shard_size,
+            progress=progress,
+        )
+        return result
+
+    def run_many(
+        self,
+        images: Any,
+        settings: Sequence[Mapping[str, Any]],
+        *,
+        seed: int = 0,
+        record: Record = (),
+        executor: Workers = None,
+        shard_size: int | None = None,
+        progress: bool = True,
+    ) -> Generator[tuple[int, SimulationResult], None, None]:
+        """
+        Show the same images with several settings; all are run at once.
+
+        All settings see the same input spikes: what they differ by is not noise. A
+        setting's own ``input_deletion`` or ``input_jitter`` acts on these.
+
+        Parameters
+        ----------
+        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+            Intensities, float in [0, 1] or uint8.
+        settings : sequence of dict
+            What each run has of its own, by name: the settings that `run` takes.
+        seed, record, executor, shard_size, progress
+            As in `run`.
+
+        Returns
+        -------
+        results : iterator of (int, SimulationResult)
+            Index of a setting and its result, in the order in which they finish.
+
+        Raises
+        ------
+        InputError
+            If an argument can't be used, or the recordings of all settings are expected
+            to be too large, at the call: nothing has run then.
+        SimulationError
+            If the program ends before its time twice for the same images, or the
+            simulator is closed.
+        """
+        if self._closed:
+            message = "the simulator is closed; compile the network again"
+            raise SimulationError(message)
+        pixels = check_images(images, self.snn.input_shape)
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            message = f"seed is {seed!r}, expected a whole number of at least 0"
+            raise InputError(message)
+        workers = check_workers(executor, shard_size)
+        recording = Recording.of(record)
+        jobs = self._jobs(pixels, settings, int(seed), recording)
+        return self._results(jobs, int(seed), workers, shard_size, progress)
+
+    def _jobs(
+        self,
+        pixels: Any,
+        settings: Sequence[Mapping[str, Any]],
+        seed: int,
+        recording: Recording,
+    ) -> list[_Job]:
+        """Check all that was asked for, and put together what the program gets."""
+        snn, names, n_images = self.snn, self.populations, len(pixels)
+        if _structure(snn) != self._structure:
+            message = (
+                "the network was changed since it was compiled, and not only in "
+                "its numbers; compile it again"
+            )
+            raise InputError(message)
+        chosen = []
+        for given in settings:
+            if not isinstance(given, Mapping):
+                message = f"settings: {given!r} is not a dict of settings by name"
+                raise InputError(message)
+            for old in FORMERLY.keys() & given.keys():
+                message = f"{old}: give {FORMERLY[old]}"
+                raise InputError(message)
+            chosen.append(check_settings(snn, given, seed))
+        if snn.encoding == "poisson":
+            for parameters, _ in chosen:
+                check_rate_scale(parameters.rate_scale, pixels)
+        mask = recording.spike_mask(names, n_images)
+        traced, trace = recording.traced(names, snn.layers.shapes, n_images)
+        check_recording(
+            snn.layers,
+            pixels,
+            [parameters for parameters, _ in chosen],
+            dict(zip(names, mask.T, strict=True)),
+            self.n_steps,
+            sum(map(len, traced)) * int(trace.sum()),
+        )
+        in_order = to_neurons(pixels, snn.input_shape)
+        seeds = picture_seeds(seed, 0, n_images)
+        return [
+            _Job(
+                parameters,
+                perturbations,
+                ProgramInputs(
+                    numbers(snn, parameters, perturbations),
+                    self.n_steps,
+                    in_order,
+                    snn.layers[0] if snn.encoding == "current" else None,
+                    seeds,
+                    mask,
+                    count_dtype(self.n_steps),
+                    traced,
+                    trace,
+                ),
+            )
+            for parameters, perturbations in chosen
+        ]
+
+    def _results(
+        self,
+        jobs: Sequence[_Job],
+        seed: int,
+        workers: Workers,
+        shard_size: int | None,
+        progress: bool,
+    ) -> Generator[tuple[int, SimulationResult], None, None]:
+        inputs = [job.inputs for job in jobs]
+        n_images = sum(part.n_images for part in inputs)
+        show = progress and n_images >= MIN_PROGRESS
+        start = time.perf_counter()
+        with progress_bar("simulating", n_images, show=show) as advance:
+            for index, outputs in run_shards(
+                self._program, self._project, inputs, workers, shard_size, advance
+            ):
+                seconds = time.perf_counter() - start
+                yield index, self._result(outputs, jobs[index], seed, seconds)
+
+    def _result(
+        self, outputs: ProgramOutputs, job: _Job, seed: int, seconds: float
+    ) -> SimulationResult:
+        snn = self.snn
+        shapes = snn.layers.shapes
+        names = self.populations
+        ends = np.cumsum([math.prod(shapes[name]) for name in names])
+        raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
+        events = {}
+        for layer in snn.layers:
+            reaching = [name for name in layer.inputs if name in raw]
+            if reaching:
+                fan_out = self._fan_out[layer.name]
+                # Exact: the sums stay far below 2**53.
+                delivered = sum(raw[name] @ fan_out for name in reaching)
+                events[layer.name] = np.asarray(delivered).astype(np.int64)
+        last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
+        versions = {
+            name: importlib.metadata.version(name)
+            for name in ("cnn2snn-brian", "brian2", "numpy")
+        }
+        return SimulationResult(
+            spike_counts=SpikeCounts(raw, shapes),
+            output_potentials=last.reshape(len(last), -1),
+            events=events,
+            duration_s=self.duration_s,
+            dt_s=snn.dt_s,
+            seed=seed,
+            parameters=job.parameters,
+            perturbations=job.perturbations,
+            network=snn.summary(),
+            program={"compiler": self._build.compiler, "flags": self._build.flags},
+            timings={"build": self._build_seconds, "run": seconds},
+            versions=versions,
+            shapes=shapes,
+            recorded={
+                (names[population], image): spikes
+                for (image, population), spikes in outputs.spikes.items()
+            },
+            recorded_potentials={
+                (names[population], image): (job.inputs.traced[population], v)
+                for (image, population), v in outputs.traces.items()
+            },
+        )
+
+
+def _structure(snn: NetworkDescription) -> Any:
+    """Say what a program is compiled for; the rest comes at run time."""
+    summary = snn.summary()
+    del summary["classes"]
+    models = snn.models(snn.neurons)
+    return (
+        summary,
+        snn.dt_s,
+        {name: model.structure for name, model in models.items()},
+        set(snn.release_probability),
+        INPUT in snn.population_shapes,
+    )

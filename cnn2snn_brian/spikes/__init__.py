@@ -1,0 +1,1 @@
+"""What a simulation measured, as plain numpy: spike counts, trains, potentials."""

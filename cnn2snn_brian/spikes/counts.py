@@ -1,0 +1,96 @@
+"""Spike counts, spike trains and membrane potentials as plain numpy."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.layers.order import Shape, from_neurons
+
+__all__ = ["Potentials", "SpikeCounts", "SpikeTrains"]
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeTrains:
+    """
+    Recorded spikes of one layer for one image, in order of time.
+
+    ``t, neuron = result.spikes("conv1", 0)`` gives the times and the neurons.
+
+    Attributes
+    ----------
+    t : ndarray of float, shape (n_spikes,)
+        Times in seconds since the picture's start.
+    neuron : ndarray of int, shape (n_spikes,)
+        Index in the layer's Brian2 group, (y, x, channel).
+    position : tuple of ndarray of int
+        ``(channel, y, x)`` of each spike, or ``(unit,)`` in a linear layer: an index
+        into the layer's arrays.
+    """
+
+    t: npt.NDArray[np.floating[Any]]
+    neuron: IntArray
+    position: tuple[IntArray, ...]
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return iter((self.t, self.neuron))
+
+
+class Potentials(NamedTuple):
+    """
+    Recorded membrane potentials of a layer for one picture.
+
+    Attributes
+    ----------
+    t : ndarray of float64, shape (n_steps,)
+        Ends of the steps, in seconds since the picture's start.
+    v : ndarray of float32, shape (n_steps, n_neurons)
+        Potential at these times: after the reset, and after the spikes that arrived.
+    position : tuple of ndarray of int, shape (n_neurons,)
+        ``(channel, y, x)`` of each neuron, or ``(unit,)`` in a linear layer.
+    """
+
+    t: npt.NDArray[np.float64]
+    v: npt.NDArray[np.float32]
+    position: tuple[IntArray, ...]
+
+
+class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
+    """
+    Spike counts by layer, ``counts["conv1"]`` of shape ``(n_images, *layer.shape)``.
+
+    They are kept as small as they can be, and handed out as a new int32 array.
+    """
+
+    def __init__(self, raw: dict[str, IntArray], shapes: dict[str, Shape]) -> None:
+        self._raw = raw
+        self._shapes = shapes
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.int32]:
+        return from_neurons(self._raw[name].astype(np.int32), self._shapes[name])
+
+    def raw(self, name: str) -> IntArray:
+        """
+        Give the counts of a layer as they are kept, without a copy.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+
+        Returns
+        -------
+        ndarray of unsigned int, shape (n_images, n_neurons)
+            Counts in the order of the neurons of a Brian2 group, (y, x, channel).
+        """
+        return self._raw[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)

@@ -1,0 +1,393 @@
+"""What a simulation measured, and what follows from it by counting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.description.settings import setting_of
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import Shape
+from cnn2snn_brian.spikes.counts import IntArray, Potentials, SpikeCounts, SpikeTrains
+
+__all__ = ["SATURATED", "Readout", "SpikeData"]
+
+#: A neuron that spikes in more than this share of the steps is saturated.
+SATURATED = 0.9
+
+Readout = Literal["spikes", "spikes+potential"]
+
+
+@dataclass(frozen=True)
+class SpikeData:
+    """
+    What a simulation of images measured.
+
+    Attributes
+    ----------
+    spike_counts : SpikeCounts
+        Spikes of every neuron by layer, int32 of shape (n_images, channels, height,
+        width) or (n_images, n). With Poisson input, also of ``input``.
+    output_potentials : ndarray of float, shape (n_images, n_outputs)
+        Potential left in the last layer.
+    events : dict of str to ndarray of int64, shape (n_images,)
+        Synaptic events delivered into each layer.
+    duration_s, dt_s : float
+        Time of an image, and time step, in seconds.
+    seed : int
+        Seed of the simulation.
+    parameters : Parameters
+        What the neurons ran with.
+    perturbations : Perturbations or None
+        Neuron models, lesions, failing synapses and noise of the run; None in a file of
+        version 0.1.0, which did not keep them.
+    network : dict of str to object
+        What was simulated: encoding, reset, kind of synapses, delays, dtype, names of
+        the classes, and a hash of layers and weights. Empty in a file of version 0.1.0.
+    program : dict of str to str
+        Compiler and flags of the program. Empty in a file of version 0.1.0.
+    timings : dict of str to float
+        Seconds spent: ``build`` (of the program), ``run``.
+    versions : dict of str to str
+        Versions of the libraries used.
+    shapes : dict of str to tuple of int
+        Shapes of the input and of all layers.
+    recorded : dict of (str, int) to (ndarray of int32, ndarray of int32)
+        Of a layer and an image, neuron and step of each spike.
+    recorded_potentials : dict of (str, int) to (ndarray, ndarray)
+        Of a layer and an image, neurons and their potentials, (n_steps, n_neurons).
+    """
+
+    spike_counts: SpikeCounts
+    output_potentials: npt.NDArray[np.float64]
+    events: dict[str, npt.NDArray[np.int64]]
+    duration_s: float
+    dt_s: float
+    seed: int
+    parameters: Parameters
+    perturbations: Perturbations | None
+    network: Mapping[str, Any]
+    program: Mapping[str, str]
+    timings: dict[str, float]
+    versions: dict[str, str]
+    shapes: dict[str, Shape] = field(repr=False)
+    recorded: dict[tuple[str, int], tuple[IntArray, IntArray]] = field(repr=False)
+    recorded_potentials: dict[
+        tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]
+    ] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_images(self) -> int:
+        """Number of pictures."""
+        return len(self.output_potentials)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of time steps of a picture."""
+        return round(self.duration_s / self.dt_s)
+
+    @property
+    def output_threshold(self) -> float:
+        """Threshold of the last layer."""
+        return self.parameters.thresholds[self.output_layer]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """
+        What `Simulator.run` needs to repeat this run.
+
+        ``simulator.run(images, **result.settings)`` gives the same spikes, on the same
+        network and images. It has the seed, all parameters and all perturbations.
+
+        Raises
+        ------
+        InputError
+            If the result is a file of version 0.1.0, which did not keep perturbations.
+        """
+        if self.perturbations is None:
+            message = (
+                "version 0.1.0 saved this result without lesions, neuron models and "
+                "noise; result.parameters and result.seed are what is known of its run"
+            )
+            raise InputError(message)
+        return {**vars(self.parameters), **vars(self.perturbations), "seed": self.seed}
+
+    @property
+    def output_layer(self) -> str:
+        """Name of the last layer."""
+        return list(self.spike_counts)[-1]
+
+    @cached_property
+    def _final_counts(self) -> npt.NDArray[np.int64]:
+        counts = self.spike_counts[self.output_layer]
+        return counts.reshape(self.n_images, -1).astype(np.int64)
+
+    @property
+    def predictions(self) -> npt.NDArray[np.int64]:
+        """Class with the most output spikes, ties decided by the potential left."""
+        return self.predict()
+
+    def predict(self, readout: Readout = "spikes") -> npt.NDArray[np.int64]:
+        """
+        Decide on a class for each picture.
+
+        Parameters
+        ----------
+        readout : {"spikes", "spikes+potential"}
+            "spikes": most output spikes; of neurons with equally many, the one with
+            the largest potential left; if that is equal too, the first.
+            "spikes+potential": largest sum of spikes and potential left, that in
+            units of the threshold.
+
+        Returns
+        -------
+        predictions : ndarray of int64, shape (n_images,)
+            Index of the class.
+
+        Raises
+        ------
+        InputError
+            If the readout is unknown.
+        """
+        if readout == "spikes+potential":
+            share = self.output_potentials / self.output_threshold
+            return (self._final_counts + share).argmax(1)
+        if readout != "spikes":
+            message = f"readout={readout!r}: expected 'spikes' or 'spikes+potential'"
+            raise InputError(message)
+        return np.where(
+            self._is_best, self.output_potentials.reshape(self.n_images, -1), -np.inf
+        ).argmax(1)
+
+    @property
+    def _is_best(self) -> npt.NDArray[np.bool_]:
+        counts = self._final_counts
+        return np.asarray(counts == counts.max(1, keepdims=True))
+
+    @property
+    def ties(self) -> npt.NDArray[np.bool_]:
+        """Whether several classes have the most output spikes, of shape (n_images,)."""
+        return np.asarray(self._is_best.sum(1) > 1)
+
+    @property
+    def silent(self) -> npt.NDArray[np.bool_]:
+        """Whether there is no output spike at all (a tie too), of shape (n_images,)."""
+        return np.asarray(self._final_counts.max(1) == 0)
+
+    @property
+    def n_events(self) -> int:
+        """Synaptic events delivered, of all layers and pictures."""
+        return int(sum(events.sum() for events in self.events.values()))
+
+    def accuracy(self, labels: Any, readout: Readout = "spikes") -> float:
+        """
+        Share of pictures that are classified correctly.
+
+        Parameters
+        ----------
+        labels : array_like of int, shape (n_images,)
+            The right classes.
+        readout : {"spikes", "spikes+potential"}
+            See `predict`.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each picture.
+        """
+        truth = self._check_labels(labels)
+        return float((self.predict(readout) == truth).mean())
+
+    def output_counts(self, t: Any = None) -> npt.NDArray[np.int64]:
+        """
+        Count output spikes up to a time.
+
+        Parameters
+        ----------
+        t : Quantity [s] or float, optional
+            Time since an image's start (a plain number is in seconds); the whole
+            duration without it.
+
+        Returns
+        -------
+        counts : ndarray of int64, shape (n_images, n_outputs)
+            Spikes of each output neuron in the steps before `t`.
+
+        Raises
+        ------
+        InputError
+            If `t` is not between 0 and the duration.
+        """
+        if t is None:
+            return self._final_counts.copy()
+        time = float(np.asarray(t))
+        if not 0 <= time <= self.duration_s * (1 + 1e-9):
+            message = f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
+            raise InputError(message)
+        n_steps = round(time / self.dt_s)
+        counts = np.zeros_like(self._final_counts)
+        for image in range(self.n_images):
+            neuron, step = self._output_spikes(image)
+            counts[image] = np.bincount(neuron[step < n_steps], minlength=len(counts.T))
+        return counts
+
+    def _output_spikes(self, image: int) -> tuple[IntArray, IntArray]:
+        """Output neurons in the order of `predict`, and steps of their spikes."""
+        neuron, step = self.recorded[self.output_layer, image]
+        at = self._positions(self.output_layer, neuron)
+        return np.ravel_multi_index(at, self.shapes[self.output_layer]), step
+
+    def _check_labels(self, labels: Any) -> npt.NDArray[Any]:
+        truth = np.asarray(labels)
+        if truth.shape != (self.n_images,):
+            message = f"{self.n_images} images, labels of shape {truth.shape}"
+            raise InputError(message)
+        return truth
+
+    def accuracy_over_time(self, labels: Any) -> npt.NDArray[np.float64]:
+        """
+        Accuracy after each step, by spikes alone.
+
+        Parameters
+        ----------
+        labels : array_like of int, shape (n_images,)
+            The right classes.
+
+        Returns
+        -------
+        accuracy : ndarray of float, shape (n_steps,)
+            Share of correct images had the simulation ended after a step. Of classes
+            with equally many spikes, the first counts; an image without output spikes
+            counts as wrong.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each image.
+        """
+        truth = self._check_labels(labels)
+        correct = np.zeros(self.n_steps)
+        for image in range(self.n_images):
+            neuron, step = self._output_spikes(image)
+            counts = np.zeros((self.n_steps, len(self._final_counts.T)), np.int32)
+            np.add.at(counts, (step, neuron), 1)
+            counts = counts.cumsum(0)
+            correct += (counts.argmax(1) == truth[image]) & (counts.max(1) > 0)
+        return correct / self.n_images
+
+    def spikes(self, layer: str, image: int) -> SpikeTrains:
+        """
+        Give the recorded spikes of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer, or ``input``.
+        image : int
+            Index of the picture.
+
+        Returns
+        -------
+        SpikeTrains
+            Times, neurons and positions.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded for this picture.
+        """
+        if (layer, image) not in self.recorded:
+            found = sorted({name for name, _ in self.recorded})
+            message = (
+                f"spikes of {layer!r} were not recorded for picture {image}; recorded "
+                f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
+            )
+            raise InputError(message)
+        neuron, step = self.recorded[layer, image]
+        position = self._positions(layer, neuron)
+        return SpikeTrains(step * self.dt_s, neuron, position)
+
+    def _positions(self, layer: str, neuron: IntArray) -> tuple[IntArray, ...]:
+        shape = self.shapes[layer]
+        if len(shape) != 3:
+            return (neuron,)
+        channels, height, width = shape
+        y, x, channel = np.unravel_index(neuron, (height, width, channels))
+        return channel, y, x
+
+    def potentials(self, layer: str, image: int) -> Potentials:
+        """
+        Give the recorded membrane potentials of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer.
+        image : int
+            Index of the picture.
+
+        Returns
+        -------
+        Potentials
+            Times, potentials and positions, neurons in the order they were asked for.
+
+        Raises
+        ------
+        InputError
+            If no potentials of the layer were recorded for this picture.
+        """
+        if (layer, image) not in self.recorded_potentials:
+            found = sorted({name for name, _ in self.recorded_potentials})
+            message = (
+                f"potentials of {layer!r} were not recorded for picture {image}; "
+                f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
+                f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
+            )
+            raise InputError(message)
+        neuron, v = self.recorded_potentials[layer, image]
+        t = self.dt_s * np.arange(1, self.n_steps + 1, dtype=np.float64)
+        return Potentials(t, v, self._positions(layer, neuron))
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.n_images} images, {self.n_steps} steps of {1e3 * self.dt_s:g} ms,"
+            f" seed {self.seed}",
+            f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
+            f"{int(self.ties.sum())} ties for the most output spikes, of these "
+            f"{int(self.silent.sum())} without any output spike",
+        ]
+        if self.network:
+            lines.append(
+                ", ".join(
+                    f"{what} {self.network[what]}"
+                    for what in ("encoding", "reset", "synapses", "dtype")
+                )
+            )
+            delays = self.network["delays_s"]
+            if delays:
+                listed = ", ".join(f"{k} {1e3 * v:g} ms" for k, v in delays.items())
+                lines.append(f"delays: {listed}")
+        for holder in (self.parameters, self.perturbations):
+            for item in fields(holder) if holder is not None else ():
+                shown = setting_of(item).shown(getattr(holder, item.name))
+                if shown:
+                    lines.append(f"{item.name}: {shown}")
+        if self.perturbations is None:
+            lines.append("saved by version 0.1.0, which kept no lesions and no noise")
+        versions = ", ".join(f"{k} {v}" for k, v in self.versions.items())
+        lines.append(f"versions: {versions}")
+        if self.program:
+            lines.append(
+                f"compiled: {self.program['compiler']} {self.program['flags']}"
+            )
+        return "\n".join(lines)
