@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from brian2 import Quantity, check_units, ms, second
 
 from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.description.network import CHOICES, delays_in_seconds
+from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_seconds
 from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
 from cnn2snn_brian.description.presets import Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF
@@ -43,6 +43,7 @@ def convert(
     dt: Quantity = 1 * ms,
     normalize: tuple[Any, Any] | None = None,
     names: Literal["role", "module"] = "role",
+    pooling: Literal["neurons", "synapses"] | None = None,
     classes: Sequence[str] | None = None,
     **options: Any,
 ) -> SpikingNetwork:
@@ -75,6 +76,9 @@ def convert(
         (mean, std) that the CNN's images were normalized with, see `from_torch`.
     names : {"role", "module"}
         How layers are named, see `from_torch`.
+    pooling : {"neurons", "synapses"}, optional
+        Whether average pooling is a population of neurons (the paper's), or part of the
+        synapses into the layer behind it: no neurons, thresholds or rounding there.
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
     **options
@@ -95,6 +99,9 @@ def convert(
     synapses : {"shared", "explicit"}, optional
         Whether only kernels are stored (see `SharedSynapses`; the default), or every
         synapse.
+    propagation : {"step", "instant"}, optional
+        Whether a spike acts on the next layer one step later (the paper's), or spikes
+        cross all layers within a step.
     dtype : {"float32", "float64"}, optional
         Type of the state of neurons and synapses; float32 by default.
     neurons : NeuronModel or dict of str to NeuronModel, optional
@@ -133,6 +140,18 @@ def convert(
     if percentile is not None:
         settings["percentile"] = percentile
     layers = _layers(module, input_shape, normalize, names)
+    pooling = settings.pop("pooling", "neurons") if pooling is None else pooling
+    check_choice("pooling", pooling, ("neurons", "synapses"))
+    if pooling == "synapses":
+        composed = layers.without_pooling_neurons()
+        for name in {*layers.names} - {*composed.names}:
+            if isinstance(thresholds, Mapping) and name in thresholds:
+                message = (
+                    f"thresholds: {name} has no neurons with pooling='synapses', so it "
+                    "has no threshold; leave it out"
+                )
+                raise InputError(message)
+        layers = composed
     numbers = {
         item.name: settings.get(item.name)
         for item in fields(Parameters)

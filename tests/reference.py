@@ -186,3 +186,87 @@ def raster(result, layer, image):
     trains = result.spikes(layer, image)
     spikes[(np.rint(trains.t / result.dt_s).astype(int), *trains.position)] = True
     return spikes
+
+
+def layer_spikes(
+    module: nn.Sequential,
+    n_steps: int,
+    *,
+    thresholds: list,
+    input_spikes: np.ndarray | None = None,
+    image: np.ndarray | None = None,
+    propagation: str = "step",
+    pooling: str = "neurons",
+    v_min: float = 0.0,
+    leak: list | None = None,
+    v_init: list | None = None,
+    reset: str = "zero",
+    c: float = 1.0,
+    delay: int = 0,
+) -> list[np.ndarray]:
+    """
+    Spikes of each layer, (n_steps, *shape), with every choice of `convert` for IF.
+
+    Numbers of a layer may be arrays (channels,): a spike of a channel then stands for
+    its threshold over the layer's largest one.
+    """
+    parts = stages(module)
+    if pooling == "synapses":
+        merged, before = [], []
+        for part in parts:
+            if isinstance(part[-1], nn.AvgPool2d) and part is not parts[-1]:
+                before.append(part)
+            else:
+                merged.append(nn.Sequential(*before, part))
+                before = []
+        parts = merged
+
+    def through(stage, x):
+        with torch.no_grad():
+            return stage(torch.tensor(x[None], dtype=torch.float32)).numpy()[0]
+
+    def spread(value, shape):
+        value = np.asarray(value, np.float32)
+        return np.broadcast_to(
+            value.reshape(-1, *[1] * (len(shape) - 1)) if value.ndim else value, shape
+        )
+
+    x = np.zeros_like(input_spikes[0] if image is None else image, dtype=np.float32)
+    biases = []
+    for part in parts:
+        biases.append(through(part, x))
+        x = np.zeros_like(biases[-1])
+    shapes = [bias.shape for bias in biases]
+    th = [spread(t, shape) for t, shape in zip(thresholds, shapes, strict=True)]
+    worth = [t / t.max() for t in th]
+    scales = np.cumprod([c, *(1 / t.max() for t in th)])
+    leaks = [spread(0 if leak is None else leak[i], s) for i, s in enumerate(shapes)]
+    constants = [b * s for b, s in zip(biases, scales, strict=False)]
+    if image is not None:
+        constants[0] = through(parts[0], image) * scales[0]
+    v = [
+        spread(0 if v_init is None else v_init[i], s) * t
+        for i, (s, t) in enumerate(zip(shapes, th, strict=True))
+    ]
+    found = [np.zeros((n_steps, *shape), bool) for shape in shapes]
+
+    def arrive(i, t):
+        if (i == 0 and image is not None) or t < delay:
+            return
+        spikes = (input_spikes if i == 0 else found[i - 1])[t - delay]
+        values = spikes.astype(np.float32) * (1 if i == 0 else worth[i - 1])
+        v[i] = v[i] + (through(parts[i], values) - biases[i])
+
+    for t in range(n_steps):
+        for i in range(len(parts)):
+            v[i] = v[i] + leaks[i] + constants[i]
+            if propagation == "instant":
+                arrive(i, t)
+            spike = v[i] >= th[i]
+            after = np.zeros_like(v[i]) if reset == "zero" else v[i] - th[i]
+            v[i] = np.where(spike, after, np.maximum(v[i], np.float32(v_min)))
+            found[i][t] = spike
+        if propagation == "step":
+            for i in range(len(parts)):
+                arrive(i, t)
+    return found

@@ -24,6 +24,8 @@ def explicit_synapses(
     dtype: npt.DTypeLike = np.float32,
     on_pre: str = "v_post += w",
     delay: Quantity = 0 * ms,
+    when: str = "synapses",
+    order: int = 0,
 ) -> Synapses:
     """
     Connect two populations with one stored synapse per connection.
@@ -48,6 +50,8 @@ def explicit_synapses(
         paper).
     delay : Quantity [s]
         Delay of all of them.
+    when, order : str, int
+        Place in Brian2's schedule.
 
     Returns
     -------
@@ -70,6 +74,7 @@ def explicit_synapses(
         name=name,
         dtype=np.dtype(dtype).type,
     )
+    synapses.pre.when, synapses.pre.order = when, order
     synapses.connect(i=listed.pre, j=listed.post)
     synapses.w = listed.weight.astype(dtype)
     return synapses

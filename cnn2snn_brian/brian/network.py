@@ -12,6 +12,7 @@ from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
+from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
@@ -116,6 +117,7 @@ def _built(
         )
         network.add(groups[INPUT])
     for index, layer in enumerate(snn.layers):
+        schedule = Schedule(snn.propagation, index + 1)
         constant: Literal["none", "first", "linked"] = "none"
         if snn.has_constant_input:
             constant = "first" if index == 0 else "linked"
@@ -129,6 +131,7 @@ def _built(
             model=models[layer.name],
             failing=layer.name in snn.release_probability,
             lesions=layer.name in lesions,
+            schedule=schedule,
         )
         _set_state(group, layer, parameters, models[layer.name])
         if constant == "first":
@@ -142,7 +145,8 @@ def _built(
         groups[layer.name] = group
         for source_name in layer.inputs:
             if source_name in groups:  # an image as a current has no neurons
-                network.add(_connected(snn, layer, groups[source_name], group))
+                source = groups[source_name]
+                network.add(_connected(snn, layer, source, group, schedule))
     return network
 
 
@@ -158,7 +162,9 @@ def _set_state(
         setattr(group, what, value)
 
 
-def _connected(snn: NetworkDescription, layer: Any, source: Any, target: Any) -> Any:
+def _connected(
+    snn: NetworkDescription, layer: Any, source: Any, target: Any, schedule: Schedule
+) -> Any:
     """Make the synapses into a layer."""
     on_pre = snn.models(snn.neurons)[layer.name].on_pre
     if layer.name in snn.release_probability:
@@ -174,6 +180,8 @@ def _connected(snn: NetworkDescription, layer: Any, source: Any, target: Any) ->
         clock=target.clock,
         name=f"{layer.name}_synapses",
         dtype=snn.dtype,
+        when=schedule.synapses.when,
+        order=schedule.synapses.order,
     )
 
 

@@ -25,6 +25,7 @@ from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.description.network import Reset
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import LayerNumber, Parameters
@@ -58,6 +59,9 @@ output_scale = input_scale / v_th : 1 (shared)
 #: For synapses that fail: the probability that a spike is transmitted.
 RELEASE_MODEL = "release_probability : 1 (shared)\n"
 
+#: Everything one step later.
+STEP = Schedule()
+
 #: For lesions: neurons that do not spike.
 LESION_MODEL = "lesioned : boolean\n"
 
@@ -79,10 +83,18 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
     factor : str
         What ``v`` is multiplied with before that, an expression.
+    place : Place
+        When it happens in a step.
     """
 
     def __init__(
-        self, group: NeuronGroup, constant: str, *, subtract: bool, factor: str = "1"
+        self,
+        group: NeuronGroup,
+        constant: str,
+        *,
+        subtract: bool,
+        factor: str = "1",
+        place: Place,
     ) -> None:
         leaky = factor != "1"
         code = f"_constant = {constant}"
@@ -92,7 +104,8 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
             "if_update",
             code=f"_factor = {factor}\n{code}" if leaky else code,
             clock=group.clock,
-            when="thresholds",
+            when=place.when,
+            order=place.order,
             name=f"{group.name}_update",
             template_kwds={"subtract": subtract, "leaky": leaky},
             codeobj_class=own_code_object_class(),
@@ -115,6 +128,7 @@ def if_neurons(
     model: NeuronModel | None = None,
     failing: bool = False,
     lesions: bool = False,
+    schedule: Schedule = STEP,
 ) -> NeuronGroup:
     """
     Make a population of neurons, by default of Eq. 1 of the paper [1]_.
@@ -141,6 +155,8 @@ def if_neurons(
     lesions : bool
         Whether there is a variable ``lesioned``: such neurons never spike, and their
         ``v`` is 0.
+    schedule : Schedule
+        When they spike and are reset.
 
     Returns
     -------
@@ -188,18 +204,26 @@ def if_neurons(
     )
     one_pass = neuron.is_one_pass and not lesions
     if one_pass and isinstance(get_device(), CPPStandaloneDevice):
+        # What arrives within a step must not decay in it: the equations come before.
+        apart = schedule.propagation == "instant" and neuron.factor != "1"
         update = OnePassUpdate(
-            group, constant, subtract=reset == "subtract", factor=str(neuron.factor)
+            group,
+            constant,
+            subtract=reset == "subtract",
+            factor="1" if apart else str(neuron.factor),
+            place=schedule.threshold,
         )
-        for part in (
-            group.thresholder["spike"],
-            group.resetter["spike"],
-            group.state_updater,
-        ):
+        replaced = [group.thresholder["spike"], group.resetter["spike"]]
+        replaced += [] if apart else [group.state_updater]
+        for part in replaced:
             group.contained_objects.remove(part)
         group.contained_objects.append(update)
         return group
-    group.resetter["spike"].when = "after_thresholds"
+    for part, place in (
+        (group.thresholder["spike"], schedule.threshold),
+        (group.resetter["spike"], schedule.reset),
+    ):
+        part.when, part.order = place.when, place.order
     added = constant if neuron.noise is None else f"{constant} + {neuron.noise}"
     # After the equations, which are integrated in the same slot.
     group.run_regularly(
@@ -215,8 +239,8 @@ def if_neurons(
     if floors:
         group.run_regularly(
             "\n".join(floors),
-            when="after_thresholds",
-            order=1,
+            when=schedule.floor.when,
+            order=schedule.floor.order,
             clock=clock,
             name=f"{name}_floor",
         )

@@ -23,6 +23,7 @@ from cnn2snn_brian.layers.stack import Layers
 __all__ = [
     "Encoding",
     "NetworkDescription",
+    "Propagation",
     "Reset",
     "SynapseKind",
     "check_choice",
@@ -32,6 +33,7 @@ __all__ = [
 Reset = Literal["zero", "subtract"]
 Encoding = Literal["poisson", "current"]
 SynapseKind = Literal["shared", "explicit"]
+Propagation = Literal["step", "instant"]
 
 #: Fields that have one of a few values.
 CHOICES = {
@@ -39,6 +41,7 @@ CHOICES = {
     "encoding": ("poisson", "current"),
     "synapses": ("shared", "explicit"),
     "dtype": ("float32", "float64"),
+    "propagation": ("step", "instant"),
 }
 
 
@@ -133,6 +136,8 @@ class NetworkDescription:
     release_probability : dict of str to float
         Layers whose synapses fail at random, and the probability that a spike is
         transmitted.
+    propagation : {"step", "instant"}
+        Whether a spike acts on the next layer one step later, or within the step.
 
     Raises
     ------
@@ -156,6 +161,7 @@ class NetworkDescription:
     neurons: NeuronModel | Mapping[str, NeuronModel] = field(default_factory=IF)
     delays_s: Mapping[str, float] = field(default_factory=dict)
     release_probability: Mapping[str, float] = field(default_factory=dict)
+    propagation: Propagation = "step"
 
     def __post_init__(self) -> None:
         n_outputs = math.prod(self.layers[-1].shape)
@@ -306,7 +312,7 @@ class NetworkDescription:
             "input_shape": self.input_shape,
             "layers": layers,
             "parameters": vars(self.parameters),
-            **{what: getattr(self, what) for what in CHOICES},
+            **{what: getattr(self, what) for what in CHOICES if what != "propagation"},
             "dt_s": self.dt_s,
             "classes": self.classes,
         }
@@ -320,6 +326,8 @@ class NetworkDescription:
         for name in ("delays_s", "release_probability"):
             if getattr(self, name):
                 settings[name] = getattr(self, name)
+        if self.propagation != "step":
+            settings["propagation"] = self.propagation
         return settings, arrays
 
     @property
@@ -358,7 +366,7 @@ class NetworkDescription:
         settings = (
             f"encoding {self.encoding}, reset {self.reset}, dt {self.dt}, "
             f"rate scale {self.parameters.rate_scale:g}, {self.synapses} synapses, "
-            f"{self.dtype}"
+            f"{self.dtype}, propagation {self.propagation}"
         )
         thresholds = ", ".join(f"{k} {v:.4g}" for k, v in self.thresholds.items())
         models = self.models(self.neurons)

@@ -10,6 +10,7 @@ from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = ["kernel_noise"]
@@ -65,11 +66,13 @@ def kernel_noise(
     check_names("layers", chosen, network.names)
     made = []
     for index, layer in enumerate(network):
-        if layer.name in chosen and not isinstance(layer, AvgPool2d):
+        inner = layer.layer if isinstance(layer, Pooled) else layer
+        if layer.name in chosen and not isinstance(inner, AvgPool2d):
             # A stream for each layer: the noise of one does not depend on the others.
             sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-            z = np.random.default_rng(sequence).standard_normal(layer.weight.shape)
-            weight = layer.weight * (1 + relative_sd * z)
-            layer = replace(layer, weight=weight.astype(layer.weight.dtype))
+            z = np.random.default_rng(sequence).standard_normal(inner.weight.shape)
+            weight = inner.weight * (1 + relative_sd * z)
+            noisy = replace(inner, weight=weight.astype(inner.weight.dtype))
+            layer = replace(layer, layer=noisy) if isinstance(layer, Pooled) else noisy
         made.append(layer)
     return replace(network, layers=tuple(made))

@@ -11,6 +11,7 @@ from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = [
@@ -92,6 +93,41 @@ def model_of(described: dict[str, Any]) -> NeuronModel:
     return NeuronModel(**values)
 
 
+def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Describe one layer, and collect its arrays."""
+    description: dict[str, Any] = {"kind": type(layer).__name__}
+    if isinstance(layer, Pooled):
+        description["pools"] = [
+            _described_layer(p, prefix, arrays) for p in layer.pools
+        ]
+        description["layer"] = _described_layer(layer.layer, prefix, arrays)
+        return description
+    for item in dataclasses.fields(layer):
+        value = getattr(layer, item.name)
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}.{item.name}"] = value
+        elif item.init and value is not None:
+            description[item.name] = value
+    return description
+
+
+def _layer_of(description: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> Any:
+    """Make the layer that `_described_layer` described."""
+    kind = description["kind"]
+    if kind == Pooled.__name__:
+        parts = (*description["pools"], description["layer"])
+        *pools, layer = (_layer_of(part, prefix, arrays) for part in parts)
+        return Pooled(tuple(pools), layer)
+    fields = {name: _tuples(v) for name, v in description.items() if name != "kind"}
+    if kind != AvgPool2d.__name__:
+        fields |= {
+            name.removeprefix(f"{prefix}."): array
+            for name, array in arrays.items()
+            if name.startswith(f"{prefix}.")
+        }
+    return _KINDS[kind](**fields)
+
+
 def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """
     Turn layers into what JSON can hold, and arrays.
@@ -109,16 +145,7 @@ def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, An
         Weights and biases, ``conv1.weight``.
     """
     arrays: dict[str, Any] = {}
-    descriptions = []
-    for layer in layers:
-        description: dict[str, Any] = {"kind": type(layer).__name__}
-        for item in dataclasses.fields(layer):
-            value = getattr(layer, item.name)
-            if isinstance(value, np.ndarray):
-                arrays[f"{layer.name}.{item.name}"] = value
-            elif item.init and value is not None:
-                description[item.name] = value
-        descriptions.append(description)
+    descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
     return descriptions, arrays
 
 
@@ -140,15 +167,8 @@ def layers_of(
     Layers
         The layers.
     """
-    layers = []
-    for description in descriptions:
-        fields = {name: _tuples(value) for name, value in description.items()}
-        kind = _KINDS[fields.pop("kind")]
-        prefix = f"{fields['name']}."
-        fields |= {
-            name.removeprefix(prefix): array
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        }
-        layers.append(kind(**fields))
-    return Layers(_tuples(list(input_shape)), tuple(layers))
+    layers = tuple(
+        _layer_of(description, description.get("layer", description)["name"], arrays)
+        for description in descriptions
+    )
+    return Layers(_tuples(list(input_shape)), layers)

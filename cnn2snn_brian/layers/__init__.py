@@ -10,6 +10,7 @@ from cnn2snn_brian.layers.base import Layer
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons, to_neurons
+from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Layer",
     "Layers",
     "Linear",
+    "Pooled",
     "Shape",
     "from_neurons",
     "to_neurons",

@@ -4,17 +4,20 @@ Which input reaches which neuron, with which weight.
 Indices are those of Brian2 groups: channels last, see `cnn2snn_brian.layers`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.pooled import Pooled
 
 __all__ = ["MAX_SYNAPSES", "Connections", "connections"]
 
@@ -102,7 +105,29 @@ def _sorted(
     )
 
 
-def connections(layer: Conv2d | AvgPool2d | Linear) -> Connections:
+def _pooled(layer: Pooled) -> Connections:
+    """Multiply the matrices of the poolings and of the layer behind them."""
+    matrix = None
+    for part in (*layer.pools, layer.layer):
+        listed = connections(part)
+        size = (math.prod(part.shape), math.prod(part.input_shape))
+        own = sparse.csr_array(
+            (listed.weight.astype(np.float64), (listed.post, listed.pre)), shape=size
+        )
+        matrix = own if matrix is None else own @ matrix
+    assert matrix is not None
+    # By source neuron; of one source by target.
+    by_source = sparse.csc_array(matrix)
+    by_source.sort_indices()
+    counts = np.diff(by_source.indptr)
+    return Connections(
+        np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        by_source.indices.astype(np.int32),
+        by_source.data,
+    )
+
+
+def connections(layer: Conv2d | AvgPool2d | Linear | Pooled) -> Connections:
     """
     List all synapses of a layer.
 
@@ -110,7 +135,7 @@ def connections(layer: Conv2d | AvgPool2d | Linear) -> Connections:
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d or Linear
+    layer : Conv2d, AvgPool2d, Linear or Pooled
         The layer.
 
     Returns
@@ -134,4 +159,4 @@ def connections(layer: Conv2d | AvgPool2d | Linear) -> Connections:
         return _conv2d(layer)
     if isinstance(layer, AvgPool2d):
         return _avg_pool2d(layer)
-    return _linear(layer)
+    return _pooled(layer) if isinstance(layer, Pooled) else _linear(layer)

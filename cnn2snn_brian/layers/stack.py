@@ -14,8 +14,12 @@ from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
+from cnn2snn_brian.layers.pooled import Pooled
 
 __all__ = ["Layers"]
+
+
+AnyLayer = Conv2d | AvgPool2d | Linear | Pooled
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Layers(ByContent):
     """
 
     input_shape: tuple[int, int, int]
-    layers: tuple[Conv2d | AvgPool2d | Linear, ...]
+    layers: tuple[AnyLayer, ...]
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -59,13 +63,13 @@ class Layers(ByContent):
                     raise InputError(message)
             shapes[layer.name] = layer.shape
 
-    def __iter__(self) -> Iterator[Conv2d | AvgPool2d | Linear]:
+    def __iter__(self) -> Iterator[AnyLayer]:
         return iter(self.layers)
 
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, key: str | int) -> Conv2d | AvgPool2d | Linear:
+    def __getitem__(self, key: str | int) -> AnyLayer:
         if isinstance(key, str):
             for layer in self.layers:
                 if layer.name == key:
@@ -85,6 +89,30 @@ class Layers(ByContent):
         return {INPUT: self.input_shape} | {
             layer.name: layer.shape for layer in self.layers
         }
+
+    def without_pooling_neurons(self) -> "Layers":
+        """
+        Compose average pooling with the layers behind it.
+
+        Returns
+        -------
+        Layers
+            The same CNN in which no layer but the last one is an average pooling;
+            `Pooled` layers read what was pooled.
+        """
+        pools = {layer.name: layer for layer in self if isinstance(layer, AvgPool2d)}
+        pools.pop(self.names[-1], None)
+        made: list[AnyLayer] = []
+        for layer in self:
+            if layer.name in pools:
+                continue
+            chain: list[AvgPool2d] = []
+            source = layer.inputs[0]
+            while source in pools:
+                chain.insert(0, pools[source])
+                source = pools[source].inputs[0]
+            made.append(Pooled(tuple(chain), layer) if chain else layer)  # type: ignore[arg-type]
+        return Layers(self.input_shape, tuple(made))
 
     @property
     def n_synapses(self) -> int:
@@ -137,7 +165,9 @@ class Layers(ByContent):
             totals += counts
             table.add_row(
                 layer.name,
-                type(layer).__name__,
+                type(layer.layer).__name__ + " of averages"
+                if isinstance(layer, Pooled)
+                else type(layer).__name__,
                 "x".join(map(str, layer.shape)),
                 *(f"{count:,}" for count in counts),
             )

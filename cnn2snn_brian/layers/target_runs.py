@@ -12,13 +12,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.pooled import Pooled
 
-__all__ = ["Runs", "kernel_from_memory", "kernel_to_memory", "runs"]
+__all__ = [
+    "Cells",
+    "Runs",
+    "pool_cells",
+    "kernel_from_memory",
+    "kernel_to_memory",
+    "runs",
+]
 
 IntArray = npt.NDArray[np.int32]
 
@@ -211,6 +220,51 @@ def _linear(layer: Linear) -> Runs:
     n_out, n_in = layer.weight.shape
     source = np.arange(n_in)
     return _ordered(n_in, source, 0, source * n_out, n_out, n_in)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """
+    The cells of a pooling that each input position is averaged in.
+
+    Attributes
+    ----------
+    first : ndarray of int32, shape (n_positions + 1,)
+        The cells of position ``p`` are ``first[p]`` to ``first[p + 1] - 1``.
+    cell : ndarray of int32, shape (n,)
+        Position of the cell.
+    share : ndarray of float, shape (n,)
+        Weight of the position in the cell.
+    """
+
+    first: IntArray
+    cell: IntArray
+    share: npt.NDArray[np.float64]
+
+
+def pool_cells(layer: Pooled) -> Cells:
+    """
+    List the cells of each input position.
+
+    Parameters
+    ----------
+    layer : Pooled
+        A layer with poolings in front of it.
+
+    Returns
+    -------
+    Cells
+        Its cells, for the last of the poolings.
+    """
+    rows, columns = layer.axis_matrix(0), layer.axis_matrix(1)
+    # (cell, position), stored by position.
+    shares = sparse.kron(
+        sparse.csc_array(rows), sparse.csc_array(columns), format="csc"
+    )
+    shares.sort_indices()
+    return Cells(
+        shares.indptr.astype(np.int32), shares.indices.astype(np.int32), shares.data
+    )
 
 
 def runs(layer: Conv2d | AvgPool2d | Linear) -> Runs:

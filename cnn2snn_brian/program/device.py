@@ -22,6 +22,7 @@ from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
 from cnn2snn_brian.brian.network import program_network
+from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
@@ -73,24 +74,29 @@ def _device_taken() -> Iterator[CPPStandaloneDevice]:
 
 class AfterThresholds(CodeRunner):  # type: ignore[misc]
     """
-    Where lesions and perturbed input take effect: behind all thresholds of a step.
+    Where lesions and perturbed input take effect: behind thresholds of a step.
 
     Parameters
     ----------
     group : NeuronGroup
         Any group of the network.
+    place : Place
+        When it happens in a step.
+    population : int
+        Index of the population whose threshold was before; -1 for all.
     """
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Any, place: Place, population: int) -> None:
         CodeRunner.__init__(
             self,
             group,
             "after_thresholds",
             code="",
             clock=group.clock,
-            when="after_thresholds",
-            order=-1,  # in front of resets
-            name="perturbation",
+            when=place.when,
+            order=place.order,
+            name=f"perturbation_{population}" if population >= 0 else "perturbation",
+            template_kwds={"population": population},
             codeobj_class=ProgramCodeObject,
         )
 
@@ -201,7 +207,14 @@ def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -
     """
     with _device_taken() as device:
         network = program_network(snn)
-        network.add(AfterThresholds(network[snn.layer_names[0]]))
+        group = network[snn.layer_names[0]]
+        if snn.propagation == "step":
+            network.add(AfterThresholds(group, Schedule().perturbation, -1))
+        else:
+            first = 0 if snn.encoding == "poisson" else 1
+            for index in range(first, len(snn.layers) + 1):
+                place = Schedule(snn.propagation, index).perturbation
+                network.add(AfterThresholds(group, place, index - first))
         device.headers.append(f'"{HEADERS[0]}"')
         before, after = _picture_loop(device, network, snn)
         device.insert_code("before_network_run", before)

@@ -208,8 +208,13 @@ public:
         return true;
     }
 
-    // Behind the thresholds of a step: what happens to input spikes, and lesions.
-    void after_thresholds() {
+    // Behind the threshold of a population (of all, if it is below 0): what happens to
+    // input spikes, and lesions.
+    void after_thresholds(int population) {
+        if (population > 0) {
+            if (has_lesions_) silence(populations_[static_cast<size_t>(population)]);
+            return;
+        }
         if (jitter_ > 0) {
             Population& input = populations_[0];
             int32_t n_spikes = 0;
@@ -221,7 +226,9 @@ public:
         if (deletion_ > 0)
             populations_[0].filter(
                 [this](int32_t) { return input_noise_random().uniform() >= deletion_; });
-        if (has_lesions_) silence();
+        if (!has_lesions_) return;
+        if (population < 0) silence();
+        else silence(populations_[0]);
     }
 
     // After each step: count the spikes, and keep the spikes and potentials that are
@@ -316,12 +323,13 @@ private:
     }
 
     void silence() {
-        for (auto& population : populations_) {
-            if (population.lesioned.empty()) continue;
-            const auto& is_lesioned = population.is_lesioned;
-            population.filter([&](int32_t i) { return !is_lesioned[i]; });
-            for (const int32_t i : population.lesioned) population.hold(i);
-        }
+        for (auto& population : populations_) silence(population);
+    }
+    void silence(Population& population) {
+        if (population.lesioned.empty()) return;
+        const auto& is_lesioned = population.is_lesioned;
+        population.filter([&](int32_t i) { return !is_lesioned[i]; });
+        for (const int32_t i : population.lesioned) population.hold(i);
     }
 
     // Draw the input spikes of the picture as its steps will, and displace them.

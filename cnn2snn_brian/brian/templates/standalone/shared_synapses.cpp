@@ -1,6 +1,8 @@
 {#
 Weight-shared synapses. Brian2 writes the statement, for one target and one weight; the
-loops here go through the runs of the neurons that spiked, see runs.py.
+loops here go through the runs of the neurons that spiked, see target_runs.py. With
+pooling in the synapses, cells take the place of neurons: a cell's spikes are counted,
+and its weights are added once, times what its spikes are worth.
 #}
 {# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot } #}
 {# WRITES_TO_READ_ONLY_VARIABLES { _delayed, _slot } #}
@@ -13,16 +15,27 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     const int32_t _vectorisation_idx = _postsynaptic_idx;
     {% for n in range(together) %}
     {
-        const int32_t _presynaptic_idx = _spike{{n}};
+        const int32_t _presynaptic_idx = {{"_origin" if pool and not pool.counted else "_spike"}}{{n}};
         const int32_t _kernel_idx = _weight{{n}} + _i;
+        {% if pool %}
+        const {{c_data_type(variables['w'].dtype)}} _value = _worth{{n}};
+        {% endif %}
         {{vector_code|autoindent}}
     }
     {% endfor %}
 }
 {% endmacro %}
 
+{% block extra_headers %}
+#include <vector>
+{% if gather %}
+{% include 'gather.cpp' %}
+{% endif %}
+{% endblock %}
+
 {% block maincode %}
     {% set most = 3 if channels > 1 else 1 %}
+    {% set real = c_data_type(variables['w'].dtype) %}
     {% set spikespace = get_array_name(variables['_spikespace']) %}
     const int32_t* _spikes = {{spikespace}};
     int32_t _n_spikes = {{spikespace}}[_num_spikespace - 1];
@@ -36,6 +49,65 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         const int32_t* _then = {{_delayed}} + {{_slot}} * _num_spikespace;
         _n_spikes = _then[0];
         _spikes = _then + 1;
+    }
+    {% endif %}
+    {% if pool %}
+    // Cells that get spikes, in ascending order, and what these are worth there.
+    static std::vector<int32_t> _cells;
+    static std::vector<{{real}}> _worth;
+    _cells.clear();
+    _worth.clear();
+    {% if pool.counted %}
+    static std::vector<{{real}}> _sums({{pool.n}});
+    {% else %}
+    static std::vector<int32_t> _origins;
+    _origins.clear();
+    {% endif %}
+    for (int32_t _k = 0; _k < _n_spikes; _k++) {
+        const int32_t _source = _spikes[_k] - _source_start;
+        if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
+        const int32_t _place = _source / {{pool.channels}};
+        const int32_t _channel = _source % {{pool.channels}};
+        for (int32_t _c = {{_cell_first}}[_place]; _c < {{_cell_first}}[_place + 1]; _c++) {
+            const int32_t _cell = {{_cell_index}}[_c] * {{pool.channels}} + _channel;
+            {% if pool.counted %}
+            _sums[_cell] += {{_cell_share}}[_c];
+            {% else %}
+            _cells.push_back(_cell);
+            _worth.push_back({{_cell_share}}[_c]);
+            _origins.push_back(_spikes[_k]);
+            {% endif %}
+        }
+    }
+    {% if pool.counted %}
+    if (_n_spikes > 0) {
+        for (int32_t _cell = 0; _cell < {{pool.n}}; _cell++) {
+            if (_sums[_cell] == 0) continue;
+            _cells.push_back(_cell);
+            _worth.push_back(_sums[_cell]);
+            _sums[_cell] = 0;
+        }
+    }
+    {% endif %}
+    _spikes = _cells.data();
+    _n_spikes = static_cast<int32_t>(_cells.size());
+    const int32_t _first_source = 0, _n_sources = {{pool.n}};
+    {% else %}
+    const int32_t _first_source = _source_start, _n_sources = _source_N;
+    {% endif %}
+    {% if gather %}
+    // Few spikes are delivered one by one; of many, sums are cheaper.
+    if (_n_spikes * {{gather.reached}}.0 > {{gather.worthwhile}}) {
+        {% if not pool %}
+        // Only those of the subgroup.
+        while (_n_spikes > 0 && _spikes[0] < _first_source) { _spikes++; _n_spikes--; }
+        while (_n_spikes > 0 && _spikes[_n_spikes - 1] >= _first_source + _n_sources) _n_spikes--;
+        {% endif %}
+        cnn2snn_gather::Convolution<{{gather.geometry|join(", ")}}>::deliver<{{real}}>(
+            _spikes, {{"_worth.data()" if pool else "nullptr"}}, _n_spikes, _first_source,
+            {{get_array_name(variables['w'])}},
+            {{get_array_name(variables[gather.target])}} + _target_start);
+        return;
     }
     {% endif %}
     const size_t _vectorisation_idx = -1;
@@ -54,17 +126,23 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         int32_t _together;
         for (int32_t _k = 0; _k < _n_spikes; _k += _together) {
             _together = 1;
-            const int32_t _source = _spikes[_k] - _source_start;
-            if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
+            const int32_t _source = _spikes[_k] - _first_source;
+            if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
             const int32_t _place = _source / {{channels}};
             while (_together < {{most}} && _k + _together < _n_spikes
-                   && (_spikes[_k + _together] - _source_start) / {{channels}} == _place)
+                   && (_spikes[_k + _together] - _first_source) / {{channels}} == _place)
                 _together++;
             const int32_t _begin = {{_run_first}}[_source];
             const int32_t _end = {{_run_first}}[_source + 1];
             {% for n in range(most) %}
             const int32_t _spike{{n}} = _spikes[_k + ({{n}} < _together ? {{n}} : 0)];
-            const int32_t _ahead{{n}} = {{_run_first}}[_spike{{n}} - _source_start] - _begin;
+            const int32_t _ahead{{n}} = {{_run_first}}[_spike{{n}} - _first_source] - _begin;
+            {% if pool %}
+            const {{real}} _worth{{n}} = _worth[_k + ({{n}} < _together ? {{n}} : 0)];
+            {% if not pool.counted %}
+            const int32_t _origin{{n}} = _origins[_k + ({{n}} < _together ? {{n}} : 0)];
+            {% endif %}
+            {% endif %}
             {% endfor %}
             {% for together in range(1, most + 1) %}
             {{"if" if loop.first else "else if"}} (_together == {{together}}) {
