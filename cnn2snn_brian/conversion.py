@@ -158,7 +158,7 @@ def convert(
         if item.name != "thresholds"
     }
     parameters = Parameters.of(
-        layers.names,
+        layers,
         thresholds=_thresholds(layers, thresholds, calibration, settings),
         **numbers,
     )

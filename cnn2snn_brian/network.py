@@ -38,7 +38,7 @@ class SpikingNetwork(NetworkDescription):
         if name == "thresholds":
             name = "parameters"
             value = Parameters.of(
-                self.layer_names, thresholds=value, default=self.parameters
+                self.layers, thresholds=value, default=self.parameters
             )
         elif name not in {item.name for item in fields(self)}:
             message = f"a SpikingNetwork has no field {name!r}"

@@ -130,3 +130,57 @@ def test_pooling_in_synapses(synapses, propagation, encoding, bias):
         for name, spikes in zip(THRESHOLDS, expected, strict=True):
             np.testing.assert_array_equal(raster(result, name, image), spikes, name)
     assert result.spike_counts["ip1"].any()
+
+
+def channels(layer, values):
+    return np.resize(values, layer.shape[0]).astype(float)
+
+
+@pytest.mark.standalone
+@pytest.mark.parametrize("synapses", ["shared", "explicit"])
+@pytest.mark.parametrize("pooling", ["neurons", "synapses"])
+@pytest.mark.parametrize("propagation", ["step", "instant"])
+def test_numbers_by_channel(synapses, pooling, propagation):
+    plain = convert(
+        zoo(True),
+        SHAPE,
+        thresholds=1.0,
+        synapses=synapses,
+        propagation=propagation,
+        pooling=pooling,
+        reset="subtract",
+    )
+    # The largest one is a power of two: what spikes are worth is exact.
+    thresholds = {
+        layer.name: channels(layer, [0.5, 1.0, 0.25]) for layer in plain.layers
+    }
+    leak = {"conv2": channels(plain.layers["conv2"], [1 / 32, -1 / 16])}
+    v_init = {layer.name: channels(layer, [0.5, 0.0, 0.25]) for layer in plain.layers}
+    # Compiled with one number a layer: arrays are run-time inputs, too.
+    with plain.compile(N_STEPS * ms) as simulator:
+        result = simulator.run(
+            IMAGES,
+            thresholds=thresholds,
+            leak=leak,
+            v_init=v_init,
+            v_min=-2.5,
+            record=simulator.populations,
+            seed=3,
+        )
+    assert result.settings["thresholds"]["conv1"].shape == (4,)
+    for image in range(len(IMAGES)):
+        expected = layer_spikes(
+            zoo(True),
+            N_STEPS,
+            thresholds=list(thresholds.values()),
+            input_spikes=raster(result, "input", image),
+            propagation=propagation,
+            pooling=pooling,
+            v_min=-2.5,
+            v_init=list(v_init.values()),
+            leak=[leak.get(name, 0) for name in plain.layer_names],
+            reset="subtract",
+        )
+        for name, spikes in zip(plain.layer_names, expected, strict=True):
+            np.testing.assert_array_equal(raster(result, name, image), spikes, name)
+    assert result.spike_counts["ip1"].any()

@@ -16,12 +16,15 @@ from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.parameters import Parameters, reference, worth
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.order import INPUT, to_neurons
+from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.layers.target_runs import kernel_to_memory, weights_of_channel
 
-__all__ = ["brian_network", "program_network", "show"]
+__all__ = ["brian_network", "program_network", "scaled_weights", "show"]
 
 #: Fixed names: a compiled program is found again by its generated source.
 CLOCK_NAME = "network_clock"
@@ -98,11 +101,15 @@ def program_network(snn: NetworkDescription) -> Network:
         The network with neutral parameters, and without values of the models'
         parameters.
     """
-    return _built(snn, snn.neutral_parameters(), {})
+    return _built(snn, snn.neutral_parameters(), {}, for_program=True)
 
 
 def _built(
-    snn: NetworkDescription, parameters: Parameters, lesions: Mapping[str, Any]
+    snn: NetworkDescription,
+    parameters: Parameters,
+    lesions: Mapping[str, Any],
+    *,
+    for_program: bool = False,
 ) -> Network:
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
     network = Network(name=NETWORK_NAME)
@@ -116,6 +123,13 @@ def _built(
             n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
         )
         network.add(groups[INPUT])
+    by_channel = {
+        name
+        for name in snn.layer_names
+        if for_program
+        or np.ndim(parameters.thresholds[name])
+        or np.ndim(parameters.leak[name])
+    }
     for index, layer in enumerate(snn.layers):
         schedule = Schedule(snn.propagation, index + 1)
         constant: Literal["none", "first", "linked"] = "none"
@@ -132,6 +146,7 @@ def _built(
             failing=layer.name in snn.release_probability,
             lesions=layer.name in lesions,
             schedule=schedule,
+            channels=layer.shape[0] if layer.name in by_channel else None,
         )
         _set_state(group, layer, parameters, models[layer.name])
         if constant == "first":
@@ -146,7 +161,12 @@ def _built(
         for source_name in layer.inputs:
             if source_name in groups:  # an image as a current has no neurons
                 source = groups[source_name]
-                network.add(_connected(snn, layer, source, group, schedule))
+                synapses = _connected(snn, layer, source, group, schedule)
+                # Spikes of channels with lower thresholds stand for less.
+                share = worth(parameters.thresholds.get(source_name, 1.0))
+                if share is not None:
+                    synapses.w = scaled_weights(snn.synapses, layer, share)
+                network.add(synapses)
     return network
 
 
@@ -154,12 +174,51 @@ def _set_state(
     group: Any, layer: Any, parameters: Parameters, model: NeuronModel
 ) -> None:
     """Give neurons their state at the start of an image."""
-    group.v_th = parameters.thresholds[layer.name]
-    group.v_min = parameters.v_min[layer.name]
-    group.leak = parameters.leak[layer.name]
-    group.v = parameters.v_init[layer.name] * parameters.thresholds[layer.name]
+    name = layer.name
+
+    def of_neurons(value: Any) -> Any:
+        """Give each neuron the number of its channel; channels are last."""
+        if np.ndim(value) == 0:
+            return value
+        return np.tile(value, math.prod(layer.shape[1:]))
+
+    threshold = parameters.thresholds[name]
+    by_channel = not group.variables["v_th"].scalar
+    group.v_th = of_neurons(threshold)
+    group.leak = of_neurons(parameters.leak[name])
+    if by_channel:
+        group.v_ref = reference(threshold)
+    group.v_min = parameters.v_min[name]
+    group.v = of_neurons(parameters.v_init[name]) * of_neurons(threshold)
     for what, value in model.initial.items():
         setattr(group, what, value)
+
+
+def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
+    """
+    Multiply the weights of a layer by what spikes of its source are worth.
+
+    Parameters
+    ----------
+    kind : {"shared", "explicit"}
+        Kind of the synapses.
+    layer : Conv2d, AvgPool2d, Linear or Pooled
+        The layer.
+    share : ndarray of float, shape (channels,)
+        Worth of a spike of each channel of the source.
+
+    Returns
+    -------
+    ndarray of float, shape (n_weights,)
+        In the order of ``w`` of the synapses.
+    """
+    if kind == "explicit":
+        listed = connections(layer)
+        return listed.weight * share[listed.pre % len(share)]
+    stored = kernel_to_memory(layer.layer if isinstance(layer, Pooled) else layer)
+    return (
+        stored * share[np.arange(len(stored)) // weights_of_channel(layer) % len(share)]
+    )
 
 
 def _connected(

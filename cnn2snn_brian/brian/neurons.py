@@ -33,18 +33,25 @@ from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["CONSTANT_INPUT_MODEL", "LAYER_MODEL", "RESETS", "if_neurons"]
+__all__ = ["LAYER_MODEL", "RESETS", "if_neurons"]
 
 #: What a spike does to its neuron.
 RESETS: dict[Reset, str] = {"zero": "v = 0", "subtract": "v -= v_th"}
 
 #: Numbers of a layer are variables, not constants, so that a compiled run can change
 #: them.
-LAYER_MODEL = "\n".join(
-    f"{kind.variable} : 1 (shared)"
+LAYER_MODEL = {
+    kind.variable: f"{kind.variable} : 1 (shared)"
     for kind in described(Parameters).values()
     if isinstance(kind, LayerNumber) and not kind.is_start
-)
+}
+
+#: Numbers that may differ between channels.
+BY_CHANNEL_MODEL = {
+    **LAYER_MODEL,
+    "v_th": "v_th : 1\nv_ref : 1 (shared)",
+    "leak": "leak : 1",
+}
 
 #: For networks with constant inputs. A bias belongs to activations, a neuron counts
 #: spikes: an activation of 1 in the layer before is `input_scale` spikes per step
@@ -53,11 +60,14 @@ LAYER_MODEL = "\n".join(
 CONSTANT_INPUT_MODEL = """
 bias : 1
 input_scale : 1 {link}
-output_scale = input_scale / v_th : 1 (shared)
+output_scale = input_scale / {reference} : 1 (shared)
 """
 
 #: For synapses that fail: the probability that a spike is transmitted.
 RELEASE_MODEL = "release_probability : 1 (shared)\n"
+
+#: Neurons that a compiled program updates together.
+BLOCK = 64
 
 #: Everything one step later.
 STEP = Schedule()
@@ -78,13 +88,16 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
     group : NeuronGroup
         The neurons.
     constant : str
-        What is added to ``v`` in each step, an expression.
+        What is added to ``v`` in each step besides the leak, an expression.
     subtract : bool
         Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
     factor : str
         What ``v`` is multiplied with before that, an expression.
     place : Place
         When it happens in a step.
+    channels : int, optional
+        Number of channels, if each has a threshold and a leak of its own; the
+        variables have a value for each neuron then.
     """
 
     def __init__(
@@ -95,6 +108,7 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         subtract: bool,
         factor: str = "1",
         place: Place,
+        channels: int | None = None,
     ) -> None:
         leaky = factor != "1"
         code = f"_constant = {constant}"
@@ -107,7 +121,15 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
             when=place.when,
             order=place.order,
             name=f"{group.name}_update",
-            template_kwds={"subtract": subtract, "leaky": leaky},
+            template_kwds={
+                "subtract": subtract,
+                "leaky": leaky,
+                "by_channel": channels is not None,
+                # Then a block of neurons has the numbers of the first one.
+                "is_periodic": channels is not None and BLOCK % channels == 0,
+                "block": BLOCK,
+            },
+            needed_variables=["leak"],
             codeobj_class=own_code_object_class(),
         )
         self.variables = Variables(self)
@@ -129,6 +151,7 @@ def if_neurons(
     failing: bool = False,
     lesions: bool = False,
     schedule: Schedule = STEP,
+    channels: int | None = None,
 ) -> NeuronGroup:
     """
     Make a population of neurons, by default of Eq. 1 of the paper [1]_.
@@ -157,6 +180,10 @@ def if_neurons(
         ``v`` is 0.
     schedule : Schedule
         When they spike and are reset.
+    channels : int, optional
+        Number of channels, if each may have a threshold and a leak of its own: these
+        are variables of the neurons then, and ``v_ref`` is the threshold that biases
+        are scaled by.
 
     Returns
     -------
@@ -178,12 +205,16 @@ def if_neurons(
         message = f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
         raise InputError(message)
     neuron = model or IF()
-    equations, constant = f"{neuron.model}\n{LAYER_MODEL}", "leak"
+    by_channel = channels is not None
+    own = (BY_CHANNEL_MODEL if by_channel else LAYER_MODEL).values()
+    equations, constant = "\n".join([neuron.model, *own, ""]), "leak"
     equations += RELEASE_MODEL if failing else ""
     equations += LESION_MODEL if lesions else ""
     if constant_input != "none":
         link = "(shared)" if constant_input == "first" else "(linked)"
-        equations += CONSTANT_INPUT_MODEL.format(link=link)
+        equations += CONSTANT_INPUT_MODEL.format(
+            link=link, reference="v_ref" if by_channel else "v_th"
+        )
         constant = "leak + input_scale * bias"
     options: dict[str, Any] = {}
     if neuron.has_refractory:
@@ -208,8 +239,9 @@ def if_neurons(
         apart = schedule.propagation == "instant" and neuron.factor != "1"
         update = OnePassUpdate(
             group,
-            constant,
+            "0" if constant_input == "none" else "input_scale * bias",
             subtract=reset == "subtract",
+            channels=channels,
             factor="1" if apart else str(neuron.factor),
             place=schedule.threshold,
         )

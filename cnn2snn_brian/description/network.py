@@ -13,9 +13,15 @@ from brian2.units import have_same_dimensions
 
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.description.parameters import (
+    ByLayer,
+    Parameters,
+    check_names,
+    shown_number,
+)
 from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.record import described_layers, described_model
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
@@ -187,7 +193,7 @@ class NetworkDescription:
                 )
                 raise InputError(message)
         # Every layer needs its numbers, and no other has any.
-        Parameters.of(self.layer_names, **vars(self.parameters))
+        Parameters.of(self.layers, **vars(self.parameters))
         release = self.check_release(self.release_probability)
         # Copies that can't be changed behind the checks.
         object.__setattr__(self, "release_probability", FrozenDict(release))
@@ -311,7 +317,7 @@ class NetworkDescription:
         settings: dict[str, Any] = {
             "input_shape": self.input_shape,
             "layers": layers,
-            "parameters": vars(self.parameters),
+            "parameters": recorded(self.parameters),
             **{what: getattr(self, what) for what in CHOICES if what != "propagation"},
             "dt_s": self.dt_s,
             "classes": self.classes,
@@ -368,7 +374,9 @@ class NetworkDescription:
             f"rate scale {self.parameters.rate_scale:g}, {self.synapses} synapses, "
             f"{self.dtype}, propagation {self.propagation}"
         )
-        thresholds = ", ".join(f"{k} {v:.4g}" for k, v in self.thresholds.items())
+        thresholds = ", ".join(
+            f"{name} {shown_number(value)}" for name, value in self.thresholds.items()
+        )
         models = self.models(self.neurons)
         texts = {name: str(model) for name, model in models.items()}
         if set(texts.values()) != {str(IF())}:

@@ -9,18 +9,39 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.pictures import check_rate_scale
-from cnn2snn_brian.description.settings import Numbers, Setting, setting, setting_of
+from cnn2snn_brian.description.settings import (
+    Numbers,
+    Setting,
+    recorded,
+    setting,
+    setting_of,
+)
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["BY_LAYER", "ByLayer", "LayerNumber", "Parameters", "check_names"]
+__all__ = [
+    "BY_LAYER",
+    "ByChannel",
+    "ByLayer",
+    "LayerNumber",
+    "Parameters",
+    "check_names",
+    "reference",
+    "shown_number",
+    "worth",
+]
+
+#: A number, or one for each channel, of shape (channels,).
+ByChannel = float | npt.NDArray[np.float64]
 
 #: One number for all layers, or some layers' numbers by name.
-ByLayer = float | Mapping[str, float]
+ByLayer = float | Mapping[str, Any]
 
 BY_LAYER = "float or dict of str to float, optional"
+BY_CHANNEL = "float or dict of str to float or ndarray of shape (channels,), optional"
 
 
 def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
@@ -50,13 +71,68 @@ def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None
         raise InputError(message)
 
 
+def reference(threshold: ByChannel) -> float:
+    """
+    Give the threshold that biases and the next layers are scaled by.
+
+    Parameters
+    ----------
+    threshold : float or ndarray of float, shape (channels,)
+        Threshold of a layer.
+
+    Returns
+    -------
+    float
+        The threshold, or the largest one of the channels.
+    """
+    return float(np.max(threshold))
+
+
+def worth(threshold: ByChannel) -> npt.NDArray[np.float64] | None:
+    """
+    Say what a spike of each channel is worth to the layers that read it.
+
+    A neuron with a lower threshold spikes more often for the same activation, so each
+    of its spikes stands for less.
+
+    Parameters
+    ----------
+    threshold : float or ndarray of float, shape (channels,)
+        Threshold of a layer.
+
+    Returns
+    -------
+    ndarray of float, shape (channels,), or None
+        Threshold of each channel over `reference`; None if all channels have the same.
+    """
+    if np.ndim(threshold) == 0:
+        return None
+    return np.asarray(threshold) / reference(threshold)
+
+
+def _checked_number(
+    what: str, name: str, value: Any, channels: int | None
+) -> ByChannel:
+    """Take a number, or one for each channel."""
+    if np.ndim(value) == 0:
+        return float(value)
+    array = np.array(value, np.float64)
+    if array.ndim != 1 or (channels is not None and len(array) != channels):
+        size = "channels" if channels is None else channels
+        message = (
+            f"{what} of {name}: an array of shape {array.shape}, expected one number, or "
+            f"({size},) for its channels"
+        )
+        raise InputError(message)
+    array.setflags(write=False)
+    return array
+
+
 def _by_layer(
-    what: str,
-    value: ByLayer,
-    names: tuple[str, ...],
-    default: Mapping[str, float] | None,
-) -> dict[str, float]:
-    """One number a layer, in the order of the layers."""
+    what: str, value: ByLayer, network: Any, default: Mapping[str, Any] | None
+) -> dict[str, ByChannel]:
+    """Numbers of each layer, in the order of the layers."""
+    names = network.layer_names
     if isinstance(value, Mapping):
         check_names(what, value, names)
         given = {**(default or {}), **value}
@@ -66,8 +142,14 @@ def _by_layer(
             raise InputError(message)
     else:
         given = dict.fromkeys(names, value)
+    channels = network.n_channels
     try:
-        return {name: float(given[name]) for name in names}
+        return {
+            name: _checked_number(what, name, given[name], channels.get(name))
+            for name in names
+        }
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         message = f"{what}: expected a number or a dict by layer name: {error}"
         raise InputError(message) from error
@@ -76,7 +158,7 @@ def _by_layer(
 @dataclass(frozen=True)
 class LayerNumber(Setting):
     """
-    A number for each layer.
+    A number for each layer, or an array of a number for each of its channels.
 
     Attributes
     ----------
@@ -97,11 +179,11 @@ class LayerNumber(Setting):
         Whether it is used at an image's start only, and no variable of the group.
     """
 
-    kind: str = BY_LAYER
+    kind: str = BY_CHANNEL
     owner: str = "layer"
     variable: str = ""
     called: str = ""
-    fits: Callable[[float], bool] = np.isfinite
+    fits: Callable[[Any], Any] = np.isfinite
     rule: str = "a finite number"
     default: float | None = None
     is_start: bool = False
@@ -110,17 +192,16 @@ class LayerNumber(Setting):
         self, what: str, given: Any, default: Any, network: Any, seed: int = 0
     ) -> Any:
         """Take one number or numbers by layer; see `Setting.checked`."""
-        names = network.layer_names
         if default is None and self.default is not None:
-            default = dict.fromkeys(names, self.default)
+            default = dict.fromkeys(network.layer_names, self.default)
         if given is None:
             if default is None:
                 message = f"{what} is missing"
                 raise InputError(message)
             given = default
-        return _by_layer(what, given, names, default)
+        return _by_layer(what, given, network, default)
 
-    def check_range(self, values: Mapping[str, float]) -> None:
+    def check_range(self, values: Mapping[str, ByChannel]) -> None:
         """
         Check the range of all numbers.
 
@@ -135,22 +216,79 @@ class LayerNumber(Setting):
             If a number is out of its range.
         """
         for name, value in values.items():
-            if not self.fits(value):
+            if not np.all(self.fits(np.asarray(value))):
                 message = f"{self.called} of {name} is {value}, expected {self.rule}"
                 raise InputError(message)
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write a number for each layer; see `Setting.numbers`."""
         return {
-            f"{name}.{self.variable}": np.array([number])
+            f"{name}.{self.variable}": np.array(number, np.float64, ndmin=1)
+            for name, number in value.items()
+        }
+
+    def recorded(self, value: Any) -> Any:
+        """Write numbers, and lists for channels."""
+        return {
+            name: number if np.ndim(number) == 0 else np.asarray(number).tolist()
             for name, number in value.items()
         }
 
     def shown(self, value: Any) -> str:
         """Describe it to people, once if all layers have the same."""
-        if len(set(value.values())) == 1:
-            return f"{next(iter(value.values())):.4g}"
-        return ", ".join(f"{name} {number:.4g}" for name, number in value.items())
+        texts = {name: shown_number(number) for name, number in value.items()}
+        if len(set(texts.values())) == 1:
+            return next(iter(texts.values()))
+        return ", ".join(f"{name} {text}" for name, text in texts.items())
+
+
+def shown_number(number: ByChannel) -> str:
+    """
+    Describe a number of a layer to people.
+
+    Parameters
+    ----------
+    number : float or ndarray of float, shape (channels,)
+        The number, or one for each channel.
+
+    Returns
+    -------
+    str
+        The number, or smallest and largest of the channels.
+    """
+    if np.ndim(number) == 0:
+        return f"{number:.4g}"
+    return f"{np.min(number):.4g} to {np.max(number):.4g} by channel"
+
+
+@dataclass(frozen=True)
+class Threshold(LayerNumber):
+    """Thresholds; a spike of a channel is worth its share of the largest one."""
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write thresholds, their reference, and the worth of spikes."""
+        found = super().numbers(what, value, network)
+        for name, number in value.items():
+            found[f"{name}.v_ref"] = np.array([reference(number)])
+            share = worth(number)
+            if share is not None:
+                found[f"{name}.worth"] = share
+        return found
+
+
+@dataclass(frozen=True)
+class LayerFloor(LayerNumber):
+    """A number for each layer that its channels share."""
+
+    kind: str = BY_LAYER
+
+    def check_range(self, values: Mapping[str, ByChannel]) -> None:
+        """Refuse arrays, and check the range of all numbers."""
+        for name, value in values.items():
+            if np.ndim(value):
+                message = f"{self.called} of {name}: expected one number for the layer"
+                raise InputError(message)
+        super().check_range(values)
 
 
 @dataclass(frozen=True)
@@ -173,16 +311,16 @@ class RateScale(Setting):
         return f"{value:.4g}"
 
 
-def _is_threshold(value: float) -> bool:
-    return bool(np.isfinite(value) and value > 0)
+def _is_threshold(value: Any) -> Any:
+    return np.isfinite(value) & (value > 0)
 
 
-def _is_floor(value: float) -> bool:
+def _is_floor(value: Any) -> Any:
     return value <= 0  # also refuses NaN
 
 
-def _is_share(value: float) -> bool:
-    return bool(np.isfinite(value) and value < 1)
+def _is_share(value: Any) -> Any:
+    return np.isfinite(value) & (value < 1)
 
 
 @dataclass(frozen=True)
@@ -190,12 +328,16 @@ class _Named:
     """What a setting has to know of a network where only its layers are known."""
 
     layer_names: tuple[str, ...]
+    n_channels: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parameters:
     """
     What the neurons of a network run with.
+
+    A number of a layer may be an array with a number for each of its channels, but for
+    ``v_min``.
 
     Attributes
     ----------
@@ -217,8 +359,8 @@ class Parameters:
     """
 
     thresholds: Mapping[str, float] = setting(
-        LayerNumber(
-            "Threshold of each layer, above 0.",
+        Threshold(
+            "Threshold of each layer, above 0; an array has one for each channel.",
             variable="v_th",
             called="the threshold",
             fits=_is_threshold,
@@ -226,7 +368,7 @@ class Parameters:
         )
     )
     v_min: Mapping[str, float] = setting(
-        LayerNumber(
+        LayerFloor(
             "Floor of the potential, at most 0; ``-inf`` is none.",
             variable="v_min",
             called="v_min",
@@ -256,6 +398,13 @@ class Parameters:
         RateScale("The paper's c, spikes per step of a pixel of intensity 1.")
     )
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Parameters):
+            return NotImplemented
+        return recorded(self) == recorded(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
@@ -269,7 +418,7 @@ class Parameters:
     @classmethod
     def of(
         cls,
-        names: tuple[str, ...],
+        names: Any,
         *,
         default: "Parameters | None" = None,
         **given: Any,
@@ -279,8 +428,9 @@ class Parameters:
 
         Parameters
         ----------
-        names : tuple of str
-            Names of the layers, in order.
+        names : Layers or tuple of str
+            The layers, or their names in order; with these, numbers of channels are not
+            checked.
         default : Parameters, optional
             What holds where nothing is given.
         **given : float or dict of str to float, optional
@@ -305,7 +455,11 @@ class Parameters:
                 f"unknown parameter {', '.join(unknown)}; there are {', '.join(known)}"
             )
             raise InputError(message)
-        network = _Named(names)
+        network = (
+            _Named(names, {})
+            if isinstance(names, tuple)
+            else _Named(names.names, {k: shape[0] for k, shape in names.shapes.items()})
+        )
         return cls(
             **{
                 item.name: setting_of(item).checked(

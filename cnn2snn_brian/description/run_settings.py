@@ -24,7 +24,6 @@ __all__ = [
     "check_settings",
     "documented",
     "numbers",
-    "recorded",
     "restored",
 ]
 
@@ -73,9 +72,7 @@ def check_settings(
         names = {item.name for item in fields(kind)}
         parts[kind] = {name: value for name, value in given.items() if name in names}
     return (
-        Parameters.of(
-            network.layer_names, default=network.parameters, **parts[Parameters]
-        ),
+        Parameters.of(network.layers, default=network.parameters, **parts[Parameters]),
         Perturbations.of(network, seed, **parts[Perturbations]),
     )
 
@@ -104,26 +101,6 @@ def numbers(
             value = getattr(holder, item.name)
             found |= setting_of(item).numbers(item.name, value, network)
     return found
-
-
-def recorded(holder: Parameters | Perturbations) -> dict[str, Any]:
-    """
-    Write settings as JSON can hold them.
-
-    Parameters
-    ----------
-    holder : Parameters or Perturbations
-        The settings.
-
-    Returns
-    -------
-    dict
-        By name.
-    """
-    return {
-        item.name: setting_of(item).recorded(getattr(holder, item.name))
-        for item in fields(holder)
-    }
 
 
 def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Numbers", "Setting", "described", "setting", "setting_of"]
+__all__ = ["Numbers", "Setting", "described", "recorded", "setting", "setting_of"]
 
 #: Named numbers, as a compiled program gets them.
 Numbers = dict[str, npt.NDArray[np.float64]]
@@ -200,3 +200,23 @@ def described(*holders: Any) -> dict[str, Setting]:
         By name, in order.
     """
     return {item.name: setting_of(item) for kind in holders for item in fields(kind)}
+
+
+def recorded(holder: Any) -> dict[str, Any]:
+    """
+    Write settings as JSON can hold them.
+
+    Parameters
+    ----------
+    holder : Parameters or Perturbations
+        The settings.
+
+    Returns
+    -------
+    dict
+        By name.
+    """
+    return {
+        item.name: setting_of(item).recorded(getattr(holder, item.name))
+        for item in fields(holder)
+    }

@@ -89,7 +89,7 @@ def _read(fields: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     input_shape = fields.pop("input_shape")
     layers = layers_of(input_shape, fields["layers"], arrays)
     # A file of an earlier version lacks newer parameters, which have defaults.
-    parameters = Parameters.of(layers.names, **fields["parameters"])
+    parameters = Parameters.of(layers, **fields["parameters"])
     if "neurons" in fields:
         described = fields["neurons"]
         models = {name: model_of(values) for name, values in described.items()}

@@ -1,8 +1,8 @@
 """
 Average pooling composed with the layer behind it: pooling without neurons.
 
-Pooling is linear. A layer that reads an average can read what was averaged instead, with
-the weight of each cell times the share that an input has in the cell.
+Pooling is linear. A layer that reads an average can read what was averaged instead,
+with the weight of each cell times the share that an input has in the cell.
 """
 
 from dataclasses import dataclass

@@ -23,10 +23,11 @@ from cnn2snn_brian.layers.pooled import Pooled
 __all__ = [
     "Cells",
     "Runs",
-    "pool_cells",
     "kernel_from_memory",
     "kernel_to_memory",
+    "pool_cells",
     "runs",
+    "weights_of_channel",
 ]
 
 IntArray = npt.NDArray[np.int32]
@@ -120,12 +121,12 @@ def kernel_to_memory(
     -------
     ndarray, shape (n_weights,)
         Convolution: (in_channels, ky, kx, out_channels / groups), flipped in x. Linear:
-        (sources in neuron order, n_out). Pooling: one weight for each output position.
+        (sources in neuron order, n_out). Pooling: one weight for each target.
     """
     if isinstance(layer, AvgPool2d):
-        if weight is not None:
-            return np.ascontiguousarray(weight).ravel()
-        return np.outer(layer.row_weights, layer.column_weights).ravel()
+        if weight is None:
+            weight = np.outer(layer.row_weights, layer.column_weights)
+        return np.repeat(np.ravel(weight), layer.shape[0])
     array = layer.weight if weight is None else np.asarray(weight)
     if isinstance(layer, Linear):
         by_place = array.reshape(len(array), *layer.input_shape)
@@ -134,6 +135,29 @@ def kernel_to_memory(
     grouped = array.reshape(layer.groups, -1, per_group, ky, kx)
     # (group, out, in, y, x) -> (group, in, y, x, out)
     return np.ascontiguousarray(grouped.transpose(0, 2, 3, 4, 1)[:, :, :, ::-1]).ravel()
+
+
+def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Pooled) -> int:
+    """
+    Count the weights of a channel of the source that lie next to each other.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, Linear or Pooled
+        The layer.
+
+    Returns
+    -------
+    int
+        Weight ``k`` of `kernel_to_memory` belongs to channel ``k // n % channels``.
+    """
+    inner = layer.layer if isinstance(layer, Pooled) else layer
+    if isinstance(inner, AvgPool2d):
+        return 1
+    if isinstance(inner, Linear):
+        return len(inner.weight)
+    out_channels, _, ky, kx = inner.weight.shape
+    return ky * kx * out_channels // inner.groups
 
 
 def kernel_from_memory(
@@ -156,7 +180,7 @@ def kernel_from_memory(
     """
     stored = np.asarray(stored)
     if isinstance(layer, AvgPool2d):
-        return stored.reshape(layer.shape[1:])
+        return stored.reshape(*layer.shape[1:], -1)[..., 0]
     if isinstance(layer, Linear):
         n_out = layer.weight.shape[0]
         by_place = stored.reshape(-1, n_out).T
@@ -213,7 +237,7 @@ def _avg_pool2d(layer: AvgPool2d) -> Runs:
     position = y_out * out_width + x_out
     n_sources = int(np.prod(layer.input_shape))
     targets = position * channels + channel
-    return _ordered(n_sources, pre, targets, position, 1, 1)
+    return _ordered(n_sources, pre, targets, targets, 1, 1)
 
 
 def _linear(layer: Linear) -> Runs:

@@ -28,6 +28,7 @@ from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import numbers
 from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.target_runs import weights_of_channel
 from cnn2snn_brian.program.compiler import UNIT
 
 __all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
@@ -126,6 +127,35 @@ def _delayed_spikes(
     return [f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
 
 
+def _worth_of_spikes(
+    device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
+) -> list[str]:
+    """C++ that multiplies weights by what spikes of a channel stand for."""
+    lines = []
+    for layer in snn.layers:
+        synapses = f"{layer.name}_synapses"
+        if synapses not in network or layer.inputs[0] == INPUT:
+            continue
+        variables, channels = network[synapses].variables, layer.input_shape[0]
+        key = f"{layer.inputs[0]}.worth"
+        if isinstance(network[synapses], SharedSynapses):
+            weights = device.get_array_name(variables["w"])
+            lines.append(
+                f'program.scale_weights("{key}", {weights}, {variables["w"].size}, '
+                f"{weights_of_channel(layer)}, {channels});"
+            )
+        else:
+            weights, sources = (
+                device.get_array_name(variables[name], access_data=False)
+                for name in ("w", "_synaptic_pre")
+            )
+            lines.append(
+                f'program.scale_synapses("{key}", brian::{weights}, brian::{sources}, '
+                f"{channels});"
+            )
+    return lines
+
+
 def _picture_loop(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> tuple[str, str]:
@@ -144,7 +174,8 @@ def _picture_loop(
     for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
         name, _, variable = key.partition(".")
         if variable and variable in network[name].variables:
-            lines.append(f'program.set("{key}", {array(name, variable)});')
+            size = network[name].variables[variable].size
+            lines.append(f'program.set("{key}", {array(name, variable)}, {size});')
             bound.add((name, variable))
     if snn.encoding == "poisson":
         rates = array(INPUT, "rates")
@@ -153,7 +184,8 @@ def _picture_loop(
             f"{float(snn.dt_s)!r});"
         )
     for name in snn.layer_names:
-        state = f"{array(name, 'v')}, {array(name, 'v_th')}"
+        n_thresholds = network[name].variables["v_th"].size
+        state = f"{array(name, 'v')}, {array(name, 'v_th')}, {n_thresholds}"
         lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
         for variable in network[name].variables.values():
             if not isinstance(variable, ArrayVariable):
@@ -166,6 +198,7 @@ def _picture_loop(
                 f"program.add_state({array(name, variable.name)}, {variable.size});"
             )
         lines += _delayed_spikes(device, network, f"{name}_synapses")
+    lines += _worth_of_spikes(device, network, snn)
     first = snn.layer_names[0]
     if snn.has_constant_input:
         lines.append(f"program.set_input_scale({array(first, 'input_scale')});")

@@ -66,10 +66,34 @@ public:
         return found[0];
     }
 
-    // A setting that is a variable of a group.
+    // A setting that is a variable of a group: one number for all of it, or for each
+    // neuron the number of its channel, channels last.
     template <typename Real>
-    void set(const std::string& name, Real* value) const {
-        *value = static_cast<Real>(number(name));
+    void set(const std::string& name, Real* values, size_t n) const {
+        const auto& given = numbers(name);
+        if (given.empty() || n % given.size() != 0)
+            fail(EXIT_BAD_INPUTS, "the inputs file has no fitting numbers " + name);
+        for (size_t i = 0; i < n; i++)
+            values[i] = static_cast<Real>(given[i % given.size()]);
+    }
+
+    // Weights whose source has channels with thresholds of their own: a spike of a
+    // channel stands for its threshold over the largest one.
+    template <typename Real>
+    void scale_weights(const std::string& name, Real* weights, size_t n, size_t block,
+                       size_t channels) const {
+        const auto& worth = numbers(name);
+        if (worth.empty()) return;
+        for (size_t k = 0; k < n; k++)
+            weights[k] *= static_cast<Real>(worth[k / block % channels]);
+    }
+    template <typename Weights, typename Sources>
+    void scale_synapses(const std::string& name, Weights& weights, const Sources& sources,
+                        size_t channels) const {
+        const auto& worth = numbers(name);
+        if (worth.empty()) return;
+        for (size_t k = 0; k < weights.size(); k++)
+            weights[k] *= worth[static_cast<size_t>(sources[k]) % channels];
     }
 
     // A Poisson source: pixel values times c/dt become its rates.
@@ -86,10 +110,15 @@ public:
     // Integrate-and-fire neurons, whose threshold has been set.
     template <typename Real>
     void add_neurons(const std::string& name, int32_t* spikespace, size_t n, Real* v,
-                     const Real* v_th) {
-        const Real start = static_cast<Real>(number(name + ".v_init") * *v_th);
+                     const Real* v_th, size_t n_thresholds) {
+        std::vector<Real> start(n);
+        const auto& shares = numbers(name + ".v_init");
+        if (shares.empty()) fail(EXIT_BAD_INPUTS, "no starting potential of " + name);
+        for (size_t i = 0; i < n; i++)
+            start[i] = static_cast<Real>(shares[i % shares.size()] * v_th[i % n_thresholds]);
         add(
-            name, spikespace, n, [v, n, start]() { std::fill(v, v + n, start); },
+            name, spikespace, n,
+            [v, start]() { std::copy(start.begin(), start.end(), v); },
             [v](int32_t i) { return static_cast<double>(v[i]); },
             [v](int32_t i) { v[i] = 0; });
         potential_ = [v, n](std::ofstream& file) {

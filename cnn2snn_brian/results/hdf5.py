@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.run_settings import recorded, restored
+from cnn2snn_brian.description.run_settings import restored
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons

@@ -3,7 +3,7 @@ One pass for a population of integrate-and-fire neurons: decay, constant input, 
 reset and floor. Without branches, so that it is vectorised; the statements are those of
 neurons.py, in the same order.
 #}
-{# USES_VARIABLES { N, v, v_th, v_min, _spikespace } #}
+{# USES_VARIABLES { N, v, v_th, v_min, leak, _spikespace } #}
 {# WRITES_TO_READ_ONLY_VARIABLES { _spikespace } #}
 {% extends 'common_group.cpp' %}
 {% block extra_headers %}
@@ -15,17 +15,28 @@ neurons.py, in the same order.
     {{scalar_code|autoindent}}
     {{real}}* __restrict _v = {{v}};
     int32_t* __restrict _spikes = {{_spikespace}};
-    const {{real}} _threshold = {{v_th}}, _floor = {{v_min}};
+    const {{real}} _floor = {{v_min}};
+    {% if not by_channel %}
+    const {{real}} _threshold = {{v_th}}, _leak = {{leak}};
+    {% endif %}
     int32_t _n_spikes = 0;
-    const size_t _block = 64;
+    const size_t _block = {{block}};
     for (size_t _start = 0; _start < N; _start += _block) {
         uint8_t _fired[_block] = {};
         const size_t _n = N - _start < _block ? N - _start : _block;
+        {% if by_channel %}
+        // Channels last: if a block has whole positions, all blocks have the same numbers.
+        const {{real}}* __restrict _thresholds = {{v_th}} + {{"0" if is_periodic else "_start"}};
+        const {{real}}* __restrict _leaks = {{leak}} + {{"0" if is_periodic else "_start"}};
+        {% endif %}
         for (size_t _k = 0; _k < _n; _k++) {
             const size_t _idx = _start + _k;
             const size_t _vectorisation_idx = _idx;
             {{vector_code|autoindent}}
-            const {{real}} _moved = {{ "_v[_idx] * _factor + _constant" if leaky else "_v[_idx] + _constant" }};
+            {% if by_channel %}
+            const {{real}} _threshold = _thresholds[_k], _leak = _leaks[_k];
+            {% endif %}
+            const {{real}} _moved = {{ "_v[_idx] * _factor" if leaky else "_v[_idx]" }} + (_leak + _constant);
             const {{real}} _held = _moved < _floor ? _floor : _moved;
             const bool _spike = _moved >= _threshold;
             _v[_idx] = _spike ? {{ "_moved - _threshold" if subtract else "0" }} : _held;
