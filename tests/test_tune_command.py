@@ -71,7 +71,7 @@ def test_tune_as_the_paper_does(network):
 
 @pytest.mark.standalone
 def test_worse_thresholds_are_not_written(network):
-    # Below any spike of the last layer nothing can be told.
+    # No neuron ever spikes.
     arguments = [
         "tune", "digits.snn", *COMMON, "--duration", "20", "--n", "5", "--budget", "1",
         "--method", "feedback", "--start", "1000",
