@@ -133,7 +133,7 @@ def test_a_file_of_version_0_1_0_is_refused(path, kind, end):
         (b'{"checkpoint": 2, "work": "counting", "settings": {}}\n[]\n', "key"),
         (
             # A line in the middle can't have been cut off by a machine that stopped.
-            b'{"checkpoint": 2, "work": "counting", "settings": {}}\n{"key\n{"key": "b"',
+            b'{"checkpoint": 2, "work": "counting", "settings": {}}\n{"key\n{"k": "b"',
             "Unterminated",
         ),
         (
