@@ -46,8 +46,8 @@ class Checkpoint:
     Raises
     ------
     InputError
-        If the folder does not exist, or the file is no checkpoint, one of other work or
-        settings, or damaged.
+        If the file can't be written or read, is no checkpoint, one of version 0.1.0 or
+        of other work or settings, or damaged. Such a file is left as it is.
     """
 
     def __init__(
@@ -69,74 +69,70 @@ class Checkpoint:
         if self.path.exists():
             self._read(self.path)
         else:
-            with written_whole(self.path) as unfinished:
-                unfinished.write_text(json.dumps(self._head) + "\n")
-
-    @property
-    def _head(self) -> dict[str, Any]:
-        return {"checkpoint": VERSION, "work": self.work, "settings": self.settings}
+            head = {"checkpoint": VERSION, "work": work, "settings": self.settings}
+            try:
+                with written_whole(self.path) as unfinished:
+                    unfinished.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            except OSError as error:
+                message = f"checkpoint {self.path}: it can't be written ({error})"
+                raise InputError(message) from error
 
     def _read(self, path: Path) -> None:
-        def damaged(found: object) -> InputError:
-            return InputError(f"checkpoint {path}: not a readable checkpoint ({found})")
-
+        """Take the rows of a file, and drop a last line that was cut off."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise damaged(error) from error
-        lines = text.splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            cut = lines.pop()
-            self._check_earlier(path, text)
-            if not lines:
-                raise damaged("it is empty or was cut off")
-            _drop_end(path, len(cut.encode()))
-        if not lines:
-            raise damaged("it is empty")
-        try:
-            head, *rows = (json.loads(line) for line in lines)
-            version, work, settings = (
-                head[name] for name in ("checkpoint", "work", "settings")
+            content = path.read_bytes()
+            head, *rows = _lines(content)
+            self._check_head(path, head)
+            n_whole = content.rfind(b"\n") + 1
+            if not n_whole:
+                message = "its first line was cut off"
+                raise ValueError(message)
+            found = {row["key"]: dict(row["row"]) for row in rows}
+            for key, row in found.items():
+                missing = self._columns - row.keys()
+                if missing:
+                    message = f"row {key} has no {', '.join(sorted(missing))}"
+                    raise ValueError(message)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = (
+                f"checkpoint {path}: not a readable checkpoint "
+                f"({type(error).__name__}: {error}). Give another file, or remove this "
+                "one"
             )
-            settings = dict(settings)
-            for row in rows:
-                self.rows[row["key"]] = dict(row["row"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise damaged(f"{type(error).__name__}: {error}") from error
+            raise InputError(message) from error
+        # Only now: a file that is none of ours is left as it is.
+        if n_whole < len(content):
+            os.truncate(path, n_whole)
+        self.rows = found
+
+    def _check_head(self, path: Path, head: dict[str, Any]) -> None:
+        """Refuse a file of another version, another work or other settings."""
+        if "checkpoint" not in head and "rows" in head:
+            message = (
+                f"checkpoint {path} was written by version 0.1.0, whose rows can't be "
+                "trusted: they do not say which neurons they are of. Give another "
+                "file, or finish this work with version 0.1.0"
+            )
+            raise InputError(message)
+        version, work, found = (head[n] for n in ("checkpoint", "work", "settings"))
         if version != VERSION or work != self.work:
             message = (
                 f"checkpoint {path} is one of {work} in version {version}, expected "
                 f"{self.work} in version {VERSION}. Give another file"
             )
             raise InputError(message)
+        # As text: NaN is not equal to itself.
         other = sorted(
             name
-            for name in {*settings, *self.settings}
-            if settings.get(name) != self.settings.get(name)
+            for name in {*found, *self.settings}
+            if json.dumps(found.get(name)) != json.dumps(self.settings.get(name))
         )
         if other:
             message = (
                 f"checkpoint {path} is of another {self.work}, it differs in "
                 f"{', '.join(other)}. Take the same arguments, or another file"
-            )
-            raise InputError(message)
-        for key, row in self.rows.items():
-            if self._columns - row.keys():
-                missing = ", ".join(sorted(self._columns - row.keys()))
-                raise damaged(f"row {key} has no {missing}")
-
-    @staticmethod
-    def _check_earlier(path: Path, text: str) -> None:
-        """Refuse a file of version 0.1.0: one JSON text without a line's end."""
-        try:
-            earlier = isinstance(json.loads(text).get("rows"), list | dict)
-        except (ValueError, AttributeError):
-            return
-        if earlier:
-            message = (
-                f"checkpoint {path} was written by version 0.1.0, whose rows can't be "
-                "trusted: they did not say which neurons they are of. Give another "
-                "file, or finish this work with version 0.1.0"
             )
             raise InputError(message)
 
@@ -150,14 +146,19 @@ class Checkpoint:
             Which row it is.
         row : dict
             What JSON can hold.
+
+        Raises
+        ------
+        OSError
+            If the file can't be written.
         """
-        self.rows[key] = row
+        line = json.dumps({"key": key, "row": row}) + "\n"
         if self.path is not None:
-            line = json.dumps({"key": key, "row": row}) + "\n"
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            with self.path.open("ab") as file:
+                file.write(line.encode())
                 file.flush()
                 os.fsync(file.fileno())
+        self.rows[key] = row
 
     def once(self, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """
@@ -180,6 +181,10 @@ class Checkpoint:
         return self.rows[key]
 
 
-def _drop_end(path: Path, n_bytes: int) -> None:
-    """Cut off the end of a file."""
-    os.truncate(path, path.stat().st_size - n_bytes)
+def _lines(content: bytes) -> list[dict[str, Any]]:
+    """Read the lines; what is behind the last line's end was cut off."""
+    *whole, rest = content.split(b"\n")
+    if not whole:
+        # A file of version 0.1.0 has one line without an end.
+        whole = [rest]
+    return [dict(json.loads(line)) for line in whole]

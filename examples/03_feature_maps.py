@@ -37,11 +37,11 @@ names = snn.layer_names
 fig, axes = plt.subplots(
     2, len(names) + 1, figsize=(3.6 * (len(names) + 1), 6.4), layout="constrained"
 )
-for ax, picture, title in (
+for ax, image, title in (
     (axes[0, 0], result.spike_counts["input"][digit, 0], "SNN, input spikes"),
-    (axes[1, 0], test.images[digit, 0], "CNN, input picture"),
+    (axes[1, 0], test.images[digit, 0], "CNN, input image"),
 ):
-    ax.imshow(picture, cmap="gray", vmin=0)
+    ax.imshow(image, cmap="gray", vmin=0)
     ax.set(title=title, xticks=[], yticks=[])
 for pair, name in zip(axes.T[1:], names, strict=True):
     plot_feature_maps(result, snn.layers, name, digit, pair, images=test.images)

@@ -47,6 +47,7 @@ with snn.compile(duration) as simulator:
             digits.images,
             digits.labels,
             method=method,
+            accept="always",  # show what is found, be it better or not
             seed=seed,
             **arguments,
         )

@@ -5,7 +5,7 @@ A Dask cluster
 The same run with the processes of a Dask cluster. Here they are two on this machine;
 with ``dask-jobqueue`` they are jobs of a computing centre, and nothing else changes.
 Each worker compiles the program for its own processor once. The spikes are the same as
-without the cluster, because a picture's random numbers follow from the seed and its
+without the cluster, because an image's random numbers follow from the seed and its
 index alone.
 
 Workers are new processes that import this script. So what starts them is inside

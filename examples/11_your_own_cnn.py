@@ -27,7 +27,7 @@ channel, y, x = [0, 1, 2], 3, 3  # the neurons of conv1 whose potential is drawn
 training_settings = TrainingSettings(epochs=15, learning_rate=0.1)
 figure_file = "potentials.png"
 
-# For one picture, numpy is quicker than compiling every step with Cython.
+# For one image, numpy is quicker than compiling every step with Cython.
 prefs.codegen.target = "numpy"
 seed(0)  # of the Poisson spikes in runtime mode
 
@@ -40,8 +40,8 @@ class SmallCNN(nn.Module):
         self.conv = nn.Conv2d(1, 8, 3, bias=False)
         self.out = nn.Linear(8 * 3 * 3, 10, bias=False)
 
-    def forward(self, pictures):
-        hidden = F.avg_pool2d(F.relu(self.conv(pictures)), 2)
+    def forward(self, images):
+        hidden = F.avg_pool2d(F.relu(self.conv(images)), 2)
         return self.out(hidden.flatten(1))
 
 

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from brian2 import second
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
-from test_results import result as result_of
 from torch import nn
 
 from cnn2snn_brian import InputError, SimulationResult, from_torch
+from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.results import SpikeCounts
 from cnn2snn_brian.tuning.objectives import (
     OBJECTIVES,
@@ -18,6 +20,34 @@ from cnn2snn_brian.tuning.objectives import (
     feature_map_correlation,
     find_objective,
 )
+
+
+def result_of(counts, potentials):
+    """A result of a network with one layer, ip1, with a threshold of 2."""
+    counts = np.asarray(counts, np.uint8)
+    return simulated({"ip1": counts}, {"ip1": counts.shape[1:]}, potentials)
+
+
+def simulated(raw, shapes, potentials):
+    parameters = Parameters.of(tuple(raw), thresholds=2, v_min=0, leak=0, v_init=0)
+    nothing = FrozenDict()
+    return SimulationResult(
+        spike_counts=SpikeCounts(raw, shapes),
+        output_potentials=np.asarray(potentials, float),
+        events={},
+        duration_s=0.02,
+        dt_s=1e-3,
+        seed=0,
+        parameters=parameters,
+        perturbations=Perturbations(nothing, nothing, nothing, 0.0, 0 * second),
+        network={},
+        program={},
+        timings={},
+        versions={},
+        shapes=shapes,
+        recorded={},
+    )
+
 
 COUNTS = [[3, 1, 2], [2, 2, 1], [0, 0, 0], [4, 4, 5]]
 POTENTIALS = [[0, 1.9, 0], [0.5, 0.7, 1.9], [0.1, 0.3, 0.2], [1, 1, 1]]
@@ -149,13 +179,7 @@ def two_layers(seed):
         "conv1": rng.integers(0, 20, (60, 72), dtype=np.uint8),  # channels last
         "ip1": rng.integers(0, 20, (60, 4), dtype=np.uint8),
     }
-    parameters = Parameters.of(
-        ("conv1", "ip1"), thresholds=1, v_min=0, leak=0, v_init=0
-    )
-    result = SimulationResult(
-        SpikeCounts(raw, shapes), np.zeros((60, 4)), 1.0, {}, 0.02, 1e-3, 0,
-        parameters, {}, {}, shapes, {},
-    )  # fmt: skip
+    result = simulated(raw, shapes, np.zeros((60, 4)))
     channels_first = raw["conv1"].reshape(60, 6, 4, 3).transpose(0, 3, 1, 2)
     return result, {"conv1": channels_first, "ip1": raw["ip1"]}
 

@@ -1,12 +1,13 @@
 """Sweeps: rows equal single runs, one compile a structure, going on after an end."""
 
+import copy
 import json
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from brian2 import ms
+from brian2 import ms, second
 from reference import two_layers
 
 from cnn2snn_brian import (
@@ -14,12 +15,14 @@ from cnn2snn_brian import (
     LIF,
     InputError,
     Lesion,
+    NeuronModel,
     SpikingNetwork,
     convert,
     kernel_noise,
     summary,
     sweep,
 )
+from cnn2snn_brian.experiments.grid import written
 from cnn2snn_brian.plots import plot_sweep
 from cnn2snn_brian.program.simulator import Simulator
 
@@ -131,7 +134,7 @@ def test_a_sweep_goes_on_where_it_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(Simulator, "run", counted)
     with pytest.raises(KeyboardInterrupt):
         quick_sweep(network(), grid, seeds=(0, 1), checkpoint=path)
-    assert len(json.loads(path.read_text())["rows"]) == 3
+    assert len(path.read_text().splitlines()) == 1 + 3
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.json"]
     monkeypatch.setattr(Simulator, "run", run)
     rest = []
@@ -147,18 +150,84 @@ def test_a_sweep_goes_on_where_it_ended(tmp_path, monkeypatch):
     # Nothing is simulated when all is there.
     quick_sweep(network(), grid, seeds=(1,), checkpoint=path)
     assert len(rest) == 5
-    for other in (
-        {"grid": {**grid, "v_init": [0.0, 0.25]}},
-        {"network": network(reset="subtract")},
-        {"network": kernel_noise(network(), 0.1)},
-        {"duration": 13 * ms},
+    for differs, other in (
+        ("grid", {"grid": {**grid, "v_init": [0.0, 0.25]}}),
+        ("network", {"network": network(reset="subtract")}),
+        ("network", {"network": kernel_noise(network(), 0.1)}),
+        ("duration_s", {"duration": 13 * ms}),
     ):
         snn, changed = other.pop("network", network()), other.pop("grid", grid)
-        with pytest.raises(InputError, match="another network, grid"):
+        with pytest.raises(InputError, match=f"it differs in {differs}. Take"):
             quick_sweep(snn, changed, checkpoint=path, **other)
+    assert len(rest) == 5
+    # The machine stopped while it wrote the last row, which is simulated once more.
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(InputError, match="not a readable checkpoint"):
-        quick_sweep(network(), grid, checkpoint=path)
+    again = quick_sweep(network(), grid, seeds=(0, 1), checkpoint=path)
+    assert len(rest) == 6
+    pd.testing.assert_frame_equal(again, whole)
+
+
+@pytest.mark.standalone
+def test_a_function_is_called_once_for_a_setting():
+    made = []
+
+    def build(rate):
+        made.append(rate)
+        return network(rate_scale=rate)
+
+    grid = {"v_init": [0.0, 0.5], "rate": [0.5, 1.0]}
+    frame = quick_sweep(build, grid, seeds=range(3))
+    assert made == [0.5, 1.0]
+    assert frame["rate"].tolist() == [*[0.5] * 3, *[1.0] * 3] * 2
+
+
+def with_neurons(**code):
+    model = {"equations": "v : 1", "threshold": "v >= v_th", "reset": "v = 0", **code}
+    return network(neurons=NeuronModel(**model))
+
+
+def other_weights(module):
+    module.get_parameter("0.weight").data += 1e-3
+    return module
+
+
+@pytest.mark.parametrize(
+    ("values", "others"),
+    [
+        (with_neurons(), with_neurons(on_pre="v_post += 0.5*w")),
+        (network(), with_neurons()),
+        (two_layers(), other_weights(two_layers())),
+        (two_layers, convert),
+        (np.arange(2000.0), np.where(np.arange(2000) == 1000, 0, np.arange(2000.0))),
+        (np.arange(3) * ms, np.arange(3) * second),
+        ((LIF(5 * ms), 1), (LIF(5.0000001 * ms), 1)),
+        (Lesion("conv1", fraction=0.5), Lesion("conv1", fraction=0.5, seed=1)),
+    ],
+)
+def test_values_of_a_grid_are_told_apart(values, others):
+    assert written(values) == written(copy.deepcopy(values))
+    assert written(values) != written(others)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"on_pre": "v_post += 0.5*w"}, {"reset": "v -= 1"}]
+)
+def test_a_checkpoint_of_a_network_with_other_neurons(tmp_path, monkeypatch, changed):
+    path = tmp_path / "sweep.json"
+    monkeypatch.setattr(SpikingNetwork, "compile", None)
+    for snn in (with_neurons(), with_neurons()):
+        # It gets as far as the compiler.
+        with pytest.raises(TypeError):
+            quick_sweep(snn, {"v_init": [0.0]}, checkpoint=path)
+    with pytest.raises(InputError, match="it differs in network. Take"):
+        quick_sweep(with_neurons(**changed), {"v_init": [0.0]}, checkpoint=path)
+
+
+def test_a_checkpoint_of_version_0_1_0_is_refused(tmp_path):
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"sweep": "6017f7c7d931c232", "rows": {}}))
+    with pytest.raises(InputError, match="written by version 0.1.0"):
+        quick_sweep(network(), {"v_init": [0.0]}, checkpoint=path)
 
 
 @pytest.mark.parametrize(
@@ -171,12 +240,17 @@ def test_a_sweep_goes_on_where_it_ended(tmp_path, monkeypatch):
         ({"grid": {"accuracy": [1]}}, "column of the table"),
         ({"grid": {}, "seeds": []}, "at least one"),
         ({"grid": {}, "seeds": [-1]}, "seeds: -1"),
-        ({"grid": {}, "checkpoint": "/nowhere/at/all.json"}, "folder does not exist"),
+        ({"grid": {}, "checkpoint": "/nowhere/at/all.json"}, "/at does not exist"),
     ],
 )
 def test_what_a_sweep_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
         quick_sweep(network(), **arguments)
+
+
+def test_a_sweep_is_of_a_network_or_a_function():
+    with pytest.raises(InputError, match="expected a SpikingNetwork or a function"):
+        quick_sweep(3, {})
 
 
 def table(accuracies, **settings):

@@ -1,5 +1,7 @@
 """The command ``tune``, through typer's own runner."""
 
+import re
+
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -33,8 +35,8 @@ def test_tune_writes_the_network_that_was_tuned(network, tmp_path):
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "search, likelihood: 16 candidates" in result.output
-    assert "40 tuning pictures" in result.output
-    assert "10 held-out pictures" in result.output
+    assert re.search(r"tuning +40 ", result.output)
+    assert re.search(r"held-out +10 ", result.output)
     tuned = SpikingNetwork.load("tuned.snn")
     assert tuned.thresholds != network.thresholds
     assert tuned.parameters.v_min == network.parameters.v_min
@@ -56,14 +58,31 @@ def test_tune_as_the_paper_does(network):
     result = runner.invoke(
         app,
         ["tune", "digits.snn", *COMMON, "--duration", "20", "--n", "5", "--budget", "4",
-         "--method", "feedback", "--start", "1", "--step", "0.5", "--category", "3"],
+         "--method", "feedback", "--start", "1", "--step", "0.5", "--category", "3",
+         "--accept", "always"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "feedback, spike_ratio: 4 candidates" in result.output
-    assert "4 tuning pictures" in result.output
+    assert re.search(r"tuning +4 ", result.output)
     # A threshold is 1 plus whole steps.
     for threshold in SpikingNetwork.load("tuned.snn").thresholds.values():
         assert threshold % 0.5 == 0
+
+
+@pytest.mark.standalone
+def test_worse_thresholds_are_not_written(network):
+    # No neuron ever spikes.
+    arguments = [
+        "tune", "digits.snn", *COMMON, "--duration", "20", "--n", "5", "--budget", "1",
+        "--method", "feedback", "--start", "1000",
+    ]  # fmt: skip
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "The network's own parameters are kept" in " ".join(result.output.split())
+    assert SpikingNetwork.load("tuned.snn").parameters == network.parameters
+    result = runner.invoke(app, [*arguments, "--accept", "always"])
+    assert result.exit_code == 0, result.output
+    assert {*SpikingNetwork.load("tuned.snn").thresholds.values()} == {1000.0}
 
 
 @pytest.mark.usefixtures("network")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,19 +14,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from brian2 import ms
+from scipy import stats
 from test_workers import needs_linux, programs, wait_for
 from torch import nn
 
 from cnn2snn_brian import (
     InputError,
+    NeuronModel,
     Simulator,
+    TuningResult,
     convert,
     data_based_thresholds,
     models,
     tune_thresholds,
 )
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.tuning.trials import Pictures
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.tuning import Bisection, Check, Feedback, Percentiles, Search
+from cnn2snn_brian.tuning.tuning_set import TuningSet
 
 pytestmark = pytest.mark.standalone
 
@@ -33,7 +39,7 @@ N_CLASSES = 3
 WRONG = 0.2
 
 
-def one_layer(wrong=WRONG):
+def one_layer(wrong=WRONG, **options):
     """
     Pixel k drives output k with 1 in each step, and the others with `wrong`.
 
@@ -50,6 +56,7 @@ def one_layer(wrong=WRONG):
         thresholds=0.1,
         encoding="current",
         classes=("ant", "bee", "cow"),
+        **options,
     )
 
 
@@ -113,7 +120,7 @@ def test_feedback_by_hand(known):
     assert result.thresholds == {"ip1": pytest.approx(0.85)}
     text = str(result)
     assert "feedback, spike_ratio: 5 candidates" in text
-    assert "3 held-out pictures: objective 0.3333 -> 1.0000" in text
+    assert re.search(r"held-out +3 +0\.3333 +1\.0000", text)
 
 
 def test_a_budget_ends_feedback_where_it_is(known):
@@ -127,7 +134,7 @@ def test_bisection_goes_by_both_criteria(known):
         known, IMAGES, LABELS, method="bisection", bounds=(0.01, 8), progress=False
     )
     history = result.history
-    pictures, _ = Pictures.mixed(IMAGES, LABELS, 0).split(0.2)
+    pictures, _ = TuningSet.mixed(IMAGES, LABELS, 0).split(0.2)
     for row in history.itertuples():
         found = known.run(pictures.images, thresholds=row[-1])
         counts = found.output_counts().ravel()
@@ -148,8 +155,9 @@ def test_bisection_of_an_objective_below_0(known):
 
 def test_data_is_percentiles_without_candidates(known):
     result = tune_thresholds(
-        known, IMAGES, LABELS, method="data", percentile=100, held_out=0, progress=False
-    )
+        known, IMAGES, LABELS, method="data", percentile=100, held_out=0,
+        accept="always", progress=False,
+    )  # fmt: skip
     assert result.history.empty
     assert result.held_out is None
     assert result.thresholds == data_based_thresholds(known.snn.layers, IMAGES, 100)
@@ -193,6 +201,8 @@ def poisson():
 
 def tune_digits(simulator, pictures, **arguments):
     settings = {"method": "search", "budget": 24, "seed": 5, "progress": False}
+    # These tests are about what is found, be it better or not.
+    settings["accept"] = "always"
     return tune_thresholds(
         simulator, pictures.images, pictures.labels, **{**settings, **arguments}
     )
@@ -205,7 +215,8 @@ def assert_same(found, expected):
     assert found.settings == expected.settings
     # All but the time is the same.
     pd.testing.assert_frame_equal(
-        found.history.drop(columns="seconds"), expected.history.drop(columns="seconds")
+        found.history.drop(columns="seconds", errors="ignore"),
+        expected.history.drop(columns="seconds", errors="ignore"),
     )
 
 
@@ -227,14 +238,14 @@ def test_executors_change_nothing_and_nothing_compiles(
 
 def test_another_seed_is_another_tuning(poisson, expected):
     other = tune_digits(*poisson, seed=6)
-    assert other.settings["pictures"] != expected.settings["pictures"]
+    assert other.settings["images"] != expected.settings["images"]
     assert list(other.history["value"]) != list(expected.history["value"])
 
 
 def test_the_arguments_reproduce_the_values(poisson, expected):
     simulator, pictures = poisson
     seed = expected.settings["seed"]
-    tuned, unseen = Pictures.mixed(
+    tuned, unseen = TuningSet.mixed(
         (pictures.images / 255).astype(np.float32), pictures.labels, seed
     ).split(0.2)
     for part, check in ((tuned, expected.tuning), (unseen, expected.held_out)):
@@ -246,6 +257,11 @@ def test_the_arguments_reproduce_the_values(poisson, expected):
     # The history's last round saw all pictures: its best is what was chosen.
     final = expected.history.query("n_images == @expected.tuning.n_images")
     assert final["value"].max() == expected.value
+
+
+def rows_of(path):
+    """What a checkpoint has of candidates: a line for each, behind the first."""
+    return [json.loads(line)["row"] for line in path.read_text().splitlines()[1:]]
 
 
 class Accuracy:
@@ -291,7 +307,7 @@ def test_a_tuning_goes_on_from_its_checkpoint(poisson, tmp_path, arguments):
         with pytest.raises(RuntimeError, match="in the middle"):
             tune_digits(*poisson, objective=failing, checkpoint=path, **arguments)
         calls += failing.calls
-        assert len(json.loads(path.read_text())["rows"]) == calls
+        assert len(rows_of(path)) == calls
     last = Accuracy()
     found = tune_digits(*poisson, objective=last, checkpoint=path, **arguments)
     assert_same(found, expected)
@@ -314,7 +330,7 @@ def test_held_out_pictures_are_not_tuned_on(poisson):
     assert len(tuned | unseen) == N_DIGITS, "all digits differ"
     assert len(tuned) == result.tuning.n_images
     assert len(unseen) == result.held_out.n_images
-    assert result.settings["pictures"] != result.settings["held_out"]
+    assert result.settings["images"] != result.settings["held_out"]
 
 
 def test_held_out_pictures_can_be_given(poisson):
@@ -330,7 +346,7 @@ def test_held_out_pictures_can_be_given(poisson):
 
 @pytest.mark.parametrize(("share", "apart"), [(0.0, 0), (0.01, 1), (0.5, 2), (0.99, 4)])
 def test_a_share_of_every_class_is_apart(share, apart):
-    pictures = Pictures.mixed(IMAGES.astype(np.float32), LABELS, 0)
+    pictures = TuningSet.mixed(IMAGES.astype(np.float32), LABELS, 0)
     tuned, unseen = pictures.split(share)
     np.testing.assert_array_equal(np.bincount(unseen.labels, minlength=3), 3 * [apart])
     np.testing.assert_array_equal(np.bincount(tuned.labels), 3 * [5 - apart])
@@ -379,7 +395,7 @@ def test_a_tuning_that_is_killed_goes_on(poisson, tmp_path):
     process.stdout.close()
     for program in started:
         wait_for(lambda program=program: not Path(f"/proc/{program}/exe").exists())
-    n_known = len(json.loads(path.read_text())["rows"])
+    n_known = len(rows_of(path))
     objective, reference = Accuracy(), Accuracy()
     found = tune_in_a_child(*poisson, objective, path)
     assert_same(found, tune_in_a_child(*poisson, reference, None))
@@ -400,14 +416,14 @@ def no_simulation(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"category": 2}, "category=2: no picture has this label"),
-        ({"category": "cow"}, "category='cow': no picture has this label"),
+        ({"category": 2}, "category=2: no image has this label"),
+        ({"category": "cow"}, "category='cow': no image has this label"),
         ({"category": "dog"}, r"category='dog': the network has \('ant', 'bee'"),
         ({"category": 3}, "category=3: expected 0 to 2, or a class name"),
         ({"category": 0.0}, "category=0.0: expected 0 to 2"),
         ({"labels": LABELS[:10] + 2}, "labels are from 2 to 3, expected 0 to 2"),
         ({"labels": LABELS[:10] - 1}, "labels are from -1 to 0"),
-        ({"labels": LABELS}, r"10 pictures need as many whole numbers.*\(15,\)"),
+        ({"labels": LABELS}, r"10 images need as many whole numbers.*\(15,\)"),
         ({"labels": LABELS[:10] / 1}, "whole numbers, found float64"),
         ({"images": IMAGES[:0]}, "there are no pictures"),
         ({"images": IMAGES[:10] * 2}, r"pixels have to be in \[0, 1\]"),
@@ -437,8 +453,11 @@ def no_simulation(monkeypatch):
         ({"held_out": 1.0}, "held_out is 1.0, expected a share from 0 to below 1"),
         ({"held_out": -0.1}, "held_out is -0.1"),
         ({"held_out": "all"}, "held_out is 'all'"),
-        ({"held_out": (IMAGES, LABELS[:3])}, "labels of held_out: 15 pictures need"),
+        ({"held_out": (IMAGES, LABELS[:3])}, "labels of held_out: 15 images need"),
         ({"percentile": 0}, "percentile is 0"),
+        ({"percentile": 101}, "percentile is 101"),
+        ({"accept": "maybe"}, "accept='maybe': expected 'better' or 'always'"),
+        ({"start": 5, "steps": 1}, "method='feedback' uses no steps"),
     ],
 )
 def test_bad_input_is_an_error_before_any_simulation(known, arguments, message):
@@ -473,20 +492,24 @@ def checkpoint(known, tmp_path):
     ("arguments", "differs"),
     [
         ({"images": IMAGES[::-1], "labels": LABELS[::-1]}, None),
-        ({"labels": LABELS[::-1]}, "held_out, pictures"),
-        ({"images": IMAGES * 0.5}, "bounds, held_out, pictures"),
+        ({"labels": LABELS[::-1]}, "held_out, images"),
+        ({"images": IMAGES * 0.5}, "bounds, held_out, images"),
         ({"step": 0.5}, "step"),
         ({"seed": 1}, "seed"),
         ({"budget": 99}, "budget"),
-        ({"method": "search"}, "method, objective, start"),
+        ({"method": "search"}, "method, objective, start, tune"),
         ({"objective": "accuracy"}, "objective"),
         ({"start": 0.2}, "start"),
         ({"bounds": (0.1, 2)}, "bounds"),
-        ({"held_out": 0}, "held_out, pictures"),
+        ({"held_out": 0}, "held_out, images"),
+        ({"percentile": 99}, "percentile"),
+        ({"method": Feedback(step=0.25)}, None),
     ],
 )
 def test_a_checkpoint_of_another_tuning(known, checkpoint, arguments, differs):
     given = {"images": IMAGES, "labels": LABELS, "step": 0.25, **arguments}
+    if not isinstance(given.get("method", ""), str):
+        del given["step"]
     before = checkpoint.read_bytes()
     if differs is None:
         # The same pictures of each class: only the order in which they were given.
@@ -511,33 +534,46 @@ def test_a_checkpoint_of_another_network(known, checkpoint):
         pytest.raises(InputError, match="it differs in network. Take"),
     ):
         goes_on(other)
+    with (
+        one_layer().compile(5 * ms) as longer,
+        pytest.raises(InputError, match="it differs in duration_s. Take"),
+    ):
+        goes_on(longer)
+
+
+def with_neurons(**code):
+    model = {"equations": "v : 1", "threshold": "v >= v_th", "reset": "v = 0"}
+    return one_layer(neurons=NeuronModel(**{**model, **code}))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"on_pre": "v_post += 0.5*w"}, {"reset": "v = 0.25*v"}]
+)
+def test_a_checkpoint_of_a_network_with_other_neurons(tmp_path, changed):
+    # The text of both networks is the same.
+    with with_neurons().compile(4 * ms) as simulator:
+        given = {"step": 0.25, "checkpoint": tmp_path / "tuning.json"}
+        tune_thresholds(simulator, IMAGES, LABELS, progress=False, **given)
+        simulator.snn = with_neurons(**changed)
+        with pytest.raises(InputError, match="it differs in network. Take"):
+            tune_thresholds(simulator, IMAGES, LABELS, progress=False, **given)
 
 
 def damaged(content, how):
-    whole = json.loads(content)
-    if how == "cut off":
-        return content[: len(content) // 2]
-    if how == "no dict":
-        return "[1, 2]"
-    if how == "settings":
-        whole["settings"] = 3
-    if how == "version":
-        whole["version"] = 99
+    head, *rows = content.splitlines()
     if how == "row":
-        del whole["rows"][1]["criterion"]
+        rows[1] = rows[1].replace('"criterion"', '"criterium"')
     if how == "parameters":
-        whole["rows"][1]["parameters"]["thresholds"]["ip1"] = 7.0
-    return json.dumps(whole)
+        found = json.loads(rows[1])
+        found["row"]["parameters"]["thresholds"]["ip1"] = 7.0
+        rows[1] = json.dumps(found)
+    return "".join(f"{line}\n" for line in (head, *rows))
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("cut off", "not a tuning checkpoint"),
-        ("no dict", "not a tuning checkpoint"),
-        ("settings", "not a tuning checkpoint"),
-        ("version", "it differs in version"),
-        ("row", "damaged at candidate 1"),
+        ("row", "row 1 has no criterion"),
         ("parameters", "candidate 1 is another than this version of the method tries"),
     ],
 )
@@ -553,7 +589,7 @@ def test_a_damaged_checkpoint(known, checkpoint, request, how, message):
 @pytest.mark.usefixtures("no_simulation")
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nowhere/tuning.json", "its folder does not exist"), (".", "not a tuning")],
+    [("nowhere/tuning.json", "nowhere does not exist"), (".", "not a readable")],
 )
 def test_a_checkpoint_that_can_not_be_written(known, tmp_path, name, message):
     with pytest.raises(InputError, match=message):
@@ -588,8 +624,9 @@ def test_bounds_hold_for_the_first_thresholds(known):
     )
     assert result.thresholds == {"ip1": 0.5}
     data = tune_thresholds(
-        known, IMAGES, LABELS, method="data", bounds=(2.0, 3.0), progress=False
-    )
+        known, IMAGES, LABELS, method="data", bounds=(2.0, 3.0), accept="always",
+        progress=False,
+    )  # fmt: skip
     assert data.thresholds == {"ip1": 2.0}
 
 
@@ -601,3 +638,148 @@ def test_search_sets_what_is_named(poisson):
         assert len(columns) == len(own[what])
     found = poisson[0].run(poisson[1].images, **result.arguments, progress=False)
     assert found.parameters == result.parameters
+
+
+@pytest.fixture
+def good(known):
+    """The network with a threshold that classifies all images."""
+    known.snn.thresholds = 1.0
+    yield known
+    known.snn.thresholds = 0.1
+
+
+#: One candidate, at whose threshold all neurons spike in each step: nothing is right
+#: but by chance.
+WORSE = {"start": 0.1, "budget": 1, "progress": False}
+
+
+def test_worse_thresholds_are_not_taken(good):
+    result = tune_thresholds(good, IMAGES, LABELS, **WORSE)
+    assert result.held_out.accuracy < result.held_out.accuracy_before == 1
+    assert not result.accepted
+    assert result.thresholds == good.snn.thresholds == {"ip1": 1.0}
+    assert result.parameters == result.before == good.snn.parameters
+    assert result.found.thresholds == {"ip1": 0.1}
+    assert result.arguments["thresholds"] == {"ip1": 1.0}
+    assert result.value == result.tuning.value_before == 1
+    text = " ".join(str(result).split())
+    assert "own parameters are kept: what was found is not better on 3 held" in text
+    assert "too few to tell the accuracies apart: 0 became right and 2 wrong" in text
+    assert "not used" in repr(result)
+
+
+def test_worse_thresholds_can_be_asked_for(good):
+    result = tune_thresholds(good, IMAGES, LABELS, accept="always", **WORSE)
+    assert result.accepted
+    assert result.thresholds == {"ip1": 0.1}
+    assert result.value == result.tuning.value == pytest.approx(1 / 3)
+    assert result.settings["accept"] == "always"
+    assert "What was found is used, as accept='always' asks for." in str(result)
+
+
+def test_without_held_out_images_the_tuned_ones_decide(good):
+    result = tune_thresholds(good, IMAGES, LABELS, held_out=0, **WORSE)
+    assert not result.accepted
+    text = str(result)
+    assert "not better on 15 tuning images" in text
+    assert "Nothing is known of other images: none were held out." in text
+
+
+def test_an_objective_of_ones_own_decides_alone(good):
+    def many_spikes(result, target):
+        return float(result.output_counts().sum())
+
+    result = tune_thresholds(good, IMAGES, LABELS, objective=many_spikes, **WORSE)
+    assert result.held_out.accuracy < result.held_out.accuracy_before
+    assert result.accepted
+    assert "it is better on 3 held-out images" in str(result)
+
+
+def test_a_checkpoint_does_not_depend_on_what_is_accepted(good, tmp_path):
+    path = tmp_path / "tuning.json"
+    kept = tune_thresholds(good, IMAGES, LABELS, checkpoint=path, **WORSE)
+    taken = tune_thresholds(
+        good, IMAGES, LABELS, checkpoint=path, accept="always", **WORSE
+    )
+    assert (kept.accepted, taken.accepted) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Feedback(step=0.25, category="bee", layers=["ip1"]),
+        Bisection(bounds=(0.01, 8), resolution=1 / 8),
+        Percentiles(percentile=99),
+        Search(tune=("thresholds", "v_init"), start=0.5, step=0.5),
+    ],
+)
+def test_an_object_is_the_name_with_options(known, method):
+    options = {name: value for name, value in vars(method).items() if value is not None}
+    arguments = {"budget": 20, "progress": False}
+    found = tune_thresholds(known, IMAGES, LABELS, method=method, **arguments)
+    named = tune_thresholds(
+        known, IMAGES, LABELS, method=method.name, **options, **arguments
+    )
+    assert_same(found, named)
+    assert found.settings["method"] == method.name
+
+
+def check_of(n_gained, n_lost, value_before=0.0, value=0.0, n_images=40):
+    before = 20
+    return Check(
+        n_images, value_before, value, before / n_images,
+        (before + n_gained - n_lost) / n_images, 0.9, n_gained, n_lost,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("gained", [0, 1, 5, 6, 40, 1200])
+@pytest.mark.parametrize("lost", [0, 1, 3, 7, 300])
+def test_the_sign_test_is_that_of_scipy(gained, lost):
+    expected = 1.0
+    if gained + lost:
+        expected = stats.binomtest(gained, gained + lost, 0.5).pvalue
+    found = check_of(gained, lost, n_images=2000).p_value
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "values", "by_accuracy", "is_better"),
+    [
+        (3, 2, (1.0, 0.5), True, True),
+        (2, 3, (0.5, 1.0), True, False),
+        (2, 2, (0.5, 1.0), True, True),
+        (2, 2, (0.5, 0.5), True, False),
+        (2, 3, (0.5, 1.0), False, True),
+        (3, 2, (1.0, 0.5), False, False),
+    ],
+)
+def test_what_is_better(gained, lost, values, by_accuracy, is_better):
+    check = check_of(gained, lost, *values)
+    assert check.is_better(by_accuracy=by_accuracy) == is_better
+
+
+def test_a_result_prints_as_tables():
+    names = ("conv1", "ip1")
+    before = Parameters.of(names, thresholds=1.0, v_min=0, leak=0, v_init=0)
+    found = Parameters.of(
+        names, thresholds={"conv1": 2.5, "ip1": 1.0}, v_min=0, leak=0,
+        v_init={"conv1": 0.25, "ip1": 0.5},
+    )  # fmt: skip
+    settings = {"method": "search", "objective": "likelihood", "accept": "better"}
+    checks = check_of(12, 4, -1.5, -0.25), check_of(8, 0, -1.75, -0.5)
+    history = pd.DataFrame({"value": [1.0, 2.0]})
+    result = TuningResult(before, found, True, history, *checks, settings)
+    assert [line.rstrip() for line in str(result).splitlines()] == [
+        "search, likelihood: 2 candidates",
+        " layer  threshold  found  v_init  found",
+        " conv1          1    2.5       0   0.25",
+        " ip1            1      1       0    0.5",
+        " images        objective    found  accuracy  found    CNN",
+        " tuning    40    -1.5000  -0.2500     50.0%  70.0%  90.0%",
+        " held-out  40    -1.7500  -0.5000     50.0%  70.0%  90.0%",
+        "What was found is used: it is better on 40 held-out images.",
+    ]
+    assert repr(result) == (
+        "TuningResult(search, likelihood: 2 candidates, accuracy 50.0% -> 70.0% of 40 "
+        "images, used)"
+    )

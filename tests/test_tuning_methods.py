@@ -10,15 +10,11 @@ from torch import nn
 
 from cnn2snn_brian import from_torch
 from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.tuning.methods import (
-    BISECTION_RESOLUTION,
-    FLOOR_SHARES,
-    LARGEST_V_INIT,
-    TUNABLE,
-    bisection,
-    feedback,
-    search,
-)
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.tuning import Bisection, Feedback, Percentiles, Search
+from cnn2snn_brian.tuning.coordinates import FLOOR_SHARES, LARGEST_V_INIT, TUNABLE
+from cnn2snn_brian.tuning.methods import find_method
+from cnn2snn_brian.tuning.scope import Scope
 
 CHAIN = nn.Sequential(
     nn.Conv2d(1, 2, 3, bias=False),
@@ -39,12 +35,17 @@ def parameters(names, threshold, **others):
     return Parameters.of(tuple(names), thresholds=threshold, **given)
 
 
-def follow(method, objective):
+def scope(start, layers, lower, upper, *, network=None, budget=100, seed=0):
+    return Scope(network, tuple(layers), start, lower, upper, budget, seed)
+
+
+def follow(method, where, objective):
     """Drive a method; give what it chose and all of its rounds."""
+    steps = method.rounds(where)
     rounds, values = [], None
     while True:
         try:
-            tried = method.send(values)
+            tried = steps.send(values)
         except StopIteration as stop:
             return stop.value, rounds
         rounds.append(tried)
@@ -80,10 +81,8 @@ def test_feedback_goes_as_the_listing_does():
         (0.3, 0.1, 0.3),  # -
     ]
     names = ("p1", "p2", "p3")
-    method = feedback(
-        parameters(names, 0.1), names, 0.1, dict.fromkeys(names, math.inf)
-    )
-    chosen, rounds = follow(method, ratio)
+    where = scope(parameters(names, 0.1), names, {}, dict.fromkeys(names, math.inf))
+    chosen, rounds = follow(Feedback(step=0.1), where, ratio)
     assert [len(tried.candidates) for tried in rounds] == [1] * len(trace)
     np.testing.assert_allclose(tried_thresholds(rounds), trace, rtol=1e-12)
     np.testing.assert_allclose([*chosen.thresholds.values()], best, rtol=1e-12)
@@ -91,16 +90,18 @@ def test_feedback_goes_as_the_listing_does():
 
 def test_feedback_keeps_a_threshold_only_if_the_output_got_better():
     names = ("a", "b")
-    method = feedback(parameters(names, 0.1), names, 0.1, {"a": 9, "b": 9})
-    chosen, rounds = follow(method, lambda chosen: 0.5)
+    where = scope(parameters(names, 0.1), names, {}, {"a": 9, "b": 9})
+    chosen, rounds = follow(Feedback(step=0.1), where, lambda chosen: 0.5)
     assert chosen.thresholds == {"a": 0.1, "b": 0.1}
     assert len(rounds) == 3
 
 
 def test_feedback_stays_within_its_bounds_and_layers():
     start = parameters(("a", "b", "c"), 0.1)
-    method = feedback(start, ("c", "a"), 0.1, {"a": 0.3, "b": 9, "c": 0.45})
-    chosen, rounds = follow(method, lambda chosen: sum(chosen.thresholds.values()))
+    where = scope(start, ("c", "a"), {}, {"a": 0.3, "b": 9, "c": 0.45})
+    chosen, rounds = follow(
+        Feedback(step=0.1), where, lambda chosen: sum(chosen.thresholds.values())
+    )
     # 0.1 + 0.1 + 0.1 is a little above 0.3: still reached.
     expected = {"a": pytest.approx(0.3), "b": 0.1, "c": pytest.approx(0.4)}
     assert chosen.thresholds == expected
@@ -124,12 +125,13 @@ def test_bisection_finds_the_peak_of_every_layer(peaks, low, width, skew):
         off = [(chosen.thresholds[name] - wanted[name]) / width for name in names]
         return -sum(-gap if gap < 0 else skew * gap for gap in off)
 
-    method = bisection(parameters(names, lower), names, lower, upper)
-    chosen, rounds = follow(method, objective)
+    method = Bisection()
+    where = scope(parameters(names, lower), names, lower, upper)
+    chosen, rounds = follow(method, where, objective)
     for name in names:
         error = abs(chosen.thresholds[name] - wanted[name])
         # The middle of the last interval, which has the peak in it.
-        assert error <= BISECTION_RESOLUTION / 2 * width * (1 + 1e-6)
+        assert error <= method.resolution / 2 * width * (1 + 1e-6)
     # Layer after layer: three points, then two for each further halving to 1/32.
     order = [tried.layer for tried in rounds]
     assert order == [name for name in names for _ in range(5)]
@@ -138,8 +140,12 @@ def test_bisection_finds_the_peak_of_every_layer(peaks, low, width, skew):
 
 def test_bisection_halves_its_interval():
     names = ("a",)
-    method = bisection(parameters(names, 1.0), names, {"a": 1.0}, {"a": 9.0}, 1 / 8)
-    chosen, rounds = follow(method, lambda chosen: -abs(chosen.thresholds["a"] - 3.4))
+    where = scope(parameters(names, 1.0), names, {"a": 1.0}, {"a": 9.0})
+    chosen, rounds = follow(
+        Bisection(resolution=1 / 8),
+        where,
+        lambda chosen: -abs(chosen.thresholds["a"] - 3.4),
+    )
     # By hand: 1 to 9; best 3: 1 to 5; best 3: 2 to 4; best 3.5: 3 to 4.
     points = [(3,), (7,), (5,), (2,), (4,), (2.5,), (3.5,)]
     assert tried_thresholds(rounds) == points
@@ -164,10 +170,9 @@ UPPER = {name: high for name, (_, high) in BOUNDS.items()}
 def run_search(layers, objective, *, budget=120, seed=0, tune=("thresholds",), **more):
     start = more.pop("start", parameters(layers.names, 1.0))
     names = more.pop("names", layers.names)
-    method = search(
-        start, layers, names, tune, more.pop("step", 0.25), LOWER, UPPER, budget, seed
-    )
-    return follow(method, objective)
+    method = Search(tune=tune, step=more.pop("step", 0.25))
+    where = scope(start, names, LOWER, UPPER, network=layers, budget=budget, seed=seed)
+    return follow(method, where, objective)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 2**40])
@@ -269,3 +274,34 @@ def test_search_tunes_what_is_named(layers, tune):
         for candidate in tried.candidates:
             for value in candidate.parameters.v_init.values():
                 assert 0 <= value <= LARGEST_V_INIT
+
+
+def test_a_method_is_a_name_with_options_or_an_object():
+    assert find_method("feedback", {"step": 0.5}) == Feedback(step=0.5)
+    assert find_method("search", {"tune": "v_init"}) == Search(tune=("v_init",))
+    assert find_method("data", {"layers": ["ip1"], "bounds": None}) == Percentiles(
+        layers=("ip1",)
+    )
+    made = Bisection(resolution=1 / 4)
+    assert find_method(made, {}) is made
+    # As the command line gives it, whatever the method.
+    assert find_method("bisection", {"tune": ("thresholds",)}) == Bisection()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("bisection", {"step": 1}, "method='bisection' uses no step; its options are"),
+        ("data", {"start": 1, "step": 1}, "method='data' uses no start, step"),
+        ("feedback", {"resolution": 0.1}, "method='feedback' uses no resolution"),
+        ("search", {"stepp": 1}, "method='search' uses no stepp"),
+        (Feedback(), {"step": 1}, r"step: give it to the method, as in Feedback\("),
+        ("bisection", {"resolution": 1}, "resolution is 1, expected a share below 1"),
+        ("bisection", {"resolution": 0}, "resolution is 0, expected a finite number"),
+        ("search", {"step": "wide"}, "step is wide, expected a finite number above 0"),
+        (Feedback, {}, "expected one of 'feedback'.*or an object of Feedback"),
+    ],
+)
+def test_options_that_a_method_does_not_have_are_refused(method, options, message):
+    with pytest.raises(InputError, match=message):
+        find_method(method, options)

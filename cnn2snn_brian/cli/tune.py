@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["MethodChoice", "tune_command"]
+__all__ = ["AcceptChoice", "MethodChoice", "tune_command"]
 
 console = Console()
 
@@ -22,6 +22,13 @@ class MethodChoice(str, Enum):
     bisection = "bisection"
     data = "data"
     search = "search"
+
+
+class AcceptChoice(str, Enum):
+    """When `tune_thresholds` takes what was found."""
+
+    better = "better"
+    always = "always"
 
 
 def tune_command(
@@ -65,6 +72,13 @@ def tune_command(
         float | None, typer.Option(help="First step, see the documentation.")
     ] = None,
     budget: Annotated[int, typer.Option(help="Largest number of candidates.")] = 100,
+    accept: Annotated[
+        AcceptChoice,
+        typer.Option(
+            help="Take what was found only if it is better on images that were kept "
+            "apart, or always."
+        ),
+    ] = AcceptChoice.better,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     checkpoint: Annotated[
         Path | None,
@@ -116,6 +130,7 @@ def tune_command(
             start=start,
             step=step,
             budget=budget,
+            accept=accept.value,
             seed=seed,
             checkpoint=checkpoint,
         )

@@ -2,10 +2,28 @@
 Threshold setting by feedback: simulate, look at the output, change the thresholds.
 
 A CNN says nothing of thresholds, and whether its SNN classifies as well depends on
-them. `tune_thresholds` runs a compiled simulator again and again to find them.
+them. `tune_thresholds` runs a compiled simulator again and again to find them. A method
+is a name or one of the classes here with its options.
 """
 
-from cnn2snn_brian.tuning.result import Check, TuningResult
-from cnn2snn_brian.tuning.tune import MethodName, tune_thresholds
+from cnn2snn_brian.tuning.base import Method
+from cnn2snn_brian.tuning.bisection import Bisection
+from cnn2snn_brian.tuning.check import Check
+from cnn2snn_brian.tuning.feedback import Feedback
+from cnn2snn_brian.tuning.methods import MethodName
+from cnn2snn_brian.tuning.percentiles import Percentiles
+from cnn2snn_brian.tuning.result import TuningResult
+from cnn2snn_brian.tuning.search import Search
+from cnn2snn_brian.tuning.tune import tune_thresholds
 
-__all__ = ["Check", "MethodName", "TuningResult", "tune_thresholds"]
+__all__ = [
+    "Bisection",
+    "Check",
+    "Feedback",
+    "Method",
+    "MethodName",
+    "Percentiles",
+    "Search",
+    "TuningResult",
+    "tune_thresholds",
+]

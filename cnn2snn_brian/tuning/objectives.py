@@ -17,6 +17,7 @@ from scipy.special import log_softmax, softmax
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.results.result import SimulationResult
+from cnn2snn_brian.spikes.correlation import correlation
 
 __all__ = [
     "OBJECTIVES",
@@ -184,12 +185,9 @@ def feature_map_correlation(
         Pearson's coefficient over all neurons and pictures; 0 where one of the two
         does not vary.
     """
-    counts = result.spike_counts[layer].reshape(-1).astype(float)
-    activations = np.maximum(target.activations[layer].reshape(-1), 0).astype(float)
-    counts -= counts.mean()
-    activations -= activations.mean()
-    scale = np.sqrt((counts @ counts) * (activations @ activations))
-    return float(counts @ activations / scale) if scale > 0 else 0.0
+    activations = np.maximum(target.activations[layer], 0)
+    found = correlation(result.spike_counts[layer], activations)
+    return 0.0 if np.isnan(found) else found
 
 
 #: Name -> function, for those that need nothing but the output.
@@ -252,8 +250,8 @@ def find_objective(
         raise InputError(message)
     compared = (layer,) if layer else layers.names
 
-    def correlation(result: SimulationResult, target: Target) -> float:
+    def mean_correlation(result: SimulationResult, target: Target) -> float:
         each = [feature_map_correlation(result, target, name) for name in compared]
         return float(np.mean(each))
 
-    return correlation, str(objective), compared
+    return mean_correlation, str(objective), compared

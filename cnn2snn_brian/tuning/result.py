@@ -1,127 +1,159 @@
-"""What a threshold setting found."""
+"""What a threshold setting found, and whether it is better than what was there."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.tuning.methods import TUNABLE
+from cnn2snn_brian.tuning.check import SURE, Check
+from cnn2snn_brian.tuning.coordinates import TUNABLE
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame
+
+__all__ = ["TuningResult"]
 
 
-__all__ = ["Check", "TuningResult"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """
-    What the network yields on some pictures, before and after.
-
-    Attributes
-    ----------
-    n_images : int
-        Number of pictures.
-    value_before, value : float
-        Objective with the network's own parameters, and with the chosen ones.
-    accuracy_before, accuracy : float
-        Share of pictures that are classified correctly, before and after.
-    cnn_accuracy : float
-        The CNN's share.
-    """
-
-    n_images: int
-    value_before: float
-    value: float
-    accuracy_before: float
-    accuracy: float
-    cnn_accuracy: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuningResult:
     """
-    What a threshold setting found.
+    What a threshold setting found. ``print`` shows tables.
 
     Attributes
     ----------
-    parameters : Parameters
-        The chosen parameters. ``simulator.run(images, **result.arguments)`` uses them.
+    before, found : Parameters
+        The network's own parameters, and those that the method chose.
+    accepted : bool
+        Whether `parameters` are those that were found; else they are the network's own.
     history : pandas.DataFrame
         A row for each candidate: ``round``, ``note``, ``n_images``, ``value`` (the
         objective), ``criterion`` (what the method went by), ``accuracy``, ``best`` (the
-        largest value so far with as many pictures), ``seconds`` (from the begin of its
+        largest value so far with as many images), ``seconds`` (from the begin of its
         round), and its parameters.
     tuning, held_out : Check
-        Figures on the pictures that were tuned on, and on those that were not.
-        ``held_out`` is None if there are none.
+        What was there before against what was found, on the images that were tuned on,
+        and on those that were not. ``held_out`` is None if there are none.
     settings : dict
-        Arguments of the tuning, and fingerprints of the network and the pictures.
+        The method with its options, ``accept``, and fingerprints of the network and the
+        images.
     """
 
-    parameters: Parameters
-    history: "pd.DataFrame"
+    before: Parameters
+    found: Parameters
+    accepted: bool
+    history: "DataFrame"
     tuning: Check
     held_out: Check | None
     settings: dict[str, Any]
 
     @property
+    def parameters(self) -> Parameters:
+        """What to use. ``simulator.run(images, **result.arguments)`` does."""
+        return self.found if self.accepted else self.before
+
+    @property
     def thresholds(self) -> dict[str, float]:
-        """The chosen thresholds."""
+        """The thresholds to use."""
         return dict(self.parameters.thresholds)
 
     @property
     def value(self) -> float:
-        """The objective on the pictures that were tuned on."""
-        return self.tuning.value
+        """The objective of `parameters` on the images that were tuned on."""
+        return self.tuning.value if self.accepted else self.tuning.value_before
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The chosen parameters as arguments of `Simulator.run`."""
+        """The parameters to use, as arguments of `Simulator.run`."""
         return asdict(self.parameters)
 
+    @property
+    def verdict(self) -> str:
+        """Which parameters are used and why, and whether the images tell enough."""
+        check = self.tuning if self.held_out is None else self.held_out
+        kind = "tuning" if self.held_out is None else "held-out"
+        images = f"{check.n_images} {kind} images"
+        if not self.accepted:
+            text = (
+                "The network's own parameters are kept: what was found is not better "
+                f"on {images} (accept='always' takes it)."
+            )
+        elif self.settings["accept"] == "always":
+            text = "What was found is used, as accept='always' asks for."
+        else:
+            text = f"What was found is used: it is better on {images}."
+        if self.held_out is None:
+            return f"{text} Nothing is known of other images: none were held out."
+        if check.p_value >= SURE:
+            text += (
+                f" They are too few to tell the accuracies apart: {check.n_gained} "
+                f"became right and {check.n_lost} wrong (sign test, p = "
+                f"{check.p_value:.2f})."
+            )
+        return text
+
     def __str__(self) -> str:
-        chosen = ", ".join(f"{k} {v:.4g}" for k, v in self.thresholds.items())
-        lines = [
+        title = (
             f"{self.settings['method']}, {self.settings['objective']}: "
-            f"{len(self.history)} candidates",
-            f"thresholds: {chosen}",
+            f"{len(self.history)} candidates"
+        )
+        return "\n".join([title, self._parameters(), self._checks(), self.verdict])
+
+    def __repr__(self) -> str:
+        check = self.tuning if self.held_out is None else self.held_out
+        used = "used" if self.accepted else "not used"
+        return (
+            f"TuningResult({self.settings['method']}, {self.settings['objective']}: "
+            f"{len(self.history)} candidates, accuracy {check.accuracy_before:.1%} -> "
+            f"{check.accuracy:.1%} of {check.n_images} images, {used})"
+        )
+
+    def _parameters(self) -> str:
+        """Thresholds before and after, and whatever else was changed."""
+        names = {"thresholds": "threshold"}
+        table = Table(box=None)
+        table.add_column("layer")
+        shown = [
+            what
+            for what in TUNABLE
+            if what == "thresholds"
+            or getattr(self.before, what) != getattr(self.found, what)
         ]
-        for name, check in (("tuning", self.tuning), ("held-out", self.held_out)):
+        for what in shown:
+            table.add_column(names.get(what, what), justify="right")
+            table.add_column("found", justify="right")
+        for layer in self.before.thresholds:
+            values = [
+                f"{getattr(parameters, what)[layer]:.4g}"
+                for what in shown
+                for parameters in (self.before, self.found)
+            ]
+            table.add_row(layer, *values)
+        return _text(table)
+
+    def _checks(self) -> str:
+        """Objective and accuracy on the images, before and after."""
+        table = Table(box=None)
+        table.add_column("images")
+        for title in ("", "objective", "found", "accuracy", "found", "CNN"):
+            table.add_column(title, justify="right")
+        for kind, check in (("tuning", self.tuning), ("held-out", self.held_out)):
             if check is not None:
-                lines.append(
-                    f"{check.n_images} {name} pictures: objective "
-                    f"{check.value_before:.4f} -> {check.value:.4f}, accuracy "
-                    f"{check.accuracy_before:.1%} -> {check.accuracy:.1%} "
-                    f"(CNN {check.cnn_accuracy:.1%})"
+                table.add_row(
+                    kind,
+                    f"{check.n_images:,}",
+                    f"{check.value_before:.4f}",
+                    f"{check.value:.4f}",
+                    f"{check.accuracy_before:.1%}",
+                    f"{check.accuracy:.1%}",
+                    f"{check.cnn_accuracy:.1%}",
                 )
-        return "\n".join(lines)
+        return _text(table)
 
 
-def _history_frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
-    import pandas as pd
-
-    table = []
-    best: dict[int, float] = {}
-    for row in rows:
-        flat = {key: value for key, value in row.items() if key != "parameters"}
-        # Values of different numbers of pictures can't be compared.
-        kind = row["n_images"]
-        best[kind] = max(best.get(kind, -np.inf), row["value"])
-        flat["best"] = best[kind]
-        for what in TUNABLE:
-            for layer, value in row["parameters"][what].items():
-                flat[f"{what}.{layer}"] = value
-        table.append(flat)
-    frame = pd.DataFrame(table)
-    if len(frame) > 1:
-        same = [
-            column
-            for column in frame.columns
-            if column.startswith(("v_min.", "v_init.", "leak."))
-            and frame[column].nunique() == 1
-        ]
-        frame = frame.drop(columns=same)
-    return frame
+def _text(table: Table) -> str:
+    console = Console(width=100, no_color=True)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")

@@ -1,0 +1,349 @@
+"""
+What a method of setting thresholds is.
+
+A method is a frozen object with its options. One that simulates makes rounds of
+candidates: a generator that yields a `Round`, is sent the candidates' values, and
+returns what it chose. It knows nothing of images, workers or checkpoints, and given the
+same values it goes the same way: a run that was ended is repeated from the values that
+are on record.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.description.thresholds import data_based_thresholds
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.tuning.scope import Scope, bounds_by_layer, check_some, within
+
+__all__ = [
+    "Candidate",
+    "Method",
+    "Round",
+    "Rounds",
+    "SimulatingMethod",
+    "as_tuple",
+    "check_positive",
+    "with_threshold",
+]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """
+    Parameters to try.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        All of them.
+    note : str
+        What is tried, for the history.
+    """
+
+    parameters: Parameters
+    note: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """
+    Candidates that can be tried at the same time.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        What to try.
+    current : Parameters
+        What the method would choose if it were stopped before this round.
+    share : float
+        Share of the images that is enough, the first ones.
+    layer : str, optional
+        Weigh the objective with the correlation of this layer's feature maps with
+        the CNN's.
+    """
+
+    candidates: tuple[Candidate, ...]
+    current: Parameters
+    share: float = 1.0
+    layer: str | None = None
+
+
+Rounds = Generator[Round, list[float], Parameters]
+
+
+def with_threshold(parameters: Parameters, layer: str, value: float) -> Parameters:
+    """
+    Change one threshold.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        All parameters.
+    layer : str
+        Name of the layer.
+    value : float
+        Its threshold.
+
+    Returns
+    -------
+    parameters : Parameters
+        The others as they were.
+    """
+    return replace(parameters, thresholds={**parameters.thresholds, layer: value})
+
+
+def as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    """
+    Take one name or several: the letters of a name are no names.
+
+    Parameters
+    ----------
+    names : str or sequence of str
+        The names.
+
+    Returns
+    -------
+    tuple of str
+        The same.
+    """
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def check_positive(what: str, value: Any) -> float:
+    """
+    Check that an option is a finite number above 0.
+
+    Parameters
+    ----------
+    what : str
+        Name of the option.
+    value : float
+        What was given.
+
+    Returns
+    -------
+    float
+        The same.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (np.isfinite(number) and number > 0):
+        message = f"{what} is {value}, expected a finite number above 0"
+        raise InputError(message)
+    return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """
+    A way to look for thresholds, with the options that all of them have.
+
+    Attributes
+    ----------
+    layers : sequence of str, optional
+        Set these layers only, in this order; all by default.
+    bounds : tuple (low, high), or dict of str to tuple, optional
+        Smallest and largest thresholds; from 1/64 to 16 times the data-based ones by
+        default.
+    percentile : float
+        Percentile of the data-based thresholds.
+    category : int or str, optional
+        Use images of this class only, as the paper does. All by default.
+
+    Raises
+    ------
+    InputError
+        If an option is out of its range.
+    """
+
+    layers: Sequence[str] | None = None
+    bounds: Any = None
+    percentile: float = 99.9
+    category: int | str | None = None
+
+    #: What ``method=`` and tables call it.
+    name: ClassVar[str]
+    #: The objective, if none is given.
+    objective: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.layers is not None:
+            object.__setattr__(self, "layers", as_tuple(self.layers))
+        percentile = check_positive("percentile", self.percentile)
+        object.__setattr__(self, "percentile", percentile)
+        if isinstance(self.bounds, Mapping):
+            object.__setattr__(self, "bounds", FrozenDict(self.bounds))
+
+    @abstractmethod
+    def begin(
+        self,
+        layers: tuple[str, ...],
+        lower: Mapping[str, float],
+        data_based: Mapping[str, float],
+    ) -> Mapping[str, float]:
+        """
+        Give first thresholds where the user gives none.
+
+        Parameters
+        ----------
+        layers : tuple of str
+            Layers that are set.
+        lower, data_based : dict of str to float
+            Smallest and data-based thresholds of all layers.
+
+        Returns
+        -------
+        dict of str to float
+            By layer.
+        """
+
+    def given(self, layers: tuple[str, ...]) -> Mapping[str, float]:
+        """
+        Give first thresholds that the user gave.
+
+        Parameters
+        ----------
+        layers : tuple of str
+            Layers that are set.
+
+        Returns
+        -------
+        dict of str to float
+            By layer.
+        """
+        return {}
+
+    def scope(
+        self,
+        network: NetworkDescription,
+        images: npt.NDArray[np.float32],
+        budget: int,
+        seed: int,
+    ) -> Scope:
+        """
+        Say where to look for the thresholds of a network.
+
+        Parameters
+        ----------
+        network : NetworkDescription
+            The network.
+        images : ndarray of float32, shape (n_images, channels, height, width)
+            Images for the data-based thresholds.
+        budget : int
+            Largest number of candidates.
+        seed : int
+            Seed of random steps.
+
+        Returns
+        -------
+        Scope
+            Layers, first parameters and bounds.
+
+        Raises
+        ------
+        InputError
+            If layers, bounds or first thresholds do not suit the network.
+        """
+        names = network.layer_names
+        layers = names if self.layers is None else as_tuple(self.layers)
+        check_some("layers", layers, names)
+        data_based = data_based_thresholds(
+            network.layers, images, self.percentile, network.parameters.rate_scale
+        )
+        lower, upper = bounds_by_layer(self.bounds, names, data_based)
+        given = self.given(layers)
+        defaults = self.begin(layers, lower, data_based)
+        first = {name: given.get(name, defaults[name]) for name in layers}
+        start = Parameters.of(names, thresholds=first, default=network.parameters)
+        if self.bounds is not None:
+            bounded = self.bounds if isinstance(self.bounds, Mapping) else names
+            asked = {n: start.thresholds[n] for n in layers if n in bounded}
+            moved = within(asked, given, lower, upper)
+            start = replace(start, thresholds={**start.thresholds, **moved})
+        return Scope(network.layers, layers, start, lower, upper, budget, seed)
+
+    def settings(self, scope: Scope) -> dict[str, Any]:
+        """
+        Write the options, and what they come to, as JSON can hold them.
+
+        Parameters
+        ----------
+        scope : Scope
+            Where the method looks.
+
+        Returns
+        -------
+        dict
+            By name.
+        """
+        category = self.category
+        return {
+            "method": self.name,
+            **{name: value for name, value in vars(self).items() if value is not None},
+            "category": category if isinstance(category, str | None) else int(category),
+            "layers": list(scope.layers),
+            "start": asdict(scope.start),
+            "bounds": {n: [scope.lower[n], scope.upper[n]] for n in scope.lower},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatingMethod(Method):
+    """
+    A method that simulates candidates.
+
+    Attributes
+    ----------
+    layers, bounds, percentile, category
+        See `Method`.
+    start : float or dict of str to float, optional
+        First thresholds of the layers that are set. Bounds that are given hold for
+        these too.
+    """
+
+    start: ByLayer | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.start, Mapping):
+            object.__setattr__(self, "start", FrozenDict(self.start))
+
+    def given(self, layers: tuple[str, ...]) -> Mapping[str, float]:
+        """Give first thresholds that the user gave; see `Method.given`."""
+        if self.start is None:
+            return {}
+        if isinstance(self.start, Mapping):
+            check_names("start", self.start, layers)
+            return self.start
+        return dict.fromkeys(layers, self.start)
+
+    @abstractmethod
+    def rounds(self, scope: Scope) -> Rounds:
+        """
+        Try candidates, round after round.
+
+        Parameters
+        ----------
+        scope : Scope
+            Where to look.
+
+        Returns
+        -------
+        Rounds
+            The generator.
+        """

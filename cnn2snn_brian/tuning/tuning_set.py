@@ -1,0 +1,231 @@
+"""Images that thresholds are set on, and others to check the result on."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["TuningSet", "tuning_sets"]
+
+
+def _check_labels(
+    labels: Any, n_images: int, n_classes: int, what: str
+) -> npt.NDArray[np.int64]:
+    truth = np.asarray(labels)
+    if truth.shape != (n_images,) or not np.issubdtype(truth.dtype, np.integer):
+        message = (
+            f"{what}: {n_images} images need as many whole numbers, found "
+            f"{truth.dtype} of shape {truth.shape}"
+        )
+        raise InputError(message)
+    if n_images and not (truth.min() >= 0 and truth.max() < n_classes):
+        message = (
+            f"{what} are from {truth.min()} to {truth.max()}, expected 0 to "
+            f"{n_classes - 1}: the network has {n_classes} outputs"
+        )
+        raise InputError(message)
+    return truth.astype(np.int64)
+
+
+def _category_index(
+    category: int | str, classes: tuple[str, ...] | None, n: int
+) -> int:
+    if isinstance(category, str):
+        if classes is None or category not in classes:
+            known = "has no class names" if classes is None else f"has {classes}"
+            message = f"category={category!r}: the network {known}"
+            raise InputError(message)
+        return classes.index(category)
+    if not isinstance(category, int | np.integer) or not 0 <= category < n:
+        message = f"category={category!r}: expected 0 to {n - 1}, or a class name"
+        raise InputError(message)
+    return int(category)
+
+
+@dataclass(frozen=True)
+class TuningSet:
+    """
+    Images with their classes, mixed so that any first ones have all classes.
+
+    Attributes
+    ----------
+    images : ndarray of float32, shape (n_images, channels, height, width)
+        Pixels in [0, 1].
+    labels : ndarray of int64, shape (n_images,)
+        Their classes.
+    """
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        network: NetworkDescription,
+        images: Any,
+        labels: Any,
+        category: int | str | None,
+        seed: int,
+        what: str = "labels",
+    ) -> "TuningSet":
+        """
+        Check images and labels, take those of a category, and mix them.
+
+        Parameters
+        ----------
+        network : NetworkDescription
+            The network that they are for.
+        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+            Float in [0, 1] or uint8.
+        labels : array_like of int, shape (n_images,)
+            Their classes.
+        category : int or str, optional
+            Images of this class only.
+        seed : int
+            Seed of the order.
+        what : str
+            What messages call the labels.
+
+        Returns
+        -------
+        TuningSet
+            The images.
+
+        Raises
+        ------
+        InputError
+            If they can't be used, or none is of the category.
+        """
+        n_classes = int(np.prod(network.layers[-1].shape))
+        pixels = check_images(images, network.input_shape)
+        truth = _check_labels(labels, len(pixels), n_classes, what)
+        if category is not None:
+            index = _category_index(category, network.classes, n_classes)
+            pixels, truth = pixels[truth == index], truth[truth == index]
+            if not len(truth):
+                message = f"category={category!r}: no image has this label in {what}"
+                raise InputError(message)
+        return cls.mixed(pixels, truth, seed)
+
+    @classmethod
+    def mixed(
+        cls, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], seed: int
+    ) -> "TuningSet":
+        """
+        Shuffle images, and take the classes in turn.
+
+        Parameters
+        ----------
+        images : ndarray of float32, shape (n_images, channels, height, width)
+            Images.
+        labels : ndarray of int64, shape (n_images,)
+            Their classes.
+        seed : int
+            Seed of the order.
+
+        Returns
+        -------
+        TuningSet
+            The same images.
+        """
+        order = np.random.default_rng(seed).permutation(len(labels))
+        rank = np.empty(len(labels), int)
+        for label in np.unique(labels):
+            members = order[labels[order] == label]
+            rank[members] = np.arange(len(members))
+        mixed = np.lexsort((labels, rank))
+        return cls(images[mixed], labels[mixed])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def split(self, share: float) -> "tuple[TuningSet, TuningSet]":
+        """
+        Keep a share of every class apart.
+
+        Parameters
+        ----------
+        share : float
+            From 0 to below 1. Above 0, at least one image of each class is apart,
+            unless it is the only one.
+
+        Returns
+        -------
+        kept, apart : TuningSet
+            The last ones of each class are apart.
+        """
+        apart = np.zeros(len(self), bool)
+        for label in np.unique(self.labels):
+            members = np.flatnonzero(self.labels == label)
+            n_apart = max(int(share > 0), int(share * len(members)))
+            apart[members[max(1, len(members) - n_apart) :]] = True
+        return (
+            TuningSet(self.images[~apart], self.labels[~apart]),
+            TuningSet(self.images[apart], self.labels[apart]),
+        )
+
+    def fingerprint(self) -> str:
+        """
+        Hash images and labels.
+
+        Returns
+        -------
+        str
+            16 hexadecimal digits.
+        """
+        digest = hashlib.sha256(self.images.tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def tuning_sets(
+    network: NetworkDescription,
+    images: Any,
+    labels: Any,
+    *,
+    held_out: Any,
+    category: int | str | None,
+    seed: int,
+) -> tuple[TuningSet, TuningSet | None]:
+    """
+    Take images to tune on, and others to check the result on.
+
+    Parameters
+    ----------
+    network : NetworkDescription
+        The network that they are for.
+    images, labels, category, seed
+        See `TuningSet.of`.
+    held_out : float or (images, labels)
+        Share of each class that is kept apart, or other images.
+
+    Returns
+    -------
+    tuned : TuningSet
+        Images to tune on.
+    unseen : TuningSet or None
+        Images that are kept apart.
+
+    Raises
+    ------
+    InputError
+        If something can't be used.
+    """
+    tuned = TuningSet.of(network, images, labels, category, seed)
+    if isinstance(held_out, tuple) and len(held_out) == 2:
+        what = "labels of held_out"
+        return tuned, TuningSet.of(network, *held_out, category, seed, what)
+    if not isinstance(held_out, int | float) or not 0 <= held_out < 1:
+        message = (
+            f"held_out is {held_out!r}, expected a share from 0 to below 1, or "
+            "(images, labels)"
+        )
+        raise InputError(message)
+    tuned, unseen = tuned.split(held_out)
+    return tuned, unseen if len(unseen) else None
