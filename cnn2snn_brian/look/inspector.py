@@ -215,10 +215,8 @@ def _data(
             if (name, image) in result.recorded:
                 entry["spikes"] = _spikes(result, name, image)
             else:
-                # One picture's alone: all of them may be gigabytes.
-                counts = from_neurons(
-                    result.spike_counts.raw(name)[image], shapes[name]
-                )
+                # This one's alone: all of them may be gigabytes.
+                counts = result.spike_counts.part(name, image)
                 entry["counts"] = _packed(_small(counts.ravel()))
             if name in activations:
                 entry["cnn"] = _rounded(np.asarray(activations[name][place], float))

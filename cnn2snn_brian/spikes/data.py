@@ -83,12 +83,12 @@ class SpikeData:
 
     @property
     def n_images(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.output_potentials)
 
     @property
     def n_steps(self) -> int:
-        """Number of time steps of a picture."""
+        """Number of time steps of an image."""
         return round(self.duration_s / self.dt_s)
 
     @property
@@ -134,7 +134,7 @@ class SpikeData:
 
     def predict(self, readout: Readout = "spikes") -> npt.NDArray[np.int64]:
         """
-        Decide on a class for each picture.
+        Decide on a class for each image.
 
         Parameters
         ----------
@@ -181,12 +181,12 @@ class SpikeData:
 
     @property
     def n_events(self) -> int:
-        """Synaptic events delivered, of all layers and pictures."""
+        """Synaptic events delivered, of all layers and images."""
         return int(sum(events.sum() for events in self.events.values()))
 
     def accuracy(self, labels: Any, readout: Readout = "spikes") -> float:
         """
-        Share of pictures that are classified correctly.
+        Share of images that are classified correctly.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class SpikeData:
         Raises
         ------
         InputError
-            If there is not one label for each picture.
+            If there is not one label for each image.
         """
         truth = self._check_labels(labels)
         return float((self.predict(readout) == truth).mean())
@@ -294,7 +294,7 @@ class SpikeData:
         layer : str
             Name of the layer, or ``input``.
         image : int
-            Index of the picture.
+            Index of the image.
 
         Returns
         -------
@@ -304,12 +304,12 @@ class SpikeData:
         Raises
         ------
         InputError
-            If the layer was not recorded for this picture.
+            If the layer was not recorded for this image.
         """
         if (layer, image) not in self.recorded:
             found = sorted({name for name, _ in self.recorded})
             message = (
-                f"spikes of {layer!r} were not recorded for picture {image}; recorded "
+                f"spikes of {layer!r} were not recorded for image {image}; recorded "
                 f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
             )
             raise InputError(message)
@@ -334,7 +334,7 @@ class SpikeData:
         layer : str
             Name of the layer.
         image : int
-            Index of the picture.
+            Index of the image.
 
         Returns
         -------
@@ -344,12 +344,12 @@ class SpikeData:
         Raises
         ------
         InputError
-            If no potentials of the layer were recorded for this picture.
+            If no potentials of the layer were recorded for this image.
         """
         if (layer, image) not in self.recorded_potentials:
             found = sorted({name for name, _ in self.recorded_potentials})
             message = (
-                f"potentials of {layer!r} were not recorded for picture {image}; "
+                f"potentials of {layer!r} were not recorded for image {image}; "
                 f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
                 f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
             )
