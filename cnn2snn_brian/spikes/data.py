@@ -1,7 +1,7 @@
 """What a simulation measured, and what follows from it by counting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.settings import setting_of
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
 from cnn2snn_brian.spikes.counts import IntArray, Potentials, SpikeCounts, SpikeTrains
+from cnn2snn_brian.spikes.summary import summary
 
 __all__ = ["SATURATED", "Readout", "SpikeData"]
 
@@ -359,35 +359,4 @@ class SpikeData:
         return Potentials(t, v, self._positions(layer, neuron))
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.n_images} images, {self.n_steps} steps of {1e3 * self.dt_s:g} ms,"
-            f" seed {self.seed}",
-            f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
-            f"{int(self.ties.sum())} ties for the most output spikes, of these "
-            f"{int(self.silent.sum())} without any output spike",
-        ]
-        if self.network:
-            lines.append(
-                ", ".join(
-                    f"{what} {self.network[what]}"
-                    for what in ("encoding", "reset", "synapses", "dtype")
-                )
-            )
-            delays = self.network["delays_s"]
-            if delays:
-                listed = ", ".join(f"{k} {1e3 * v:g} ms" for k, v in delays.items())
-                lines.append(f"delays: {listed}")
-        for holder in (self.parameters, self.perturbations):
-            for item in fields(holder) if holder is not None else ():
-                shown = setting_of(item).shown(getattr(holder, item.name))
-                if shown:
-                    lines.append(f"{item.name}: {shown}")
-        if self.perturbations is None:
-            lines.append("saved by version 0.1.0, which kept no lesions and no noise")
-        versions = ", ".join(f"{k} {v}" for k, v in self.versions.items())
-        lines.append(f"versions: {versions}")
-        if self.program:
-            lines.append(
-                f"compiled: {self.program['compiler']} {self.program['flags']}"
-            )
-        return "\n".join(lines)
+        return summary(self)
