@@ -108,13 +108,13 @@ def train_command(
 
     Example: cnn2snn-brian train digits --data digits --out digits.safetensors
     """
-    check_out(out, ".safetensors")
     from cnn2snn_brian import models
     from cnn2snn_brian.cnn.weights import ModelCard, save_weights
     from cnn2snn_brian.data import load_data
     from cnn2snn_brian.train import TrainingSettings, accuracy, train
 
     models.create(architecture)  # an unknown name is refused before the data are read
+    check_out(out, ".safetensors")
     shape = models.INPUT_SHAPES[architecture]
     settings = TrainingSettings(
         epochs=epochs,
