@@ -331,3 +331,22 @@ def test_a_normalization_is_folded_in(cli, tmp_path):
         result = cli("convert", "x.snn", *own, *arguments)
         assert result.returncode == status
         assert message in result.stderr
+
+
+def test_names_of_classes_come_from_calibration_if_they_are_as_many(cli, tmp_path):
+    (tmp_path / "two_outputs.py").write_text(
+        "from torch import nn\n"
+        "def cnn():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False))\n"
+    )
+    rng = np.random.default_rng(0)
+    own = ("--module", "two_outputs:cnn", "--input-shape", "1,8,8")
+    for folders, expected in ((("a",), None), (("a", "b"), ("a", "b"))):
+        for name in folders:
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / "0.png")
+        result = cli("convert", "x.snn", *own, "--calibration", "images")
+        assert result.returncode == 0, result.stderr
+        assert ("stay without names" in result.stdout) == (expected is None)
+        assert SpikingNetwork.load(tmp_path / "x.snn").classes == expected

@@ -3,7 +3,7 @@
 import importlib
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,18 +149,18 @@ def _normalization(mean: str | None, std: str | None) -> tuple[Any, Any] | None:
     return numbers_in(mean, "--mean"), numbers_in(std, "--std")
 
 
-def _name_classes(snn: "SpikingNetwork", names: tuple[str, ...]) -> None:
+def _named(snn: "SpikingNetwork", names: tuple[str, ...]) -> "SpikingNetwork":
     """Give a network without class names those of the images, if they are as many."""
     if snn.classes is not None:
-        return
+        return snn
     n_outputs = math.prod(snn.layers[-1].shape)
     if len(names) == n_outputs:
-        snn.classes = names
-    else:
-        console.print(
-            f"the classes stay without names: {n_outputs} outputs, but {len(names)} "
-            "class folders"
-        )
+        return replace(snn, classes=names)
+    console.print(
+        f"the classes stay without names: {n_outputs} outputs, but {len(names)} "
+        "class folders"
+    )
+    return snn
 
 
 def convert_command(
@@ -276,7 +276,7 @@ def convert_command(
         classes=trained.classes,
     )
     if training is not None:
-        _name_classes(snn, training.classes)
+        snn = _named(snn, training.classes)
     snn.save(out)
     console.print(str(snn), highlight=False)
     console.print(f"written: {out}")
