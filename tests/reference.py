@@ -51,7 +51,7 @@ def numpy_spikes(
     potentials: list[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """
-    Spikes of each layer, (n_steps, *shape), by the rules of design.md.
+    Spikes of each layer, (n_steps, *shape), by the rules of docs/dynamics.md.
 
     Potentials at the end of each step are put into `potentials`, of the same shapes.
 

@@ -33,8 +33,10 @@ def reproduce(
 
     Example: cnn2snn-brian reproduce --data cifar10 --out report
     """
-    from cnn2snn_brian.paper.report import collect, write_report
-    from cnn2snn_brian.paper.steps import FULL, QUICK, Reproduction
+    from cnn2snn_brian.paper.extent import FULL, QUICK
+    from cnn2snn_brian.paper.report import write_report
+    from cnn2snn_brian.paper.steps import Reproduction
+    from cnn2snn_brian.paper.tables import collect
 
     extent = QUICK if quick else FULL
     options = " --quick" if quick else ""
