@@ -39,8 +39,10 @@ def reproduce(
     """
     check_at_least("--seed", seed, 0)
     check_at_least("--workers", workers, 1)
-    from cnn2snn_brian.paper.report import collect, write_report
-    from cnn2snn_brian.paper.steps import FULL, QUICK, Reproduction
+    from cnn2snn_brian.paper.extent import FULL, QUICK
+    from cnn2snn_brian.paper.report import write_report
+    from cnn2snn_brian.paper.steps import Reproduction
+    from cnn2snn_brian.paper.tables import collect
 
     extent = QUICK if quick else FULL
     options = " --quick" if quick else ""
