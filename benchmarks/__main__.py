@@ -44,14 +44,14 @@ def _arguments() -> argparse.Namespace:
         help=f"one of {', '.join(BENCHMARKS)}; can be given several times",
     )
     parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
-    parser.add_argument("--pictures", type=int, default=50, help="pictures (50)")
+    parser.add_argument("--images", type=int, default=50, help="images (50)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results")
     parser.add_argument(
-        "--data", type=Path, help="folder of class folders; else random pictures"
+        "--data", type=Path, help="folder of class folders; else random images"
     )
     arguments = parser.parse_args()
-    if arguments.repeats < 1 or arguments.pictures < 1:
-        parser.error("--repeats and --pictures have to be at least 1")
+    if arguments.repeats < 1 or arguments.images < 1:
+        parser.error("--repeats and --images have to be at least 1")
     if arguments.data is not None and not arguments.data.is_dir():
         parser.error(f"{arguments.data}: there is no such folder")
     return arguments
@@ -61,8 +61,8 @@ def main() -> None:
     """Run benchmarks, print their tables and write them to files."""
     arguments = _arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    options = Options(arguments.repeats, arguments.pictures, arguments.data)
-    about = {**machine(), "repeats": options.repeats, "pictures": options.n_pictures}
+    options = Options(arguments.repeats, arguments.images, arguments.data)
+    about = {**machine(), "repeats": options.repeats, "images": options.n_images}
     about["load_before"] = load()
     results: dict[str, object] = {"machine": about, "tables": []}
     print("# Benchmarks\n")

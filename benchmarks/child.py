@@ -44,7 +44,7 @@ class Task:
     simulator : str
         `OURS` or a key of `COMPETITORS`.
     workload : Workload
-        The CNN and its pictures.
+        The CNN and its images.
     settings : Settings
         The dynamics.
     n_cores : int
@@ -110,7 +110,7 @@ class Child(AbstractContextManager["Child"]):
 
     def run(self) -> float:
         """
-        Simulate all pictures once.
+        Simulate all images once.
 
         Returns
         -------
@@ -138,26 +138,26 @@ class Child(AbstractContextManager["Child"]):
 def _ours(task: Task) -> tuple[Run, dict[str, Any]]:
     snn = task.workload.convert(task.settings)
     simulator = snn.compile(task.settings.n_steps * ms)
-    pictures = task.workload.pictures
+    images = task.workload.images
 
     def run() -> Any:
-        return simulator.run(pictures, executor=task.n_workers, progress=False)
+        return simulator.run(images, executor=task.n_workers, progress=False)
 
     classes = run().predictions.tolist()
-    return run, {"mode": "C++ program", "batch size": len(pictures), "classes": classes}
+    return run, {"mode": "C++ program", "batch size": len(images), "classes": classes}
 
 
 def _theirs(task: Task) -> tuple[Run, dict[str, Any]]:
     """Choose the fastest way and batch size by a short trial."""
     torch.set_num_threads(task.n_workers)
-    pictures = torch.from_numpy(np.array(task.workload.pictures))
+    images = torch.from_numpy(np.array(task.workload.images))
     best: tuple[float, Any, str, int] | None = None
     for make, batch_sizes in COMPETITORS[task.simulator]:
         simulate = make(task.workload, task.settings)
         for size in batch_sizes:
-            if size > len(pictures) and size != min(batch_sizes):
+            if size > len(images) and size != min(batch_sizes):
                 continue
-            batch = pictures[:size]
+            batch = images[:size]
             with torch.inference_mode():
                 simulate(batch[:1])
                 simulate(batch)
@@ -172,7 +172,7 @@ def _theirs(task: Task) -> tuple[Run, dict[str, Any]]:
     def run() -> list[int]:
         scores = []
         with torch.inference_mode():
-            for batch in pictures.split(batch_size):
+            for batch in images.split(batch_size):
                 scores.append(chosen(batch))
         return torch.cat(scores).argmax(1).tolist()
 

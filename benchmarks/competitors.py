@@ -1,7 +1,7 @@
 """
 The same CNN in other simulators.
 
-Each function makes a callable that shows a batch of pictures for all steps and returns
+Each function makes a callable that shows a batch of images for all steps and returns
 a score for each class. Poisson spikes are drawn inside of it, as in our program.
 """
 
@@ -50,17 +50,17 @@ def torch_loop(workload: Workload, settings: Settings) -> Simulate:
     shapes = [layer.shape for layer in snn.layers]
     poisson = settings.encoding == "poisson"
 
-    def simulate(pictures: torch.Tensor) -> torch.Tensor:
-        drive = None if poisson else populations[0](pictures)
+    def simulate(images: torch.Tensor) -> torch.Tensor:
+        drive = None if poisson else populations[0](images)
         state = [
-            pictures.new_full((len(pictures), *shape), settings.v_init * threshold)
+            images.new_full((len(images), *shape), settings.v_init * threshold)
             for shape, threshold in zip(shapes, thresholds, strict=True)
         ]
         counts = torch.zeros_like(state[-1])
         for _ in range(settings.n_steps):
             spikes = []
             if poisson:
-                spikes.append((torch.rand_like(pictures) < pictures).float())
+                spikes.append((torch.rand_like(images) < images).float())
             elif drive is not None:
                 state[0] += drive
             for v, threshold in zip(state, thresholds, strict=True):
@@ -87,7 +87,7 @@ def _spikingjelly(workload: Workload, settings: Settings) -> nn.Module:
     def make_neuron(scale: float) -> nn.Module:
         return neuron.IFNode(v_reset=0.0 if settings.reset == "zero" else None)
 
-    # The hooks average over batches: one batch of all calibration pictures.
+    # The hooks average over batches: one batch of all calibration images.
     recipe = ann2snn.RateCodingRecipe(
         [torch.from_numpy(workload.calibration)],
         mode="99.9%",
@@ -126,13 +126,13 @@ def spikingjelly_steps(workload: Workload, settings: Settings) -> Simulate:
     """
     network = _spikingjelly(workload, settings)
 
-    def simulate(pictures: torch.Tensor) -> torch.Tensor:
+    def simulate(images: torch.Tensor) -> torch.Tensor:
         _spikingjelly_start(network, settings)
         total: Any = 0
         for _ in range(settings.n_steps):
-            x = pictures
+            x = images
             if settings.encoding == "poisson":
-                x = (torch.rand_like(pictures) < pictures).float()
+                x = (torch.rand_like(images) < images).float()
             total = total + network(x)
         return total
 
@@ -160,9 +160,9 @@ def spikingjelly_layers(workload: Workload, settings: Settings) -> Simulate:
     network = _spikingjelly(workload, settings)
     functional.set_step_mode(network, "m")
 
-    def simulate(pictures: torch.Tensor) -> torch.Tensor:
+    def simulate(images: torch.Tensor) -> torch.Tensor:
         _spikingjelly_start(network, settings)
-        x = pictures.expand(settings.n_steps, *pictures.shape)
+        x = images.expand(settings.n_steps, *images.shape)
         if settings.encoding == "poisson":
             x = (torch.rand(x.shape) < x).float()
         return network(x).sum(0)
@@ -214,12 +214,12 @@ def sinabs_layers(workload: Workload, settings: Settings) -> Simulate:
     for layer, threshold in zip(layers, thresholds, strict=True):
         layer.spike_threshold = nn.Parameter(torch.tensor(threshold), False)
 
-    def simulate(pictures: torch.Tensor) -> torch.Tensor:
-        n = len(pictures)
-        x = pictures[:, None].expand(n, settings.n_steps, *pictures.shape[1:])
+    def simulate(images: torch.Tensor) -> torch.Tensor:
+        n = len(images)
+        x = images[:, None].expand(n, settings.n_steps, *images.shape[1:])
         if settings.encoding == "poisson":
             x = (torch.rand(x.shape) < x).float()
-        x = x.reshape(n * settings.n_steps, *pictures.shape[1:])
+        x = x.reshape(n * settings.n_steps, *images.shape[1:])
         network.reset_states()
         for layer in layers:
             # Another batch size would carry potentials of the last batch over.

@@ -1,4 +1,4 @@
-"""What a program run costs at all, and what each picture adds."""
+"""What a program run costs at all, and what each image adds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from cnn2snn_brian import SimulationResult, Simulator
 __all__ = ["events_added", "fixed_and_added", "show"]
 
 
-def show(simulator: Simulator, pictures: Any) -> Callable[[], Any]:
+def show(simulator: Simulator, images: Any) -> Callable[[], Any]:
     """
     Prepare a run in one worker, as one run of the program.
 
@@ -16,16 +16,16 @@ def show(simulator: Simulator, pictures: Any) -> Callable[[], Any]:
     ----------
     simulator : Simulator
         The compiled network.
-    pictures : ndarray of float32, shape (n_images, channels, height, width)
+    images : ndarray of float32, shape (n_images, channels, height, width)
         What to show.
 
     Returns
     -------
     callable
-        Runs the pictures and returns the result.
+        Runs the images and returns the result.
     """
     return lambda: simulator.run(
-        pictures, executor=1, shard_size=len(pictures), progress=False
+        images, executor=1, shard_size=len(images), progress=False
     )
 
 
@@ -33,12 +33,12 @@ def fixed_and_added(
     one: list[float], many: list[float], n: int
 ) -> tuple[list[float], list[float]]:
     """
-    Split times into a fixed cost of a run and what each picture adds.
+    Split times into a fixed cost of a run and what each image adds.
 
     Parameters
     ----------
     one, many : list of float
-        Seconds for 1 and for `n` pictures, by round.
+        Seconds for 1 and for `n` images, by round.
     n : int
         At least 2.
 
@@ -54,16 +54,16 @@ def fixed_and_added(
 
 def events_added(result: SimulationResult) -> float:
     """
-    Count synaptic events of the pictures that `fixed_and_added` splits off.
+    Count synaptic events of the images that `fixed_and_added` splits off.
 
     Parameters
     ----------
     result : SimulationResult
-        Of at least 2 pictures.
+        Of at least 2 images.
 
     Returns
     -------
     float
-        Events a picture, without the first one.
+        Events an image, without the first one.
     """
     return float(sum(events[1:].mean() for events in result.events.values()))

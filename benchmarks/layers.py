@@ -1,27 +1,31 @@
 """Where a program's time goes, by layer."""
 
+import os
+import pickle
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from brian2 import ms
 
-from benchmarks.cost import show
-from benchmarks.machine import compiler_flags
+from benchmarks.child import CHECKOUT
+from benchmarks.cost import events_added, fixed_and_added, show
+from benchmarks.machine import compiler, compiler_flags
 from benchmarks.measure import Summary, Table, pinned, ratios, rounds, seconds
-from benchmarks.networks import PAPER, Options, paper_workload
-from benchmarks.programs import command, prepared
-from cnn2snn_brian import Simulator
-from cnn2snn_brian.program.compiler import find_compiler
+from benchmarks.networks import PAPER, Options, Workload, paper_workload
 
 __all__ = ["layers"]
 
 #: perf's samples a second.
 FREQUENCY = 4999
-SYMBOL = re.compile(r"^\s*([\d.]+)%\s+(?:\[.\]\s+)?(.+?)\s*$")
+#: A line of perf's report: share, name of the process, function.
+LINE = re.compile(r"^\s*([\d.]+)%\s+(\S.*?)\s{2,}(?:\[.\]\s+)?(\S.*?)\s*$")
 OBJECT = re.compile(r"^_run_(\w+?)_(synapses|update|spike_thresholder)_codeobject")
 
 
@@ -30,44 +34,44 @@ def _adds_per_second() -> float:
         program = Path(name) / "bound"
         source = Path(__file__).with_name("bound.cpp")
         subprocess.run(
-            [find_compiler(), *compiler_flags(), str(source), "-o", str(program)],
+            [compiler(), *compiler_flags(), str(source), "-o", str(program)],
             check=True,
         )
         return float(subprocess.check_output([str(program)]))
 
 
-def _run(simulator: Simulator, directory: Path, before: tuple[str, ...] = ()) -> float:
-    def action() -> None:
-        with command(simulator, directory, before) as process:
-            process.communicate()
-        if process.returncode:
-            message = f"the program or perf ended with {process.returncode}"
-            raise RuntimeError(message)
+def _profile(task: Path, samples: Path) -> dict[str, float]:
+    """
+    Share of each function in the time of the program's run under perf.
 
-    return seconds(action)
-
-
-def _profile(simulator: Simulator, directory: Path) -> dict[str, float]:
-    """Share of each function in the time of one run under perf."""
-    samples = directory / "perf.data"
-    _run(
-        simulator,
-        directory,
-        ("perf", "record", "-q", "-F", str(FREQUENCY), "-o", str(samples), "--"),
+    perf follows a Python process of its own and the program that this starts. The
+    program is the process that has the functions of Brian2's code objects.
+    """
+    subprocess.run(
+        [
+            *("perf", "record", "-q", "-F", str(FREQUENCY), "-o", str(samples), "--"),
+            *(sys.executable, "-m", "benchmarks.layers", str(task)),
+        ],
+        check=True,
+        cwd=CHECKOUT,
+        stdout=subprocess.DEVNULL,
     )
     report = subprocess.run(
-        ["perf", "report", "--stdio", "-q", "-i", str(samples), "--sort", "symbol"],
+        ["perf", "report", "--stdio", "-q", "-i", str(samples), "--sort", "comm,sym"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
+    found = [match.groups() for match in map(LINE.match, report.splitlines()) if match]
+    programs = {process for _, process, name in found if OBJECT.match(name)}
     shares: dict[str, float] = {}
-    for line in report.splitlines():
-        found = SYMBOL.match(line)
-        if found:
-            name = found.group(2)
-            shares[name] = shares.get(name, 0.0) + float(found.group(1)) / 100
+    for share, process, name in found:
+        if process in programs:
+            shares[name] = shares.get(name, 0.0) + float(share)
     whole = sum(shares.values())
+    if not whole:
+        message = f"perf saw no function of the program, only {shlex.join(programs)}"
+        raise RuntimeError(message)
     return {name: share / whole for name, share in shares.items()}
 
 
@@ -97,7 +101,7 @@ def layers(options: Options) -> list[Table]:
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------
@@ -112,16 +116,22 @@ def layers(options: Options) -> list[Table]:
         )
         return [table]
     workload = paper_workload(options)
-    n = len(workload.pictures)
+    images = workload.images
+    n = len(images)
+    if n < 2:
+        table.notes.append("Not measured: this needs at least 2 images.")
+        return [table]
     snn = workload.convert(PAPER)
     with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as name,
         snn.compile(PAPER.n_steps * ms) as simulator,
         pinned(1),
-        prepared(simulator, workload.pictures) as directory,
     ):
-        result = show(simulator, workload.pictures)()
+        task, samples = Path(name) / "task", Path(name) / "perf.data"
+        task.write_bytes(pickle.dumps(workload))
+        result = show(simulator, images)()
         try:
-            _profile(simulator, directory)
+            _profile(task, samples)
         except (RuntimeError, subprocess.CalledProcessError) as error:
             table.notes.append(
                 f"Not measured: {error}. perf may need another value of the kernel's "
@@ -131,12 +141,16 @@ def layers(options: Options) -> list[Table]:
         found = rounds(
             {
                 "bound": _adds_per_second,
-                "plain": lambda: _run(simulator, directory),
-                "profile": lambda: _by_part(_profile(simulator, directory)),
+                "one": lambda: seconds(show(simulator, images[:1])),
+                "many": lambda: seconds(show(simulator, images)),
+                "profile": lambda: _by_part(_profile(task, samples)),
             },
             options.repeats,
         )
-    bounds, profiles, plain = found["bound"], found["profile"], found["plain"]
+    bounds, profiles = found["bound"], found["profile"]
+    # Seconds of a further image.
+    _, added = fixed_and_added(found["one"], found["many"], n)
+    plain = [each / 1e3 for each in added]
     names = {name for profile in profiles for name in profile}
     order = ["input"]
     for layer in snn.layer_names:
@@ -147,34 +161,35 @@ def layers(options: Options) -> list[Table]:
         times = [share * took for share, took in zip(shares, plain, strict=True)]
         row = {
             "part": name,
-            "ms a picture": Summary.of([1e3 * took / n for took in times]),
+            "ms per image": Summary.of([1e3 * took for took in times]),
             "% of the time": Summary.of([100 * share for share in shares]),
         }
         layer = name.removesuffix(" synapses")
         if layer in result.events and layer != name and min(times) > 0:
-            events = int(result.events[layer].sum())
-            row["events a picture"] = round(events / n)
+            events = float(result.events[layer][1:].mean())
+            row["events per image"] = round(events)
             row["events/s"] = Summary.of([events / took for took in times])
             row["share of the bound"] = ratios(
                 [events / took for took in times], bounds
             )
         table.rows.append(row)
-    rates = [result.n_events / took for took in plain]
+    events = events_added(result)
+    rates = [events / took for took in plain]
     table.rows.append(
         {
             "part": "whole program",
-            "ms a picture": Summary.of([1e3 * took / n for took in plain]),
+            "ms per image": Summary.of([1e3 * took for took in plain]),
             "% of the time": 100.0,
-            "events a picture": round(result.n_events / n),
+            "events per image": round(events),
             "events/s": Summary.of(rates),
             "share of the bound": ratios(rates, bounds),
         }
     )
     table.notes = [
         *workload.notes,
-        f"{n} pictures. Shares are of perf's samples ({FREQUENCY} a second). Times are "
-        "these shares of a run without perf, in the same round. A part without any "
-        "sample is left out; small shares need many pictures.",
+        f"{n} images. Shares are of perf's samples ({FREQUENCY} a second). Times are "
+        "these shares of what a further image takes without perf, in the same round. A "
+        "part without any sample is left out; small shares need many images.",
         "The bound is float32 additions from the first-level cache: "
         f"{median(bounds):.3g} a second, measured in the same rounds with the same "
         "compiler flags.",
@@ -182,3 +197,15 @@ def layers(options: Options) -> list[Table]:
         "results.",
     ]
     return [table]
+
+
+def _show(workload: Workload) -> Any:
+    """Run all images once, in a program that is in the cache."""
+    with workload.convert(PAPER).compile(PAPER.n_steps * ms) as simulator:
+        return show(simulator, workload.images)()
+
+
+if __name__ == "__main__":
+    # Libraries may print.
+    os.dup2(2, 1)
+    _show(pickle.loads(Path(sys.argv[1]).read_bytes()))

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from typing import Any
 from brian2.codegen.cpp_prefs import get_compiler_and_args
 
 from benchmarks.measure import cores
-from cnn2snn_brian.program.compiler import find_compiler
 
-__all__ = ["compiler_flags", "load", "machine"]
+__all__ = ["compiler", "compiler_flags", "load", "machine"]
 
 PACKAGES = (
     "cnn2snn-brian",
@@ -35,6 +35,28 @@ def load() -> float:
         Load average of the last minute.
     """
     return round(os.getloadavg()[0], 2)
+
+
+def compiler() -> str:
+    """
+    Find the compiler that networks are compiled with.
+
+    Returns
+    -------
+    str
+        ``$CXX``, or g++, or clang++.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    for name in filter(None, (os.environ.get("CXX"), "g++", "clang++")):
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    message = "no C++ compiler found"
+    raise FileNotFoundError(message)
 
 
 def compiler_flags() -> list[str]:
@@ -106,7 +128,7 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": len(cores()) or os.cpu_count(),
         "memory_gb": _memory_gb(),
-        "compiler": _said(find_compiler(), "--version").splitlines()[0],
+        "compiler": _said(compiler(), "--version").splitlines()[0],
         "flags": " ".join(compiler_flags()),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},

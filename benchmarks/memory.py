@@ -2,19 +2,47 @@
 
 import os
 import re
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from brian2 import ms
 
+from benchmarks.cost import show
 from benchmarks.measure import Summary, Table, rounds
 from benchmarks.networks import PAPER, Options, paper_workload
-from benchmarks.programs import command, prepared
 from cnn2snn_brian import Simulator
 
 __all__ = ["memory"]
 
-N_PICTURES = {"shared": 100, "explicit": 3}
+N_IMAGES = {"shared": 100, "explicit": 3}
+
+
+class _Peak(threading.Thread):
+    """Watch the programs that this process starts, and keep their largest memory."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.mb = 0.0
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        import psutil
+
+        this = psutil.Process()
+        while not self._ended.wait(1e-3):
+            for child in this.children():
+                self.mb = max(self.mb, _peak_mb(child.pid))
+
+    def __enter__(self) -> "_Peak":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
 
 
 def _peak_mb(process_id: int) -> float:
@@ -23,24 +51,25 @@ def _peak_mb(process_id: int) -> float:
 
     The system's own count at the end (``ru_maxrss``) starts at the parent's memory.
     """
+    folder = Path(f"/proc/{process_id}")
     try:
-        status = Path(f"/proc/{process_id}/status").read_text()
+        # A child begins as a copy of this process.
+        if (folder / "exe").resolve() == Path(sys.executable).resolve():
+            return 0.0
+        status = (folder / "status").read_text()
     except OSError:
         return 0.0
     found = re.search(r"VmHWM:\s*(\d+) kB", status)
     return int(found.group(1)) * 1024 / 1e6 if found else 0.0
 
 
-def _run(simulator: Simulator, directory: Path) -> float:
-    peak = 0.0
-    with command(simulator, directory) as process:
-        assert process.stdout is not None
-        while process.stdout.read(1):  # after each picture
-            peak = max(peak, _peak_mb(process.pid))
-    if process.returncode or not peak:
-        message = f"the program ended with {process.returncode}, peak {peak} MB"
+def _run(simulator: Simulator, images: Any) -> float:
+    with _Peak() as peak:
+        show(simulator, images)()
+    if not peak.mb:
+        message = "the program ended before its memory could be read"
         raise RuntimeError(message)
-    return peak
+    return peak.mb
 
 
 def memory(options: Options) -> list[Table]:
@@ -50,7 +79,7 @@ def memory(options: Options) -> list[Table]:
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------
@@ -62,20 +91,17 @@ def memory(options: Options) -> list[Table]:
         table.notes.append("Not measured: this needs Linux.")
         return [table]
     workload = paper_workload(options)
-    for kind, n in N_PICTURES.items():
+    for kind, n in N_IMAGES.items():
         snn = workload.convert(PAPER, kind)  # type: ignore[arg-type]
-        pictures = workload.pictures[np.arange(n) % len(workload.pictures)]
-        with (
-            snn.compile(PAPER.n_steps * ms) as simulator,
-            prepared(simulator, pictures) as directory,
-        ):
+        images = workload.images[np.arange(n) % len(workload.images)]
+        with snn.compile(PAPER.n_steps * ms) as simulator:
             found = rounds(
-                {kind: lambda s=simulator, d=directory: _run(s, d)}, options.repeats
+                {kind: lambda s=simulator, i=images: _run(s, i)}, options.repeats
             )
         table.rows.append(
             {
                 "synapses": kind,
-                "pictures": n,
+                "images": n,
                 "peak MB": Summary.of(found[kind]),
                 "synapses in all": snn.layers.n_synapses,
                 "weights": sum(layer.n_parameters for layer in snn.layers),
@@ -83,7 +109,7 @@ def memory(options: Options) -> list[Table]:
         )
     table.notes = [
         *workload.notes,
-        "Resident memory of the C++ program (MB = 10^6 bytes), read after each "
-        "picture; Python's own is not in it.",
+        "Resident memory of the C++ program (MB = 10^6 bytes), read every "
+        "millisecond; Python's own is not in it.",
     ]
     return [table]

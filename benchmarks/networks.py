@@ -1,4 +1,4 @@
-"""CNNs, pictures and settings that are measured."""
+"""CNNs, images and settings that are measured."""
 
 import math
 from collections import OrderedDict
@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnn2snn_brian import convert, data, models
-from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian import InputError, SpikingNetwork, convert, data, models
 
 __all__ = [
     "FEW_STEPS",
@@ -26,7 +24,7 @@ __all__ = [
     "wide_workload",
 ]
 
-#: Pictures that thresholds are computed from.
+#: Images that thresholds are computed from.
 N_CALIBRATION = 50
 
 
@@ -54,14 +52,14 @@ class Options:
     ----------
     repeats : int
         Number of rounds.
-    n_pictures : int
-        Number of pictures of a measurement.
+    n_images : int
+        Number of images of a measurement.
     data : Path, optional
-        A folder of class folders. Random pictures without it.
+        A folder of class folders. Random images without it.
     """
 
     repeats: int = 5
-    n_pictures: int = 50
+    n_images: int = 50
     data: Path | None = None
 
 
@@ -74,14 +72,14 @@ class Workload:
     ----------
     cnn : nn.Sequential
         The CNN, in the adjusted form.
-    pictures, calibration : ndarray of float32, shape (n, channels, height, width)
+    images, calibration : ndarray of float32, shape (n, channels, height, width)
         What is simulated, and what thresholds come from.
     notes : tuple of str
-        Where weights and pictures come from.
+        Where weights and images come from.
     """
 
     cnn: nn.Sequential
-    pictures: Any
+    images: Any
     calibration: Any
     notes: tuple[str, ...] = ()
 
@@ -91,7 +89,7 @@ class Workload:
         synapses: Literal["shared", "explicit"] = "shared",
     ) -> SpikingNetwork:
         """
-        Make the spiking network, with thresholds from the calibration pictures.
+        Make the spiking network, with thresholds from the calibration images.
 
         Parameters
         ----------
@@ -107,7 +105,7 @@ class Workload:
         """
         return convert(
             self.cnn,
-            self.pictures.shape[1:],
+            self.images.shape[1:],
             calibration=self.calibration,
             encoding=settings.encoding,
             reset=settings.reset,
@@ -117,13 +115,13 @@ class Workload:
         )
 
 
-def _scaled(pictures: torch.Tensor, size: int) -> torch.Tensor:
+def _scaled(images: torch.Tensor, size: int) -> torch.Tensor:
     return nn.functional.interpolate(
-        pictures, (size, size), mode="bilinear", align_corners=False
+        images, (size, size), mode="bilinear", align_corners=False
     )
 
 
-def _random_pictures(n: int, size: int, seed: int) -> torch.Tensor:
+def _random_images(n: int, size: int, seed: int) -> torch.Tensor:
     """Draw coarse noise and smooth it: no pixel-wise noise, which no camera sees."""
     generator = torch.Generator().manual_seed(seed)
     return _scaled(torch.rand((n, 3, 8, 8), generator=generator), size)
@@ -131,27 +129,26 @@ def _random_pictures(n: int, size: int, seed: int) -> torch.Tensor:
 
 @cache
 def _photos(directory: Path, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw training and test photos, always the same. Reading takes long: once."""
-    rng = np.random.default_rng(seed=0)
-    training, test = data.load_data(directory, (3, 32, 32))
-    drawn = []
-    for images, count in ((training, N_CALIBRATION), (test, n)):
-        index = rng.choice(len(images), count, replace=len(images) < count)
-        drawn.append(torch.from_numpy(images.images[index]).float() / 255)
-    return drawn[0], drawn[1]
+    """Draw photos to show, and others for thresholds, always the same ones."""
+    photos = data.load_test_pictures(directory, (3, 32, 32)).images
+    order = np.random.default_rng(seed=0).permutation(len(photos))
+    # If there are too few, some are taken several times.
+    chosen = photos[np.resize(order, n + N_CALIBRATION)]
+    pixels = torch.from_numpy(chosen).float() / 255
+    return pixels[n:], pixels[:n]
 
 
-def _pictures(options: Options, size: int = 32) -> tuple[Any, Any, str]:
-    n = options.n_pictures
+def _images(options: Options, size: int = 32) -> tuple[Any, Any, str]:
+    n = options.n_images
     if options.data is None:
-        test = _random_pictures(n, size, seed=1)
-        training = _random_pictures(N_CALIBRATION, size, seed=2)
-        note = "Pictures: smoothed noise, no photos."
+        test = _random_images(n, size, seed=1)
+        training = _random_images(N_CALIBRATION, size, seed=2)
+        note = "Images: smoothed noise, no photos."
     else:
         training, test = _photos(options.data, n)
         if size != 32:
             training, test = _scaled(training, size), _scaled(test, size)
-        note = f"Pictures: {n} of the test photos given with --data."
+        note = f"Images: {n} of the test photos given with --data."
     return test.clamp(0, 1).numpy(), training.clamp(0, 1).numpy(), note
 
 
@@ -162,12 +159,12 @@ def paper_workload(options: Options) -> Workload:
     Parameters
     ----------
     options : Options
-        Number and source of the pictures.
+        Number and source of the images.
 
     Returns
     -------
     Workload
-        The CNN and its pictures.
+        The CNN and its images.
     """
     try:
         cnn, _ = models.pretrained("cifar10_quick_adjusted")
@@ -176,27 +173,27 @@ def paper_workload(options: Options) -> Workload:
         torch.manual_seed(0)
         cnn = models.cifar10_quick(adjusted=True).eval()
         weights = "Weights: UNTRAINED (seed 0), as no trained ones ship."
-    test, training, note = _pictures(options)
+    test, training, note = _images(options)
     return Workload(cnn, test, training, (weights, note))
 
 
 def wide_workload(options: Options, width: float, size: int) -> Workload:
     """
-    Make the paper's CNN with other numbers of channels or another picture size.
+    Make the paper's CNN with other numbers of channels or another image size.
 
     Parameters
     ----------
     options : Options
-        Number and source of the pictures.
+        Number and source of the images.
     width : float
         Factor of the channels of all layers but the last.
     size : int
-        Height and width of a picture, a multiple of 4.
+        Height and width of an image, a multiple of 4.
 
     Returns
     -------
     Workload
-        The CNN, untrained, and its pictures.
+        The CNN, untrained, and its images.
     """
     torch.manual_seed(0)
     a, b = round(32 * width), round(64 * width)
@@ -216,7 +213,7 @@ def wide_workload(options: Options, width: float, size: int) -> Workload:
             ip2=nn.Linear(b, 10, bias=False),
         )
     ).eval()
-    test, training, note = _pictures(options, size)
+    test, training, note = _images(options, size)
     return Workload(cnn, test, training, ("Weights: untrained.", note))
 
 
@@ -227,12 +224,12 @@ def vgg_workload(options: Options) -> Workload:
     Parameters
     ----------
     options : Options
-        Number and source of the pictures.
+        Number and source of the images.
 
     Returns
     -------
     Workload
-        The CNN, untrained, and its pictures.
+        The CNN, untrained, and its images.
     """
     torch.manual_seed(0)
     modules: list[nn.Module] = []
@@ -246,7 +243,7 @@ def vgg_workload(options: Options) -> Workload:
             before = channels
         modules.append(nn.AvgPool2d(2))
     modules += [nn.Flatten(), nn.Linear(512 * 4 * 4, 10, bias=False)]
-    test, training, note = _pictures(options)
+    test, training, note = _images(options)
     return Workload(
         nn.Sequential(*modules).eval(),
         test,

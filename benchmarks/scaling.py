@@ -1,4 +1,4 @@
-"""How the cost grows with steps, pictures and the network."""
+"""How the cost grows with steps, images and the network."""
 
 from contextlib import ExitStack
 
@@ -19,16 +19,16 @@ from benchmarks.networks import (
 __all__ = ["scaling"]
 
 STEPS = (25, 50, 100, 200, 400)
-PICTURES = (1, 2, 5, 10, 20, 50)
+IMAGES = (1, 2, 5, 10, 20, 50)
 WIDTHS = (0.5, 1.0, 2.0)
 SIZES = (16, 32, 64)
-#: Pictures of a run of the tables over steps and networks, at most.
-N_PICTURES = 10
+#: Images of a run of the tables over steps and networks, at most.
+N_IMAGES = 10
 
 
 def _steps(options: Options, workload: Workload) -> Table:
-    pictures = workload.pictures[:N_PICTURES]
-    n = len(pictures)
+    images = workload.images[:N_IMAGES]
+    n = len(images)
     snn = workload.convert(PAPER)
     with ExitStack() as stack:
         built = {
@@ -36,11 +36,11 @@ def _steps(options: Options, workload: Workload) -> Table:
         }
         stack.enter_context(pinned(1))
         events = {
-            n_steps: show(simulator, pictures)().n_events
+            n_steps: show(simulator, images)().n_events
             for n_steps, simulator in built.items()
         }
         times = timed_rounds(
-            {str(T): show(simulator, pictures) for T, simulator in built.items()},
+            {str(T): show(simulator, images) for T, simulator in built.items()},
             options.repeats,
         )
     table = Table("scaling_steps", "Cost against the number of steps")
@@ -48,8 +48,8 @@ def _steps(options: Options, workload: Workload) -> Table:
         table.rows.append(
             {
                 "T": n_steps,
-                "ms a picture": Summary.of([1e3 * s / n for s in times[str(n_steps)]]),
-                "us a step": Summary.of(
+                "ms per image": Summary.of([1e3 * s / n for s in times[str(n_steps)]]),
+                "us per step": Summary.of(
                     [1e6 * s / n / n_steps for s in times[str(n_steps)]]
                 ),
                 "events/s": Summary.of(
@@ -57,14 +57,14 @@ def _steps(options: Options, workload: Workload) -> Table:
                 ),
             }
         )
-    table.notes = [*workload.notes, f"{n} pictures, the fixed cost of a run included."]
+    table.notes = [*workload.notes, f"{n} images, the fixed cost of a run included."]
     return table
 
 
-def _pictures(options: Options, workload: Workload) -> Table:
-    # Pictures repeat if there are fewer: seeds differ by index.
-    numbers = [n for n in PICTURES if n <= max(2, options.n_pictures)]
-    available = workload.pictures
+def _images(options: Options, workload: Workload) -> Table:
+    # Images repeat if there are fewer: seeds differ by index.
+    numbers = [n for n in IMAGES if n <= max(2, options.n_images)]
+    available = workload.images
     with workload.convert(PAPER).compile(PAPER.n_steps * ms) as simulator, pinned(1):
         times = timed_rounds(
             {
@@ -73,13 +73,13 @@ def _pictures(options: Options, workload: Workload) -> Table:
             },
             options.repeats,
         )
-    table = Table("scaling_pictures", "Cost against the number of pictures")
+    table = Table("scaling_images", "Cost against the number of images")
     for n in numbers:
         table.rows.append(
             {
-                "pictures": n,
+                "images": n,
                 "ms": Summary.of([1e3 * s for s in times[str(n)]]),
-                "ms a picture": Summary.of([1e3 * s / n for s in times[str(n)]]),
+                "ms per image": Summary.of([1e3 * s / n for s in times[str(n)]]),
             }
         )
     fits = [
@@ -90,10 +90,10 @@ def _pictures(options: Options, workload: Workload) -> Table:
     slope = Summary.of([1e3 * slope for _, slope in fits])
     table.notes = [
         *workload.notes,
-        f"A line through each round: {fixed} ms fixed, {slope} ms a picture.",
+        f"A line through each round: {fixed} ms fixed, {slope} ms per image.",
     ]
-    table.rows.append({"pictures": "line: fixed", "ms": fixed})
-    table.rows.append({"pictures": "line: each", "ms": slope})
+    table.rows.append({"images": "line: fixed", "ms": fixed})
+    table.rows.append({"images": "line: each", "ms": slope})
     return table
 
 
@@ -103,7 +103,7 @@ def _networks(options: Options) -> Table:
         workloads[f"channels x {width:g}"] = wide_workload(options, width, 32)
     for size in SIZES:
         if size != 32:
-            workloads[f"pictures {size} x {size}"] = wide_workload(options, 1, size)
+            workloads[f"images {size} x {size}"] = wide_workload(options, 1, size)
     workloads["like VGG"] = vgg_workload(options)
     actions, events, sizes = {}, {}, {}
     n = {}
@@ -112,16 +112,16 @@ def _networks(options: Options) -> Table:
         for name, workload in workloads.items():
             snn = workload.convert(PAPER)
             simulator = stack.enter_context(snn.compile(PAPER.n_steps * ms))
-            pictures = workload.pictures[: 3 if name == "like VGG" else N_PICTURES]
-            pictures = pictures[np.arange(max(2, len(pictures))) % len(pictures)]
-            result = show(simulator, pictures)()
-            n[name] = len(pictures)
+            images = workload.images[: 3 if name == "like VGG" else N_IMAGES]
+            images = images[np.arange(max(2, len(images))) % len(images)]
+            result = show(simulator, images)()
+            n[name] = len(images)
             events[name] = events_added(result)
             # Every neuron has a count, those of the input too.
             neurons = sum(counts[0].size for counts in result.spike_counts.values())
             sizes[name] = (neurons, snn.layers.n_synapses)
-            actions[f"{name} one"] = show(simulator, pictures[:1])
-            actions[f"{name} many"] = show(simulator, pictures)
+            actions[f"{name} one"] = show(simulator, images[:1])
+            actions[f"{name} many"] = show(simulator, images)
         times = timed_rounds(actions, options.repeats)
     table = Table("scaling_networks", "Cost against the network, T = 100")
     for name, (neurons, n_synapses) in sizes.items():
@@ -133,15 +133,15 @@ def _networks(options: Options) -> Table:
                 "network": name,
                 "neurons": neurons,
                 "synapses": n_synapses,
-                "ms per further picture": Summary.of(added),
-                "fixed ms a run": Summary.of(fixed),
-                "events a picture": round(events[name]),
+                "ms per further image": Summary.of(added),
+                "fixed ms per run": Summary.of(fixed),
+                "events per image": round(events[name]),
                 "events/s": Summary.of([1e3 * events[name] / each for each in added]),
             }
         )
     table.notes = [
         *next(iter(workloads.values())).notes,
-        "The paper's CNN with other channels or pictures, and one like VGG. "
+        "The paper's CNN with other channels or images, and one like VGG. "
         "Thresholds come from each network's own activations.",
     ]
     return table
@@ -149,21 +149,21 @@ def _networks(options: Options) -> Table:
 
 def scaling(options: Options) -> list[Table]:
     """
-    Measure the cost against steps, pictures, channels and picture size.
+    Measure the cost against steps, images, channels and image size.
 
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------
     list of Table
-        Three: steps, pictures, networks.
+        Three: steps, images, networks.
     """
     workload = paper_workload(options)
     return [
         _steps(options, workload),
-        _pictures(options, workload),
+        _images(options, workload),
         _networks(options),
     ]

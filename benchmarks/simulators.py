@@ -34,9 +34,9 @@ def _available() -> tuple[list[str], list[str]]:
 
 
 def _agreement(workload: Workload, classes: list[int]) -> float:
-    """Share of pictures that get the class that the CNN gives them."""
+    """Share of images that get the class that the CNN gives them."""
     with torch.inference_mode():
-        truth = workload.cnn.eval()(torch.from_numpy(workload.pictures)).argmax(1)
+        truth = workload.cnn.eval()(torch.from_numpy(workload.images)).argmax(1)
     return float((truth == torch.tensor(classes)).float().mean())
 
 
@@ -44,7 +44,7 @@ def _compare(options: Options, settings: Settings, table: Table) -> Table:
     workload = paper_workload(options)
     names, missing = _available()
     table.notes += [*workload.notes, *missing]
-    n = len(workload.pictures)
+    n = len(workload.images)
     for n_cores in (1, 2):
         if cores() and n_cores > len(cores()):
             table.notes.append(f"{n_cores} cores were asked, there are fewer.")
@@ -64,8 +64,8 @@ def _compare(options: Options, settings: Settings, table: Table) -> Table:
                     {
                         "cores": n_cores,
                         "simulator": name,
-                        "ms a picture": Summary.of([1e3 * s / n for s in found[name]]),
-                        "pictures a second": Summary.of([n / s for s in found[name]]),
+                        "ms per image": Summary.of([1e3 * s / n for s in found[name]]),
+                        "images per second": Summary.of([n / s for s in found[name]]),
                         "times ours": ratios(found[name], found[OURS]),
                         "batch size": child.about["batch size"],
                         "mode": child.about["mode"],
@@ -75,13 +75,13 @@ def _compare(options: Options, settings: Settings, table: Table) -> Table:
                     }
                 )
     table.notes += [
-        f"{n} pictures, T = {settings.n_steps}, {settings.encoding} encoding, "
+        f"{n} images, T = {settings.n_steps}, {settings.encoding} encoding, "
         f"reset {settings.reset!r}, v_init {settings.v_init}, v_min {settings.v_min}.",
         "'times ours' is the ratio of the times, by round.",
         "The torch loop has our dynamics, with neurons for the pooling layers. "
         "SpikingJelly and sinabs have none there, and SpikingJelly has none in the "
         "last layer and no floor. In these two, spikes pass all layers in one step.",
-        "'class of the CNN' is the share of pictures that get the CNN's class.",
+        "'class of the CNN' is the share of images that get the CNN's class.",
     ]
     return table
 
@@ -93,7 +93,7 @@ def simulators(options: Options) -> list[Table]:
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------
@@ -105,12 +105,12 @@ def simulators(options: Options) -> list[Table]:
 
 def few_steps(options: Options) -> list[Table]:
     """
-    Compare with pictures as currents, soft reset and few steps.
+    Compare with images as currents, soft reset and few steps.
 
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------

@@ -10,14 +10,14 @@ from cnn2snn_brian import SimulationResult
 
 __all__ = ["synapses"]
 
-#: Different pictures. Explicit synapses are slow, so they are few.
+#: Different images. Explicit synapses are slow, so they are few.
 N_MIX = 3
 #: Share of neurons with equal spike counts below which something is wrong.
 MIN_EQUAL = 0.9
 
 
 def _equal_counts(shared: SimulationResult, explicit: SimulationResult) -> Table:
-    """Compare the spike counts of each neuron and picture, by population."""
+    """Compare the spike counts of each neuron and image, by population."""
     table = Table(
         "synapses_equal",
         "Equal spike counts of shared and explicit synapses",
@@ -47,7 +47,7 @@ def synapses(options: Options) -> list[Table]:
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------
@@ -60,13 +60,13 @@ def synapses(options: Options) -> list[Table]:
         If the spikes differ by more than rounding explains.
     """
     workload = paper_workload(options)
-    mix = np.arange(min(N_MIX, len(workload.pictures)))
-    # One picture, and then the same mix of pictures once or several times.
+    mix = np.arange(min(N_MIX, len(workload.images)))
+    # One image, and then the same mix of images once or several times.
     chosen = {
-        "shared": np.append(0, np.tile(mix, max(1, options.n_pictures // len(mix)))),
+        "shared": np.append(0, np.tile(mix, max(1, options.n_images // len(mix)))),
         "explicit": np.append(0, mix),
     }
-    pictures = {kind: workload.pictures[index] for kind, index in chosen.items()}
+    images = {kind: workload.images[index] for kind, index in chosen.items()}
     duration = PAPER.n_steps * ms
     with (
         workload.convert(PAPER, "shared").compile(duration) as shared,
@@ -74,14 +74,14 @@ def synapses(options: Options) -> list[Table]:
         pinned(1),
     ):
         both = {"shared": shared, "explicit": explicit}
-        results = {kind: show(both[kind], pictures[kind])() for kind in both}
+        results = {kind: show(both[kind], images[kind])() for kind in both}
         times = timed_rounds(
             {
                 f"{kind} {which}": show(both[kind], images)
                 for kind in both
                 for which, images in (
-                    ("one", pictures[kind][:1]),
-                    ("many", pictures[kind]),
+                    ("one", images[kind][:1]),
+                    ("many", images[kind]),
                 )
             },
             options.repeats,
@@ -91,7 +91,7 @@ def synapses(options: Options) -> list[Table]:
     table = Table("synapses", "Shared and explicit synapses, T = 100, one worker")
     cost = {
         kind: fixed_and_added(
-            times[f"{kind} one"], times[f"{kind} many"], len(pictures[kind])
+            times[f"{kind} one"], times[f"{kind} many"], len(images[kind])
         )
         for kind in both
     }
@@ -100,18 +100,18 @@ def synapses(options: Options) -> list[Table]:
         table.rows.append(
             {
                 "synapses": kind,
-                "ms per further picture": Summary.of(added),
-                "fixed ms a run": Summary.of(fixed),
-                "events a picture": round(events),
+                "ms per further image": Summary.of(added),
+                "fixed ms per run": Summary.of(fixed),
+                "events per image": round(events),
                 "events/s": Summary.of([1e3 * events / each for each in added]),
                 "times shared": ratios(added, cost["shared"][1]),
-                "pictures": len(pictures[kind]),
+                "images": len(images[kind]),
             }
         )
     table.notes = [
         *workload.notes,
-        "A run of n pictures and a run of 1, in turn: the difference over n - 1 is the "
-        "cost of a further picture, the rest is fixed. Compilation is not counted.",
-        "Same pictures (for shared synapses several times over), seed and flags.",
+        "A run of n images and a run of 1, in turn: the difference over n - 1 is the "
+        "cost of a further image, the rest is fixed. Compilation is not counted.",
+        "Same images (for shared synapses several times over), seed and flags.",
     ]
     return [table, equal]

@@ -12,30 +12,30 @@ from cnn2snn_brian import tune_thresholds
 
 __all__ = ["tuning"]
 
-N_PICTURES = 200
+N_IMAGES = 200
 BUDGET = 100
 
 
 def tuning(options: Options) -> list[Table]:
     """
-    Time a search and a listing of 100 candidates on 200 pictures.
+    Time a search and a listing of 100 candidates on 200 images.
 
     Parameters
     ----------
     options : Options
-        Number of rounds; the number of pictures is fixed.
+        Number of rounds; the number of images is fixed.
 
     Returns
     -------
     list of Table
         One.
     """
-    workload = paper_workload(replace(options, n_pictures=N_PICTURES))
+    workload = paper_workload(replace(options, n_images=N_IMAGES))
     snn = workload.convert(PAPER)
-    labels = np.arange(N_PICTURES) % 10
+    labels = np.arange(N_IMAGES) % 10
     table = Table(
         "tuning",
-        f"Threshold setting: {BUDGET} candidates, {N_PICTURES} pictures, T = 100",
+        f"Threshold setting: {BUDGET} candidates, {N_IMAGES} images, T = 100",
     )
     with snn.compile(100 * ms) as simulator:
         for method, start in (("search", None), ("feedback", snn.thresholds)):
@@ -44,7 +44,7 @@ def tuning(options: Options) -> list[Table]:
                 begin = time.perf_counter()
                 result = tune_thresholds(
                     simulator,
-                    workload.pictures,
+                    workload.images,
                     labels,
                     method=method,
                     objective="agreement",
@@ -59,7 +59,7 @@ def tuning(options: Options) -> list[Table]:
                 {
                     "method": method,
                     "candidates": len(result.history),
-                    "pictures simulated": int(result.history["n_images"].sum()),
+                    "images simulated": int(result.history["n_images"].sum()),
                     "s": Summary.of(seconds),
                 }
             )

@@ -16,7 +16,7 @@ def workers(options: Options) -> list[Table]:
     Parameters
     ----------
     options : Options
-        Number of rounds and pictures.
+        Number of rounds and images.
 
     Returns
     -------
@@ -24,7 +24,7 @@ def workers(options: Options) -> list[Table]:
         One.
     """
     workload = paper_workload(options)
-    n = len(workload.pictures)
+    n = len(workload.images)
     with ExitStack() as stack:
         children = {
             count: stack.enter_context(Child(Task(OURS, workload, PAPER, 2, count)))
@@ -38,11 +38,11 @@ def workers(options: Options) -> list[Table]:
         table.rows.append(
             {
                 "workers": int(count),
-                "ms a picture": Summary.of([1e3 * s / n for s in times]),
+                "ms per image": Summary.of([1e3 * s / n for s in times]),
                 "times as fast": ratios(found["1"], times),
             }
         )
-    table.notes = [*workload.notes, f"{n} pictures; all that `run` does is counted."]
+    table.notes = [*workload.notes, f"{n} images; all that `run` does is counted."]
     if cores() and len(cores()) < 2:
         table.notes.append("There is one core only: two workers share it.")
     return [table]

@@ -9,26 +9,35 @@ from cnn2snn_brian.cnn.adjust import adjust
 from cnn2snn_brian.cnn.weights import ModelCard, load_weights
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["ARCHITECTURES", "cifar10_quick", "create", "digits", "pretrained"]
+__all__ = [
+    "ARCHITECTURES",
+    "INPUT_SHAPES",
+    "cifar10_quick",
+    "create",
+    "digits",
+    "pretrained",
+]
 
 
-def cifar10_quick(*, adjusted: bool = False) -> nn.Sequential:
+def cifar10_quick(*, adjusted: bool = False, n_classes: int = 10) -> nn.Sequential:
     """
     Make the paper's CNN for CIFAR-10, of the shape of Caffe's *cifar10_quick* [1]_.
 
     Three convolutions (5x5, padding 2; 32, 32 and 64 channels), 2x2 pooling after the
-    first two, and two linear layers, ``ip1`` (64) and ``ip2`` (10).
+    first two, and two linear layers, ``ip1`` (64) and ``ip2`` (the classes).
 
     Parameters
     ----------
     adjusted : bool
         False: LeakyReLU, biases and maximum pooling. True: the form that becomes an
         SNN, with ReLU, no biases and average pooling (see `adjust`).
+    n_classes : int
+        Number of outputs.
 
     Returns
     -------
     nn.Sequential
-        The untrained CNN, for pictures of shape (3, 32, 32) with pixels in [0, 1].
+        The untrained CNN, for images of shape (3, 32, 32) with pixels in [0, 1].
 
     References
     ----------
@@ -48,7 +57,7 @@ def cifar10_quick(*, adjusted: bool = False) -> nn.Sequential:
             flatten=nn.Flatten(),
             ip1=nn.Linear(64 * 8 * 8, 64),
             relu4=nn.LeakyReLU(),
-            ip2=nn.Linear(64, 10),
+            ip2=nn.Linear(64, n_classes),
         )
     )
     if not adjusted:
@@ -58,17 +67,22 @@ def cifar10_quick(*, adjusted: bool = False) -> nn.Sequential:
     return module
 
 
-def digits() -> nn.Sequential:
+def digits(*, n_classes: int = 10) -> nn.Sequential:
     """
     Make a small CNN for scikit-learn's 8x8 digits, in the adjusted form.
 
     Dropout in training makes it use many weak features instead of a few strong ones,
     and a sum over many spike trains is less noisy.
 
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+
     Returns
     -------
     nn.Sequential
-        The untrained CNN, for pictures of shape (1, 8, 8) with pixels in [0, 1].
+        The untrained CNN, for images of shape (1, 8, 8) with pixels in [0, 1].
     """
     return nn.Sequential(
         OrderedDict(
@@ -80,13 +94,13 @@ def digits() -> nn.Sequential:
             relu2=nn.ReLU(),
             flatten=nn.Flatten(),
             drop2=nn.Dropout(0.3),
-            ip1=nn.Linear(32 * 4 * 4, 10, bias=False),
+            ip1=nn.Linear(32 * 4 * 4, n_classes, bias=False),
         )
     )
 
 
-def _cifar10_quick_adjusted() -> nn.Sequential:
-    return cifar10_quick(adjusted=True)
+def _cifar10_quick_adjusted(*, n_classes: int = 10) -> nn.Sequential:
+    return cifar10_quick(adjusted=True, n_classes=n_classes)
 
 
 #: Name of a CNN, as the command line and model cards say it -> how to make it.
@@ -96,8 +110,15 @@ ARCHITECTURES = {
     "digits": digits,
 }
 
+#: Name of a CNN -> shape of its images, (channels, height, width).
+INPUT_SHAPES = {
+    "cifar10_quick": (3, 32, 32),
+    "cifar10_quick_adjusted": (3, 32, 32),
+    "digits": (1, 8, 8),
+}
 
-def create(architecture: str) -> nn.Sequential:
+
+def create(architecture: str, n_classes: int = 10) -> nn.Sequential:
     """
     Make an untrained CNN by its name.
 
@@ -105,6 +126,8 @@ def create(architecture: str) -> nn.Sequential:
     ----------
     architecture : str
         A key of `ARCHITECTURES`.
+    n_classes : int
+        Number of outputs.
 
     Returns
     -------
@@ -114,7 +137,7 @@ def create(architecture: str) -> nn.Sequential:
     Raises
     ------
     InputError
-        If there is no CNN of that name.
+        If there is no CNN of that name, or the number of outputs is below 1.
     """
     if architecture not in ARCHITECTURES:
         message = (
@@ -122,7 +145,10 @@ def create(architecture: str) -> nn.Sequential:
             f"known are {', '.join(sorted(ARCHITECTURES))}"
         )
         raise InputError(message)
-    return ARCHITECTURES[architecture]()
+    if n_classes < 1:
+        message = f"n_classes is {n_classes}, expected at least 1"
+        raise InputError(message)
+    return ARCHITECTURES[architecture](n_classes=n_classes)
 
 
 def pretrained(architecture: str) -> tuple[nn.Sequential, ModelCard]:

@@ -90,7 +90,7 @@ def random_result():
             "synapses": "shared",
             "dtype": "float32",
             "delays_s": {"ip1": 0.002},
-            "classes": None,
+            "classes": ["cat", "dog", "owl"],
             "layers": "0" * 32,
         },
         program={"compiler": "g++ 12.2.0", "flags": "-O3"},

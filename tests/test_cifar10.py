@@ -1,7 +1,7 @@
 """
-The paper's CNN on CIFAR-10 pictures, against a plain torch loop of the same rules.
+The paper's CNN on CIFAR-10 images, against a plain torch loop of the same rules.
 
-Needs a folder of class folders of 32x32 pictures in $CNN2SNN_BRIAN_CIFAR10, and
+Needs a folder of class folders of 32x32 images in $CNN2SNN_BRIAN_CIFAR10, and
 $CNN2SNN_BRIAN_CIFAR10_N says how many of them are simulated (8 by default).
 """
 
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         "CNN2SNN_BRIAN_CIFAR10" not in os.environ,
-        reason="needs pictures, see the top of the file",
+        reason="needs images, see the top of the file",
     ),
 ]
 
@@ -30,7 +30,7 @@ N_STEPS = 100
 
 
 def torch_counts(module, pixels, thresholds, seed):
-    """Spikes of each layer and picture, (n_pictures,) by layer, v_min = 0, to 0."""
+    """Spikes of each layer and image, (n_images,) by layer, v_min = 0, to 0."""
     generator = torch.Generator().manual_seed(seed)
     stages, flatten = [], []
     for child in module:
@@ -66,11 +66,11 @@ def torch_counts(module, pixels, thresholds, seed):
 @pytest.mark.parametrize("synapses", ["shared", "explicit"])
 def test_counts_equal_a_torch_loop_within_sampling_error(synapses):
     n = int(os.environ.get("CNN2SNN_BRIAN_CIFAR10_N", "8"))
-    pictures = load_folder(os.environ["CNN2SNN_BRIAN_CIFAR10"])
-    pictures = pictures.per_class(-(-n // 10), seed=0)[:n]
+    images = load_folder(os.environ["CNN2SNN_BRIAN_CIFAR10"])
+    images = images.per_class(-(-n // 10), seed=0)[:n]
     cnn, _ = models.pretrained("cifar10_quick_adjusted")
-    snn = convert(cnn, (3, 32, 32), calibration=pictures.images, synapses=synapses)
-    pixels = torch.from_numpy(pictures.images).float() / 255
+    snn = convert(cnn, (3, 32, 32), calibration=images.images, synapses=synapses)
+    pixels = torch.from_numpy(images.images).float() / 255
     data_based = snn.thresholds
     settings = [
         data_based,
@@ -81,7 +81,7 @@ def test_counts_equal_a_torch_loop_within_sampling_error(synapses):
         for thresholds in settings:
             for seed in (0, 1):
                 result = simulator.run(
-                    pictures.images, thresholds=thresholds, seed=seed, progress=False
+                    images.images, thresholds=thresholds, seed=seed, progress=False
                 )
                 expected = torch_counts(
                     cnn, pixels, list(thresholds.values()), seed=100 + seed
@@ -90,7 +90,7 @@ def test_counts_equal_a_torch_loop_within_sampling_error(synapses):
                 for name, counts in zip(simulator.populations, expected, strict=True):
                     found = result.spike_counts[name].reshape(n, -1).sum(1)
                     difference = found - counts
-                    # Pictures are pairs, each with noise of its own on both sides.
+                    # Images are pairs, each with noise of its own on both sides.
                     error = difference.std(ddof=1) / np.sqrt(n)
                     line = (
                         f"{name:6} seed {seed}: {found.mean():11,.1f} spikes, torch "

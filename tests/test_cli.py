@@ -5,14 +5,28 @@ import re
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from cnn2snn_brian import InputError, SimulationResult
-from cnn2snn_brian.cli.app import main
+from cnn2snn_brian import (
+    PRESETS,
+    InputError,
+    SimulationResult,
+    SpikingNetwork,
+    models,
+)
+from cnn2snn_brian.cli import main
+from cnn2snn_brian.cli.convert import InputEncoding, PresetName, ResetRule
+from cnn2snn_brian.cli.train import Optimizer
+from cnn2snn_brian.cli.tune import MethodChoice
 from cnn2snn_brian.data import load_digits
+from cnn2snn_brian.description.network import CHOICES
+from cnn2snn_brian.train import TrainingSettings
+from cnn2snn_brian.tuning import MethodName
 
 
 @pytest.fixture
@@ -107,9 +121,9 @@ def test_train_convert_run(cli, tmp_path):
     page = (tmp_path / "inspector.html").read_text("utf-8")
     assert re.findall(r'"index":(\d+),"truth"', page) == ["0", "1"]
     for arguments, message in (
-        (("r.h5", *digits), "--data has 500 pictures, r.h5 is of 4"),
+        (("r.h5", *digits), "--data has 500 images, r.h5 is of 4"),
         (("r.h5", *of_run, "--seed", "9"), "is not the one that was simulated"),
-        (("d.snn",), "a network needs pictures"),
+        (("d.snn",), "a network needs images"),
         (("d.snn", "--network", "d.snn"), "goes with a result"),
         (("r.h5", "--out", "nowhere/r.html"), "nowhere does not exist"),
     ):
@@ -123,7 +137,7 @@ def test_train_convert_run(cli, tmp_path):
         folder = tmp_path / "pictures" / test.classes[test.labels[index]]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(test.images[index, 0]).save(folder / f"{index}.png")
-    result = cli("run", "d.snn", "--data", "pictures", "--n", "20")
+    result = cli("run", "d.snn", "--data", "pictures", "--all", "--n", "20")
     assert result.returncode == 0, result.stderr
     assert re.search(r"\b3\s*│", result.stdout)
     share = re.search(r"all\s*│\s*20\s*│\s*\d+\s*│\s*([\d.]+)%", result.stdout)
@@ -212,11 +226,14 @@ def test_debug_raises_the_error_itself(monkeypatch, tmp_path):
 
 def test_cache(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("CNN2SNN_BRIAN_CACHE", str(tmp_path))
-    (tmp_path / "0123").write_bytes(bytes(2_000_000))
+    (tmp_path / "programs").mkdir()
+    entry = tmp_path / "programs" / ("0123456789abcdef" * 2)
+    entry.write_bytes(bytes(2_000_000))
     result = cli("cache")
+    assert entry.name in result.stdout
     assert "1 entries, 2.0 MB of at most 500 MB" in result.stdout
     assert "removed 1 entries" in cli("cache", "--clear").stdout
-    assert not (tmp_path / "0123").exists()
+    assert not entry.exists()
 
 
 def test_a_cnn_of_the_users_own(cli, tmp_path):
@@ -237,3 +254,99 @@ def test_reproduce_needs_the_pictures(cli, tmp_path):
     result = cli("reproduce", "--data", str(tmp_path / "none"), "--out", str(tmp_path))
     assert result.returncode == 1
     assert "expected 'digits', 'cifar10', or an existing folder" in result.stderr
+
+
+def test_reproduce_takes_cifar10_by_name_as_all_commands_do(cli, monkeypatch):
+    # The example of its help.
+    def no_network(*_, **__):
+        message = "no network"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", no_network)
+    for command in (
+        ("reproduce", "--out", "report"),
+        ("train", "cifar10_quick", "--out", "x.safetensors"),
+        ("convert", "x.snn", "--architecture", "cifar10_quick_adjusted"),
+    ):
+        option = "--calibration" if command[0] == "convert" else "--data"
+        result = cli(*command, option, "cifar10")
+        assert result.returncode == 1
+        assert "CIFAR-10 is not in cifar10-data" in result.stderr
+
+
+def test_names_of_options_are_those_of_the_description():
+    assert [name.value for name in ResetRule] == [*CHOICES["reset"]]
+    assert [name.value for name in InputEncoding] == [*CHOICES["encoding"]]
+    assert [name.value for name in PresetName] == [*PRESETS]
+    for optimizer in Optimizer:
+        TrainingSettings(optimizer=optimizer.value)
+    assert {name.value for name in MethodChoice} == {*get_args(MethodName)}
+    assert {*models.INPUT_SHAPES} == {*models.ARCHITECTURES}
+
+
+def test_ctrl_c_ends_without_a_traceback(cli, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnn2snn_brian.data.load_data", interrupted)
+    result = cli("train", "digits", "--data", "digits", "--out", "d.safetensors")
+    assert result.returncode == 130
+    assert not result.stderr
+
+
+def test_images_of_another_shape_are_refused(cli):
+    arguments = ("--data", "digits", "--out", "x.safetensors")
+    result = cli("train", "cifar10_quick", *arguments)
+    assert result.returncode == 1
+    assert "shape (1, 8, 8), cifar10_quick takes (3, 32, 32)" in result.stderr
+
+
+def test_a_normalization_is_folded_in(cli, tmp_path):
+    (tmp_path / "normalized.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "def cnn():\n"
+        "    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(128, 10))\n"
+    )
+    own = ("--module", "normalized:cnn", "--input-shape", "2,8,8")
+    own += ("--threshold", "ip1=0.5")
+    scale = ("--mean", "0.5,0.25", "--std", "0.5,2")
+    result = cli("convert", "x.snn", *own, *scale)
+    assert result.returncode == 0, result.stderr
+    layer = SpikingNetwork.load(tmp_path / "x.snn").layers[0]
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(128, 10)
+    pixels = torch.rand(3, 2, 8, 8)
+    channels = (pixels[:, 0] - 0.5) / 0.5, (pixels[:, 1] - 0.25) / 2
+    with torch.no_grad():
+        expected = linear(torch.stack(channels, 1).flatten(1)).numpy()
+    found = layer.drive(pixels.flatten(1).numpy()) + layer.bias
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for arguments, status, message in (
+        (("--mean", "0.5,0.25"), 2, "--mean and --std belong together"),
+        (("--mean", "a,b", "--std", "1,1"), 1, "--mean 'a,b': expected numbers"),
+        (("--threshold", "ip1=2"), 1, "ip1 was given before"),
+    ):
+        result = cli("convert", "x.snn", *own, *arguments)
+        assert result.returncode == status
+        assert message in result.stderr
+
+
+def test_names_of_classes_come_from_calibration_if_they_are_as_many(cli, tmp_path):
+    (tmp_path / "two_outputs.py").write_text(
+        "from torch import nn\n"
+        "def cnn():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False))\n"
+    )
+    rng = np.random.default_rng(0)
+    own = ("--module", "two_outputs:cnn", "--input-shape", "1,8,8")
+    for folders, expected in ((("a",), None), (("a", "b"), ("a", "b"))):
+        for name in folders:
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / "0.png")
+        result = cli("convert", "x.snn", *own, "--calibration", "images")
+        assert result.returncode == 0, result.stderr
+        assert ("stay without names" in result.stdout) == (expected is None)
+        assert SpikingNetwork.load(tmp_path / "x.snn").classes == expected

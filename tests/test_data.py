@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,11 +7,13 @@ from sklearn.datasets import load_digits as load_sklearn_digits
 
 from cnn2snn_brian.data import (
     LabelledImages,
+    is_split,
     load_cifar10,
     load_data,
     load_digits,
     load_folder,
-    load_test_pictures,
+    load_test_images,
+    load_training_images,
 )
 from cnn2snn_brian.errors import InputError
 
@@ -60,7 +64,7 @@ def test_digits_are_divided_without_overlap():
 
 
 def test_digits_are_the_same_every_time():
-    first, second = load_digits(), load_data("digits", seed=7)
+    first, second = load_digits(), load_data("digits")
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a.images, b.images)
         np.testing.assert_array_equal(a.labels, b.labels)
@@ -128,7 +132,7 @@ def test_per_class_draws_equally_many():
 
 def test_per_class_needs_enough_pictures():
     assert len(labelled().per_class(3, seed=0)) == 9
-    with pytest.raises(InputError, match="class 'a' has 3 pictures, 4 were asked"):
+    with pytest.raises(InputError, match="class 'a' has 3 images, 4 were asked"):
         labelled().per_class(4, seed=0)
 
 
@@ -177,7 +181,7 @@ def test_pictures_of_different_sizes(tmp_path):
     write_pictures(tmp_path / "later", n=1, classes=("two",), size=(5, 7))
     (tmp_path / "later" / "two").rename(tmp_path / "two")
     (tmp_path / "later").rmdir()
-    with pytest.raises(InputError, match="the pictures have 2 different sizes"):
+    with pytest.raises(InputError, match="the images have 2 different sizes"):
         load_folder(tmp_path)
     assert load_folder(tmp_path, (3, 8, 8)).images.shape == (3, 3, 8, 8)
 
@@ -224,24 +228,156 @@ def test_train_and_test_need_the_same_classes(tmp_path):
         load_data(tmp_path)
 
 
-def test_a_tenth_of_a_plain_folder_is_kept_for_testing(tmp_path):
-    written = write_pictures(tmp_path, n=20)
-    training, test = load_data(str(tmp_path), (1, 8, 8), seed=3)
-    assert (len(training), len(test)) == (36, 4)
-    both = np.concatenate([training.images[:, 0], test.images[:, 0]]).reshape(40, -1)
-    np.testing.assert_array_equal(
-        sorted(both.tolist()), sorted(written.reshape(40, -1).tolist())
-    )
-    again = load_data(str(tmp_path), (1, 8, 8), seed=3)[1]
-    np.testing.assert_array_equal(again.images, test.images)
-    other = load_data(str(tmp_path), (1, 8, 8), seed=4)[1]
-    assert not np.array_equal(other.images, test.images)
+def as_set(images):
+    return {image.tobytes() for image in images}
 
 
-def test_a_split_of_few_pictures_keeps_one_for_testing(tmp_path):
-    write_pictures(tmp_path, n=2)
+def write_random(directory, classes, n, seed=0):
+    """Write `n` images of each class that differ, under names that say nothing."""
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        folder = directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(n):
+            pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
+            name = f"{rng.integers(1 << 62):x}.png"
+            Image.fromarray(pixels).save(folder / name)
+
+
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("images")
+    write_random(directory, ("one", "two"), 200)
+    return directory
+
+
+def test_a_tenth_of_each_class_is_kept_for_testing(class_folders):
+    training, test = load_data(str(class_folders), (1, 8, 8))
+    everything = load_folder(class_folders, (1, 8, 8))
+    assert len(training) + len(test) == len(everything)
+    assert as_set(training.images) | as_set(test.images) == as_set(everything.images)
+    assert not as_set(training.images) & as_set(test.images)
+    assert training.classes == test.classes == everything.classes
+    # 200 draws with probability 0.1, 5 sigma.
+    for count in np.bincount(test.labels, minlength=2):
+        assert abs(count - 20) < 5 * np.sqrt(200 * 0.1 * 0.9)
+    of_image = dict(zip(map(bytes, everything.images), everything.labels, strict=True))
+    for part in (training, test):
+        assert [of_image[bytes(image)] for image in part.images] == part.labels.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:load_data. seed:DeprecationWarning")
+def test_no_seed_makes_training_images_of_test_images(class_folders):
+    kept = as_set(load_data(class_folders, (1, 8, 8))[1].images)
+    for seed in (0, 1):
+        training, test = load_data(class_folders, (1, 8, 8), seed=seed)
+        assert as_set(test.images) == kept
+        assert not as_set(training.images) & kept
+
+
+def test_a_seed_is_said_to_be_without_effect():
+    with pytest.warns(DeprecationWarning, match="seed has no effect"):
+        first = load_data("digits", seed=7)
+    np.testing.assert_array_equal(first[1].images, load_data("digits")[1].images)
+
+
+def test_names_and_other_images_do_not_change_an_images_part(class_folders, tmp_path):
+    kept = as_set(load_data(class_folders, (1, 8, 8))[1].images)
+    for index, path in enumerate(sorted(class_folders.rglob("*.png"), reverse=True)):
+        folder = tmp_path / path.parent.name
+        folder.mkdir(exist_ok=True)
+        (folder / f"{index:04}.png").write_bytes(path.read_bytes())
+    assert as_set(load_data(tmp_path, (1, 8, 8))[1].images) == kept
+    write_random(tmp_path, ("one", "three"), 30, seed=1)
+    training, test = load_data(tmp_path, (1, 8, 8))
+    assert kept < as_set(test.images)
+    assert not kept & as_set(training.images)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_small_class_is_in_both_parts(tmp_path, n):
+    for seed in range(8):
+        directory = tmp_path / str(seed)
+        write_random(directory, ("a", "b", "c"), n, seed)
+        training, test = load_data(directory)
+        for part in (training, test):
+            assert np.bincount(part.labels, minlength=3).min() >= 1
+
+
+def test_copies_are_in_the_same_part(tmp_path):
+    write_random(tmp_path, ("a", "b"), 15)
+    for path in sorted(tmp_path.rglob("*.png")):
+        (path.parent / f"copy of {path.name}").write_bytes(path.read_bytes())
     training, test = load_data(tmp_path)
-    assert (len(training), len(test)) == (3, 1)
+    assert len(training) + len(test) == 60
+    assert not as_set(training.images) & as_set(test.images)
+
+
+def test_one_image_a_class_is_for_training(tmp_path):
+    write_random(tmp_path, ("a", "b"), 1)
+    assert len(load_training_images(tmp_path)) == 2
+    for load in (load_data, lambda path: load_test_images(path, (1, 8, 8))):
+        with pytest.raises(InputError, match="no class has two different images"):
+            load(tmp_path)
+    write_random(tmp_path, ("b",), 1, seed=1)
+    assert load_data(tmp_path)[1].labels.tolist() == [1]
+
+
+def test_networks_are_shown_what_is_kept_for_testing(class_folders):
+    training, test = load_data(class_folders, (1, 8, 8))
+    shown = load_test_images(class_folders, (1, 8, 8))
+    np.testing.assert_array_equal(shown.images, test.images)
+    used = load_training_images(class_folders, (1, 8, 8))
+    np.testing.assert_array_equal(used.images, training.images)
+    whole = load_test_images(class_folders, (1, 8, 8), whole=True)
+    assert len(whole) == 400
+    assert is_split(class_folders)
+
+
+def test_a_folder_with_only_a_test_part(tmp_path):
+    expected = write_pictures(tmp_path / "test", n=2)
+    shown = load_test_images(tmp_path, (1, 8, 8))
+    np.testing.assert_array_equal(shown.images[:, 0], expected)
+    for load in (load_data, load_training_images):
+        with pytest.raises(InputError, match="a folder 'test', but no folder 'train'"):
+            load(tmp_path)
+    with pytest.raises(InputError, match="it has test images of its own"):
+        load_test_images(tmp_path, (1, 8, 8), whole=True)
+
+
+def test_a_folder_with_only_a_training_part(tmp_path):
+    expected = write_pictures(tmp_path / "train", n=2)
+    used = load_training_images(tmp_path, (1, 8, 8))
+    np.testing.assert_array_equal(used.images[:, 0], expected)
+    with pytest.raises(InputError, match="a folder 'train', but no folder 'test'"):
+        load_test_images(tmp_path, (1, 8, 8))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_only_the_part_that_is_asked_for_is_read(tmp_path, part):
+    other = "test" if part == "train" else "train"
+    expected = write_pictures(tmp_path / part, n=2)
+    write_pictures(tmp_path / other, n=2)
+    for path in (tmp_path / other).rglob("*.png"):
+        path.write_bytes(b"not an image")
+    load = load_training_images if part == "train" else load_test_images
+    np.testing.assert_array_equal(load(tmp_path, (1, 8, 8)).images[:, 0], expected)
+
+
+def test_a_name_is_the_data_set_also_beside_a_folder(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    expected = write_pictures(tmp_path / "digits" / "test", n=2)
+    assert len(load_test_images("digits", (1, 8, 8))) == 500
+    assert "digits is the data set of that name; write ./digits" in caplog.text
+    caplog.clear()
+    for folder in ("./digits", Path("digits"), str(tmp_path / "digits")):
+        shown = load_test_images(folder, (1, 8, 8))
+        np.testing.assert_array_equal(shown.images[:, 0], expected)
+        assert not is_split(folder)
+    assert not caplog.text
+    (tmp_path / "digits").rename(tmp_path / "other")
+    load_test_images("digits", (1, 8, 8))
+    assert not caplog.text
 
 
 def test_unknown_data_are_refused(tmp_path):
@@ -258,17 +394,17 @@ def test_missing_cifar10_is_reported(tmp_path):
 
 def test_test_pictures_are_drawn_and_numbered_like_the_outputs(tmp_path):
     _, test = load_digits()
-    drawn = load_test_pictures("digits", (1, 8, 8), n=7, seed=2)
+    drawn = load_test_images("digits", (1, 8, 8), n=7, seed=2)
     chosen = np.sort(np.random.default_rng(2).choice(500, 7, replace=False))
     np.testing.assert_array_equal(drawn.images, test.images[chosen])
-    write_pictures(tmp_path)
-    named = load_test_pictures(tmp_path, (1, 8, 8), classes=("two", "three", "one"))
+    write_pictures(tmp_path / "test")
+    named = load_test_images(tmp_path, (1, 8, 8), classes=("two", "three", "one"))
     np.testing.assert_array_equal(named.labels, [2, 2, 2, 0, 0, 0])
     for options, message in (
-        ({"n": 0}, "--n is 0; there are 6 pictures"),
+        ({"n": 0}, "--n is 0; there are 6 images"),
         ({"n": 7}, "--n is 7"),
         ({"seed": -1}, "--seed is -1"),
         ({"classes": ("two",)}, "no class 'one'"),
     ):
         with pytest.raises(InputError, match=message):
-            load_test_pictures(tmp_path, (1, 8, 8), **options)
+            load_test_images(tmp_path, (1, 8, 8), **options)

@@ -114,7 +114,7 @@ def test_a_threshold_that_is_too_low(digits, healthy, layer):
 def test_diagnose_refuses_another_network_and_other_pictures(digits, healthy):
     cnn, snn, _, images = digits
     result, _ = healthy
-    with pytest.raises(InputError, match="59 pictures, the result has 60"):
+    with pytest.raises(InputError, match="59 images, the result has 60"):
         diagnose(result, cnn, images[1:])
     other = Layers((1, 8, 8), snn.layers.layers[:2])
     with pytest.raises(InputError, match="not the same network"):
@@ -149,7 +149,6 @@ def by_hand(v_min, silent_share):
     result = SimulationResult(
         spike_counts=SpikeCounts(raw, shapes),
         output_potentials=np.zeros((30, 40)),
-        output_threshold=5.0,
         events={},
         duration_s=10e-3,
         dt_s=1e-3,
@@ -157,6 +156,9 @@ def by_hand(v_min, silent_share):
         parameters=Parameters.of(
             ("ip1",), thresholds=5.0, v_min=v_min, leak=0, v_init=0
         ),
+        perturbations=None,
+        network={},
+        program={},
         timings={},
         versions={},
         shapes=shapes,
@@ -168,7 +170,7 @@ def by_hand(v_min, silent_share):
 @pytest.mark.parametrize(
     ("v_min", "silent_share", "said"),
     [
-        (0.0, 0.6, "show the pictures longer than 10 ms"),
+        (0.0, 0.6, "show the images longer than 10 ms"),
         (0.0, 0.0, "held at the floor 0 and forgets inhibition"),
         (-np.inf, 0.0, "reset='subtract'"),
     ],
@@ -178,6 +180,93 @@ def test_thresholds_that_fit_are_not_blamed(v_min, silent_share, said):
     assert found.layer == "ip1"
     assert said in found.advice
     assert np.isnan(found.table.loc["ip1", "events"])
+
+
+def nearly_lossless(n_wrong, noise):
+    """Spikes that follow the CNN but for some noise, and `n_wrong` of 50 answers."""
+    rng = np.random.default_rng(0)
+    weight = rng.random((10, 6))
+    layers = Layers((1, 2, 3), (Linear("ip1", ("input",), (1, 2, 3), weight),))
+    images = rng.random((50, 1, 2, 3))
+    drive = images.reshape(50, 6) @ weight.T
+    answers = drive.argmax(1)
+    counts = np.rint(20 * drive + rng.normal(size=drive.shape) * noise)
+    wrong = np.arange(50) < n_wrong
+    answers[wrong] = (answers[wrong] + 1) % 10
+    counts[np.arange(50), answers] = counts.max(1) + 1
+    inputs = np.rint(100 * images).astype(np.uint8).reshape(50, 6)
+    raw = {"input": inputs, "ip1": counts.clip(0).astype(np.uint8)}
+    result = SimulationResult(
+        spike_counts=SpikeCounts(raw, layers.shapes),
+        output_potentials=np.zeros((50, 10)),
+        events={},
+        duration_s=0.1,
+        dt_s=1e-3,
+        seed=0,
+        parameters=Parameters.of(("ip1",), thresholds=5, v_min=0, leak=0, v_init=0),
+        perturbations=None,
+        network={},
+        program={},
+        timings={},
+        versions={},
+        shapes=layers.shapes,
+        recorded={},
+    )
+    return diagnose(result, layers, images)
+
+
+def test_nothing_needs_doing_where_hardly_anything_is_lost():
+    found = nearly_lossless(n_wrong=2, noise=2.0)
+    assert found.agreement == 0.96
+    assert 0.95 < found.table.loc["ip1", "correlation"] < 0.99
+    assert found.layer is None
+    assert found.advice.startswith("Nothing needs doing: ")
+    assert "96.0% of the answers" in found.advice
+    assert "lowest in ip1" in found.advice
+    # With as little noise and other answers, something is wrong.
+    assert nearly_lossless(n_wrong=10, noise=2.0).layer == "ip1"
+    assert nearly_lossless(n_wrong=0, noise=12.0).layer == "ip1"
+
+
+def test_counts_of_all_images_are_not_copied():
+    class Guarded(SpikeCounts):
+        """Counts that give no layer as a whole but the last."""
+
+        def __getitem__(self, name):
+            assert name == "ip1", name
+            return super().__getitem__(name)
+
+    rng = np.random.default_rng(0)
+    first = Linear("hidden", ("input",), (1, 2, 3), rng.random((40, 6)))
+    layers = Layers(
+        (1, 2, 3), (first, Linear("ip1", ("hidden",), (40,), rng.random((5, 40))))
+    )
+    raw = {
+        "input": rng.integers(0, 9, (120, 6), np.uint8),
+        "hidden": rng.integers(0, 9, (120, 40), np.uint8),
+        "ip1": rng.integers(0, 9, (120, 5), np.uint8),
+    }
+    result = SimulationResult(
+        spike_counts=Guarded(raw, layers.shapes),
+        output_potentials=np.zeros((120, 5)),
+        events={},
+        duration_s=0.01,
+        dt_s=1e-3,
+        seed=0,
+        parameters=Parameters.of(
+            ("hidden", "ip1"), thresholds=1, v_min=0, leak=0, v_init=0
+        ),
+        perturbations=None,
+        network={},
+        program={},
+        timings={},
+        versions={},
+        shapes=layers.shapes,
+        recorded={},
+    )
+    table = diagnose(result, layers, rng.random((120, 1, 2, 3))).table
+    expected = raw["hidden"].mean()
+    assert table.loc["hidden", "spikes"] == pytest.approx(expected)
 
 
 def test_biases_and_constant_currents_count_as_input():
@@ -198,7 +287,6 @@ def test_biases_and_constant_currents_count_as_input():
     result = SimulationResult(
         spike_counts=SpikeCounts(raw, layers.shapes),
         output_potentials=np.zeros((30, 15)),
-        output_threshold=3.0,
         events={"ip2": np.zeros(30, int)},
         duration_s=0.2,
         dt_s=1e-3,
@@ -211,6 +299,9 @@ def test_biases_and_constant_currents_count_as_input():
             v_init=0,
             rate_scale=c,
         ),
+        perturbations=None,
+        network={},
+        program={},
         timings={},
         versions={},
         shapes=layers.shapes,

@@ -44,7 +44,7 @@ def test_some_trains_only(random_result):
     units = [train.annotations["channel"] for train in block.segments[0].spiketrains]
     assert units == [0, 1, 2]
     assert "label" not in block.segments[0].annotations
-    with pytest.raises(InputError, match="'conv1' were not recorded for picture 1"):
+    with pytest.raises(InputError, match="'conv1' were not recorded for image 1"):
         random_result.to_neo(pictures=[1], layers=["conv1"])
     with pytest.raises(InputError, match="3 pictures, but 2 labels"):
         random_result.to_neo(labels=[0, 1])

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cnn2snn_brian.layers import (
     Layers,
     Linear,
     from_neurons,
+    stack,
     to_neurons,
 )
 
@@ -119,12 +121,78 @@ def test_conv2d_drive_equals_torch(stride, padding, dilation, groups):
     np.testing.assert_allclose(layer.drive(images), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_float32_activations_give_the_same_drive():
-    layer = conv()
-    images = np.random.default_rng(3).integers(0, 5, size=(2, 2, 7, 6)) / 4
-    np.testing.assert_allclose(
-        layer.drive(images.astype(np.float32)), layer.drive(images), rtol=1e-6
+@pytest.mark.parametrize("weight_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups"),
+    [
+        ((1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+        ((2, 3), ((0, 2), (3, 1)), (1, 1), 2),
+        ((1, 2), ((0, 1), (1, 2)), (2, 3), 4),
+        ((3, 1), ((2, 0), (0, 0)), (1, 2), 1),
+    ],
+)
+def test_conv2d_drive_is_the_sum_over_its_taps(
+    stride, padding, dilation, groups, dtype, weight_dtype
+):
+    # Multiples of 1/64, whose sums are exact in both types.
+    rng = np.random.default_rng(0)
+    kernel = (rng.integers(-64, 65, (8, 4 // groups, 3, 2)) / 64).astype(weight_dtype)
+    images = (rng.integers(0, 65, (3, 4, 9, 8)) / 64).astype(dtype)
+    layer = Conv2d(
+        "conv1", (INPUT,), (4, 9, 8), kernel, None, stride, padding, dilation, groups
     )
+    found = layer.drive(images)
+    padded = np.pad(images, ((0, 0), (0, 0), *padding))
+    expected = np.zeros((3, *layer.shape))
+    for n, out, y, x in np.ndindex(expected.shape):
+        for c, ky, kx in np.ndindex(kernel.shape[1:]):
+            source = out // (8 // groups) * kernel.shape[1] + c
+            at = y * stride[0] + ky * dilation[0], x * stride[1] + kx * dilation[1]
+            value = float(padded[(n, source, *at)])
+            expected[n, out, y, x] += float(kernel[out, c, ky, kx]) * value
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.result_type(dtype, weight_dtype)
+
+
+def test_conv2d_drive_lays_out_one_image_at_a_time():
+    rng = np.random.default_rng(0)
+    layer = Conv2d(
+        "conv1",
+        (INPUT,),
+        (8, 40, 40),
+        rng.random((8, 8, 3, 3)),
+        padding=((1, 1), (1, 1)),
+    )
+    images = rng.random((12, 8, 40, 40))
+    columns_of_one = 9 * images[0].nbytes
+    tracemalloc.start()
+    found = layer.drive(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < found.nbytes + 2 * columns_of_one
+
+
+def test_activations_come_in_batches(monkeypatch):
+    layers = small_cnn()
+    images = np.random.default_rng(2).random((7, 2, 7, 6))
+    expected = layers.activations(images)
+    n_values = 84 + 75 + 12 + 4
+    for most, values, sizes in (
+        (50, 10**6, [7]),
+        (3, 10**6, [3, 3, 1]),
+        (50, 4 * n_values, [4, 3]),
+        (50, 1, [1] * 7),
+    ):
+        monkeypatch.setattr(stack, "MAX_IMAGES", most)
+        monkeypatch.setattr(stack, "MAX_VALUES", values)
+        batches = list(layers.activation_batches(images))
+        assert [len(images[part]) for part, _ in batches] == sizes
+        seen = np.concatenate([images[part] for part, _ in batches])
+        np.testing.assert_array_equal(seen, images)
+        for name in layers.names:
+            joined = np.concatenate([values[name] for _, values in batches])
+            np.testing.assert_allclose(joined, expected[name], rtol=1e-12, atol=1e-14)
 
 
 def test_axis_taps_leave_out_the_padding():
@@ -284,7 +352,7 @@ def test_table_of_layers():
     text = str(small_cnn())
     rows = [line.split() for line in text.splitlines()]
     # 75 neurons with 12 taps each; 12 neurons with 4 inputs each; 12 inputs to 4.
-    assert ["input", "picture", "2x7x6", "84"] in rows
+    assert ["input", "image", "2x7x6", "84"] in rows
     assert ["conv1", "Conv2d", "3x5x5", "75", "900", "36"] in rows
     assert ["pool1", "AvgPool2d", "3x2x2", "12", "48", "0"] in rows
     assert ["ip1", "Linear", "4", "4", "48", "52"] in rows

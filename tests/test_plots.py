@@ -1,5 +1,7 @@
 """What plots draw: points, heights, colours and numbers, on results made by hand."""
 
+import tracemalloc
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from cnn2snn_brian import InputError, Layers, SimulationResult, plots
 from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.layers import Linear, to_neurons
+from cnn2snn_brian.layers import Conv2d, Linear, to_neurons
 from cnn2snn_brian.plots.maps import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
 from cnn2snn_brian.results import SpikeCounts
@@ -51,6 +53,28 @@ TRACED = np.array([(2 * 2 + 0) * 2 + 1, (0 * 2 + 1) * 2 + 0])
 V = RNG.random((N_STEPS, 2)).astype(np.float32)
 
 
+def by_hand(shapes, counts, recorded, n_images=1):
+    """A result with these counts, (n_images, n_neurons) by layer."""
+    return SimulationResult(
+        spike_counts=SpikeCounts(counts, shapes),
+        output_potentials=np.zeros((n_images, int(np.prod(list(shapes.values())[-1])))),
+        events={},
+        duration_s=N_STEPS * DT,
+        dt_s=DT,
+        seed=0,
+        parameters=Parameters.of(
+            tuple(shapes), thresholds=1, v_min=0, leak=0, v_init=0
+        ),
+        perturbations=None,
+        network={},
+        program={},
+        timings={},
+        versions={},
+        shapes=shapes,
+        recorded=recorded,
+    )
+
+
 @pytest.fixture
 def result():
     counts, recorded = {}, {}
@@ -63,7 +87,6 @@ def result():
     return SimulationResult(
         spike_counts=SpikeCounts(counts, SHAPES),
         output_potentials=np.zeros((4, 3)),
-        output_threshold=2.0,
         events={},
         duration_s=N_STEPS * DT,
         dt_s=DT,
@@ -71,6 +94,9 @@ def result():
         parameters=Parameters.of(
             NAMES, thresholds=THRESHOLDS, v_min=-0.5, leak=0, v_init=0
         ),
+        perturbations=None,
+        network={},
+        program={},
         timings={},
         versions={},
         shapes=SHAPES,
@@ -102,7 +128,34 @@ def test_raster_has_every_spike_in_its_row_and_colour(result, ax):
     # Channels are named in the middle of their rows.
     assert ax.get_ylabel() == "channel"
     np.testing.assert_allclose(ax.get_yticks(), [2.5, 8.5])
-    assert ax.get_title() == f"conv1: {SPIKES['conv1'][2].sum()} spikes"
+    assert ax.get_title() == f"conv1, image 2: {SPIKES['conv1'][2].sum()} spikes"
+    assert ax.get_legend().get_title().get_text() == "channel"
+    assert legend(ax) == ["0", "1"]
+
+
+@pytest.mark.parametrize("n", [3, 8, 30])
+def test_raster_says_which_units_have_which_colour(ax, n):
+    counts = np.ones((1, n), np.uint8)
+    neuron = np.arange(n)
+    result = by_hand({"ip1": (n,)}, {"ip1": counts}, {("ip1", 0): (neuron, neuron % 5)})
+    plots.plot_raster(result, "ip1", 0, ax)
+    assert ax.get_legend().get_title().get_text() == "unit"
+    (points,) = ax.collections
+    drawn = {
+        round(row): tuple(colour)
+        for (_, row), colour in zip(
+            points.get_offsets(), points.get_facecolors(), strict=True
+        )
+    }
+    named = set()
+    for line, text in zip(ax.get_legend().get_lines(), legend(ax), strict=True):
+        units = [int(unit) for unit in text.removesuffix(", …").split(", ")]
+        for unit in units:
+            assert drawn[unit] == pytest.approx(rgb(line.get_color()))
+        same = [u for u, c in drawn.items() if c == pytest.approx(drawn[units[0]])]
+        assert len(same) == len(units) or (text.endswith("…") and len(units) == 3)
+        named |= set(same)
+    assert named == set(range(n))
 
 
 @pytest.mark.parametrize("in_grid", [True, False])
@@ -237,6 +290,35 @@ def test_feature_maps_of_a_linear_layer_from_layers(result):
         plots.plot_feature_maps(result, layers, "ip1", 2, axes)
 
 
+def test_one_image_is_drawn_without_a_copy_of_all(ax):
+    # Counts of 4 MB and images of 4 MB, of which one is drawn.
+    shape, n_images = (4, 16, 16), 4000
+    layer = Conv2d(
+        "conv1", ("input",), (1, 32, 32), np.ones((4, 1, 2, 2)), stride=(2, 2)
+    )
+    layers = Layers((1, 32, 32), (layer,))
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 256, (n_images, 1, 32, 32), dtype=np.uint8)
+    counts = rng.integers(0, 20, (n_images, 1024), dtype=np.uint8)
+    assert images.nbytes == counts.nbytes == 4_096_000
+    result = by_hand({"conv1": shape}, {"conv1": counts}, {}, n_images)
+    axes = ax.figure.subplots(1, 2)
+
+    def draw():
+        plots.plot_feature_maps(result, layers, "conv1", 3999, axes, images=images)
+        plots.plot_rates(result, "conv1", ax, image=3)
+        plots.plot_rates(result, "conv1", ax)
+
+    draw()  # what matplotlib loads at the first time is not counted
+    tracemalloc.start()
+    draw()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
+    with pytest.raises(InputError, match="image is 3999, there are 5 images"):
+        plots.plot_feature_maps(result, layers, "conv1", 3999, axes, images=images[:5])
+
+
 def test_feature_maps_refuse(result):
     same = {"conv1": np.zeros((4, 2, 3, 2)), "ip1": np.zeros((4, 2))}
     left, _ = plots.plot_feature_maps(result, same, "conv1", 0)
@@ -263,7 +345,7 @@ def test_accuracy_over_time(result, ax):
     assert (first.get_color(), second.get_color()) == COLOURS[:2]
     assert legend(ax) == ["a", "CNN: 87.5 %", "b"]
     assert ax.get_ylabel() == "accuracy (%)"
-    with pytest.raises(InputError, match="4 pictures"):
+    with pytest.raises(InputError, match="4 images"):
         plots.plot_accuracy_over_time(result, [0, 1], ax)
 
 

@@ -7,7 +7,7 @@ from test_cli import cli  # noqa: F401 (a fixture)
 from torch import nn
 
 from cnn2snn_brian import PRESETS, InputError, SpikingNetwork, convert
-from cnn2snn_brian.cli.app import PresetName
+from cnn2snn_brian.cli.convert import PresetName
 from cnn2snn_brian.description.presets import find_preset
 from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.tuning.coordinates import TUNABLE

@@ -9,22 +9,24 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.results import SpikeCounts
 
 
-def result(counts, potentials, recorded=None, threshold=2.0):
+def result(counts, potentials, recorded=None, threshold=2.0, shape=None, n_steps=4):
     """A result of a network with one layer, ip1."""
     counts = np.asarray(counts, np.uint8)
-    shapes = {"input": (2, 1, 3), "ip1": (counts.shape[1],)}
+    shapes = {"input": (2, 1, 3), "ip1": shape or (counts.shape[1],)}
     inputs = np.arange(6 * len(counts), dtype=np.uint8).reshape(len(counts), 6)
     return SimulationResult(
         spike_counts=SpikeCounts({"input": inputs, "ip1": counts}, shapes),
         output_potentials=np.asarray(potentials, float),
-        output_threshold=threshold,
         events={"ip1": np.arange(len(counts))},
-        duration_s=4e-3,
+        duration_s=n_steps * 1e-3,
         dt_s=1e-3,
         seed=0,
         parameters=Parameters.of(
             ("ip1",), thresholds=threshold, v_min=0, leak=0, v_init=0
         ),
+        perturbations=None,
+        network={},
+        program={},
         timings={"run": 1.0},
         versions={},
         shapes=shapes,
@@ -65,7 +67,7 @@ def test_an_unknown_readout():
 def test_accuracy():
     found = result(COUNTS, POTENTIALS)
     assert found.accuracy([0, 1, 0, 0]) == 0.75
-    with pytest.raises(InputError, match="4 pictures"):
+    with pytest.raises(InputError, match="4 images"):
         found.accuracy([0, 1])
 
 
@@ -87,6 +89,65 @@ def test_output_counts_over_time():
     np.testing.assert_array_equal(found.accuracy_over_time([2]), [0, 0, 0, 1])
     with pytest.raises(InputError, match="expected 0 to the duration"):
         found.output_counts(5 * ms)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 1, 2)])
+def test_accuracy_over_time_counts_spikes_step_by_step(shape):
+    rng = np.random.default_rng(0)
+    n_steps, n_images = 30, 12
+    # Indexed as the neurons of a group; the last image has no spikes at all.
+    spikes = rng.random((n_images, n_steps, 6)) < 0.15
+    spikes[-1] = False
+    recorded = {}
+    for image in range(n_images):
+        step, neuron = np.nonzero(spikes[image])
+        recorded["ip1", image] = neuron, step
+    found = result(
+        spikes.sum(1), np.zeros((n_images, 6)), recorded, shape=shape, n_steps=n_steps
+    )
+    labels = rng.integers(0, 6, n_images)
+    expected = np.zeros(n_steps)
+    n_ties = 0
+    for image, label in enumerate(labels):
+        for last in range(n_steps):
+            total = spikes[image, : last + 1].sum(0)
+            if len(shape) == 3:  # a group is (y, x, channel), a class (channel, y, x)
+                total = total.reshape(1, 2, 3).transpose(2, 0, 1).ravel()
+            n_ties += (total == total.max()).sum() > 1
+            first_best = list(total).index(total.max())
+            expected[last] += (total.max() > 0 and first_best == label) / n_images
+    assert n_ties > n_steps
+    np.testing.assert_allclose(found.accuracy_over_time(labels), expected, atol=1e-12)
+    at_end = found.output_counts(n_steps * ms)
+    np.testing.assert_array_equal(at_end, found.output_counts())
+
+
+def test_one_label_is_not_the_label_of_all_images():
+    none = np.zeros(0, int)
+    two = result(
+        [[1, 0], [0, 1]], np.zeros((2, 2)), {("ip1", i): (none, none) for i in (0, 1)}
+    )
+    for wrong in ([1], 1, [[1], [0]]):
+        with pytest.raises(InputError, match="2 images, labels of shape"):
+            two.accuracy_over_time(wrong)
+        with pytest.raises(InputError, match="2 images, labels of shape"):
+            two.accuracy(wrong)
+
+
+def test_spike_trains_are_times_and_neurons():
+    neuron, step = np.array([4, 1]), np.array([0, 2])
+    found = result(COUNTS, POTENTIALS, {("input", 1): (neuron, step)})
+    t, i = found.spikes("input", 1)
+    np.testing.assert_allclose(t, [0, 0.002])
+    np.testing.assert_array_equal(i, neuron)
+
+
+def test_counts_of_some_images_are_read_alone():
+    found = result(COUNTS, POTENTIALS).spike_counts
+    np.testing.assert_array_equal(found.part("input", 2), found["input"][2])
+    some = found.part("input", slice(1, 3))
+    np.testing.assert_array_equal(some, found["input"][1:3])
+    assert some.dtype == np.int32
 
 
 def test_spike_trains_have_positions():

@@ -298,7 +298,7 @@ def test_record_some_pictures_only(build):
     result = build("zero", False, "poisson").run(IMAGES, record={"conv1": [2]})
     counts = result.spike_counts["conv1"][2]
     assert len(result.spikes("conv1", 2).t) == counts.sum()
-    with pytest.raises(InputError, match="not recorded for picture 0"):
+    with pytest.raises(InputError, match="not recorded for image 0"):
         result.spikes("conv1", 0)
     assert len(result.spikes("ip1", 0).t) == result.spike_counts["ip1"][0].sum()
 

@@ -5,10 +5,9 @@ from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.conversion import convert
-from cnn2snn_brian.description import thresholds as thresholds_module
 from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers import INPUT, AvgPool2d, Layers, Linear
+from cnn2snn_brian.layers import INPUT, AvgPool2d, Layers, Linear, stack
 
 SHAPE = (1, 1, 2)
 
@@ -71,7 +70,7 @@ def test_batches_do_not_change_the_result(monkeypatch):
     layers = tiny()
     images = np.random.default_rng(0).random((7, *SHAPE))
     at_once = data_based_thresholds(layers, images, 90)
-    monkeypatch.setattr(thresholds_module, "BATCH_SIZE", 3)
+    monkeypatch.setattr(stack, "MAX_IMAGES", 3)
     assert data_based_thresholds(layers, images, 90) == at_once
 
 

@@ -298,7 +298,7 @@ def test_a_diverging_training_is_reported(few):
 
 
 def test_training_without_pictures_is_refused(few):
-    with pytest.raises(InputError, match="no pictures to train with"):
+    with pytest.raises(InputError, match="no images to train with"):
         train(small(), few[:0], QUICK, progress=False)
 
 

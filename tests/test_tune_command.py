@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnn2snn_brian import SpikingNetwork, convert, models
-from cnn2snn_brian.cli.app import app
+from cnn2snn_brian.cli import app
 from cnn2snn_brian.data import load_digits
 
 runner = CliRunner()

@@ -1,1 +1,10 @@
-"""The command line, a file for each command."""
+"""
+The command line, a file for each command.
+
+What takes long to import (torch, Brian2 and all that computes) is imported when a
+command runs, so that ``--help`` answers at once.
+"""
+
+from cnn2snn_brian.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,13 +1,12 @@
-"""The command ``cnn2snn-brian inspect``."""
+"""The command ``inspect``: write the inspector's page of a result or a network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from cnn2snn_brian.cli.shared import DATA_HELP, check_at_least, check_out, console
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.order import INPUT
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
@@ -16,10 +15,34 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect_command"]
 
-#: Pictures that are simulated unless the user says how many.
-N_PICTURES = 5
+#: Images that are simulated unless the user says how many.
+N_IMAGES = 5
 
-console = Console()
+
+def _loaded(
+    source: Path, network: Path | None, data: str | None
+) -> tuple["SimulationResult | None", "SpikingNetwork | None"]:
+    """Load a result and the network that belongs to it, or a network."""
+    import h5py
+
+    from cnn2snn_brian.network import SpikingNetwork
+    from cnn2snn_brian.results.result import SimulationResult
+
+    if source.is_file() and h5py.is_hdf5(source):
+        result = SimulationResult.load(source)
+        snn = None if network is None else SpikingNetwork.load(network)
+        if snn is not None and snn.layers.shapes != result.shapes:
+            message = f"{network}: not the network of {source}: its layers differ"
+            raise InputError(message)
+        return result, snn
+    if network is not None:
+        message = f"--network goes with a result (.h5), which {source} is not"
+        raise typer.BadParameter(message)
+    snn = SpikingNetwork.load(source)
+    if data is None:
+        message = "a network needs images: --data digits, cifar10 or a folder"
+        raise typer.BadParameter(message)
+    return None, snn
 
 
 def _simulated(
@@ -29,6 +52,19 @@ def _simulated(
 
     with snn.compile(duration * ms) as simulator:
         return simulator.run(test.images, seed=seed, record=simulator.populations)
+
+
+def _class_names(
+    result: "SimulationResult",
+    snn: "SpikingNetwork | None",
+    test: "LabelledImages | None",
+) -> tuple[str, ...] | None:
+    """Take the network's names of the classes, or those of the images if they fit."""
+    if snn is not None and snn.classes is not None:
+        return snn.classes
+    n_outputs = result.output_potentials.shape[1]
+    fits = test is not None and len(test.classes) == n_outputs
+    return test.classes if test is not None and fits else None
 
 
 def inspect_command(
@@ -44,14 +80,21 @@ def inspect_command(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Pictures: digits or cifar10 (their test pictures), or a folder of "
-            "class folders. With a result: the pictures that it is of."
+            help=f"{DATA_HELP} Only test images are shown, as in `run`. With a result: "
+            "the images that it is of."
         ),
     ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Show all of a folder of class folders: none was trained with.",
+        ),
+    ] = False,
     n: Annotated[
         int | None,
         typer.Option(
-            help="So many pictures, drawn at random: 5 of a network; of a result as "
+            help="So many images, drawn at random: 5 of a network; of a result as "
             "many as in its run."
         ),
     ] = None,
@@ -60,7 +103,7 @@ def inspect_command(
         typer.Option(help="Seed of spikes and of the draw; a result has its own."),
     ] = None,
     duration: Annotated[
-        float, typer.Option(help="With a network: time of a picture in ms.")
+        float, typer.Option(help="With a network: time of an image in ms.")
     ] = 100.0,
     network: Annotated[
         Path | None,
@@ -68,7 +111,7 @@ def inspect_command(
     ] = None,
     picture: Annotated[
         list[int] | None,
-        typer.Option(help="Index of a picture to look into; repeatable."),
+        typer.Option(help="Index of an image to look into; repeatable."),
     ] = None,
     layer: Annotated[
         list[str] | None, typer.Option(help="A layer to look into; repeatable.")
@@ -79,62 +122,43 @@ def inspect_command(
 
     Example: cnn2snn-brian inspect digits.snn --data digits --n 3 --out digits.html
     """
-    import h5py
-
-    from cnn2snn_brian.data import load_test_pictures
-    from cnn2snn_brian.extras import optional_library
-    from cnn2snn_brian.files import check_folder
-    from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.results.result import SimulationResult
-
     # All that is cheap to check comes before a simulation.
+    check_out(out)
+    check_at_least("--seed", seed, 0)
+    from cnn2snn_brian.data import load_test_images
+    from cnn2snn_brian.extras import optional_library
+    from cnn2snn_brian.layers.order import INPUT
+
     optional_library("bokeh", "inspector", "The inspector")
-    check_folder(out)
-    result: SimulationResult | None = None
-    snn: SpikingNetwork | None = None
-    if source.is_file() and h5py.is_hdf5(source):
-        result = SimulationResult.load(source)
-        snn = None if network is None else SpikingNetwork.load(network)
-        if snn is not None and snn.layers.shapes != result.shapes:
-            message = f"{network}: not the network of {source}: its layers differ"
-            raise InputError(message)
-        seed = result.seed if seed is None else seed
-    else:
-        if network is not None:
-            message = f"--network goes with a result (.h5), which {source} is not"
-            raise typer.BadParameter(message)
-        snn = SpikingNetwork.load(source)
-        if data is None:
-            message = "a network needs pictures: --data digits, cifar10 or a folder"
-            raise typer.BadParameter(message)
-        n = N_PICTURES if n is None else n
+    result, snn = _loaded(source, network, data)
+    if result is None:
+        n = N_IMAGES if n is None else n
+    elif seed is None:
+        seed = result.seed
     seed = seed or 0
     test = None
     if data is not None:
         known = snn.layers.shapes if snn is not None else result.shapes  # type: ignore[union-attr]
         channels, height, width = known[INPUT]
         classes = None if snn is None else snn.classes
-        test = load_test_pictures(data, (channels, height, width), n, seed, classes)
+        shape = channels, height, width
+        test = load_test_images(data, shape, n, seed, classes, whole=whole)
         if result is not None and len(test) != result.n_images:
             message = (
-                f"--data has {len(test)} pictures, {source} is of {result.n_images}; "
-                "give --n and --seed as in its run"
+                f"--data has {len(test)} images, {source} is of {result.n_images}; "
+                "give --n, --seed and --all as in its run"
             )
             raise InputError(message)
     if result is None:
         assert snn is not None
         assert test is not None
         result = _simulated(snn, test, duration, seed)
-    classes = snn.classes if snn is not None else None
-    if classes is None and test is not None:
-        n_outputs = result.output_potentials.shape[1]
-        classes = test.classes if len(test.classes) == n_outputs else None
     written = result.inspect(
         out,
         images=None if test is None else test.images,
         labels=None if test is None else test.labels,
         cnn=None if test is None else snn,
-        classes=classes,
+        classes=_class_names(result, snn, test),
         pictures=picture,
         layers=layer,
         title=f"Spikes of {source.name}",

@@ -1,24 +1,28 @@
-"""The command ``cnn2snn-brian reproduce``."""
+"""The command ``reproduce``: every table and figure of the paper."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from cnn2snn_brian.cli.shared import check_at_least, console
 
 __all__ = ["reproduce"]
 
 
 def reproduce(
     data: Annotated[
-        Path,
-        typer.Option(help="CIFAR-10: train and test, each with a folder a class."),
+        str,
+        typer.Option(
+            help="CIFAR-10: cifar10 (downloaded), or a folder with train and test in "
+            "it, each with a folder a class. A folder cifar10 is ./cifar10."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the report and the figures.")],
     *,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Few pictures and steps: minutes, not an hour."),
+        typer.Option("--quick", help="Few images and steps: minutes, not an hour."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     workers: Annotated[
@@ -33,8 +37,12 @@ def reproduce(
 
     Example: cnn2snn-brian reproduce --data cifar10 --out report
     """
-    from cnn2snn_brian.paper.report import collect, write_report
-    from cnn2snn_brian.paper.steps import FULL, QUICK, Reproduction
+    check_at_least("--seed", seed, 0)
+    check_at_least("--workers", workers, 1)
+    from cnn2snn_brian.paper.extent import FULL, QUICK
+    from cnn2snn_brian.paper.report import write_report
+    from cnn2snn_brian.paper.steps import Reproduction
+    from cnn2snn_brian.paper.tables import collect
 
     extent = QUICK if quick else FULL
     options = " --quick" if quick else ""
@@ -42,4 +50,4 @@ def reproduce(
     command = f"cnn2snn-brian reproduce --data DIR --out DIR{options}"
     with Reproduction(data, out, extent, seed, workers) as work:
         write_report(work, collect(work), command)
-    Console().print(f"written: {out / 'reproduction.md'}, .html and .json")
+    console.print(f"written: {out / 'reproduction.md'}, .html and .json")

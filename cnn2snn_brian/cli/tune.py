@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.cli.shared import DATA_HELP, check_at_least, check_out, console
 
 __all__ = ["AcceptChoice", "MethodChoice", "tune_command"]
-
-console = Console()
 
 
 class MethodChoice(str, Enum):
@@ -35,10 +32,7 @@ def tune_command(
     network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
     data: Annotated[
         str,
-        typer.Option(
-            help="Pictures: digits, cifar10 or a folder, as in `train`. Only training "
-            "pictures are used."
-        ),
+        typer.Option(help=f"{DATA_HELP} Only training images are used."),
     ],
     out: Annotated[Path, typer.Option(help="File for the network that was tuned.")],
     *,
@@ -53,12 +47,10 @@ def tune_command(
         ),
     ] = None,
     category: Annotated[
-        str | None, typer.Option(help="Name of a class: use its pictures only.")
+        str | None, typer.Option(help="Name of a class: use its images only.")
     ] = None,
-    duration: Annotated[float, typer.Option(help="Time of a picture in ms.")] = 100.0,
-    n: Annotated[
-        int, typer.Option(help="Pictures of each class, drawn at random.")
-    ] = 20,
+    duration: Annotated[float, typer.Option(help="Time of an image in ms.")] = 100.0,
+    n: Annotated[int, typer.Option(help="Images of each class, drawn at random.")] = 20,
     tune: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +72,9 @@ def tune_command(
         ),
     ] = AcceptChoice.better,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Programs at a time; all cores by default.")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="File that keeps what was tried, to go on from there."),
@@ -89,40 +84,32 @@ def tune_command(
     ] = None,
 ) -> None:
     """
-    Set the thresholds of a converted network by what it makes of training pictures.
+    Set the thresholds of a converted network by what it makes of training images.
 
     Example: cnn2snn-brian tune digits.snn --data digits --out tuned.snn
     """
-    from brian2 import ms
-
-    from cnn2snn_brian.data import load_data
-    from cnn2snn_brian.files import check_folder, written_whole
-    from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.tuning.tune import tune_thresholds
-
     for path in (out, checkpoint, history):
         if path is not None:
-            check_folder(path)
-    if n < 1 or seed < 0:
-        name, value = ("--n", n) if n < 1 else ("--seed", seed)
-        message = f"{name} is {value}, expected at least {int(n < 1)}"
-        raise InputError(message)
+            check_out(path)
+    check_at_least("--n", n, 1)
+    check_at_least("--seed", seed, 0)
+    check_at_least("--workers", workers, 1)
+    from brian2 import ms
+
+    from cnn2snn_brian.data import load_training_images
+    from cnn2snn_brian.files import written_whole
+    from cnn2snn_brian.network import SpikingNetwork
+    from cnn2snn_brian.tuning import tune_thresholds
+
     snn = SpikingNetwork.load(network)
-    pictures, _ = load_data(data, snn.input_shape, seed=seed)
-    if snn.classes is not None and pictures.classes != snn.classes:
-        message = (
-            f"the network's classes are {', '.join(snn.classes)}, those of {data} "
-            f"{', '.join(pictures.classes)}"
-        )
-        raise InputError(message)
-    pictures = pictures.per_class(n, seed)
-    # A network without class names takes those of the pictures.
-    named = replace(snn, classes=pictures.classes) if snn.classes is None else snn
+    images = load_training_images(data, snn.input_shape, snn.classes).per_class(n, seed)
+    # A network without class names takes those of the images.
+    named = replace(snn, classes=images.classes) if snn.classes is None else snn
     with named.compile(duration * ms) as simulator:
         result = tune_thresholds(
             simulator,
-            pictures.images,
-            pictures.labels,
+            images.images,
+            images.labels,
             method=method.value,
             objective=objective,
             category=category,
@@ -132,6 +119,7 @@ def tune_command(
             budget=budget,
             accept=accept.value,
             seed=seed,
+            executor=workers,
             checkpoint=checkpoint,
         )
     if history is not None:

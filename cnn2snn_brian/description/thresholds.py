@@ -23,24 +23,21 @@ from cnn2snn_brian.layers.stack import Layers
 
 __all__ = ["data_based_thresholds"]
 
-#: Pictures whose activations are computed at once, to bound the memory.
-BATCH_SIZE = 50
-
 
 def data_based_thresholds(
     layers: Layers, images: Any, percentile: float = 99.9, rate_scale: float = 1.0
 ) -> dict[str, float]:
     """
-    Compute thresholds from activations on calibration pictures.
+    Compute thresholds from activations on calibration images.
 
     Parameters
     ----------
     layers : Layers
         The CNN.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-        Calibration pictures, float in [0, 1] or uint8. Use training pictures.
+        Calibration images, float in [0, 1] or uint8. Use training images.
     percentile : float
-        Percentile of a layer's activations (of all neurons and pictures) that counts
+        Percentile of a layer's activations (of all neurons and images) that counts
         as its largest, above 0 and at most 100.
     rate_scale : float
         Spikes per step of a pixel of intensity 1.
@@ -54,7 +51,7 @@ def data_based_thresholds(
     Raises
     ------
     InputError
-        If the pictures or the percentile can't be used, or a layer is silent at that
+        If the images or the percentile can't be used, or a layer is silent at that
         percentile.
     """
     if not 0 < percentile <= 100:
@@ -62,10 +59,9 @@ def data_based_thresholds(
         raise InputError(message)
     check_rate_scale(rate_scale)
     pixels = check_images(images, layers.input_shape)
-    # One value per picture would do for the maximum only: percentiles need them all.
+    # One value per image would do for the maximum only: percentiles need them all.
     collected: dict[str, list[Any]] = {name: [] for name in layers.names}
-    for start in range(0, len(pixels), BATCH_SIZE):
-        batch = layers.activations(pixels[start : start + BATCH_SIZE])
+    for _, batch in layers.activation_batches(pixels):
         for name, values in batch.items():
             collected[name].append(values.astype(np.float32).ravel())
     largest = {
@@ -78,7 +74,7 @@ def data_based_thresholds(
             message = (
                 f"{layer.name}: the {percentile}th percentile of its activations is "
                 f"{largest[layer.name]:.3g}, so no threshold follows from it. Use a "
-                "higher percentile or other calibration pictures"
+                "higher percentile or other calibration images"
             )
             raise InputError(message)
         before = max(

@@ -148,28 +148,35 @@ class Conv2d(ByContent):
         -------
         ndarray of float, shape (n, out_channels, out_height, out_width)
             The cross-correlation with the kernel, as torch computes it.
+
+        Notes
+        -----
+        The windows of one image at a time are laid out in memory: those of all need
+        ``kernel height * kernel width`` times the memory of the input. torch's own
+        convolution of float64 numbers lays out all of them.
         """
-        n = len(activations)
-        padded = np.pad(activations, ((0, 0), (0, 0), *self.padding))
+        out_channels, height, width = self.shape
         ky, kx = self.weight.shape[2:]
         extent = (self.dilation[0] * (ky - 1) + 1, self.dilation[1] * (kx - 1) + 1)
-        windows = sliding_window_view(padded, extent, axis=(2, 3))[  # type: ignore[call-overload]
-            :,
-            :,
-            :: self.stride[0],
-            :: self.stride[1],
-            :: self.dilation[0],
-            :: self.dilation[1],
-        ]
-        out_channels, height, width = self.shape
-        rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(
-            n * height * width, self.groups, -1
-        )
         kernels = self.weight.reshape(self.groups, out_channels // self.groups, -1)
-        out = np.concatenate(
-            [rows[:, g] @ kernels[g].T for g in range(self.groups)], axis=1
+        out = np.empty(
+            (len(activations), *kernels.shape[:2], height * width),
+            np.result_type(activations, self.weight),
         )
-        return np.moveaxis(out.reshape(n, height, width, out_channels), -1, 1)
+        for image, drive in zip(activations, out, strict=True):
+            padded = np.pad(image, ((0, 0), *self.padding))
+            windows = sliding_window_view(padded, extent, axis=(1, 2))[  # type: ignore[call-overload]
+                :,
+                :: self.stride[0],
+                :: self.stride[1],
+                :: self.dilation[0],
+                :: self.dilation[1],
+            ]
+            columns = windows.transpose(0, 3, 4, 1, 2)
+            np.matmul(
+                kernels, columns.reshape(self.groups, -1, height * width), out=drive
+            )
+        return out.reshape(-1, *self.shape)
 
     def fan_out(self) -> npt.NDArray[np.int64]:
         """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 __all__ = ["INPUT", "from_neurons", "to_neurons"]
 
-#: Name of the population that stands for the picture.
+#: Name of the population that stands for the image.
 INPUT = "input"
 
 

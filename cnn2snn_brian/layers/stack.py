@@ -18,6 +18,9 @@ from cnn2snn_brian.layers.pooled import Pooled
 
 __all__ = ["Layers"]
 
+#: Most images, and most activations, that are computed at once, to bound the memory.
+MAX_IMAGES, MAX_VALUES = 50, 2**25
+
 
 AnyLayer = Conv2d | AvgPool2d | Linear | Pooled
 
@@ -30,10 +33,13 @@ class Layers(ByContent):
     Attributes
     ----------
     input_shape : tuple of int
-        Shape of a picture, (channels, height, width).
+        Shape of an image, (channels, height, width).
     layers : tuple of Layer
         The layers. ``layers["conv1"]`` and ``layers[0]`` give one of them; ``print``
-        shows a table.
+        shows a table. `convert` names them by what they do and counts each kind:
+        ``conv1`` and ``conv2`` are convolutions, ``pool1`` is a pooling layer, and
+        ``ip1`` a linear layer, whose neurons take the inner product of their input
+        with their weights.
 
     Raises
     ------
@@ -126,12 +132,16 @@ class Layers(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Pictures with pixels in [0, 1].
+            Images with pixels in [0, 1].
 
         Returns
         -------
         dict of str to ndarray of float, shape ``(n, *layer.shape)``
             Activation of every layer. The last layer is not rectified.
+
+        See Also
+        --------
+        activation_batches : The same for many images.
         """
         values: dict[str, FloatArray] = {INPUT: images}
         for layer in self.layers:
@@ -145,6 +155,31 @@ class Layers(ByContent):
         del values[INPUT]
         return values
 
+    def activation_batches(
+        self, images: FloatArray
+    ) -> Iterator[tuple[slice, dict[str, FloatArray]]]:
+        """
+        Compute what the CNN computes, for some images at a time.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Images with pixels in [0, 1].
+
+        Yields
+        ------
+        part : slice
+            Which of the images: all of them, in order, at most 50 at once, and fewer
+            of a large network.
+        activations : dict of str to ndarray of float, shape ``(n, *layer.shape)``
+            Their activations, as in `activations`.
+        """
+        n_values = sum(math.prod(shape) for shape in self.shapes.values())
+        n_at_once = min(MAX_IMAGES, max(1, MAX_VALUES // n_values))
+        for start in range(0, len(images), n_at_once):
+            part = slice(start, start + n_at_once)
+            yield part, self.activations(images[part])
+
     def __str__(self) -> str:
         table = Table(box=None)
         table.add_column("layer")
@@ -154,7 +189,7 @@ class Layers(ByContent):
             table.add_column(title, justify="right")
         shape = "x".join(map(str, self.input_shape))
         n_input = math.prod(self.input_shape)
-        table.add_row(INPUT, "picture", shape, f"{n_input:,}", "", "")
+        table.add_row(INPUT, "image", shape, f"{n_input:,}", "", "")
         totals = np.array([n_input, 0, 0])
         for layer in self.layers:
             counts = (

@@ -12,6 +12,7 @@ from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.spikes.correlation import Correlation
 from cnn2snn_brian.spikes.data import SATURATED, SpikeData
 
 if TYPE_CHECKING:
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "diagnose"]
 
-#: Pictures whose activations are computed at once, to bound the memory.
-BATCH_SIZE = 50
-#: With no more loss in any layer and so many answers of the CNN, nothing is wrong.
-GOOD_TRANSFER = 0.95
-GOOD_AGREEMENT = 0.97
+#: With all layers correlated so well, or so little lost in each, and so many answers of
+#: the CNN, nothing needs doing.
+GOOD_CORRELATION = GOOD_TRANSFER = GOOD_AGREEMENT = 0.95
 #: A layer is named before the worst one if it loses this share of what that one loses:
 #: what goes wrong in a layer puts the next ones out of their range, too.
 FIRST_SHARE = 0.5
@@ -51,31 +50,31 @@ class Diagnosis:
 
         ``correlation``
             Pearson's correlation of spike counts with the CNN's activations (after
-            ReLU), over all neurons and pictures. NaN if one of them is constant.
+            ReLU), over all neurons and images. NaN if one of them is constant.
         ``transfer``
             The same with the activation that follows from the spikes that the layer
             got: what the layer itself loses, whatever was lost before it.
         ``silent``
-            Share of neurons that spike on no picture.
+            Share of neurons that spike on no image.
         ``saturated``
-            Share of neurons and pictures with spikes in more than 90 % of the steps.
+            Share of neurons and images with spikes in more than 90 % of the steps.
         ``missed``
-            Share of the CNN's summed activation that is at neurons and pictures
+            Share of the CNN's summed activation that is at neurons and images
             without a spike.
         ``spikes``
-            Mean number of spikes a neuron and picture.
+            Mean number of spikes a neuron and image.
         ``events``
-            Synaptic events delivered into the layer, a picture. NaN if its input is no
+            Synaptic events delivered into the layer, an image. NaN if its input is no
             spikes.
         ``threshold``
             Threshold of the layer.
         ``strongest``
-            Strongest input a step (99.9th percentile over neurons and pictures). A
+            Strongest input a step (99.9th percentile over neurons and images). A
             threshold of this size makes the strongest neurons spike in every step.
     agreement : float
-        Share of pictures for which SNN and CNN give the same answer.
+        Share of images for which SNN and CNN give the same answer.
     layer : str or None
-        The first layer that loses much by itself; None if none does.
+        The first layer that loses much by itself; None if hardly anything is lost.
     advice : str
         What to try, in one sentence.
     """
@@ -104,33 +103,11 @@ class Diagnosis:
         return f"{text}\nsame answer as the CNN: {self.agreement:.1%}\n{self.advice}"
 
 
-class _Sums:
-    """Sums of two rows of numbers that come in parts, for their correlation."""
-
-    def __init__(self) -> None:
-        self._sums = np.zeros(5)
-        self._n = 0
-
-    def add(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-        x, y = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
-        self._sums += x.sum(), y.sum(), x @ x, y @ y, x @ y
-        self._n += len(x)
-
-    @property
-    def correlation(self) -> float:
-        x, y, xx, yy, xy = self._sums / max(self._n, 1)
-        spread_x, spread_y = xx - x * x, yy - y * y
-        # Rounding leaves a little of a spread of 0.
-        if spread_x <= 1e-12 * xx or spread_y <= 1e-12 * yy:
-            return math.nan
-        return float(np.clip((xy - x * y) / math.sqrt(spread_x * spread_y), -1, 1))
-
-
 class _LayerSums:
-    """What is summed up for one layer over the batches of pictures."""
+    """What is summed up for one layer over the batches of images."""
 
     def __init__(self, n_neurons: int) -> None:
-        self.with_cnn, self.with_input = _Sums(), _Sums()
+        self.with_cnn, self.with_input = Correlation(), Correlation()
         self.ever = np.zeros(n_neurons, dtype=bool)
         self.n = self.spikes = self.saturated = 0
         self.missed = self.activation = 0.0
@@ -166,7 +143,7 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
 def _drives(
     layers: Layers, result: SpikeData, counts: dict[str, Any], pixels: Any
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Sum the input of each neuron over a picture, from the spikes that it got."""
+    """Sum the input of each neuron over an image, from the spikes that it got."""
     parameters, n_steps = result.parameters, result.n_steps
     scale = parameters.rate_scale  # of biases, see neurons.CONSTANT_INPUT_MODEL
     for layer in layers:
@@ -174,7 +151,7 @@ def _drives(
         for name in layer.inputs:
             if name in counts:
                 total = total + layer.drive(counts[name].astype(np.float32))
-            else:  # a picture as a constant current
+            else:  # an image as a constant current
                 total = total + n_steps * scale * layer.drive(pixels)
         if layer.bias is not None:
             total = total + n_steps * scale * layer.bias
@@ -189,12 +166,12 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     Parameters
     ----------
     result : SpikeData
-        A simulation. Nothing needs to be recorded; some hundred pictures will do.
+        A simulation. Nothing needs to be recorded; some hundred images will do.
     module : nn.Module or Layers
         The CNN that was converted, or its layers, ``snn.layers``. Give the layers if
         the CNN was converted with ``normalize``.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-        The pictures that were simulated, float in [0, 1] or uint8.
+        The images that were simulated, float in [0, 1] or uint8.
 
     Returns
     -------
@@ -204,22 +181,21 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     Raises
     ------
     InputError
-        If the CNN or the pictures are not those of the result.
+        If the CNN or the images are not those of the result.
     """
     import pandas as pd
 
     layers = _layers_of(module, result)
     pixels = check_images(images, layers.input_shape)
     if len(pixels) != result.n_images:
-        message = f"{len(pixels)} pictures, the result has {result.n_images}"
+        message = f"{len(pixels)} images, the result has {result.n_images}"
         raise InputError(message)
-    counts = dict(result.spike_counts)
     sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
     answers = np.zeros(len(pixels), dtype=np.int64)
-    for start in range(0, len(pixels), BATCH_SIZE):
-        part = slice(start, start + BATCH_SIZE)
-        batch = {name: values[part] for name, values in counts.items()}
-        activations = layers.activations(pixels[part])
+    for part, activations in layers.activation_batches(pixels):
+        batch = {
+            name: result.spike_counts.part(name, part) for name in result.spike_counts
+        }
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
         for name, drive in _drives(layers, result, batch, pixels[part]):
@@ -228,8 +204,8 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     for name, found in sums.items():
         events = result.events.get(name)
         rows[name] = {
-            "correlation": found.with_cnn.correlation,
-            "transfer": found.with_input.correlation,
+            "correlation": found.with_cnn.value,
+            "transfer": found.with_input.value,
             "silent": float(1 - found.ever.mean()),
             "saturated": found.saturated / found.n,
             "missed": found.missed / found.activation if found.activation else 0.0,
@@ -241,7 +217,8 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
     agreement = float((result.predictions == answers).mean())
     layer = _worst(table, agreement)
-    return Diagnosis(table, agreement, layer, _advice(table, layer, result))
+    advice = _advice(table, layer, result, agreement)
+    return Diagnosis(table, agreement, layer, advice)
 
 
 def _add(
@@ -283,7 +260,10 @@ def _is_too_high(row: Any) -> bool:
 def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
     losses = {str(name): _loss(row) for name, row in table.iterrows()}
     most = max(losses.values())
-    if most <= 1 - GOOD_TRANSFER and agreement >= GOOD_AGREEMENT:
+    follows = most <= 1 - GOOD_TRANSFER
+    if agreement >= GOOD_AGREEMENT and (
+        follows or bool((table["correlation"] >= GOOD_CORRELATION).all())
+    ):
         return None
     for name, loss in losses.items():
         row = table.loc[name]
@@ -293,13 +273,21 @@ def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
     return None
 
 
-def _advice(table: "pandas.DataFrame", layer: str | None, result: SpikeData) -> str:
+def _advice(
+    table: "pandas.DataFrame", layer: str | None, result: SpikeData, agreement: float
+) -> str:
     duration = f"{1e3 * result.duration_s:g} ms"
     if layer is None:
-        weakest = table["correlation"].idxmin()
+        said = (
+            "Nothing needs doing: hardly anything is lost, and "
+            f"{agreement:.1%} of the answers are the CNN's."
+        )
+        known = table["correlation"].dropna()
+        if known.empty:
+            return said
         return (
-            "Every layer follows its input; the correlation with the CNN is lowest in "
-            f"{weakest}, and pictures shown longer than {duration} make it higher."
+            f"{said} The correlation with the CNN is lowest in {known.idxmin()}, "
+            f"{known.min():.3f}; images shown longer than {duration} make it higher."
         )
     row = table.loc[layer]
     now, strongest = row["threshold"], row["strongest"]
@@ -318,7 +306,7 @@ def _advice(table: "pandas.DataFrame", layer: str | None, result: SpikeData) -> 
         why, what = missed, f"lower its {change}"
     elif row["missed"] > MANY_MISSED:
         why = f"{missed}, though its threshold fits its input"
-        what = f"show the pictures longer than {duration}"
+        what = f"show the images longer than {duration}"
     elif floor > -now:
         why = f"its potential is held at the floor {floor:g} and forgets inhibition"
         # Everywhere: what one layer's floor adds, the next layers amplify.

@@ -23,7 +23,7 @@ from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.files import written_whole
-from cnn2snn_brian.layers.order import INPUT, from_neurons
+from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.look.figures import figures
 from cnn2snn_brian.spikes.data import SpikeData
@@ -32,6 +32,20 @@ __all__ = ["write_inspector"]
 
 #: Pictures of a file unless others are asked for.
 MAX_PICTURES = 20
+
+#: Parts of the page's script, in this order: each uses names of those before it.
+SCRIPTS = (
+    "data",
+    "figures",
+    "raster",
+    "maps",
+    "image",
+    "outputs",
+    "controls",
+    "pointer",
+    "theme",
+    "start",
+)
 
 #: Largest data in bytes; a browser takes long to read more.
 MAX_BYTES = 256_000_000
@@ -162,6 +176,52 @@ def _check_pictures(result: SpikeData, pixels: npt.NDArray[Any]) -> None:
         raise InputError(message)
 
 
+def _truth(result: SpikeData, labels: Any) -> npt.NDArray[Any] | None:
+    """Check labels."""
+    if labels is None:
+        return None
+    truth = np.asarray(labels)
+    if truth.shape != (result.n_images,):
+        message = f"{result.n_images} images, labels of shape {truth.shape}"
+        raise InputError(message)
+    n_outputs = result.output_potentials.shape[1]
+    if not (np.isin(truth, np.arange(n_outputs))).all():
+        message = f"labels: expected output neurons, 0 to {n_outputs - 1}"
+        raise InputError(message)
+    return truth
+
+
+def _check_activations(
+    activations: dict[str, npt.NDArray[Any]], shapes: Mapping[str, Shape]
+) -> None:
+    for name, values in activations.items():
+        if name in shapes and values.shape[1:] != shapes[name]:
+            message = (
+                f"activations of {name!r} have the shape {values.shape[1:]}, the layer "
+                f"has {shapes[name]}"
+            )
+            raise InputError(message)
+        if not np.isfinite(values).all():
+            message = f"activations of {name!r} are not all finite numbers"
+            raise InputError(message)
+
+
+def _layer_entry(
+    result: SpikeData, name: str, image: int, activation: npt.NDArray[Any] | None
+) -> dict[str, Any]:
+    """Pack what is known of a layer and an image."""
+    entry: dict[str, Any] = {}
+    if (name, image) in result.recorded:
+        entry["spikes"] = _spikes(result, name, image)
+    else:
+        # This one's alone: all of them may be gigabytes.
+        counts = result.spike_counts.part(name, image)
+        entry["counts"] = _packed(_small(counts.ravel()))
+    if activation is not None:
+        entry["cnn"] = _rounded(np.asarray(activation, float))
+    return entry
+
+
 def _data(
     result: SpikeData,
     images: Any,
@@ -179,54 +239,30 @@ def _data(
     if classes is not None and len(classes) != n_outputs:
         message = f"{n_outputs} output neurons, but {len(classes)} class names"
         raise InputError(message)
-    truth = None
-    if labels is not None:
-        truth = np.asarray(labels)
-        if truth.shape != (result.n_images,):
-            message = f"{result.n_images} pictures, labels of shape {truth.shape}"
-            raise InputError(message)
-        if not (np.isin(truth, np.arange(n_outputs))).all():
-            message = f"labels: expected output neurons, 0 to {n_outputs - 1}"
-            raise InputError(message)
+    truth = _truth(result, labels)
     pixels = None
     if images is not None:
         channels, height, width = shapes[INPUT]
         pixels = check_images(images, (channels, height, width))
         _check_pictures(result, pixels)
     activations = _activations(cnn, pixels, chosen, result.n_images)
-    for name, values in activations.items():
-        if name in shapes and values.shape[1:] != shapes[name]:
-            message = (
-                f"activations of {name!r} have the shape {values.shape[1:]}, the layer "
-                f"has {shapes[name]}"
-            )
-            raise InputError(message)
-        if not np.isfinite(values).all():
-            message = f"activations of {name!r} are not all finite numbers"
-            raise InputError(message)
+    _check_activations(activations, shapes)
     described = []
     size = 0
     predictions = result.predictions
-    # Of the pictures that are shown, the totals by layer, and what is not recorded.
+    # Of the images that are shown, the totals by layer, and what is not recorded.
     for place, image in enumerate(chosen):
         of_layers = {}
         for name in dict.fromkeys((*names, result.output_layer)):
-            entry: dict[str, Any] = {}
-            if (name, image) in result.recorded:
-                entry["spikes"] = _spikes(result, name, image)
-            else:
-                # One picture's alone: all of them may be gigabytes.
-                counts = from_neurons(
-                    result.spike_counts.raw(name)[image], shapes[name]
-                )
-                entry["counts"] = _packed(_small(counts.ravel()))
-            if name in activations:
-                entry["cnn"] = _rounded(np.asarray(activations[name][place], float))
+            values = activations.get(name)
+            entry = _layer_entry(
+                result, name, image, None if values is None else values[place]
+            )
             of_layers[name] = entry
             size += _size(entry)
         if size > MAX_BYTES:
             message = (
-                f"the data of {place + 1} of {len(chosen)} pictures are "
+                f"the data of {place + 1} of {len(chosen)} images are "
                 f"{size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are supported. "
                 "Give fewer pictures=[...] or layers=[...]"
             )
@@ -334,7 +370,9 @@ def write_inspector(
         "bokeh": "\n".join(map(_script_text, library.js_raw)),
         "figures": _script_text(json.dumps(items)),
         "data": _script_text(text),
-        "script": (folder / "page.js").read_text("utf-8"),
+        "script": "\n".join(
+            (folder / f"{name}.js").read_text("utf-8") for name in SCRIPTS
+        ),
     }
     page = (folder / "page.html").read_text("utf-8")
     # From the end: a part may contain what looks like the mark of another.

@@ -5,7 +5,7 @@ Shang, Li and You, An SNN Construction Method Based on CNN Conversion and Thresh
 Setting.
 """
 
-__all__ = ["ACCURACIES", "ENERGY_PER_EVENT_J", "PICTURES_PER_SECOND", "THRESHOLDS"]
+__all__ = ["ACCURACIES", "ENERGY_PER_EVENT_J", "IMAGES_PER_SECOND", "THRESHOLDS"]
 
 #: Table I, thresholds by layer.
 THRESHOLDS = {
@@ -35,6 +35,6 @@ ACCURACIES = {
 
 #: Eq. 9 and 10. The text prints mJ; only pJ gives its 3.9 mW.
 SYNAPSES = 1.42e7
-PICTURES_PER_SECOND = 742
+IMAGES_PER_SECOND = 742
 ENERGY_PER_EVENT_J = 0.37e-12
 POWER_W = 3.9e-3

@@ -1,4 +1,4 @@
-"""Pictures of what a network does: each function takes ``ax`` and returns it."""
+"""Plots of what a network does: each function takes ``ax`` and returns it."""
 
 from cnn2snn_brian.plots.maps import plot_feature_maps
 from cnn2snn_brian.plots.scores import (

@@ -22,7 +22,7 @@ MAX_NUMBERED = 64
 
 def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """
-    Put the channels of a layer side by side into one picture.
+    Put the channels of a layer side by side into one image.
 
     Parameters
     ----------
@@ -57,16 +57,17 @@ def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _cnn_maps(
     layers_or_activations: Any, layer: str, image: int, images: Any
 ) -> npt.NDArray[Any]:
-    """Activations of one layer for one picture, after ReLU."""
+    """Activations of one layer for one image, after ReLU."""
     if isinstance(layers_or_activations, Layers):
         if images is None:
-            message = "images is missing: the pictures that were simulated"
+            message = "images is missing: the images that were simulated"
             raise InputError(message)
-        pixels = check_images(images, layers_or_activations.input_shape)
-        if not 0 <= image < len(pixels):
-            message = f"image is {image}, there are {len(pixels)} pictures"
+        if not 0 <= image < len(images):
+            message = f"image is {image}, there are {len(images)} images"
             raise InputError(message)
-        one = pixels[image : image + 1]
+        # This one's alone: a copy of all may be gigabytes.
+        shape = layers_or_activations.input_shape
+        one = check_images(images[image : image + 1], shape)
         layers_or_activations, image = layers_or_activations.activations(one), 0
     if layer not in layers_or_activations:
         found = ", ".join(layers_or_activations)
@@ -96,16 +97,16 @@ def plot_feature_maps(
     result : SimulationResult
         The result. Nothing needs to be recorded.
     layers_or_activations : Layers or dict of str to ndarray
-        The converted layers (``snn.layers``), or the CNN's activations of all pictures
+        The converted layers (``snn.layers``), or the CNN's activations of all images
         by layer, ``snn.layers.activations(pixels)``.
     layer : str
         Name of the layer.
     image : int
-        Index of the picture.
+        Index of the image.
     axes : sequence of two matplotlib Axes, optional
         Where to draw; without it, a new figure is made.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-        The pictures that were simulated; needed with `Layers`.
+        The images that were simulated; needed with `Layers`.
 
     Returns
     -------
@@ -117,7 +118,7 @@ def plot_feature_maps(
     Raises
     ------
     InputError
-        If there is no such layer or picture, or the shapes differ.
+        If there is no such layer or image, or the shapes differ.
     """
     if layer not in result.spike_counts:
         message = f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
@@ -125,7 +126,7 @@ def plot_feature_maps(
     if not 0 <= image < result.n_images:
         message = f"image is {image}, expected 0 to {result.n_images - 1}"
         raise InputError(message)
-    counts = result.spike_counts[layer][image]
+    counts = result.spike_counts.part(layer, image)
     activations = _cnn_maps(layers_or_activations, layer, image, images)
     if activations.shape != counts.shape:
         message = f"{layer}: activations {activations.shape}, counts {counts.shape}"

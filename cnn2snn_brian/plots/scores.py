@@ -54,13 +54,9 @@ def plot_accuracy_over_time(
     Raises
     ------
     InputError
-        If there is not one label for each picture.
+        If there is not one label for each image.
     """
-    truth = np.asarray(labels)
-    if truth.shape != (result.n_images,):
-        message = f"{result.n_images} pictures, labels of shape {truth.shape}"
-        raise InputError(message)
-    accuracy = 100 * result.accuracy_over_time(truth)
+    accuracy = 100 * result.accuracy_over_time(labels)
     ax = given_or_current(ax)
     n_before = sum(line.get_gid() == "accuracy" for line in ax.lines)
     t = 1e3 * result.dt_s * np.arange(1, result.n_steps + 1)
@@ -205,7 +201,7 @@ def plot_confusion(
     Parameters
     ----------
     matrix : array_like of int, shape (n_classes, n_classes)
-        Numbers of pictures: rows are the true classes, columns the answers, as
+        Numbers of images: rows are the true classes, columns the answers, as
         ``sklearn.metrics.confusion_matrix(labels, result.predictions)`` gives them.
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
@@ -216,7 +212,7 @@ def plot_confusion(
     -------
     matplotlib Axes
         `ax`. Numbers are counts; the colour is the share of the row, so that classes
-        with few pictures look like those with many.
+        with few images look like those with many.
 
     Raises
     ------
@@ -282,7 +278,7 @@ def plot_class_accuracies(
     ----------
     accuracies : dict of str to array_like of float, shape (n_classes,)
         Accuracies from 0 to 1 by the system's name, for example ``{"CNN": ..., "SNN":
-        ...}``. NaN (a class without pictures) has no bar.
+        ...}``. NaN (a class without images) has no bar.
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
     classes : sequence of str, optional

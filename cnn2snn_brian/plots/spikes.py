@@ -21,6 +21,14 @@ __all__ = ["plot_membrane", "plot_output_counts", "plot_raster", "plot_rates"]
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24
+#: A legend that hides nothing.
+BESIDE: dict[str, Any] = {
+    "loc": "center left",
+    "bbox_to_anchor": (1.01, 0.5),
+    "fontsize": "small",
+    "title_fontsize": "small",
+    "frameon": False,
+}
 #: With more traces, they have no legend.
 MAX_LEGEND = 12
 
@@ -42,6 +50,20 @@ def _dashes(index: int) -> str:
     return ("-", "--", ":")[index // len(COLOURS) % 3]
 
 
+def _colour_legend(ax: Any, n: int, what: str) -> None:
+    """Say which channels or units have which colour; colours come again."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for index in range(min(n, len(COLOURS))):
+        same = range(index, n, len(COLOURS))
+        text = ", ".join(map(str, same[:3])) + (", …" if len(same) > 3 else "")
+        handles.append(
+            Line2D([], [], ls="", marker="o", ms=4, color=colour(index), label=text)
+        )
+    ax.legend(handles=handles, title=what, **BESIDE)
+
+
 def plot_raster(
     result: SimulationResult,
     layer: str,
@@ -51,16 +73,18 @@ def plot_raster(
     population_rate: bool = False,
 ) -> Any:
     """
-    Draw the spikes of one layer for one picture, coloured by channel.
+    Draw the spikes of one layer for one image, coloured by channel.
 
     Parameters
     ----------
     result : SimulationResult
         A result that recorded the layer.
     layer : str
-        Name of the layer, or ``input``.
+        Name of the layer, or ``input``. The names are in ``snn.layer_names``: `convert`
+        calls convolutions ``conv1``, ``conv2``, pooling layers ``pool1`` and linear
+        ("inner product") layers ``ip1``.
     image : int
-        Index of the picture.
+        Index of the image.
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
     population_rate : bool
@@ -72,12 +96,13 @@ def plot_raster(
     -------
     matplotlib Axes
         `ax`. Time goes to the right, neurons upwards: channel after channel, in each
-        of them row after row.
+        of them row after row. The legend says which channels, or units of a linear
+        layer, have which colour.
 
     Raises
     ------
     InputError
-        If the layer was not recorded for this picture.
+        If the layer was not recorded for this image.
     """
     trains = result.spikes(layer, image)
     shape = result.shapes[layer]
@@ -94,8 +119,10 @@ def plot_raster(
         ylabel="neuron",
         xlim=(0, 1e3 * result.duration_s),
         ylim=(-0.5, n_neurons - 0.5),
-        title=f"{layer}: {len(row):,} spikes",
+        title=f"{layer}, image {image}: {len(row):,} spikes",
     )
+    if shape[0] > 1:
+        _colour_legend(ax, shape[0], "channel" if len(shape) == 3 else "unit")
     if len(shape) == 3 and shape[0] > 1:
         n_channels, size_of_channel = shape[0], n_neurons // shape[0]
         shown = np.arange(0, n_channels, math.ceil(n_channels / 10))
@@ -136,7 +163,7 @@ def plot_membrane(
     layer : str
         Name of the layer.
     image : int
-        Index of the picture.
+        Index of the image.
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
 
@@ -151,7 +178,7 @@ def plot_membrane(
     Raises
     ------
     InputError
-        If no potentials of the layer were recorded for this picture.
+        If no potentials of the layer were recorded for this image.
     """
     recorded = result.potentials(layer, image)
     ax = given_or_current(ax)
@@ -192,15 +219,11 @@ def plot_membrane(
         ylabel="membrane potential v",
         xlim=(0, 1e3 * result.duration_s),
     )
-    ax.set_title(f"{layer}, picture {image}")
+    ax.set_title(f"{layer}, image {image}")
     if len(positions) <= MAX_LEGEND:
         ax.legend(
             title="neuron (channel, y, x)" if positions.shape[1] > 1 else "neuron",
-            loc="center left",
-            bbox_to_anchor=(1.01, 0.5),
-            fontsize="small",
-            title_fontsize="small",
-            frameon=False,
+            **BESIDE,
         )
     return ax
 
@@ -219,7 +242,7 @@ def plot_output_counts(
     result : SimulationResult
         The result.
     image : int
-        Index of the picture.
+        Index of the image.
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
     classes : sequence of str, optional
@@ -260,7 +283,7 @@ def plot_output_counts(
         xlabel="time (ms)",
         ylabel="output spikes",
         xlim=(0, 1e3 * result.duration_s),
-        title=f"{result.output_layer}: the answer is {names[answer]}",
+        title=f"{result.output_layer}, image {image}: the answer is {names[answer]}",
     )
     ax.set_ylim(bottom=0)
     ax.legend(
@@ -293,7 +316,7 @@ def plot_rates(
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
     image : int, optional
-        Index of a picture. Without it, a neuron's rate is its mean over all pictures.
+        Index of an image. Without it, a neuron's rate is its mean over all images.
     bins : int
         Number of bars from 0 to 1/dt, the highest rate there is.
 
@@ -307,7 +330,7 @@ def plot_rates(
     Raises
     ------
     InputError
-        If there is no such layer or picture, or no bin.
+        If there is no such layer or image, or no bin.
     """
     if layer not in result.spike_counts:
         message = f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
@@ -318,8 +341,9 @@ def plot_rates(
     if bins < 1:
         message = f"bins is {bins}, expected at least 1"
         raise InputError(message)
-    counts = result.spike_counts[layer]
-    spikes = (counts.mean(0) if image is None else counts[image]).ravel()
+    # Which neuron is which does not matter here, and a copy of all may be gigabytes.
+    counts = result.spike_counts.raw(layer)
+    spikes = counts.mean(0) if image is None else counts[image]
     ax = given_or_current(ax)
     highest = 1 / result.dt_s
     rate = spikes / result.n_steps * highest
@@ -342,7 +366,7 @@ def plot_rates(
         ax.hist(values, at, color=colour_of, label=label)
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
-    over = "mean over the pictures" if image is None else f"picture {image}"
+    over = "mean over the images" if image is None else f"image {image}"
     ax.set(xlabel="firing rate (Hz)", ylabel="neurons", title=f"{layer}, {over}")
     ax.legend(fontsize="small", loc="upper right")
     return ax

@@ -24,7 +24,7 @@ class SpikeTrains:
     Attributes
     ----------
     t : ndarray of float, shape (n_spikes,)
-        Times in seconds since the picture's start.
+        Times in seconds since the image's start.
     neuron : ndarray of int, shape (n_spikes,)
         Index in the layer's Brian2 group, (y, x, channel).
     position : tuple of ndarray of int
@@ -42,12 +42,12 @@ class SpikeTrains:
 
 class Potentials(NamedTuple):
     """
-    Recorded membrane potentials of a layer for one picture.
+    Recorded membrane potentials of a layer for one image.
 
     Attributes
     ----------
     t : ndarray of float64, shape (n_steps,)
-        Ends of the steps, in seconds since the picture's start.
+        Ends of the steps, in seconds since the image's start.
     v : ndarray of float32, shape (n_steps, n_neurons)
         Potential at these times: after the reset, and after the spikes that arrived.
     position : tuple of ndarray of int, shape (n_neurons,)
@@ -63,7 +63,8 @@ class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
     """
     Spike counts by layer, ``counts["conv1"]`` of shape ``(n_images, *layer.shape)``.
 
-    They are kept as small as they can be, and handed out as a new int32 array.
+    They are kept as small as they can be, and handed out as a new int32 array. Of a
+    large layer and many images that array is large: `part` gives some images' alone.
     """
 
     def __init__(self, raw: dict[str, IntArray], shapes: dict[str, Shape]) -> None:
@@ -72,6 +73,25 @@ class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
 
     def __getitem__(self, name: str) -> npt.NDArray[np.int32]:
         return from_neurons(self._raw[name].astype(np.int32), self._shapes[name])
+
+    def part(self, name: str, images: int | slice) -> npt.NDArray[np.int32]:
+        """
+        Give the counts of one image or of some, without those of the others.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+        images : int or slice
+            Index of an image, or a range of them.
+
+        Returns
+        -------
+        ndarray of int32, shape ``layer.shape`` or ``(n_images, *layer.shape)``
+            Counts in torch's order.
+        """
+        raw = self._raw[name][images].astype(np.int32)
+        return from_neurons(raw, self._shapes[name])
 
     def raw(self, name: str) -> IntArray:
         """
@@ -88,6 +108,9 @@ class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
             Counts in the order of the neurons of a Brian2 group, (y, x, channel).
         """
         return self._raw[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw  # a Mapping's own would make the array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)

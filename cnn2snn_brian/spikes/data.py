@@ -1,7 +1,7 @@
 """What a simulation measured, and what follows from it by counting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.settings import setting_of
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
 from cnn2snn_brian.spikes.counts import IntArray, Potentials, SpikeCounts, SpikeTrains
+from cnn2snn_brian.spikes.summary import summary
 
 __all__ = ["SATURATED", "Readout", "SpikeData"]
 
@@ -83,12 +83,12 @@ class SpikeData:
 
     @property
     def n_images(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.output_potentials)
 
     @property
     def n_steps(self) -> int:
-        """Number of time steps of a picture."""
+        """Number of time steps of an image."""
         return round(self.duration_s / self.dt_s)
 
     @property
@@ -134,7 +134,7 @@ class SpikeData:
 
     def predict(self, readout: Readout = "spikes") -> npt.NDArray[np.int64]:
         """
-        Decide on a class for each picture.
+        Decide on a class for each image.
 
         Parameters
         ----------
@@ -181,12 +181,12 @@ class SpikeData:
 
     @property
     def n_events(self) -> int:
-        """Synaptic events delivered, of all layers and pictures."""
+        """Synaptic events delivered, of all layers and images."""
         return int(sum(events.sum() for events in self.events.values()))
 
     def accuracy(self, labels: Any, readout: Readout = "spikes") -> float:
         """
-        Share of pictures that are classified correctly.
+        Share of images that are classified correctly.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class SpikeData:
         Raises
         ------
         InputError
-            If there is not one label for each picture.
+            If there is not one label for each image.
         """
         truth = self._check_labels(labels)
         return float((self.predict(readout) == truth).mean())
@@ -294,7 +294,7 @@ class SpikeData:
         layer : str
             Name of the layer, or ``input``.
         image : int
-            Index of the picture.
+            Index of the image.
 
         Returns
         -------
@@ -304,12 +304,12 @@ class SpikeData:
         Raises
         ------
         InputError
-            If the layer was not recorded for this picture.
+            If the layer was not recorded for this image.
         """
         if (layer, image) not in self.recorded:
             found = sorted({name for name, _ in self.recorded})
             message = (
-                f"spikes of {layer!r} were not recorded for picture {image}; recorded "
+                f"spikes of {layer!r} were not recorded for image {image}; recorded "
                 f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
             )
             raise InputError(message)
@@ -334,7 +334,7 @@ class SpikeData:
         layer : str
             Name of the layer.
         image : int
-            Index of the picture.
+            Index of the image.
 
         Returns
         -------
@@ -344,12 +344,12 @@ class SpikeData:
         Raises
         ------
         InputError
-            If no potentials of the layer were recorded for this picture.
+            If no potentials of the layer were recorded for this image.
         """
         if (layer, image) not in self.recorded_potentials:
             found = sorted({name for name, _ in self.recorded_potentials})
             message = (
-                f"potentials of {layer!r} were not recorded for picture {image}; "
+                f"potentials of {layer!r} were not recorded for image {image}; "
                 f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
                 f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
             )
@@ -359,35 +359,4 @@ class SpikeData:
         return Potentials(t, v, self._positions(layer, neuron))
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.n_images} images, {self.n_steps} steps of {1e3 * self.dt_s:g} ms,"
-            f" seed {self.seed}",
-            f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
-            f"{int(self.ties.sum())} ties for the most output spikes, of these "
-            f"{int(self.silent.sum())} without any output spike",
-        ]
-        if self.network:
-            lines.append(
-                ", ".join(
-                    f"{what} {self.network[what]}"
-                    for what in ("encoding", "reset", "synapses", "dtype")
-                )
-            )
-            delays = self.network["delays_s"]
-            if delays:
-                listed = ", ".join(f"{k} {1e3 * v:g} ms" for k, v in delays.items())
-                lines.append(f"delays: {listed}")
-        for holder in (self.parameters, self.perturbations):
-            for item in fields(holder) if holder is not None else ():
-                shown = setting_of(item).shown(getattr(holder, item.name))
-                if shown:
-                    lines.append(f"{item.name}: {shown}")
-        if self.perturbations is None:
-            lines.append("saved by version 0.1.0, which kept no lesions and no noise")
-        versions = ", ".join(f"{k} {v}" for k, v in self.versions.items())
-        lines.append(f"versions: {versions}")
-        if self.program:
-            lines.append(
-                f"compiled: {self.program['compiler']} {self.program['flags']}"
-            )
-        return "\n".join(lines)
+        return summary(self)

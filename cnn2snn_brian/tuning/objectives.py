@@ -29,8 +29,6 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-#: Pictures whose activations are computed at once, to bound the memory.
-BATCH_SIZE = 50
 FEATURE_MAP = "feature_map"
 
 
@@ -83,8 +81,7 @@ class Target:
         """
         last = layers.names[-1]
         kept: dict[str, list[FloatArray]] = {name: [] for name in (*compared, last)}
-        for start in range(0, len(images), BATCH_SIZE):
-            values = layers.activations(images[start : start + BATCH_SIZE])
+        for _, values in layers.activation_batches(images):
             for name, batches in kept.items():
                 batch = values[name].astype(np.float32)
                 batches.append(batch.reshape(len(batch), -1))

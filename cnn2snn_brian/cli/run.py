@@ -1,0 +1,160 @@
+"""The command ``run``: show images to a converted network."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cnn2snn_brian.cli.shared import (
+    DATA_HELP,
+    check_at_least,
+    check_out,
+    console,
+    numbers_by_layer,
+)
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.data import LabelledImages
+    from cnn2snn_brian.results.result import SimulationResult
+
+__all__ = ["run"]
+
+
+def _by_class(
+    result: "SimulationResult", test: "LabelledImages"
+) -> list[dict[str, Any]]:
+    """Accuracy of each class, and of all."""
+    right = result.predictions == test.labels
+    rows = []
+    for label, name in enumerate((*test.classes, "all")):
+        members = (
+            test.labels == label if label < len(test.classes) else test.labels >= 0
+        )
+        if members.any():
+            rows.append(
+                {
+                    "class": name,
+                    "pictures": int(members.sum()),
+                    "correct": int(right[members].sum()),
+                    "accuracy": float(right[members].mean()),
+                }
+            )
+    return rows
+
+
+def _report(result: "SimulationResult", rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put together what ``--json`` prints of a result."""
+    return {
+        "seed": result.seed,
+        "thresholds": dict(result.parameters.thresholds),
+        "classes": rows[:-1],
+        "all": rows[-1],
+        "ties": int(result.ties.sum()),
+        "silent": int(result.silent.sum()),
+        "events": result.n_events,
+        "timings_s": result.timings,
+        "versions": result.versions,
+    }
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table("class", title=title)
+    for column in ("images", "correct", "accuracy"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        if row["class"] == "all":
+            table.add_section()
+        table.add_row(
+            row["class"],
+            f"{row['pictures']:,}",
+            f"{row['correct']:,}",
+            f"{row['accuracy']:.1%}",
+        )
+    return table
+
+
+def run(
+    network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=f"{DATA_HELP} Only test images are shown: of class folders the tenth "
+            "that `train` leaves out."
+        ),
+    ],
+    *,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Show all of a folder of class folders: none was trained with.",
+        ),
+    ] = False,
+    n: Annotated[
+        int | None, typer.Option(help="So many images, drawn at random.")
+    ] = None,
+    duration: Annotated[float, typer.Option(help="Time of an image in ms.")] = 100.0,
+    seed: Annotated[int, typer.Option(help="Seed of spikes and of the draw.")] = 0,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(help="Another threshold, as in conv1=2.5; repeatable."),
+    ] = None,
+    record: Annotated[
+        list[str] | None,
+        typer.Option(help="With --save: a layer whose spikes are kept; repeatable."),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="File for the result (.h5), which `inspect` reads."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Programs at a time; all cores by default.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of tables.")
+    ] = False,
+) -> None:
+    """
+    Show images to a converted network and print its accuracy, class by class.
+
+    Example: cnn2snn-brian run digits.snn --data digits --duration 100
+    """
+    if save is not None:
+        check_out(save)
+    check_at_least("--seed", seed, 0)
+    check_at_least("--workers", workers, 1)
+    thresholds = numbers_by_layer(threshold, "--threshold")
+    from brian2 import ms
+
+    from cnn2snn_brian.data import is_split, load_test_images
+    from cnn2snn_brian.network import SpikingNetwork
+
+    snn = SpikingNetwork.load(network)
+    test = load_test_images(data, snn.input_shape, n, seed, snn.classes, whole=whole)
+    with snn.compile(duration * ms) as simulator:
+        result = simulator.run(
+            test.images,
+            thresholds=thresholds,
+            seed=seed,
+            record=record or (),
+            executor=workers,
+            progress=not as_json,
+        )
+    if save is not None:
+        result.save(save)
+    rows = _by_class(result, test)
+    shown = "all" if whole else "held-out" if is_split(data) else "test"
+    if as_json:
+        of_run = {"network": str(network), "data": data, "part": shown}
+        report = {**of_run, "duration_ms": duration, **_report(result, rows)}
+        console.print_json(json.dumps(report))
+        return
+    if shown == "held-out":
+        console.print(
+            f"{data}: {len(test)} images of those that are kept for testing; --all "
+            "shows all"
+        )
+    console.print(_table(f"{network} on {data}", rows))
+    console.print(str(result), highlight=False)

@@ -1,0 +1,138 @@
+"""What the commands share: where they write to, and checks of what users give."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import check_folder
+
+__all__ = [
+    "DATA_HELP",
+    "PROGRAM",
+    "check_at_least",
+    "check_out",
+    "console",
+    "numbers_by_layer",
+    "numbers_in",
+]
+
+PROGRAM = "cnn2snn-brian"
+
+#: What ``--data`` may be, wherever there is one.
+DATA_HELP = (
+    "digits, cifar10 (downloaded), or a folder: with train and test in it, or of class "
+    "folders. A folder of one of these names is ./digits or ./cifar10."
+)
+
+console = Console()
+
+
+def check_out(path: Path, suffix: str | None = None) -> None:
+    """
+    Check, before the work, that its result can be written.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be written.
+    suffix : str, optional
+        What its name has to end with.
+
+    Raises
+    ------
+    InputError
+        If its folder does not exist, or it has another suffix.
+    """
+    check_folder(path)
+    if suffix is not None and path.suffix != suffix:
+        message = f"{path}: its name has to end with {suffix}"
+        raise InputError(message)
+
+
+def check_at_least(option: str, value: int | None, least: int) -> None:
+    """
+    Check a whole number.
+
+    Parameters
+    ----------
+    option : str
+        The option that it comes from, as in ``--seed``.
+    value : int or None
+        The number; None, if it was not given, is left alone.
+    least : int
+        What it has to be at least.
+
+    Raises
+    ------
+    InputError
+        If it is below.
+    """
+    if value is not None and value < least:
+        message = f"{option} is {value}, expected at least {least}"
+        raise InputError(message)
+
+
+def numbers_by_layer(values: list[str] | None, option: str) -> dict[str, float] | None:
+    """
+    Read numbers of layers, as in ``conv1=2.5``.
+
+    Parameters
+    ----------
+    values : list of str or None
+        What was given.
+    option : str
+        The option that they come from.
+
+    Returns
+    -------
+    dict of str to float, or None
+        Number by name of a layer; None if nothing was given.
+
+    Raises
+    ------
+    InputError
+        If one is not of that form, or a layer comes twice.
+    """
+    if not values:
+        return None
+    numbers: dict[str, float] = {}
+    for value in values:
+        name, _, number = value.partition("=")
+        if name in numbers:
+            message = f"{option} {value!r}: {name} was given before"
+            raise InputError(message)
+        try:
+            numbers[name] = float(number)
+        except ValueError as error:
+            message = f"{option} {value!r}: expected layer=number, as in conv1=2.5"
+            raise InputError(message) from error
+    return numbers
+
+
+def numbers_in(text: str, option: str) -> tuple[float, ...]:
+    """
+    Read numbers with commas between them.
+
+    Parameters
+    ----------
+    text : str
+        What was given, as in ``0.5,0.5,0.5``.
+    option : str
+        The option that it comes from.
+
+    Returns
+    -------
+    tuple of float
+        The numbers.
+
+    Raises
+    ------
+    InputError
+        If one of them is not a number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        message = f"{option} {text!r}: expected numbers, as in 0.5,0.5,0.5"
+        raise InputError(message) from error

@@ -1,0 +1,168 @@
+"""The command ``train``: train one of the package's CNNs."""
+
+import importlib.metadata
+import shlex
+import sys
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn2snn_brian.cli.shared import DATA_HELP, PROGRAM, check_out, console
+from cnn2snn_brian.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Optimizer", "train_command"]
+
+
+class Optimizer(str, Enum):
+    """Optimizers of `TrainingSettings`."""
+
+    sgd = "sgd"
+    adamw = "adamw"
+
+
+def _teacher(weights: Path, n_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
+    """Load a trained CNN, and check that it can teach with these images."""
+    from cnn2snn_brian import models
+    from cnn2snn_brian.cnn.weights import load_weights, read_card
+
+    card = read_card(weights)
+    if (len(card.classes), card.input_shape) != (n_classes, shape):
+        message = (
+            f"--teacher {weights}: a CNN of {len(card.classes)} classes and images of "
+            f"shape {card.input_shape}, expected {n_classes} and {shape}"
+        )
+        raise InputError(message)
+    module = models.create(card.architecture, n_classes)
+    load_weights(module, weights)
+    return module
+
+
+def train_command(
+    architecture: Annotated[
+        str,
+        typer.Argument(help="cifar10_quick, cifar10_quick_adjusted or digits."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(help=f"{DATA_HELP} Of class folders, a tenth is for testing."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File for the weights (.safetensors); a model card (.json) and the "
+            "checkpoint are written beside it."
+        ),
+    ],
+    *,
+    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 40,
+    optimizer: Annotated[
+        Optimizer, typer.Option(help="SGD has Nesterov momentum 0.9.")
+    ] = Optimizer.sgd,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak of the one-cycle schedule.")
+    ] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="Images of a step.")] = 128,
+    weight_decay: Annotated[float, typer.Option(help="Decay of the weights.")] = 5e-4,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror half of the images.")
+    ] = False,
+    shift: Annotated[
+        int, typer.Option(help="Shift images by up to this many pixels.")
+    ] = 0,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the target spread over all classes.")
+    ] = 0.0,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Weights of a trained CNN; its outputs are soft targets."),
+    ] = None,
+    distillation: Annotated[
+        float, typer.Option(help="With a teacher: share of its targets.")
+    ] = 0.9,
+    temperature: Annotated[
+        float, typer.Option(help="With a teacher: softness of its targets.")
+    ] = 4.0,
+    clip_norm: Annotated[
+        float, typer.Option(help="Largest norm of a step's gradient.")
+    ] = float("inf"),
+    bfloat16: Annotated[
+        bool,
+        typer.Option("--bfloat16", help="Compute in 16 bits: faster."),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint.")
+    ] = False,
+) -> None:
+    """
+    Train one of the package's CNNs.
+
+    It gets as many outputs as there are classes. Images of a folder are scaled to the
+    size that it takes.
+
+    Example: cnn2snn-brian train digits --data digits --out digits.safetensors
+    """
+    from cnn2snn_brian import models
+    from cnn2snn_brian.cnn.weights import ModelCard, save_weights
+    from cnn2snn_brian.data import load_data
+    from cnn2snn_brian.train import TrainingSettings, accuracy, train
+
+    models.create(architecture)  # an unknown name is refused before the data are read
+    check_out(out, ".safetensors")
+    shape = models.INPUT_SHAPES[architecture]
+    settings = TrainingSettings(
+        epochs=epochs,
+        optimizer=optimizer.value,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        weight_decay=weight_decay,
+        flip=flip,
+        shift=shift,
+        label_smoothing=label_smoothing,
+        distillation=distillation,
+        temperature=temperature,
+        clip_norm=clip_norm,
+        bfloat16=bfloat16,
+        seed=seed,
+    )
+    console.print(f"Reading {data} ...")
+    training, test = load_data(data, shape)
+    if training.input_shape != shape:
+        message = (
+            f"--data {data}: images of shape {training.input_shape}, {architecture} "
+            f"takes {shape}"
+        )
+        raise InputError(message)
+    n_classes = len(training.classes)
+    module = models.create(architecture, n_classes)
+    checkpoint = out.with_suffix(".checkpoint")
+    train(
+        module,
+        training,
+        settings,
+        teacher=None if teacher is None else _teacher(teacher, n_classes, shape),
+        checkpoint=checkpoint,
+        resume=resume,
+    )
+    share = accuracy(module, test)
+    card = ModelCard(
+        architecture=architecture,
+        input_shape=shape,
+        classes=training.classes,
+        data=data,
+        command=shlex.join([PROGRAM, *sys.argv[1:]]),
+        test_accuracy=share,
+        n_test=len(test),
+        date=datetime.now(timezone.utc).date().isoformat(),
+        versions={"torch": importlib.metadata.version("torch")},
+    )
+    save_weights(out, module, card)
+    checkpoint.unlink(missing_ok=True)
+    console.print(f"accuracy on {len(test)} test images: {share:.2%}")
+    console.print(f"weights: {out}")

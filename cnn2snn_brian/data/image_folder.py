@@ -1,0 +1,203 @@
+"""Folders of class folders: what is in them, and which part is kept for testing."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.data.labelled_images import LabelledImages
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["class_names", "load_folder", "split_folder"]
+
+#: Share of a folder without ``train`` and ``test`` that is kept for testing.
+TEST_SHARE = 0.1
+#: Digests are numbers below this one.
+DIGEST_END = 2**64
+
+
+def load_folder(
+    directory: str | Path, input_shape: tuple[int, int, int] | None = None
+) -> LabelledImages:
+    """
+    Load a folder of class folders (torchvision's ``ImageFolder``).
+
+    Parameters
+    ----------
+    directory : path-like
+        Every folder in it is a class, the files in that are its images.
+    input_shape : tuple of int, optional
+        (channels, height, width) to convert the images to: 1 channel is grey, 3 are
+        RGB, another height or width is scaled. Without it, the images are read as
+        RGB and must all have one size.
+
+    Returns
+    -------
+    LabelledImages
+        All images, ordered by class and file name.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or empty, or the images differ in size.
+    """
+    directory = Path(directory)
+    _check_channels(input_shape)
+    files, labels, classes = _listed(directory)
+    return _read(directory, files, labels, classes, input_shape)
+
+
+def split_folder(
+    directory: Path,
+    input_shape: tuple[int, int, int] | None,
+    parts: Sequence[str],
+) -> list[LabelledImages]:
+    """
+    Load parts of a folder of class folders: what trains, and what is kept for testing.
+
+    An image's part follows from a hash of its file. It depends neither on a seed nor
+    on names, a copy is in the same part, and with few exceptions it stays the same
+    when images are added: only a class of which the hash would keep nothing, or
+    everything, has one image moved.
+
+    Parameters
+    ----------
+    directory : Path
+        Every folder in it is a class, the files in that are its images.
+    input_shape : tuple of int, optional
+        See `load_folder`.
+    parts : sequence of {"train", "test"}
+        What is asked for. Images of other parts are not decoded.
+
+    Returns
+    -------
+    list of LabelledImages
+        The parts, in the order of `parts`. About a tenth of a class is in "test", and
+        at least one image of a class that has two different ones.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or empty, the images differ in size, or none can be
+        kept for testing.
+    """
+    _check_channels(input_shape)
+    files, labels, classes = _listed(directory)
+    kept = _kept_for_testing(files, labels)
+    loaded = []
+    for part in parts:
+        chosen = np.flatnonzero(kept == (part == "test"))
+        if not len(chosen):
+            message = (
+                f"{directory}: no class has two different images, so that none can be "
+                "kept for testing"
+            )
+            raise InputError(message)
+        of_part = [files[index] for index in chosen]
+        loaded.append(_read(directory, of_part, labels[chosen], classes, input_shape))
+    return loaded
+
+
+def class_names(directory: Path) -> tuple[str, ...]:
+    """
+    Say which classes a folder has, without reading an image.
+
+    Parameters
+    ----------
+    directory : Path
+        A folder of class folders.
+
+    Returns
+    -------
+    tuple of str
+        Names of the folders in it, in their order.
+    """
+    return tuple(sorted(path.name for path in directory.iterdir() if path.is_dir()))
+
+
+def _check_channels(input_shape: tuple[int, int, int] | None) -> None:
+    if input_shape is not None and input_shape[0] not in (1, 3):
+        message = f"an image has 1 or 3 channels, {input_shape[0]} were asked"
+        raise InputError(message)
+
+
+def _listed(
+    directory: Path,
+) -> tuple[list[Path], npt.NDArray[np.int64], tuple[str, ...]]:
+    """List files, their labels, and the names of the classes."""
+    from torchvision.datasets import ImageFolder
+
+    if not directory.is_dir():
+        message = f"{directory}: there is no such folder"
+        raise InputError(message)
+    try:
+        folder = ImageFolder(str(directory))
+    except FileNotFoundError as error:
+        message = f"{directory}: not a folder of class folders with images: {error}"
+        raise InputError(message) from error
+    files = [Path(path) for path, _ in folder.samples]
+    return files, np.asarray(folder.targets, np.int64), tuple(folder.classes)
+
+
+def _read(
+    directory: Path,
+    files: Sequence[Path],
+    labels: npt.NDArray[np.int64],
+    classes: tuple[str, ...],
+    input_shape: tuple[int, int, int] | None,
+) -> LabelledImages:
+    arrays = [_decoded(path, input_shape) for path in files]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        message = (
+            f"{directory}: the images have {len(shapes)} different sizes; "
+            "give one size to scale them to"
+        )
+        raise InputError(message)
+    return LabelledImages(np.stack(arrays), labels, classes)
+
+
+def _decoded(
+    path: Path, input_shape: tuple[int, int, int] | None
+) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    mode = "L" if input_shape is not None and input_shape[0] == 1 else "RGB"
+    try:
+        with Image.open(path) as image:
+            converted = image.convert(mode)
+    except (OSError, SyntaxError, ValueError) as error:
+        message = f"{path}: not a readable image: {error}"
+        raise InputError(message) from error
+    if input_shape is not None:
+        size = input_shape[2], input_shape[1]
+        if converted.size != size:
+            converted = converted.resize(size, Image.Resampling.BILINEAR)
+    return np.atleast_3d(np.asarray(converted)).transpose(2, 0, 1)
+
+
+def _digest(path: Path) -> int:
+    """Hash what is in a file to a number that is uniform below `DIGEST_END`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"{path}: not a readable image: {error}"
+        raise InputError(message) from error
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+
+
+def _kept_for_testing(
+    files: Sequence[Path], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Say of each file whether it is kept for testing."""
+    digests = [_digest(path) for path in files]
+    kept: set[int] = set()
+    for label in np.unique(labels):
+        of_class = sorted({digests[index] for index in np.flatnonzero(labels == label)})
+        if len(of_class) < 2:
+            continue
+        below = sum(digest < TEST_SHARE * DIGEST_END for digest in of_class)
+        kept.update(of_class[: min(max(below, 1), len(of_class) - 1)])
+    return np.array([digest in kept for digest in digests])

@@ -1,0 +1,233 @@
+"""What a name of data means: a data set, or a folder; and which part of it is used."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cnn2snn_brian.data.data_sets import load_cifar10, load_digits
+from cnn2snn_brian.data.image_folder import class_names, load_folder, split_folder
+from cnn2snn_brian.data.labelled_images import LabelledImages
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["is_split", "load_data", "load_test_images", "load_training_images"]
+
+logger = logging.getLogger(__name__)
+
+#: Names that stand for a data set.
+DATA_SETS = ("digits", "cifar10")
+#: Where CIFAR-10 is downloaded to.
+CIFAR10_FOLDER = "cifar10-data"
+PARTS = ("train", "test")
+
+
+def load_data(
+    name: str | Path,
+    input_shape: tuple[int, int, int] | None = None,
+    seed: int | None = None,
+) -> tuple[LabelledImages, LabelledImages]:
+    """
+    Load training and test images.
+
+    Parameters
+    ----------
+    name : str or path-like
+        The text ``digits`` or ``cifar10`` (downloaded to the folder ``cifar10-data``)
+        is a data set, also where a folder of that name exists. Anything else is a
+        folder, as are ``./digits`` and ``Path("digits")``: either with the folders
+        ``train`` and ``test`` in it, each a folder of class folders, or itself a folder
+        of class folders. About a tenth of each class of that is kept for testing. Which
+        images these are depends on nothing but their files.
+    input_shape : tuple of int, optional
+        For folders, see `load_folder`.
+    seed : int, optional
+        Without effect. In version 0.1.0, what one seed tested with was training data of
+        another.
+
+    Returns
+    -------
+    training, test : LabelledImages
+        Images to train with and to test with.
+
+    Raises
+    ------
+    InputError
+        If they can't be loaded.
+    """
+    if seed is not None:
+        message = "load_data: seed has no effect, the test images are always the same"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+    training, test = _parts(name, input_shape, PARTS)
+    return training, test
+
+
+def load_training_images(
+    name: str | Path,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> LabelledImages:
+    """
+    Load images to set thresholds with; test images are not among them.
+
+    Parameters
+    ----------
+    name : str or path-like
+        As in `load_data`. A folder with only ``train`` in it will do.
+    input_shape : tuple of int, optional
+        For folders, see `load_folder`.
+    classes : tuple of str, optional
+        Names of the network's outputs. Labels are their numbers then.
+
+    Returns
+    -------
+    LabelledImages
+        The images.
+
+    Raises
+    ------
+    InputError
+        If they can't be loaded, or a class is none of the network's.
+    """
+    (training,) = _parts(name, input_shape, ("train",))
+    return _with_classes_of(training, classes)
+
+
+def load_test_images(
+    name: str | Path,
+    input_shape: tuple[int, int, int],
+    n: int | None = None,
+    seed: int = 0,
+    classes: tuple[str, ...] | None = None,
+    *,
+    whole: bool = False,
+) -> LabelledImages:
+    """
+    Load images to show to a network.
+
+    Parameters
+    ----------
+    name : str or path-like
+        As in `load_data`. A folder with only ``test`` in it will do.
+    input_shape : tuple of int
+        (channels, height, width) of the network's images.
+    n : int, optional
+        So many images, drawn at random; all by default.
+    seed : int
+        Seed of the draw, at least 0.
+    classes : tuple of str, optional
+        Names of the network's outputs. Labels are their numbers then.
+    whole : bool
+        With a folder of class folders: take all of it, because nothing was trained
+        with it.
+
+    Returns
+    -------
+    LabelledImages
+        The images.
+
+    Raises
+    ------
+    InputError
+        If they can't be loaded, `n` or the seed are out of range, a class is none of
+        the network's, or `whole` is asked of what has test images of its own.
+    """
+    if seed < 0:
+        message = f"--seed is {seed}, expected a whole number of at least 0"
+        raise InputError(message)
+    if whole:
+        if not is_split(name):
+            message = f"all of {name}: it has test images of its own"
+            raise InputError(message)
+        test = load_folder(name, input_shape)
+    else:
+        (test,) = _parts(name, input_shape, ("test",))
+    if n is not None:
+        if not 1 <= n <= len(test):
+            message = f"--n is {n}; there are {len(test)} images"
+            raise InputError(message)
+        drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
+        test = test[np.sort(drawn)]
+    return _with_classes_of(test, classes)
+
+
+def is_split(name: str | Path) -> bool:
+    """
+    Say whether data are a folder of class folders, of which a part is kept for testing.
+
+    Parameters
+    ----------
+    name : str or path-like
+        As in `load_data`.
+
+    Returns
+    -------
+    bool
+        False for data sets, and for folders with ``train`` or ``test``.
+
+    Raises
+    ------
+    InputError
+        If it is neither a data set nor a folder.
+    """
+    return name not in DATA_SETS and not _part_folders(_folder(name))
+
+
+def _folder(name: str | Path) -> Path:
+    directory = Path(name)
+    if not directory.is_dir():
+        message = (
+            f"data {str(name)!r}: expected 'digits', 'cifar10', or an existing folder"
+        )
+        raise InputError(message)
+    return directory
+
+
+def _part_folders(directory: Path) -> list[str]:
+    return [part for part in PARTS if (directory / part).is_dir()]
+
+
+def _parts(
+    name: str | Path,
+    input_shape: tuple[int, int, int] | None,
+    wanted: Sequence[str],
+) -> list[LabelledImages]:
+    """Load the parts that are asked for, and decode no others."""
+    if name in DATA_SETS:
+        if Path(name).is_dir():
+            logger.warning(
+                "%s is the data set of that name; write ./%s for the folder", name, name
+            )
+        both = load_digits() if name == "digits" else load_cifar10(CIFAR10_FOLDER)
+        return [both[PARTS.index(part)] for part in wanted]
+    directory = _folder(name)
+    there = _part_folders(directory)
+    if not there:
+        return split_folder(directory, input_shape, wanted)
+    for part in wanted:
+        if part not in there:
+            message = f"{directory}: has a folder {there[0]!r}, but no folder {part!r}"
+            raise InputError(message)
+    if len({class_names(directory / part) for part in there}) > 1:
+        message = f"{directory}: train and test have different class folders"
+        raise InputError(message)
+    return [load_folder(directory / part, input_shape) for part in wanted]
+
+
+def _with_classes_of(
+    images: LabelledImages, classes: tuple[str, ...] | None
+) -> LabelledImages:
+    """Give the classes the numbers of the network's outputs of the same names."""
+    if classes is None or images.classes == classes:
+        return images
+    unknown = [name for name in images.classes if name not in classes]
+    if unknown:
+        message = (
+            f"the network has no class {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(classes)}"
+        )
+        raise InputError(message)
+    number = np.array([classes.index(name) for name in images.classes])
+    return replace(images, labels=number[images.labels], classes=classes)

@@ -1,0 +1,73 @@
+"""What ``print(result)`` shows: what was run, on what, and what is left open."""
+
+from dataclasses import fields
+from typing import Any
+
+from cnn2snn_brian.description.settings import setting_of
+
+__all__ = ["summary"]
+
+#: Of more classes, only so many are named.
+MAX_CLASSES = 10
+
+
+def _of_the_network(result: Any) -> list[str]:
+    """Say what was simulated."""
+    choices = ("encoding", "reset", "synapses", "dtype")
+    lines = [
+        ", ".join(f"{what} {result.network[what]}" for what in choices),
+        f"layers: {', '.join(result.parameters.thresholds)}, "
+        f"hash of their weights {result.network['layers'][:8]}",
+    ]
+    delays = result.network["delays_s"]
+    if delays:
+        listed = ", ".join(f"{k} {1e3 * v:g} ms" for k, v in delays.items())
+        lines.append(f"delays: {listed}")
+    classes = result.network["classes"]
+    if classes is not None:
+        more = (
+            f" and {len(classes) - MAX_CLASSES} more"
+            if len(classes) > MAX_CLASSES
+            else ""
+        )
+        lines.append(f"classes: {', '.join(classes[:MAX_CLASSES])}{more}")
+    return lines
+
+
+def summary(result: Any) -> str:
+    """
+    Describe a result to people.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+
+    Returns
+    -------
+    str
+        Its size, its ties, the network, all settings of the run, and versions.
+    """
+    lines = [
+        f"{result.n_images} images, {result.n_steps} steps of {1e3 * result.dt_s:g} ms,"
+        f" seed {result.seed}",
+        f"{result.n_events:,} synaptic events, {result.timings.get('run', 0):.2f} s",
+        f"{int(result.ties.sum())} ties for the most output spikes, of these "
+        f"{int(result.silent.sum())} without any output spike",
+    ]
+    if result.network:
+        lines += _of_the_network(result)
+    for holder in (result.parameters, result.perturbations):
+        for item in fields(holder) if holder is not None else ():
+            shown = setting_of(item).shown(getattr(holder, item.name))
+            if shown:
+                lines.append(f"{item.name}: {shown}")
+    if result.perturbations is None:
+        lines.append("saved by version 0.1.0, which kept no lesions and no noise")
+    versions = ", ".join(f"{k} {v}" for k, v in result.versions.items())
+    lines.append(f"versions: {versions}")
+    if result.program:
+        lines.append(
+            f"compiled: {result.program['compiler']} {result.program['flags']}"
+        )
+    return "\n".join(lines)
