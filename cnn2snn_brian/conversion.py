@@ -39,6 +39,7 @@ def convert(
     thresholds: ByLayer | None = None,
     calibration: Any = None,
     percentile: float | None = None,
+    per_channel: bool | None = None,
     preset: str | Preset = "paper",
     dt: Quantity = 1 * ms,
     normalize: tuple[Any, Any] | None = None,
@@ -67,6 +68,8 @@ def convert(
         `data_based_thresholds`.
     percentile : float, optional
         Percentile of the activations that counts as the largest.
+    per_channel : bool, optional
+        Whether `calibration` gives each channel a threshold of its own.
     preset : str or Preset
         Options that belong together, which hold where no other is given: "paper",
         "free-floor" or "few-steps", see `PRESETS`.
@@ -139,6 +142,8 @@ def convert(
     settings |= {name: value for name, value in options.items() if value is not None}
     if percentile is not None:
         settings["percentile"] = percentile
+    if per_channel is not None:
+        settings["per_channel"] = per_channel
     layers = _layers(module, input_shape, normalize, names)
     pooling = settings.pop("pooling", "neurons") if pooling is None else pooling
     check_choice("pooling", pooling, ("neurons", "synapses"))
@@ -214,6 +219,10 @@ def _thresholds(
         )
         raise InputError(message)
     found = data_based_thresholds(
-        layers, calibration, settings["percentile"], settings.get("rate_scale", 1.0)
+        layers,
+        calibration,
+        settings["percentile"],
+        settings.get("rate_scale", 1.0),
+        per_channel=settings.get("per_channel", False),
     )
     return {**found, **(thresholds or {})}  # type: ignore[dict-item]

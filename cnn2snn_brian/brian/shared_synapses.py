@@ -283,7 +283,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     @property
     def _inner(self) -> Conv2d | AvgPool2d | Linear:
         """The layer itself, without the poolings in front of it."""
-        return self.layer if self._pool is None else self._pool.layer
+        return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
 
     @property
     def _is_plain(self) -> bool:

@@ -14,6 +14,7 @@ from cnn2snn_brian.cli.shared import (
     console,
     numbers_by_layer,
 )
+from cnn2snn_brian.description.settings import recorded
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
@@ -48,7 +49,7 @@ def _report(result: "SimulationResult", rows: list[dict[str, Any]]) -> dict[str,
     """Put together what ``--json`` prints of a result."""
     return {
         "seed": result.seed,
-        "thresholds": dict(result.parameters.thresholds),
+        "thresholds": recorded(result.parameters)["thresholds"],
         "classes": rows[:-1],
         "all": rows[-1],
         "ties": int(result.ties.sum()),

@@ -72,7 +72,9 @@ def kernel_noise(
             sequence = np.random.SeedSequence(seed, spawn_key=(index,))
             z = np.random.default_rng(sequence).standard_normal(inner.weight.shape)
             weight = inner.weight * (1 + relative_sd * z)
-            noisy = replace(inner, weight=weight.astype(inner.weight.dtype))
-            layer = replace(layer, layer=noisy) if isinstance(layer, Pooled) else noisy
+            changed = replace(inner, weight=weight.astype(inner.weight.dtype))
+            layer = (
+                replace(layer, layer=changed) if isinstance(layer, Pooled) else changed
+            )
         made.append(layer)
     return replace(network, layers=tuple(made))

@@ -120,8 +120,8 @@ def _checked_number(
     if array.ndim != 1 or (channels is not None and len(array) != channels):
         size = "channels" if channels is None else channels
         message = (
-            f"{what} of {name}: an array of shape {array.shape}, expected one number, or "
-            f"({size},) for its channels"
+            f"{what} of {name}: an array of shape {array.shape}, expected one number, "
+            f"or ({size},) for its channels"
         )
         raise InputError(message)
     array.setflags(write=False)

@@ -11,12 +11,15 @@ References
    through weight and threshold balancing, doi:10.1109/IJCNN.2015.7280696
 .. [2] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
    Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+.. [3] Kim et al. (2020), Spiking-YOLO: Spiking Neural Network for Energy-Efficient
+   Object Detection, doi:10.1609/aaai.v34i07.6787
 """
 
 from typing import Any
 
 import numpy as np
 
+from cnn2snn_brian.description.parameters import ByChannel
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
@@ -25,8 +28,13 @@ __all__ = ["data_based_thresholds"]
 
 
 def data_based_thresholds(
-    layers: Layers, images: Any, percentile: float = 99.9, rate_scale: float = 1.0
-) -> dict[str, float]:
+    layers: Layers,
+    images: Any,
+    percentile: float = 99.9,
+    rate_scale: float = 1.0,
+    *,
+    per_channel: bool = False,
+) -> dict[str, ByChannel]:
     """
     Compute thresholds from activations on calibration images.
 
@@ -41,12 +49,16 @@ def data_based_thresholds(
         as its largest, above 0 and at most 100.
     rate_scale : float
         Spikes per step of a pixel of intensity 1.
+    per_channel : bool
+        Whether each channel has a threshold of its own, from its own activations [3]_;
+        a channel that is silent at the percentile takes the layer's.
 
     Returns
     -------
-    dict of str to float
+    dict of str to float or ndarray of shape (channels,)
         Threshold of every layer: its percentile over that of the layer before; for
-        the first layer times `rate_scale`.
+        the first layer times `rate_scale`. By channel, each percentile is over the
+        largest one of the layer before.
 
     Raises
     ------
@@ -63,23 +75,30 @@ def data_based_thresholds(
     collected: dict[str, list[Any]] = {name: [] for name in layers.names}
     for _, batch in layers.activation_batches(pixels):
         for name, values in batch.items():
-            collected[name].append(values.astype(np.float32).ravel())
-    largest = {
-        name: float(np.percentile(np.concatenate(values), percentile))
-        for name, values in collected.items()
-    }
-    thresholds = {}
+            collected[name].append(values.astype(np.float32))
+    thresholds: dict[str, ByChannel] = {}
+    largest: dict[str, float] = {}
     for layer in layers:
-        if not largest[layer.name] > 0:
+        # Channels first: one row each.
+        values = np.moveaxis(np.concatenate(collected.pop(layer.name)), 1, 0)
+        whole = float(np.percentile(values, percentile))
+        if not whole > 0:
             message = (
                 f"{layer.name}: the {percentile}th percentile of its activations is "
-                f"{largest[layer.name]:.3g}, so no threshold follows from it. Use a "
-                "higher percentile or other calibration images"
+                f"{whole:.3g}, so no threshold follows from it. Use a higher "
+                "percentile or other calibration images"
             )
             raise InputError(message)
         before = max(
             (largest.get(name, 1 / rate_scale) for name in layer.inputs),
             default=1 / rate_scale,
         )
-        thresholds[layer.name] = largest[layer.name] / before
+        if not per_channel:
+            largest[layer.name] = whole
+            thresholds[layer.name] = whole / before
+            continue
+        channels = np.percentile(values.reshape(len(values), -1), percentile, axis=1)
+        channels[~(channels > 0)] = whole
+        largest[layer.name] = float(channels.max())
+        thresholds[layer.name] = channels / before
     return thresholds

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["INPUT", "from_neurons", "to_neurons"]
+__all__ = ["INPUT", "FloatArray", "Shape", "by_channel", "from_neurons", "to_neurons"]
 
 #: Name of the population that stands for the image.
 INPUT = "input"
@@ -48,6 +48,27 @@ def to_neurons(array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:
     if len(shape) == 3:
         array = np.moveaxis(array, -3, -1)
     return np.ascontiguousarray(array).reshape(*lead, math.prod(shape))
+
+
+def by_channel(value: Any, shape: Shape) -> Any:
+    """
+    Shape the numbers of a layer's channels so that they fit its arrays.
+
+    Parameters
+    ----------
+    value : float or ndarray, shape (channels,)
+        One number, or one for each channel.
+    shape : tuple of int
+        Shape of the layer, (channels, height, width) or (n,).
+
+    Returns
+    -------
+    float or ndarray, shape (channels, 1, 1) or (n,)
+        Arrays of shape ``(..., *shape)`` can be multiplied with it.
+    """
+    if np.ndim(value) == 0:
+        return value
+    return np.reshape(value, (-1, *[1] * (len(shape) - 1)))
 
 
 def from_neurons(array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:

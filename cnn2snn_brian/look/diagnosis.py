@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.parameters import reference, worth
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.spikes.correlation import Correlation
 from cnn2snn_brian.spikes.data import SATURATED, SpikeData
@@ -147,15 +148,20 @@ def _drives(
     parameters, n_steps = result.parameters, result.n_steps
     scale = parameters.rate_scale  # of biases, see neurons.CONSTANT_INPUT_MODEL
     for layer in layers:
-        total: Any = n_steps * parameters.leak[layer.name]
+        shape = layer.shape
+        total: Any = n_steps * by_channel(parameters.leak[layer.name], shape)
         for name in layer.inputs:
             if name in counts:
-                total = total + layer.drive(counts[name].astype(np.float32))
+                share = worth(parameters.thresholds.get(name, 1.0))
+                arriving = counts[name].astype(np.float32)
+                if share is not None:
+                    arriving = arriving * by_channel(share, layer.input_shape)
+                total = total + layer.drive(arriving)
             else:  # an image as a constant current
                 total = total + n_steps * scale * layer.drive(pixels)
         if layer.bias is not None:
             total = total + n_steps * scale * layer.bias
-        scale = scale / parameters.thresholds[layer.name]
+        scale = scale / reference(parameters.thresholds[layer.name])
         yield layer.name, np.asarray(total)
 
 
@@ -211,7 +217,7 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
             "missed": found.missed / found.activation if found.activation else 0.0,
             "spikes": found.spikes / found.n,
             "events": math.nan if events is None else float(events.mean()),
-            "threshold": result.parameters.thresholds[name],
+            "threshold": reference(result.parameters.thresholds[name]),
             "strongest": float(np.mean(found.strongest)),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.parameters import shown_number
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
@@ -287,7 +288,10 @@ def _data(
         "pictures": described,
         "nImages": result.n_images,
         "seed": str(result.seed),
-        "thresholds": result.parameters.thresholds,
+        "thresholds": {
+            name: shown_number(value)
+            for name, value in result.parameters.thresholds.items()
+        },
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.description.presets import find_preset
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.paper.extent import (
     FEW_STEPS_EFFORT,
     LONG_FACTORS,
@@ -64,7 +65,7 @@ def _tuned(
     )
     history = result.history
     return {
-        "parameters": asdict(result.parameters),
+        "parameters": recorded(result.parameters),
         "method": result.settings["method"],
         "objective": result.settings["objective"],
         "start": result.settings["start"],

@@ -28,6 +28,7 @@ from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import numbers
 from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import weights_of_channel
 from cnn2snn_brian.program.compiler import UNIT
 
@@ -127,6 +128,14 @@ def _delayed_spikes(
     return [f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
 
 
+def _read_shape(layer: Any) -> tuple[int, ...]:
+    """Shape of what a layer reads, behind poolings in front of it."""
+    shape: tuple[int, ...] = (
+        layer.layer.input_shape if isinstance(layer, Pooled) else layer.input_shape
+    )
+    return shape
+
+
 def _worth_of_spikes(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> list[str]:
@@ -204,7 +213,7 @@ def _picture_loop(
         lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
     if snn.encoding == "current":
         lines.append(
-            f"program.add_current({math.prod(snn.input_shape)}, "
+            f"program.add_current({math.prod(_read_shape(snn.layers[0]))}, "
             f"{array(first, 'bias')});"
         )
     lines += [

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.parameters import Parameters, reference, worth
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = ["RecordingSize", "check_recording", "expected_rates", "free_memory"]
@@ -121,16 +121,22 @@ def expected_rates(
     rates: dict[str, npt.NDArray[np.floating[Any]]] = {
         INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
     }
+    arriving = dict(rates)
     # A bias is scaled like the activations that it is added to.
     scale = parameters.rate_scale
     for layer in layers:
-        drive: Any = sum(layer.drive(rates[name]) for name in layer.inputs)
-        drive = drive + parameters.leak[layer.name]
+        drive: Any = sum(layer.drive(arriving[name]) for name in layer.inputs)
+        drive = drive + by_channel(parameters.leak[layer.name], layer.shape)
         if layer.bias is not None:
             drive = drive + layer.bias * scale
         threshold = parameters.thresholds[layer.name]
-        scale = scale / threshold
-        rates[layer.name] = np.clip(drive / threshold, 0, 1)
+        scale = scale / reference(threshold)
+        rate = np.clip(drive / by_channel(threshold, layer.shape), 0, 1)
+        rates[layer.name] = rate
+        share = worth(threshold)
+        arriving[layer.name] = (
+            rate if share is None else rate * by_channel(share, layer.shape)
+        )
     return rates
 
 

@@ -27,6 +27,7 @@ from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.run_settings import check_settings, documented, numbers
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.program.cache import check_cache
 from cnn2snn_brian.program.compiler import build_program, find_compiler
 from cnn2snn_brian.program.device import write_sources
@@ -316,7 +317,12 @@ class Simulator:
             self.n_steps,
             sum(map(len, traced)) * int(trace.sum()),
         )
-        in_order = to_neurons(pixels, snn.input_shape)
+        first = snn.layers[0] if snn.encoding == "current" else None
+        if isinstance(first, Pooled):
+            # The program gets what the layer behind the pooling reads.
+            pixels = first.averages(pixels).astype(np.float32)
+            first = first.layer
+        in_order = to_neurons(pixels, pixels.shape[1:])
         seeds = picture_seeds(seed, 0, n_images)
         return [
             _Job(
@@ -326,7 +332,7 @@ class Simulator:
                     numbers(snn, parameters, perturbations),
                     self.n_steps,
                     in_order,
-                    snn.layers[0] if snn.encoding == "current" else None,
+                    first,
                     seeds,
                     mask,
                     count_dtype(self.n_steps),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.spikes.data import SpikeData
@@ -95,7 +96,7 @@ def to_neo(
         name="cnn2snn-brian",
         seed=str(result.seed),
         dt_ms=1e3 * result.dt_s,
-        thresholds=dict(result.parameters.thresholds),
+        thresholds=recorded(result.parameters)["thresholds"],
     )
     groups = {name: neo.Group(name=name, layer=name) for name in names}
     block.groups.extend(groups.values())
@@ -206,6 +207,6 @@ def to_xarray(result: SpikeData, labels: Any = None) -> Any:
             "duration_s": result.duration_s,
             "dt_s": result.dt_s,
             "seed": str(result.seed),
-            "thresholds": json.dumps(result.parameters.thresholds),
+            "thresholds": json.dumps(recorded(result.parameters)["thresholds"]),
         },
     )

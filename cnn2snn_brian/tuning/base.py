@@ -10,7 +10,7 @@ are on record.
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,13 @@ import numpy.typing as npt
 
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.description.parameters import (
+    ByLayer,
+    Parameters,
+    check_names,
+    reference,
+)
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.tuning.scope import Scope, bounds_by_layer, check_some, within
@@ -272,7 +278,7 @@ class Method(ABC):
         start = Parameters.of(names, thresholds=first, default=network.parameters)
         if self.bounds is not None:
             bounded = self.bounds if isinstance(self.bounds, Mapping) else names
-            asked = {n: start.thresholds[n] for n in layers if n in bounded}
+            asked = {n: reference(start.thresholds[n]) for n in layers if n in bounded}
             moved = within(asked, given, lower, upper)
             start = replace(start, thresholds={**start.thresholds, **moved})
         return Scope(network.layers, layers, start, lower, upper, budget, seed)
@@ -297,7 +303,7 @@ class Method(ABC):
             **{name: value for name, value in vars(self).items() if value is not None},
             "category": category if isinstance(category, str | None) else int(category),
             "layers": list(scope.layers),
-            "start": asdict(scope.start),
+            "start": recorded(scope.start),
             "bounds": {n: [scope.lower[n], scope.upper[n]] for n in scope.lower},
         }
 

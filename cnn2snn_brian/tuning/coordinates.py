@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.parameters import Parameters, reference
 
 __all__ = ["FLOOR_SHARES", "LARGEST_V_INIT", "TUNABLE", "Coordinates"]
 
@@ -68,14 +68,14 @@ class Coordinates:
         rows = []
         for what in self.tune:
             for layer in self.layers:
-                threshold = self.start.thresholds[layer]
+                threshold = reference(self.start.thresholds[layer])
                 edges = {
                     "thresholds": np.log(
                         np.array([lower[layer], upper[layer]]) / threshold
                     ),
                     "v_min": np.log(np.array(FLOOR_SHARES) / self._floor(layer)),
                     "v_init": np.array([0.0, LARGEST_V_INIT])
-                    - self.start.v_init[layer],
+                    - np.mean(self.start.v_init[layer]),
                     "leak": np.array([-1.0, 1.0]),
                 }
                 rows.append(edges[what] / STEP_SCALES[what])
@@ -83,7 +83,7 @@ class Coordinates:
 
     def _floor(self, layer: str) -> float:
         """How far the floor is below 0 at the start, in units of the threshold."""
-        share = -self.start.v_min[layer] / self.start.thresholds[layer]
+        share = -self.start.v_min[layer] / reference(self.start.thresholds[layer])
         return float(np.clip(share, *FLOOR_SHARES))
 
     def parameters(self, vector: npt.NDArray[np.float64]) -> Parameters:
@@ -109,17 +109,15 @@ class Coordinates:
         start = self.start
         thresholds = dict(start.thresholds)
         for layer, move in moves.get("thresholds", {}).items():
-            thresholds[layer] = float(start.thresholds[layer] * np.exp(move))
+            thresholds[layer] = start.thresholds[layer] * np.exp(move)
         v_min, v_init, leak = dict(start.v_min), dict(start.v_init), dict(start.leak)
         for layer, move in moves.get("v_min", {}).items():
             share = self._floor(layer) * np.exp(move)
-            v_min[layer] = float(-share * thresholds[layer])
+            v_min[layer] = float(-share * reference(thresholds[layer]))
         for layer, move in moves.get("v_init", {}).items():
-            v_init[layer] = float(
-                np.clip(start.v_init[layer] + move, 0, LARGEST_V_INIT)
-            )
+            v_init[layer] = np.clip(start.v_init[layer] + move, 0, LARGEST_V_INIT)
         for layer, move in moves.get("leak", {}).items():
-            leak[layer] = float(start.leak[layer] + move * thresholds[layer])
+            leak[layer] = start.leak[layer] + move * reference(thresholds[layer])
         return replace(
             start, thresholds=thresholds, v_min=v_min, leak=leak, v_init=v_init
         )

@@ -39,7 +39,9 @@ def history_table(rows: list[dict[str, Any]]) -> "DataFrame":
         flat["best"] = best[kind]
         for what in TUNABLE:
             for layer, value in row["parameters"][what].items():
-                flat[f"{what}.{layer}"] = value
+                flat[f"{what}.{layer}"] = (
+                    tuple(value) if isinstance(value, list) else value
+                )
         table.append(flat)
     frame = DataFrame(table)
     if len(frame) > 1:

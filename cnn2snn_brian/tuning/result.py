@@ -1,6 +1,6 @@
 """What a threshold setting found, and whether it is better than what was there."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -66,7 +66,7 @@ class TuningResult:
     @property
     def arguments(self) -> dict[str, Any]:
         """The parameters to use, as arguments of `Simulator.run`."""
-        return asdict(self.parameters)
+        return dict(vars(self.parameters))
 
     @property
     def verdict(self) -> str:

@@ -7,13 +7,13 @@ values on record, and goes on where it was.
 
 import json
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
@@ -91,7 +91,7 @@ class Shown:
         """
         return self.simulator.run_many(
             self.images.images[:n_images],
-            [asdict(parameters) for parameters in settings],
+            [vars(parameters) for parameters in settings],
             seed=self.seed,
             executor=self.executor,
             progress=False,
@@ -172,7 +172,7 @@ class Trials:
         row = self.checkpoint.rows.get(str(number))
         if row is None:
             return False
-        parameters = asdict(tried.candidates[offset].parameters)
+        parameters = recorded(tried.candidates[offset].parameters)
         given = json.loads(json.dumps(parameters))
         if row["parameters"] != given or row["n_images"] != n_images:
             message = (
@@ -204,7 +204,7 @@ class Trials:
             "criterion": criterion,
             "accuracy": result.accuracy(target.labels),
             "seconds": result.timings["run"],
-            "parameters": asdict(candidate.parameters),
+            "parameters": recorded(candidate.parameters),
         }
 
     def follow(self, rounds: Rounds, budget: int, *, show: bool) -> Parameters:
