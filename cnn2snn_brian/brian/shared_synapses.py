@@ -226,15 +226,15 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         if self._pool is not None:
             cells = pool_cells(self._pool)
             variables.add_auxiliary_variable("_value", dtype=dtype)
-            for name, values, kind in (
+            for name, of_cells, kind in (
                 ("_cell_first", cells.first, np.int32),
                 ("_cell_index", cells.cell, np.int32),
                 ("_cell_share", cells.share, dtype),
             ):
                 variables.add_array(
                     name,
-                    size=len(values),
-                    values=values,
+                    size=len(of_cells),
+                    values=of_cells,
                     dtype=kind,
                     constant=True,
                     read_only=True,

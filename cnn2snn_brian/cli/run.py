@@ -14,7 +14,6 @@ from cnn2snn_brian.cli.shared import (
     console,
     numbers_by_layer,
 )
-from cnn2snn_brian.description.settings import recorded
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
@@ -47,6 +46,8 @@ def _by_class(
 
 def _report(result: "SimulationResult", rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Put together what ``--json`` prints of a result."""
+    from cnn2snn_brian.description.settings import recorded
+
     return {
         "seed": result.seed,
         "thresholds": recorded(result.parameters)["thresholds"],

@@ -201,7 +201,7 @@ def plot_membrane(
             times = 1e3 * spikes.t[its]
             ax.plot(
                 times,
-                np.full(len(times), threshold),
+                np.full(len(times), _of_channel(threshold, position[0])),
                 ls="",
                 marker="v",
                 ms=5,
@@ -211,7 +211,9 @@ def plot_membrane(
                 zorder=4,
                 label="_spikes",  # the underscore keeps it out of the legend
             )
-    ax.axhline(threshold, color="black", ls="--", lw=1, label="threshold")
+    for each in sorted({_of_channel(threshold, c) for c in positions[:, 0]}):
+        label = "threshold" if np.ndim(threshold) == 0 else f"threshold {each:.3g}"
+        ax.axhline(each, color="black", ls="--", lw=1, label=label)
     if math.isfinite(floor):
         ax.axhline(floor, color=GREY, ls=":", lw=1.2, label="floor")
     ax.set(
@@ -226,6 +228,11 @@ def plot_membrane(
             **BESIDE,
         )
     return ax
+
+
+def _of_channel(value: Any, channel: int) -> float:
+    """Give a number of a layer for one of its channels."""
+    return float(value if np.ndim(value) == 0 else value[channel])
 
 
 def plot_output_counts(

@@ -268,9 +268,10 @@ class Method(ABC):
         names = network.layer_names
         layers = names if self.layers is None else as_tuple(self.layers)
         check_some("layers", layers, names)
-        data_based = data_based_thresholds(
+        found = data_based_thresholds(
             network.layers, images, self.percentile, network.parameters.rate_scale
         )
+        data_based = {name: reference(value) for name, value in found.items()}
         lower, upper = bounds_by_layer(self.bounds, names, data_based)
         given = self.given(layers)
         defaults = self.begin(layers, lower, data_based)
