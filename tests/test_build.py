@@ -48,33 +48,33 @@ def small_network():
 
 
 def test_a_program_is_compiled_once(project, cache):
-    program, compiled = build_program(project, cache)
-    assert compiled
-    assert said(program) == "hello"
-    again, compiled = build_program(project, cache)
-    assert not compiled
-    assert again == program
+    built = build_program(project, cache)
+    assert built.compiled
+    assert said(built.program) == "hello"
+    again = build_program(project, cache)
+    assert not again.compiled
+    assert again.program == built.program
 
 
 def test_other_sources_are_another_program(project, cache):
-    first, _ = build_program(project, cache)
+    first = build_program(project, cache)
     (project / "said.h").write_text('#define SAID "goodbye"\n')
-    second, compiled = build_program(project, cache)
-    assert compiled
-    assert (said(first), said(second)) == ("hello", "goodbye")
+    second = build_program(project, cache)
+    assert second.compiled
+    assert (said(first.program), said(second.program)) == ("hello", "goodbye")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "no checksum"])
 def test_a_damaged_program_is_compiled_again(project, cache, damage):
-    program, _ = build_program(project, cache)
+    program = build_program(project, cache).program
     if damage == "no checksum":
         program.with_suffix(".sha256").unlink()
     else:
         whole = program.read_bytes()
         program.write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b"")
-    again, compiled = build_program(project, cache)
-    assert compiled
-    assert said(again) == "hello"
+    again = build_program(project, cache)
+    assert again.compiled
+    assert said(again.program) == "hello"
 
 
 def test_a_source_that_does_not_compile(project, cache):
@@ -175,15 +175,14 @@ def test_nothing_is_compiled_for_bad_input(tmp_path):
 def test_compilers_flags_count(project, cache):
     import brian2
 
-    _, compiled = build_program(project, cache)
-    assert compiled
+    assert build_program(project, cache).compiled
     before = brian2.prefs.codegen.cpp.extra_compile_args_gcc
     brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*before, "-DANOTHER"]
     try:
-        _, compiled = build_program(project, cache)
+        built = build_program(project, cache)
     finally:
         brian2.prefs.codegen.cpp.extra_compile_args_gcc = before
-    assert compiled
+    assert built.compiled
 
 
 def test_temporary_files_are_removed(tmp_path, monkeypatch):

@@ -74,19 +74,19 @@ def test_building_trims_the_cache(tmp_path, monkeypatch):
     directory = cache.check_cache(tmp_path / "cache")
     entry(directory, "old", 400, 1_000)
     monkeypatch.setattr(
-        "cnn2snn_brian.build.trim",
+        "cnn2snn_brian.program.compiler.trim",
         lambda where, keep: cache.trim(where, limit=100, keep=keep),
     )
-    program, _ = build_program(project(tmp_path / "project"), directory)
-    assert names(directory) == [program.name]
+    built = build_program(project(tmp_path / "project"), directory)
+    assert names(directory) == [built.program.name]
 
 
 BUILD = """
 import sys
 from pathlib import Path
-from cnn2snn_brian.build import build_program
-program, compiled = build_program(Path(sys.argv[1]), Path(sys.argv[2]))
-print(compiled, program)
+from cnn2snn_brian.program.compiler import build_program
+built = build_program(Path(sys.argv[1]), Path(sys.argv[2]))
+print(built.compiled, built.program)
 """
 
 

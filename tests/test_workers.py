@@ -174,7 +174,7 @@ def test_a_program_that_is_killed_twice_is_an_error(simulator, many):
 
 
 def test_a_programs_own_words_are_in_the_error(simulator, images, monkeypatch):
-    monkeypatch.setattr("cnn2snn_brian.program.MAGIC", b"PICTURE0")
+    monkeypatch.setattr("cnn2snn_brian.program.protocol.MAGIC", b"PICTURE0")
     with pytest.raises(SimulationError, match="the inputs file is of another version"):
         simulator.run(images)
 
