@@ -13,6 +13,7 @@ from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
@@ -103,6 +104,7 @@ def program_network(snn: NetworkDescription) -> Network:
 def _built(
     snn: NetworkDescription, parameters: Parameters, lesions: Mapping[str, Any]
 ) -> Network:
+    check_version()
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
     network = Network(name=NETWORK_NAME)
     groups: dict[str, Any] = {}

@@ -16,9 +16,12 @@ from brian2 import DimensionMismatchError, Equations, get_dimensions
 from brian2.equations.equations import EquationError
 from brian2.units import have_same_dimensions, second
 
+from cnn2snn_brian.description.uncaught import narrow_brians_hook
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["NeuronModel"]
+
+narrow_brians_hook()
 
 #: Names that all neurons have; a model can read them and declares none of them.
 RESERVED = (
