@@ -8,6 +8,7 @@ import numpy as np
 from brian2 import Clock, Network, PoissonGroup, linked_var, second
 from brian2.utils.stringtools import word_substitute
 
+from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
@@ -113,7 +114,7 @@ def _built(
     network.rate_scale = parameters.rate_scale
     if snn.encoding == "poisson":
         n_inputs = math.prod(snn.input_shape)
-        groups[INPUT] = PoissonGroup(
+        groups[INPUT] = droppable(PoissonGroup)(
             n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
         )
         network.add(groups[INPUT])
@@ -166,7 +167,8 @@ def _connected(snn: NetworkDescription, layer: Any, source: Any, target: Any) ->
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    make = SharedSynapses if snn.synapses == "shared" else explicit_synapses
+    shared = snn.synapses == "shared"
+    make = droppable(SharedSynapses) if shared else explicit_synapses
     return make(
         source,
         target,

@@ -73,9 +73,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     Attributes
     ----------
     w : VariableView
-        The weights, one dimension, in the order of
-        `cnn2snn_brian.layers.target_runs.kernel_to_memory`; `kernel` has them in torch's
-        order.
+        The weights, one dimension, in the order of `kernel_to_memory` in
+        `cnn2snn_brian.layers.target_runs`; `kernel` has them in torch's order.
     N : int
         Number of synapses that this object stands for.
 
