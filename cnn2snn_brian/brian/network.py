@@ -17,9 +17,10 @@ from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.parameters import LayerNumber, Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 
 __all__ = ["brian_network", "program_network", "show"]
@@ -153,9 +154,9 @@ def _set_state(
     group: Any, layer: Any, parameters: Parameters, model: NeuronModel
 ) -> None:
     """Give neurons their state at the start of an image."""
-    group.v_th = parameters.thresholds[layer.name]
-    group.v_min = parameters.v_min[layer.name]
-    group.leak = parameters.leak[layer.name]
+    for what, kind in described(Parameters).items():
+        if isinstance(kind, LayerNumber) and not kind.is_start:
+            setattr(group, kind.variable, getattr(parameters, what)[layer.name])
     group.v = parameters.v_init[layer.name] * parameters.thresholds[layer.name]
     for what, value in model.initial.items():
         setattr(group, what, value)

@@ -279,7 +279,9 @@ class _Coordinates:
             )
         for layer, move in moves.get("leak", {}).items():
             leak[layer] = float(start.leak[layer] + move * thresholds[layer])
-        return Parameters(thresholds, v_min, leak, v_init, start.rate_scale)
+        return replace(
+            start, thresholds=thresholds, v_min=v_min, leak=leak, v_init=v_init
+        )
 
 
 def _scan(
