@@ -1,5 +1,9 @@
 """Weight-shared synapses against explicit ones, torch, and Brian2's own objects."""
 
+import subprocess
+import sys
+import warnings
+
 import brian2
 import numpy as np
 import pytest
@@ -28,6 +32,7 @@ from cnn2snn_brian.brian.synapse_kinds import (
     DenseSynapses,
     PoolSynapses,
 )
+from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.errors import InputError
 
 N_STEPS = 20
@@ -513,6 +518,14 @@ def test_delay_is_a_time():
         dense(delay=2 * mV)
 
 
+@pytest.mark.parametrize("delay", [-1 * ms, np.inf * ms, [1, 2] * ms])
+def test_a_delay_is_one_time_of_at_least_0(delay):
+    with pytest.raises(InputError, match="the delay is .* expected one time"):
+        dense(delay=delay)
+    with pytest.raises(InputError, match="the delay is .* expected one time"):
+        conv(delay=delay)
+
+
 def conv(source=84, target=60, kernel=(3, 2, 3, 3), shape=(2, 7, 6), **options):
     pixels, neurons = PoissonGroup(source, 0 / ms), cells(target)
     return Conv2dSynapses(pixels, neurons, np.ones(kernel), shape, **options)
@@ -882,3 +895,33 @@ def test_one_pass_update_equals_brians_objects(standalone):
         np.testing.assert_array_equal(group.v[:], plain.v[mine], group.name)
         # In the order of the neurons, step by step.
         assert (np.diff(np.rint(monitor.t / ms) * N_IF + monitor.i) > 0).all()
+
+
+# Versions of Brian2.
+
+
+def test_an_untested_version_of_brian_is_named_once(monkeypatch):
+    monkeypatch.setattr(brian2, "__version__", "99.0")
+    check_version.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="Brian2 99.0 was not tested") as said:
+            dense()
+        assert len(said) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dense()
+    finally:
+        check_version.cache_clear()
+
+
+def test_the_installed_version_of_brian_was_tested(recwarn):
+    check_version.cache_clear()
+    dense()
+    assert not [found for found in recwarn if "was not tested" in str(found.message)]
+
+
+def test_importing_the_package_does_not_warn():
+    code = (
+        "import brian2; brian2.__version__ = '99.0'; import cnn2snn_brian.brian.network"
+    )
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)

@@ -1,5 +1,7 @@
 """Compiled networks: every spike, every run-time input, every error."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import brian2
@@ -10,9 +12,18 @@ from brian2 import NeuronGroup, SpikeMonitor, ms, second
 from reference import numpy_spikes, randomize
 from torch import nn
 
-from cnn2snn_brian import InputError, Recording, SimulationError, convert, models
+from cnn2snn_brian import (
+    IF,
+    LIF,
+    InputError,
+    Recording,
+    SimulationError,
+    convert,
+    from_torch,
+    models,
+)
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.layers import to_neurons
+from cnn2snn_brian.layers import Layers, to_neurons
 
 pytestmark = pytest.mark.standalone
 
@@ -393,6 +404,82 @@ def test_the_digits_snn_classifies_like_its_cnn():
     with snn.compile(0.1 * second) as simulator:
         result = simulator.run(test.images, progress=False)
     assert card.test_accuracy - result.accuracy(test.labels) <= 0.015
+
+
+@pytest.fixture(scope="module")
+def changeable():
+    """A compiled network that tests change; each gets it as it was."""
+    layers = from_torch(zoo(bias=False), SHAPE)
+    options = {
+        "delay": {"conv2": 2 * ms},
+        "release_probability": {"ip1": 0.5},
+        "neurons": {"conv1": LIF(tau=20 * ms)},
+    }
+    original = convert(layers, thresholds=THRESHOLDS, **options)
+    with original.compile(N_STEPS * ms) as simulator:
+        yield simulator, original
+
+
+def scaled(layers):
+    first = replace(layers[0], weight=1.5 * layers[0].weight)
+    return Layers(SHAPE, (first, *list(layers)[1:]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reset", "subtract"),
+        ("encoding", "current"),
+        ("synapses", "explicit"),
+        ("dtype", "float64"),
+        ("dt_s", 0.5e-3),
+        ("delays_s", {"conv2": 3e-3}),
+        ("delays_s", {}),
+        ("release_probability", {}),
+        ("release_probability", {"ip1": 0.5, "conv1": 1.0}),
+        ("neurons", IF()),
+        ("neurons", {"conv1": LIF(tau=20 * ms, sigma=0.1)}),
+        ("layers", scaled),
+    ],
+)
+def test_a_changed_structure_is_refused(changeable, field, value):
+    simulator, original = changeable
+    simulator.snn = snn = copy.copy(original)
+    simulator.run(IMAGES[:1])
+    setattr(snn, field, value(snn.layers) if callable(value) else value)
+    with pytest.raises(InputError, match="was changed since it was compiled"):
+        simulator.run(IMAGES[:1])
+    with pytest.raises(InputError, match="was changed since it was compiled"):
+        simulator.run_many(IMAGES[:1], [{}])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "settings"),
+    [
+        ("thresholds", {"conv2": 0.5}, {"thresholds": {"conv2": 0.5}}),
+        (
+            "neurons",
+            {"conv1": LIF(tau=5 * ms)},
+            {"neurons": {"conv1": LIF(tau=5 * ms)}},
+        ),
+        (
+            "release_probability",
+            {"ip1": 0.1},
+            {"release_probability": {"ip1": 0.1}},
+        ),
+        ("classes", ("a", "b", "c"), {}),
+    ],
+)
+def test_changed_numbers_are_followed(changeable, field, value, settings):
+    simulator, original = changeable
+    simulator.snn = original
+    expected = simulator.run(IMAGES, **settings)
+    simulator.snn = copy.copy(original)
+    setattr(simulator.snn, field, value)
+    found = simulator.run(IMAGES)
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(found.spike_counts[name], counts)
+    assert found.parameters == expected.parameters
 
 
 SEVERAL = [

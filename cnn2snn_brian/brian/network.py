@@ -8,16 +8,19 @@ import numpy as np
 from brian2 import Clock, Network, PoissonGroup, linked_var, second
 from brian2.utils.stringtools import word_substitute
 
+from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.parameters import LayerNumber, Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 
 __all__ = ["brian_network", "program_network", "show"]
@@ -103,6 +106,7 @@ def program_network(snn: NetworkDescription) -> Network:
 def _built(
     snn: NetworkDescription, parameters: Parameters, lesions: Mapping[str, Any]
 ) -> Network:
+    check_version()
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
     network = Network(name=NETWORK_NAME)
     groups: dict[str, Any] = {}
@@ -111,7 +115,7 @@ def _built(
     network.rate_scale = parameters.rate_scale
     if snn.encoding == "poisson":
         n_inputs = math.prod(snn.input_shape)
-        groups[INPUT] = PoissonGroup(
+        groups[INPUT] = droppable(PoissonGroup)(
             n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
         )
         network.add(groups[INPUT])
@@ -150,9 +154,9 @@ def _set_state(
     group: Any, layer: Any, parameters: Parameters, model: NeuronModel
 ) -> None:
     """Give neurons their state at the start of an image."""
-    group.v_th = parameters.thresholds[layer.name]
-    group.v_min = parameters.v_min[layer.name]
-    group.leak = parameters.leak[layer.name]
+    for what, kind in described(Parameters).items():
+        if isinstance(kind, LayerNumber) and not kind.is_start:
+            setattr(group, kind.variable, getattr(parameters, what)[layer.name])
     group.v = parameters.v_init[layer.name] * parameters.thresholds[layer.name]
     for what, value in model.initial.items():
         setattr(group, what, value)
@@ -164,7 +168,8 @@ def _connected(snn: NetworkDescription, layer: Any, source: Any, target: Any) ->
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    make = SharedSynapses if snn.synapses == "shared" else explicit_synapses
+    shared = snn.synapses == "shared"
+    make = droppable(SharedSynapses) if shared else explicit_synapses
     return make(
         source,
         target,

@@ -25,6 +25,7 @@ from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.description.network import Reset
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import LayerNumber, Parameters
@@ -174,7 +175,7 @@ def if_neurons(
         options["refractory"] = "refractory_period"
     if neuron.method is not None:
         options["method"] = neuron.method
-    group = NeuronGroup(
+    group = droppable(NeuronGroup)(
         n,
         equations,
         threshold=(

@@ -21,7 +21,8 @@ class Preset:
     description : str
         One line for people.
     arguments : dict
-        Arguments of `convert` that it stands for.
+        Arguments of `convert` that it stands for; those of "paper" hold where it has
+        none.
     duration : Quantity [s]
         A picture's time that suits it.
     tune : tuple of str
@@ -41,6 +42,7 @@ PRESETS: dict[str, Preset] = {
             "encoding": "poisson",
             "reset": "zero",
             "v_min": 0.0,
+            "leak": 0.0,
             "v_init": 0.0,
             "percentile": 99.9,
         },
@@ -53,6 +55,7 @@ PRESETS: dict[str, Preset] = {
             "encoding": "poisson",
             "reset": "zero",
             "v_min": -np.inf,
+            "leak": 0.0,
             "v_init": 0.0,
             "percentile": 99.9,
         },
@@ -65,6 +68,7 @@ PRESETS: dict[str, Preset] = {
             "encoding": "current",
             "reset": "subtract",
             "v_min": -np.inf,
+            "leak": 0.0,
             "v_init": 0.5,
             "percentile": 99.5,
         },
