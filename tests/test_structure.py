@@ -119,7 +119,7 @@ def test_imports_point_one_way():
 
 def test_no_circle_of_imports():
     left = set(ARROWS)
-    # An arrow whose start has no arrow to it, or whose end none from it, is in no circle.
+    # An arrow that nothing leads to, or that leads nowhere, is in no circle.
     while circles := {i for i, _ in left} & {t for _, t in left}:
         rest = {(i, t) for i, t in left if i in circles and t in circles}
         assert rest != left, sorted(rest)
