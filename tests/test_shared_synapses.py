@@ -219,7 +219,7 @@ def side_by_side(names, *, explicit=True):
 # Spike by spike.
 
 
-@pytest.mark.parametrize("delay_steps", [0, 2, 3])
+@pytest.mark.parametrize("delay_steps", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ZOO)
 def test_spikes_equal_explicit_synapses_and_torch(name, delay_steps):
     case = ZOO[name]
@@ -238,6 +238,7 @@ def test_spikes_equal_explicit_synapses_and_torch(name, delay_steps):
     assert len(explicit) == shared.N
 
 
+@pytest.mark.slow
 def test_subgroups():
     source, targets, shared, explicit, expected = side_by_side(ZOO)
     monitors = [SpikeMonitor(target) for target in targets]
@@ -246,6 +247,7 @@ def test_subgroups():
         np.testing.assert_array_equal(raster(monitor, expected.shape[1]), expected)
 
 
+@pytest.mark.slow
 def test_cython():
     names = ("2x4-padded", "pool-overlapping", "dense-flattened")
     source, targets, shared, _, expected = side_by_side(names)
@@ -727,6 +729,7 @@ def test_names_by_default():
     assert DenseSynapses(source, cells(1), np.ones((1, 84))).when == "synapses"
 
 
+@pytest.mark.slow
 def test_when_and_order():
     # The floor of the target comes before or after the synapses.
     for when, order, expected in (

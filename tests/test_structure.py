@@ -207,6 +207,7 @@ def test_public_names_are_reached_in_any_order(order):
         names = names[::-1]
     result = subprocess.run(
         [sys.executable, "-c", REACH, " ".join(first), " ".join(names)],
+        cwd=PACKAGE.parent,
         capture_output=True,
         text=True,
         check=False,
