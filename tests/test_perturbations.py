@@ -163,6 +163,7 @@ def test_input_spikes_are_displaced(failing):
     )
 
 
+@pytest.mark.slow
 def test_input_noise_in_brian():
     brian2.prefs.codegen.target = "numpy"
     snn, image = one_to_one(), np.full((1, 6, 7), 0.05)

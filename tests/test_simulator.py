@@ -8,7 +8,7 @@ import brian2
 import numpy as np
 import pytest
 import torch
-from brian2 import NeuronGroup, SpikeMonitor, ms, second
+from brian2 import NeuronGroup, SpikeMonitor, TimedArray, ms, second
 from reference import numpy_spikes, randomize
 from torch import nn
 
@@ -156,7 +156,7 @@ def test_a_current_equals_the_numpy_loop(build, c):
 
 
 def test_a_compiled_network_equals_brians_own_runtime(build):
-    # The same spikes drive both: rates of 0 or 1/dt, set anew in each step.
+    # The same spikes drive both: rates of 0 or 1/dt, other ones in each step.
     result = build("zero", False, "poisson").run(IMAGES[:1], record=("input", *NAMES))
     brian2.prefs.codegen.target = "numpy"
     snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
@@ -164,9 +164,10 @@ def test_a_compiled_network_equals_brians_own_runtime(build):
     expected = raster(result, "input", 0)
     monitors = {name: SpikeMonitor(net[name]) for name in NAMES}
     net.add(*monitors.values())
-    for step in range(N_STEPS):
-        net["input"].rates = to_neurons(expected[step].astype(float), SHAPE) / ms
-        net.run(1 * ms)
+    rates = TimedArray(to_neurons(expected.astype(float), SHAPE) / ms, dt=1 * ms)
+    net["input"].namespace["played"] = rates
+    net["input"].run_regularly("rates = played(t, i)", when="start")
+    net.run(N_STEPS * ms)
     for name in NAMES:
         trains = result.spikes(name, 0)
         found = set(zip(np.rint(monitors[name].t / ms), monitors[name].i, strict=True))

@@ -56,8 +56,8 @@ def images():
 
 @pytest.fixture(scope="module")
 def many():
-    """So many pictures that a run takes some seconds."""
-    return np.random.default_rng(0).random((60_000, *SHAPE)).astype(np.float32)
+    """So many pictures that a run takes about a second."""
+    return np.random.default_rng(0).random((20_000, *SHAPE)).astype(np.float32)
 
 
 def assert_equal(found, expected):
@@ -193,7 +193,7 @@ from brian2 import ms
 from test_workers import N_STEPS, SHAPE, network
 with network().compile(N_STEPS * ms) as simulator:
     print("ready", flush=True)
-    images = np.random.default_rng(0).random((300_000, *SHAPE)).astype(np.float32)
+    images = np.random.default_rng(0).random((100_000, *SHAPE)).astype(np.float32)
     simulator.run(images, progress=False, executor=2)
 """
 
@@ -336,7 +336,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing(simulator, many, cluster):
     killer = threading.Thread(target=kill)
     killer.start()
     found = simulator.run(
-        many, executor=cluster.get_executor(), shard_size=10_000, progress=False
+        many, executor=cluster.get_executor(), shard_size=4_000, progress=False
     )
     killer.join()
     assert_equal(found, expected)
