@@ -48,7 +48,7 @@ def clean_brian():
 
 @pytest.fixture
 def random_result():
-    """A result with random spikes; conv1 is recorded for two of three pictures."""
+    """A result with random spikes; conv1 is recorded for two of three images."""
     shapes = {"input": (2, 7, 6), "conv1": (3, 5, 4), "ip1": (3,)}
     n_steps = 20
     rng = np.random.default_rng(0)

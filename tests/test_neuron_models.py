@@ -100,7 +100,7 @@ def test_every_spike_in_brian_equals_the_numpy_loop(case, synapses):
 @pytest.mark.standalone
 @pytest.mark.parametrize("case", ["lif", "lif-refractory-delay", "conductances"])
 def test_every_spike_of_a_program_equals_the_numpy_loop(case):
-    # Of three pictures, one after another: nothing is left of those before.
+    # Of three images, one after another: nothing is left of those before.
     model, delay, rules = CASES[case]
     dead = {0: Lesion("conv1", fraction=0.3, seed=1).mask((3, 4, 5))}
     with network(model, delay).compile(N_STEPS * ms) as simulator:

@@ -125,7 +125,7 @@ ZOO = {
     "3x2-padded": Convolution((2, 7, 6), (3, 2, 3, 2), padding=(1, 0)),
     "2x4-padded": Convolution((3, 5, 6), (2, 3, 2, 4), padding=(1, 3)),
     "1x1": Convolution((3, 4, 5), (4, 3, 1, 1)),
-    "whole-picture": Convolution((2, 5, 4), (6, 2, 5, 4)),
+    "whole-image": Convolution((2, 5, 4), (6, 2, 5, 4)),
     "strided-y": Convolution((2, 7, 6), (3, 2, 3, 2), stride=(2, 1), padding=1),
     "strided-x": Convolution((2, 7, 6), (3, 2, 2, 3), stride=(1, 2), padding=(0, 2)),
     "with-gaps": Convolution((1, 8, 7), (2, 1, 2, 2), stride=3),

@@ -183,13 +183,13 @@ def test_a_picture_does_not_depend_on_its_batch(build):
     np.testing.assert_array_equal(
         alone.output_potentials, together.output_potentials[:1]
     )
-    # The same picture at another index has other spikes, and so has another seed.
+    # The same image at another index has other spikes, and so has another seed.
     twice = simulator.run(IMAGES[[0, 0]], seed=5)
     inputs = twice.spike_counts["input"]
     assert (inputs[0] != inputs[1]).any()
     other = simulator.run(IMAGES, seed=6)
     assert (other.spike_counts["input"] != together.spike_counts["input"]).any()
-    # After other pictures, with other parameters in between: nothing is left behind.
+    # After other images, with other parameters in between: nothing is left behind.
     simulator.run(IMAGES, thresholds=0.01, leak=5)
     again = simulator.run(IMAGES, seed=5)
     np.testing.assert_array_equal(
@@ -259,7 +259,7 @@ CHOSEN = {
 def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
     settings = {"v_min": -2.5, "v_init": 0.5, "leak": {"conv2": 1 / 32}}
     images = np.round(IMAGES * 64) / 64  # currents are exact, too
-    # Shards of one picture: each program run counts its pictures from 0.
+    # Shards of one image: each program run counts its images from 0.
     simulator = build(reset, bias, encoding)
     populations = NAMES if encoding == "current" else ("input", *NAMES)
     result = simulator.run(
@@ -297,7 +297,7 @@ def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
             plain.spike_counts[name], result.spike_counts[name]
         )
     for name, image, said in [
-        ("conv1", 0, "for picture 0; recorded are conv1, conv2, ip1, pool1"),
+        ("conv1", 0, "for image 0; recorded are conv1, conv2, ip1, pool1"),
         ("conv3", 1, "potentials={'conv3'"),
     ]:
         with pytest.raises(InputError, match=said):

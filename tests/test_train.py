@@ -246,7 +246,7 @@ def test_pictures_are_mirrored_and_shifted(flip, shift):
     data = numbered_pictures(30, (1, 8, 8))
     settings = TrainingSettings(epochs=2, batch_size=30, flip=flip, shift=shift)
     pixels = np.concatenate(batches_seen(data, settings))
-    # All that may come of each picture; black comes in at the border.
+    # All that may come of each image; black comes in at the border.
     allowed = {}
     for n, image in enumerate(data.images):
         for mirrored in (False, True) if flip else (False,):

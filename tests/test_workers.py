@@ -56,7 +56,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def many():
-    """So many pictures that a run takes about a second."""
+    """So many images that a run takes about a second."""
     return np.random.default_rng(0).random((20_000, *SHAPE)).astype(np.float32)
 
 

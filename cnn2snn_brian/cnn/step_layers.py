@@ -76,7 +76,7 @@ def _conv2d(step: Step, name: str, source: str) -> Conv2d:
     kernel, dilation = _pair(module.kernel_size), _pair(module.dilation)
     if module.padding == "same":
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        # Where the padding is odd, torch puts the larger half behind the picture.
+        # Where the padding is odd, torch puts the larger half behind the image.
         padding = tuple((n // 2, n - n // 2) for n in total)
     elif module.padding == "valid":
         padding = ((0, 0), (0, 0))

@@ -71,7 +71,7 @@ class NeuronModel:
     parameters : mapping of str to float or Quantity
         Further numbers that the equations use, one for all neurons of a layer.
     initial : mapping of str to float or Quantity
-        Values of variables at a picture's start; 0 without one. That of ``v`` is
+        Values of variables at an image's start; 0 without one. That of ``v`` is
         ``v_init`` of `convert`.
     noise : str, optional
         Expression that is added to ``v`` in each step, with ``randn()`` for a new

@@ -14,7 +14,7 @@ __all__ = ["PRESETS", "Preset", "find_preset"]
 @dataclass(frozen=True)
 class Preset:
     """
-    How pictures are encoded, how neurons are reset, and how long a picture takes.
+    How images are encoded, how neurons are reset, and how long an image takes.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Preset:
         Arguments of `convert` that it stands for; those of "paper" hold where it has
         none.
     duration : Quantity [s]
-        A picture's time that suits it.
+        An image's time that suits it.
     tune : tuple of str
         What `tune_thresholds` changes in it, by method "search".
     """

@@ -1,8 +1,8 @@
 """
-Spread pictures over workers: this machine's cores, or any executor.
+Spread images over workers: this machine's cores, or any executor.
 
-Pictures are divided into shards. A shard is one run of the compiled program. What comes
-out for a picture does not depend on its shard, so neither the number of workers nor the
+Images are divided into shards. A shard is one run of the compiled program. What comes
+out for an image does not depend on its shard, so neither the number of workers nor the
 size of the shards changes a result.
 """
 
@@ -26,11 +26,11 @@ __all__ = ["Workers", "check_workers", "n_cores", "run_shards"]
 #: Who runs the shards: None for all cores, a number of programs at a time, an executor.
 Workers = int | Executor | None
 
-#: A shard has at most so many pictures: it bounds memory, and what a retry costs.
+#: A shard has at most so many images: it bounds memory, and what a retry costs.
 MAX_SHARD = 100
 #: Shards for each local worker: the last ones fill up the time of a slow one.
 SHARDS_PER_WORKER = 2
-#: Pictures of a shard where the number of workers is not known.
+#: Images of a shard where the number of workers is not known.
 REMOTE_SHARD = 25
 #: A shard that fails is tried again, once.
 MAX_TRIES = 2
@@ -63,7 +63,7 @@ def check_workers(workers: Workers, shard_size: int | None) -> Workers:
     workers : int, Executor or None
         As `run_shards` takes it.
     shard_size : int, optional
-        Pictures of a shard.
+        Images of a shard.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def run_shards(
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, ProgramOutputs]]:
     """
-    Run the pictures of several jobs in shards, all shards at once.
+    Run the images of several jobs in shards, all shards at once.
 
     Parameters
     ----------
@@ -108,21 +108,21 @@ def run_shards(
     directory : Path
         The project's folder.
     jobs : sequence of ProgramInputs
-        Pictures and parameters of each job.
+        Images and parameters of each job.
     workers : int, Executor or None
         None uses all cores; a number, so many programs at a time; an executor runs
         the shards wherever it does.
     shard_size : int, optional
-        Pictures of a shard.
+        Images of a shard.
     advance : callable
-        Called with the number of pictures that were finished.
+        Called with the number of images that were finished.
 
     Yields
     ------
     index : int
         Index of a job, in the order in which they finish.
     outputs : ProgramOutputs
-        The results of all its pictures, in order.
+        The results of all its images, in order.
 
     Raises
     ------
