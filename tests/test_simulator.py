@@ -520,7 +520,10 @@ def test_several_settings_at_once_equal_separate_runs(build, encoding, arguments
     [
         ({"settings": [{}, {"thresholds": -1.0}]}, "threshold of conv1 is -1"),
         ({"settings": [{}, {"thresholds": {"conv7": 1.0}}]}, "conv7"),
-        ({"settings": [{"threshold": 1.0}]}, "settings: .* some of thresholds, v_min"),
+        (
+            {"settings": [{"threshold": 1.0}]},
+            "unknown setting 'threshold'; settings .* are",
+        ),
         ({"settings": {"thresholds": 1.0}}, "settings: 'thresholds' is not a dict"),
         ({"settings": [{}, {"rate_scale": 1.5}]}, "above 1"),
         ({"images": IMAGES * 2}, r"pixels have to be in \[0, 1\]"),

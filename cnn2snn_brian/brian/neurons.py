@@ -200,6 +200,14 @@ def if_neurons(
             group.contained_objects.remove(part)
         group.contained_objects.append(update)
         return group
+    _in_parts(group, neuron, constant, lesions=lesions)
+    return group
+
+
+def _in_parts(
+    group: NeuronGroup, neuron: NeuronModel, constant: str, *, lesions: bool
+) -> None:
+    """Put reset, constant input and floor at their places in a step."""
     group.resetter["spike"].when = "after_thresholds"
     added = constant if neuron.noise is None else f"{constant} + {neuron.noise}"
     # After the equations, which are integrated in the same slot.
@@ -207,8 +215,8 @@ def if_neurons(
         f"v += {added}",
         when="groups",
         order=1,
-        clock=clock,
-        name=f"{name}_constant_input",
+        clock=group.clock,
+        name=f"{group.name}_constant_input",
     )
     # After the reset: a neuron that has just spiked is not below v_min <= 0.
     floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
@@ -218,7 +226,6 @@ def if_neurons(
             "\n".join(floors),
             when="after_thresholds",
             order=1,
-            clock=clock,
-            name=f"{name}_floor",
+            clock=group.clock,
+            name=f"{group.name}_floor",
         )
-    return group
