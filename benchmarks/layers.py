@@ -3,14 +3,12 @@
 import os
 import pickle
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from brian2 import ms
 
@@ -55,6 +53,8 @@ def _profile(task: Path, samples: Path) -> dict[str, float]:
         check=True,
         cwd=CHECKOUT,
         stdout=subprocess.DEVNULL,
+        # The program is left there, for perf to look its functions up.
+        env={**os.environ, "TMPDIR": str(task.parent)},
     )
     report = subprocess.run(
         ["perf", "report", "--stdio", "-q", "-i", str(samples), "--sort", "comm,sym"],
@@ -70,7 +70,7 @@ def _profile(task: Path, samples: Path) -> dict[str, float]:
             shares[name] = shares.get(name, 0.0) + float(share)
     whole = sum(shares.values())
     if not whole:
-        message = f"perf saw no function of the program, only {shlex.join(programs)}"
+        message = "perf saw no function of the program"
         raise RuntimeError(message)
     return {name: share / whole for name, share in shares.items()}
 
@@ -199,13 +199,11 @@ def layers(options: Options) -> list[Table]:
     return [table]
 
 
-def _show(workload: Workload) -> Any:
-    """Run all images once, in a program that is in the cache."""
-    with workload.convert(PAPER).compile(PAPER.n_steps * ms) as simulator:
-        return show(simulator, workload.images)()
-
-
 if __name__ == "__main__":
     # Libraries may print.
     os.dup2(2, 1)
-    _show(pickle.loads(Path(sys.argv[1]).read_bytes()))
+    workload: Workload = pickle.loads(Path(sys.argv[1]).read_bytes())
+    simulator = workload.convert(PAPER).compile(PAPER.n_steps * ms)
+    show(simulator, workload.images)()
+    # Without closing the simulator, which would remove the program.
+    os._exit(0)

@@ -77,9 +77,9 @@ def synapses(options: Options) -> list[Table]:
         results = {kind: show(both[kind], images[kind])() for kind in both}
         times = timed_rounds(
             {
-                f"{kind} {which}": show(both[kind], images)
+                f"{kind} {which}": show(both[kind], some)
                 for kind in both
-                for which, images in (
+                for which, some in (
                     ("one", images[kind][:1]),
                     ("many", images[kind]),
                 )

@@ -9,7 +9,7 @@ from brian2 import Quantity, check_units, ms, second
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_seconds
 from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
-from cnn2snn_brian.description.presets import Preset, find_preset
+from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.errors import InputError
@@ -138,7 +138,7 @@ def convert(
         )
         raise InputError(message)
     chosen = find_preset(preset) if isinstance(preset, str) else preset
-    settings = dict(chosen.arguments)
+    settings = {**PRESETS["paper"].arguments, **chosen.arguments}
     settings |= {name: value for name, value in options.items() if value is not None}
     if percentile is not None:
         settings["percentile"] = percentile

@@ -21,7 +21,7 @@ class ConversionError(Exception):
 
 
 class InputError(ConversionError, ValueError):
-    """A value that a user gave (pictures, thresholds, a file) can't be used."""
+    """A value that a user gave (images, thresholds, a file) can't be used."""
 
 
 class UnsupportedModuleError(ConversionError):

@@ -1,7 +1,8 @@
 """Files that appear whole or not at all."""
 
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,17 +57,15 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         message = f"{target}: the folder {target.parent} does not exist"
         raise FileNotFoundError(message)
     # The suffix stays: numpy and others append one of their own where it is missing.
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
-    unfinished = Path(name)
+    name = f".{target.name}.{secrets.token_hex(8)}{target.suffix}"
+    unfinished = target.parent / name
+    # Unlike those of mkstemp, this file gets the permissions of an ordinary one.
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    mode = stat.S_IMODE(unfinished.stat().st_mode)
     try:
         yield unfinished
-        # mkstemp makes files for the owner only; a result is an ordinary file.
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)
+        # safetensors and others put a file of their own in its place.
+        unfinished.chmod(mode)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -19,7 +19,13 @@ from cnn2snn_brian.results import SpikeCounts
 def program_cache(tmp_path_factory):
     """Share builds between tests; CI may keep the directory between runs."""
     kept = os.environ.get("CNN2SNN_BRIAN_TEST_CACHE")
-    cache = Path(kept) if kept else tmp_path_factory.mktemp("programs")
+    # `pytest -n 2` makes a folder of its own for each worker, beside this one.
+    if kept:
+        cache = Path(kept)
+    elif "PYTEST_XDIST_WORKER" in os.environ:
+        cache = tmp_path_factory.getbasetemp().parent / "programs"
+    else:
+        cache = tmp_path_factory.mktemp("programs")
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = os.environ.get(CACHE_VARIABLE)
     os.environ[CACHE_VARIABLE] = str(cache)
@@ -42,7 +48,7 @@ def clean_brian():
 
 @pytest.fixture
 def random_result():
-    """A result with random spikes; conv1 is recorded for two of three pictures."""
+    """A result with random spikes; conv1 is recorded for two of three images."""
     shapes = {"input": (2, 7, 6), "conv1": (3, 5, 4), "ip1": (3,)}
     n_steps = 20
     rng = np.random.default_rng(0)

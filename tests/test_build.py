@@ -13,7 +13,7 @@ from torch import nn
 
 from cnn2snn_brian import BuildError, convert
 from cnn2snn_brian.errors import CompilerNotFoundError
-from cnn2snn_brian.program.cache import check_cache
+from cnn2snn_brian.program.cache import check_cache, clear, programs
 from cnn2snn_brian.program.compiler import build_program, find_compiler
 
 pytestmark = pytest.mark.standalone
@@ -48,40 +48,40 @@ def small_network():
 
 
 def test_a_program_is_compiled_once(project, cache):
-    program, compiled = build_program(project, cache)
-    assert compiled
-    assert said(program) == "hello"
-    again, compiled = build_program(project, cache)
-    assert not compiled
-    assert again == program
+    built = build_program(project, cache)
+    assert built.compiled
+    assert said(built.program) == "hello"
+    again = build_program(project, cache)
+    assert not again.compiled
+    assert again.program == built.program
 
 
 def test_other_sources_are_another_program(project, cache):
-    first, _ = build_program(project, cache)
+    first = build_program(project, cache)
     (project / "said.h").write_text('#define SAID "goodbye"\n')
-    second, compiled = build_program(project, cache)
-    assert compiled
-    assert (said(first), said(second)) == ("hello", "goodbye")
+    second = build_program(project, cache)
+    assert second.compiled
+    assert (said(first.program), said(second.program)) == ("hello", "goodbye")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "no checksum"])
 def test_a_damaged_program_is_compiled_again(project, cache, damage):
-    program, _ = build_program(project, cache)
+    program = build_program(project, cache).program
     if damage == "no checksum":
         program.with_suffix(".sha256").unlink()
     else:
         whole = program.read_bytes()
         program.write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b"")
-    again, compiled = build_program(project, cache)
-    assert compiled
-    assert said(again) == "hello"
+    again = build_program(project, cache)
+    assert again.compiled
+    assert said(again.program) == "hello"
 
 
 def test_a_source_that_does_not_compile(project, cache):
     (project / "said.h").write_text("#define SAID no_string\n")
     with pytest.raises(BuildError, match="no_string"):
         build_program(project, cache)
-    assert not list(cache.glob("*.unfinished"))
+    assert not list(cache.rglob("*.unfinished"))
 
 
 def test_no_compiler_on_path(monkeypatch, tmp_path):
@@ -135,7 +135,7 @@ def test_a_disk_that_fills_up_while_the_program_is_kept(project, cache, monkeypa
     monkeypatch.setattr(shutil, "copy2", full)
     with pytest.raises(BuildError, match="No space left on device"):
         build_program(project, cache)
-    assert not list(cache.glob("*.unfinished"))
+    assert not list(cache.rglob("*.unfinished"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
@@ -145,8 +145,12 @@ def test_a_cache_that_others_can_write_to(tmp_path):
     cache.chmod(0o777)
     with pytest.raises(BuildError, match="other users can write"):
         check_cache(cache)
+    assert not list(cache.iterdir())
     cache.chmod(0o755)
     assert check_cache(cache) == cache
+    programs(cache).chmod(0o777)
+    with pytest.raises(BuildError, match="programs: other users can write"):
+        check_cache(cache)
 
 
 @pytest.mark.skipif(
@@ -163,6 +167,7 @@ def test_a_cache_of_another_user(tmp_path):
 def test_a_new_cache_is_private(tmp_path):
     cache = check_cache(tmp_path / "new" / "cache")
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    assert stat.S_IMODE(programs(cache).stat().st_mode) == 0o700
 
 
 def test_nothing_is_compiled_for_bad_input(tmp_path):
@@ -175,15 +180,64 @@ def test_nothing_is_compiled_for_bad_input(tmp_path):
 def test_compilers_flags_count(project, cache):
     import brian2
 
-    _, compiled = build_program(project, cache)
-    assert compiled
+    assert build_program(project, cache).compiled
     before = brian2.prefs.codegen.cpp.extra_compile_args_gcc
     brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*before, "-DANOTHER"]
     try:
-        _, compiled = build_program(project, cache)
+        built = build_program(project, cache)
     finally:
         brian2.prefs.codegen.cpp.extra_compile_args_gcc = before
-    assert compiled
+    assert built.compiled
+
+
+FAKE_COMPILER = """#!/bin/sh
+# Clang's ways: it knows no --help=target, and native means this machine's processor.
+case "$*" in
+    *--help=target*) echo "clang: error: unsupported option" >&2; exit 1 ;;
+    *--version*) echo "clang version 17.0.0" ;;
+    *-dM*) echo "#define $PROCESSOR 1" ;;
+    *) for last; do :; done; echo "$PROCESSOR" > "$last" ;;
+esac
+"""
+
+
+def test_programs_of_different_processors_are_kept_apart(
+    project, cache, tmp_path, monkeypatch
+):
+    compiler = tmp_path / "clang++"
+    compiler.write_text(FAKE_COMPILER)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    found = {}
+    for processor in ("__AVX2__", "__AVX512F__", "__AVX2__"):
+        monkeypatch.setenv("PROCESSOR", processor)
+        built = build_program(project, cache)
+        assert built.program.read_text() == f"{processor}\n"
+        assert built.compiled == (processor not in found)
+        found[processor] = built.program
+    assert len(set(found.values())) == 2
+
+
+def test_a_compiler_that_does_not_say_its_processor_is_refused(
+    project, cache, tmp_path, monkeypatch
+):
+    compiler = tmp_path / "cl"
+    compiler.write_text("#!/bin/sh\ncase $1 in --version) echo 1;; *) exit 1;; esac\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(BuildError, match="does not list its macros"):
+        build_program(project, cache)
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_the_project_has_a_program_of_its_own(project, cache, there_before):
+    # The cache may be cleared as soon as the program is built.
+    if there_before:
+        build_program(project, cache)
+        (project / "program").unlink()
+    build_program(project, cache)
+    clear(cache)
+    assert said(project / "program") == "hello"
 
 
 def test_temporary_files_are_removed(tmp_path, monkeypatch):

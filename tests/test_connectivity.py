@@ -110,6 +110,7 @@ def poolings(draw):
     return module, (draw(st.integers(1, 3)), *size)
 
 
+@pytest.mark.slow
 @many
 @given(convolutions())
 def test_convolutions_equal_torch(case):

@@ -61,7 +61,7 @@ def test_pictures_are_not_changed():
 def test_pixels_outside_0_and_1_are_refused(value):
     images = pictures()
     images[2, 1, 5, 3] = value
-    message = r"picture 2 has the pixel .* at channel 1, y 5, x 3; .*\(1 are not\)"
+    message = r"image 2 has the pixel .* at channel 1, y 5, x 3; .*\(1 are not\)"
     with pytest.raises(InputError, match=message):
         check_images(images, SHAPE)
 
@@ -69,7 +69,7 @@ def test_pixels_outside_0_and_1_are_refused(value):
 def test_a_pixel_barely_above_1_is_refused_before_rounding():
     images = pictures()
     images[0, 0, 0, 0] = 1 + 1e-12
-    with pytest.raises(InputError, match="picture 0 has the pixel"):
+    with pytest.raises(InputError, match="image 0 has the pixel"):
         check_images(images, SHAPE)
 
 
@@ -77,7 +77,7 @@ def test_a_pixel_barely_above_1_is_refused_before_rounding():
 def test_pixels_that_are_no_numbers_are_refused(value):
     images = pictures()
     images[1, 0, 6, 5] = value
-    message = "picture 1 is NaN or infinite at channel 0, y 6, x 5"
+    message = "image 1 is NaN or infinite at channel 0, y 6, x 5"
     with pytest.raises(InputError, match=message):
         check_images(images, SHAPE)
 

@@ -3,6 +3,7 @@ import stat
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cnn2snn_brian.files import written_whole
 
@@ -56,6 +57,26 @@ def test_mode_is_that_of_an_ordinary_file(tmp_path, umask, mode):
         left_behind = os.umask(old)
     assert stat.S_IMODE(target.stat().st_mode) == mode
     assert left_behind == umask
+
+
+def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
+    # It is of the whole process: files that other threads make would be open to all.
+    def changed(mask):
+        pytest.fail(f"the umask was set to {mask:o}")
+
+    monkeypatch.setattr(os, "umask", changed)
+    with written_whole(tmp_path / "result.txt") as unfinished:
+        unfinished.write_text("whole")
+
+
+def test_what_a_writer_replaces_has_the_mode_of_an_ordinary_file(tmp_path):
+    # safetensors and others make a new file of their own in place of ours.
+    ordinary = tmp_path / "ordinary"
+    ordinary.write_text("")
+    with written_whole(tmp_path / "weights.safetensors") as unfinished:
+        save_file({"w": np.zeros(3)}, unfinished)
+    mode = (tmp_path / "weights.safetensors").stat().st_mode
+    assert stat.S_IMODE(mode) == stat.S_IMODE(ordinary.stat().st_mode)
 
 
 def test_missing_folder_is_named(tmp_path):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cnn2snn_brian import convert, models
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
@@ -725,3 +726,22 @@ def test_another_input_shape_is_refused(shape):
 def test_an_input_shape_that_is_no_picture_is_refused(shape):
     with pytest.raises(InputError, match=r"expected \(channels, height, width\)"):
         from_torch(nn.Conv2d(2, 3, 3), shape)
+
+
+def test_a_cnn_with_its_card_is_refused():
+    # models.pretrained gives both; giving both to convert is an easy slip.
+    pair = models.pretrained("digits")
+    message = (
+        r"of type tuple \(Sequential, ModelCard\), .*cnn, card = models\.pretrained"
+    )
+    with pytest.raises(InputError, match=message):
+        convert(pair, (1, 8, 8), thresholds=1.0)
+    with pytest.raises(InputError, match="of type OrderedDict, expected an nn.Module"):
+        from_torch(pair[0].state_dict(), (1, 8, 8))
+
+
+def test_weights_without_values_are_refused():
+    with torch.device("meta"):
+        cnn = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    with pytest.raises(InputError, match="0.weight: on torch's meta device.*assign"):
+        from_torch(cnn, (1, 8, 8))

@@ -156,6 +156,7 @@ def assert_shown(page, digits, layer, image, step):
     np.testing.assert_array_equal([int(text) for text in race], counts)
 
 
+@pytest.mark.slow
 @needs_browser
 def test_layer_picture_and_time_are_chosen(opened, path, digits):
     page = opened(path)
@@ -400,6 +401,7 @@ def test_a_saved_result_gives_the_same_file(digits, path, tmp_path):
     assert set(spikes) <= set(re.findall(r'"perStep":{[^}]*}', data(again)))
 
 
+@pytest.mark.slow
 def test_network_layers_and_module_give_the_same_feature_maps(digits, tmp_path):
     result, test, snn = digits
     module, _ = models.pretrained("digits")

@@ -139,6 +139,7 @@ def test_a_program_silences_exactly_the_lesioned_neurons():
     np.testing.assert_array_equal(v[-1], lesioned.output_potentials[3, [1, 0]])
 
 
+@pytest.mark.slow
 def test_lesions_in_brian():
     brian2.prefs.codegen.target = "numpy"
     snn = convert(two_layers(), SHAPE, thresholds={"conv1": 1.0, "ip1": 2.0})

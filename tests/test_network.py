@@ -1,9 +1,14 @@
 """Networks in Brian2's runtime mode."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import brian2
 import numpy as np
 import pytest
 from brian2 import Network, SpikeMonitor, StateMonitor, ms
+from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from reference import chain, numpy_spikes, randomize, stages
 from torch import nn
 
@@ -35,17 +40,26 @@ def run_recorded(snn, image, n_steps, seed=3):
     shapes = snn.layers.shapes
     monitors = {name: SpikeMonitor(net[name]) for name in shapes if name in net}
     net.add(*monitors.values())
+    # Cython takes seconds for each of them, and they are Brian2's own.
+    for monitor in monitors.values():
+        monitor.codeobj_class = NumpyCodeObject
+    if "input" in net:
+        net["input"].thresholder["spike"].codeobj_class = NumpyCodeObject
     net.run(n_steps * ms)
     return {n: recorded(m, shapes[n], n_steps) for n, m in monitors.items()}
 
 
+WAYS = [("zero", 0.0, False), ("zero", -1.5, True), ("subtract", -0.5, True)]
+
+
 @pytest.mark.parametrize(
-    ("target", "synapses"),
-    [("numpy", "shared"), ("cython", "shared"), ("numpy", "explicit")],
-)
-@pytest.mark.parametrize(
-    ("reset", "v_min", "bias"),
-    [("zero", 0.0, False), ("zero", -1.5, True), ("subtract", -0.5, True)],
+    ("target", "synapses", "reset", "v_min", "bias"),
+    [
+        *[("numpy", "shared", *way) for way in WAYS],
+        *[("numpy", "explicit", *way) for way in WAYS],
+        # Without biases, both layers have the same code, which is compiled once.
+        pytest.param("cython", "shared", *WAYS[0], marks=pytest.mark.slow),
+    ],
 )
 def test_every_spike_equals_the_numpy_loop(target, synapses, reset, v_min, bias):
     brian2.prefs.codegen.target = target
@@ -160,6 +174,86 @@ def test_show_gives_another_picture():
     snn.show(net, np.zeros((2, 7, 6)))
     net.run(4 * ms)
     assert monitor.num_spikes == 4
+
+
+@pytest.mark.parametrize("encoding", ["poisson", "current"])
+def test_show_scales_biases_like_the_input_that_they_are_added_to(encoding):
+    brian2.prefs.codegen.target = "numpy"
+    snn = convert(
+        two_layers(bias=True),
+        (2, 7, 6),
+        thresholds=1.0,
+        rate_scale=0.5,
+        encoding=encoding,
+    )
+    image = np.full((2, 7, 6), 0.5)
+    net = snn.network(image)
+
+    def scale():
+        found = float(net["conv1"].input_scale[:])
+        if encoding == "poisson":
+            np.testing.assert_allclose(net["input"].rates * ms, found * 0.5)
+        return found
+
+    assert scale() == 0.5
+    # What the network was made with stays, until another scale is given.
+    snn.show(net, image)
+    assert scale() == 0.5
+    snn.show(net, image, rate_scale=0.25)
+    assert scale() == 0.25
+    snn.show(net, image)
+    assert scale() == 0.25
+    # The network itself is not changed by what is done to its Brian2 network.
+    assert snn.parameters.rate_scale == 0.5
+    other = snn.network(image, replace(snn.parameters, rate_scale=0.75))
+    snn.show(other, image)
+    assert other["conv1"].input_scale[:] == 0.75
+
+
+DROPPED = """
+import sys
+from brian2 import *
+from torch import nn
+from cnn2snn_brian import DenseSynapses, convert
+prefs.codegen.target = "numpy"
+cnn = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
+snn = convert(cnn, (1, 8, 8), thresholds=1.0, synapses=sys.argv[1])
+network = snn.network()
+del network
+# A group that goes into a network of the user's, and is never run.
+group = snn.network()["conv1"]
+own = Network(group)
+del group, own
+# An object of the user's own that was forgotten.
+forgotten = NeuronGroup(2, "v : 1", name="forgotten")
+del forgotten
+"""
+
+
+@pytest.mark.parametrize("synapses", ["shared", "explicit"])
+def test_a_network_can_be_dropped_without_a_warning(synapses):
+    found = subprocess.run(
+        [sys.executable, "-c", DROPPED, synapses],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stderr.count("is getting deleted") == 1
+    assert "The object 'forgotten' is getting deleted" in found.stderr
+
+
+def test_groups_can_be_taken_into_a_network_of_the_users():
+    brian2.prefs.codegen.target = "numpy"
+    snn = convert(two_layers(bias=False), (2, 7, 6), thresholds=1.0)
+    made = snn.network(np.ones((2, 7, 6)))
+    own = Network(made["input"], made["conv1"], made["conv1_synapses"])
+    monitor = SpikeMonitor(made["conv1"])
+    own.add(monitor)
+    own.run(5 * ms)
+    assert monitor.num_spikes
+    # As Brian2 has it for its own groups: one network for each object.
+    with pytest.raises(RuntimeError, match="already been run"):
+        made.run(5 * ms)
 
 
 def test_thresholds_can_be_set():

@@ -158,7 +158,7 @@ def test_a_target_is_what_torch_computes(layers):
     with torch.no_grad():
         maps = MODULE[:2](torch.from_numpy(IMAGES)).numpy()
         outputs = MODULE(torch.from_numpy(IMAGES)).numpy()
-    # More pictures than are computed at once.
+    # More images than are computed at once.
     np.testing.assert_allclose(
         target.activations["conv1"], maps.reshape(60, -1), atol=1e-5
     )

@@ -94,7 +94,7 @@ def test_synapses_fail_with_their_probability(failing):
         sent = sum(raster(result, "input", k)[:-1].sum() for k in range(50))
         arrived = result.spike_counts["conv1"].sum()
         assert abs(arrived - sent * p) <= 5 * np.sqrt(sent * p * (1 - p))
-    # Which of them fail follows from the seed of the picture.
+    # Which of them fail follows from the seed of the image.
     one = failing.run(images[:4], seed=3, executor=1)
     two = failing.run(images[:4], seed=3, executor=2, shard_size=1)
     np.testing.assert_array_equal(one.spike_counts["conv1"], two.spike_counts["conv1"])
@@ -154,7 +154,7 @@ def test_input_spikes_are_displaced(failing):
         assert not after[:, before.sum(0) == 0].any()
     n = len(shifts)
     assert n > 500
-    # Rounding to whole steps adds 1/12 to the variance; few leave the picture.
+    # Rounding to whole steps adds 1/12 to the variance; few leave the image.
     assert abs(np.mean(shifts)) < 5 * 2 / np.sqrt(n) + 0.1
     assert abs(np.var(shifts) - 4 - 1 / 12) < 5 * 4 * np.sqrt(2 / n) + 0.3
     assert 0 < lost < 0.15 * n
@@ -163,6 +163,7 @@ def test_input_spikes_are_displaced(failing):
     )
 
 
+@pytest.mark.slow
 def test_input_noise_in_brian():
     brian2.prefs.codegen.target = "numpy"
     snn, image = one_to_one(), np.full((1, 6, 7), 0.05)

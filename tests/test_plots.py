@@ -41,7 +41,7 @@ def spikes():
     found = {
         name: rng.random((4, N_STEPS, *shape)) < 0.4 for name, shape in SHAPES.items()
     }
-    found["conv1"][:, :, 1, 0, 1] = False  # silent on all pictures
+    found["conv1"][:, :, 1, 0, 1] = False  # silent on all images
     found["conv1"][:, :, 0, 2, 0] = True  # saturated on all of them
     return found
 

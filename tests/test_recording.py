@@ -76,10 +76,10 @@ def test_a_recording_that_does_not_fit_is_refused(cnn, monkeypatch):
     arguments = layers, pixels, [parameters(layers)], recorded
     size = 8 * 84 * 5 * 10**6
     monkeypatch.setattr(recording, "free_memory", lambda: 2 * size - 1)
-    with pytest.raises(InputError, match=r"3\.4 GB .* input of 5 pictures; 6\.7 GB"):
+    with pytest.raises(InputError, match=r"3\.4 GB .* input of 5 images; 6\.7 GB"):
         check_recording(*arguments, 10**6)
     monkeypatch.setattr(recording, "free_memory", lambda: 2 * size)
-    with pytest.warns(UserWarning, match=r"Record fewer pictures: record={'input'"):
+    with pytest.warns(UserWarning, match=r"Record fewer images: record={'input'"):
         found = check_recording(*arguments, 10**6)
     assert found.expected == size
     # Nothing is said of small ones.
@@ -123,10 +123,10 @@ def test_run_checks_before_it_simulates(cnn, monkeypatch):
         monkeypatch.setattr(recording, "SMALL", 0)
         monkeypatch.setattr(recording, "free_memory", lambda: 1000)
         monkeypatch.setattr(simulator, "run_shards", fail)
-        with pytest.raises(InputError, match="Record fewer pictures"):
+        with pytest.raises(InputError, match="Record fewer images"):
             compiled.run(torch.ones(2, *SHAPE), record=["conv1"])
         traced = {"conv1": [(0, 0, x) for x in range(5)]}
-        # 15 steps of 2 pictures: 600 bytes and few spikes, and a copy.
+        # 15 steps of 2 images: 600 bytes and few spikes, and a copy.
         with pytest.raises(InputError, match="each of 2 settings"):
             compiled.run_many(
                 torch.zeros(2, *SHAPE), [{}, {}], record=Recording(potentials=traced)

@@ -87,6 +87,7 @@ def check(module, input_shape):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 @many
 @given(convolutions())
 def test_convolutions(case):

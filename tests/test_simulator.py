@@ -1,18 +1,29 @@
 """Compiled networks: every spike, every run-time input, every error."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import brian2
 import numpy as np
 import pytest
 import torch
-from brian2 import NeuronGroup, SpikeMonitor, ms, second
+from brian2 import NeuronGroup, SpikeMonitor, TimedArray, ms, second
 from reference import numpy_spikes, randomize
 from torch import nn
 
-from cnn2snn_brian import InputError, Recording, SimulationError, convert, models
+from cnn2snn_brian import (
+    IF,
+    LIF,
+    InputError,
+    Recording,
+    SimulationError,
+    convert,
+    from_torch,
+    models,
+)
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.layers import to_neurons
+from cnn2snn_brian.layers import Layers, to_neurons
 
 pytestmark = pytest.mark.standalone
 
@@ -145,7 +156,7 @@ def test_a_current_equals_the_numpy_loop(build, c):
 
 
 def test_a_compiled_network_equals_brians_own_runtime(build):
-    # The same spikes drive both: rates of 0 or 1/dt, set anew in each step.
+    # The same spikes drive both: rates of 0 or 1/dt, other ones in each step.
     result = build("zero", False, "poisson").run(IMAGES[:1], record=("input", *NAMES))
     brian2.prefs.codegen.target = "numpy"
     snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS)
@@ -153,9 +164,10 @@ def test_a_compiled_network_equals_brians_own_runtime(build):
     expected = raster(result, "input", 0)
     monitors = {name: SpikeMonitor(net[name]) for name in NAMES}
     net.add(*monitors.values())
-    for step in range(N_STEPS):
-        net["input"].rates = to_neurons(expected[step].astype(float), SHAPE) / ms
-        net.run(1 * ms)
+    rates = TimedArray(to_neurons(expected.astype(float), SHAPE) / ms, dt=1 * ms)
+    net["input"].namespace["played"] = rates
+    net["input"].run_regularly("rates = played(t, i)", when="start")
+    net.run(N_STEPS * ms)
     for name in NAMES:
         trains = result.spikes(name, 0)
         found = set(zip(np.rint(monitors[name].t / ms), monitors[name].i, strict=True))
@@ -171,13 +183,13 @@ def test_a_picture_does_not_depend_on_its_batch(build):
     np.testing.assert_array_equal(
         alone.output_potentials, together.output_potentials[:1]
     )
-    # The same picture at another index has other spikes, and so has another seed.
+    # The same image at another index has other spikes, and so has another seed.
     twice = simulator.run(IMAGES[[0, 0]], seed=5)
     inputs = twice.spike_counts["input"]
     assert (inputs[0] != inputs[1]).any()
     other = simulator.run(IMAGES, seed=6)
     assert (other.spike_counts["input"] != together.spike_counts["input"]).any()
-    # After other pictures, with other parameters in between: nothing is left behind.
+    # After other images, with other parameters in between: nothing is left behind.
     simulator.run(IMAGES, thresholds=0.01, leak=5)
     again = simulator.run(IMAGES, seed=5)
     np.testing.assert_array_equal(
@@ -247,7 +259,7 @@ CHOSEN = {
 def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
     settings = {"v_min": -2.5, "v_init": 0.5, "leak": {"conv2": 1 / 32}}
     images = np.round(IMAGES * 64) / 64  # currents are exact, too
-    # Shards of one picture: each program run counts its pictures from 0.
+    # Shards of one image: each program run counts its images from 0.
     simulator = build(reset, bias, encoding)
     populations = NAMES if encoding == "current" else ("input", *NAMES)
     result = simulator.run(
@@ -285,7 +297,7 @@ def test_potentials_equal_the_numpy_loop(build, reset, bias, encoding):
             plain.spike_counts[name], result.spike_counts[name]
         )
     for name, image, said in [
-        ("conv1", 0, "for picture 0; recorded are conv1, conv2, ip1, pool1"),
+        ("conv1", 0, "for image 0; recorded are conv1, conv2, ip1, pool1"),
         ("conv3", 1, "potentials={'conv3'"),
     ]:
         with pytest.raises(InputError, match=said):
@@ -395,6 +407,82 @@ def test_the_digits_snn_classifies_like_its_cnn():
     assert card.test_accuracy - result.accuracy(test.labels) <= 0.015
 
 
+@pytest.fixture(scope="module")
+def changeable():
+    """A compiled network that tests change; each gets it as it was."""
+    layers = from_torch(zoo(bias=False), SHAPE)
+    options = {
+        "delay": {"conv2": 2 * ms},
+        "release_probability": {"ip1": 0.5},
+        "neurons": {"conv1": LIF(tau=20 * ms)},
+    }
+    original = convert(layers, thresholds=THRESHOLDS, **options)
+    with original.compile(N_STEPS * ms) as simulator:
+        yield simulator, original
+
+
+def scaled(layers):
+    first = replace(layers[0], weight=1.5 * layers[0].weight)
+    return Layers(SHAPE, (first, *list(layers)[1:]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reset", "subtract"),
+        ("encoding", "current"),
+        ("synapses", "explicit"),
+        ("dtype", "float64"),
+        ("dt_s", 0.5e-3),
+        ("delays_s", {"conv2": 3e-3}),
+        ("delays_s", {}),
+        ("release_probability", {}),
+        ("release_probability", {"ip1": 0.5, "conv1": 1.0}),
+        ("neurons", IF()),
+        ("neurons", {"conv1": LIF(tau=20 * ms, sigma=0.1)}),
+        ("layers", scaled),
+    ],
+)
+def test_a_changed_structure_is_refused(changeable, field, value):
+    simulator, original = changeable
+    simulator.snn = snn = copy.copy(original)
+    simulator.run(IMAGES[:1])
+    setattr(snn, field, value(snn.layers) if callable(value) else value)
+    with pytest.raises(InputError, match="was changed since it was compiled"):
+        simulator.run(IMAGES[:1])
+    with pytest.raises(InputError, match="was changed since it was compiled"):
+        simulator.run_many(IMAGES[:1], [{}])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "settings"),
+    [
+        ("thresholds", {"conv2": 0.5}, {"thresholds": {"conv2": 0.5}}),
+        (
+            "neurons",
+            {"conv1": LIF(tau=5 * ms)},
+            {"neurons": {"conv1": LIF(tau=5 * ms)}},
+        ),
+        (
+            "release_probability",
+            {"ip1": 0.1},
+            {"release_probability": {"ip1": 0.1}},
+        ),
+        ("classes", ("a", "b", "c"), {}),
+    ],
+)
+def test_changed_numbers_are_followed(changeable, field, value, settings):
+    simulator, original = changeable
+    simulator.snn = original
+    expected = simulator.run(IMAGES, **settings)
+    simulator.snn = copy.copy(original)
+    setattr(simulator.snn, field, value)
+    found = simulator.run(IMAGES)
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(found.spike_counts[name], counts)
+    assert found.parameters == expected.parameters
+
+
 SEVERAL = [
     {},
     {"thresholds": 0.75, "v_min": -1.0},
@@ -432,7 +520,10 @@ def test_several_settings_at_once_equal_separate_runs(build, encoding, arguments
     [
         ({"settings": [{}, {"thresholds": -1.0}]}, "threshold of conv1 is -1"),
         ({"settings": [{}, {"thresholds": {"conv7": 1.0}}]}, "conv7"),
-        ({"settings": [{"threshold": 1.0}]}, "settings: .* some of thresholds, v_min"),
+        (
+            {"settings": [{"threshold": 1.0}]},
+            "unknown setting 'threshold'; settings .* are",
+        ),
         ({"settings": {"thresholds": 1.0}}, "settings: 'thresholds' is not a dict"),
         ({"settings": [{}, {"rate_scale": 1.5}]}, "above 1"),
         ({"images": IMAGES * 2}, r"pixels have to be in \[0, 1\]"),

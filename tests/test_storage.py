@@ -68,7 +68,7 @@ def settings_of(path):
 
 
 def test_round_trip(saved):
-    before, after = network(), load_network(saved)
+    before, after = network(), SpikingNetwork.load(saved)
     assert after.parameters == before.parameters
     assert list(after.thresholds) == list(before.thresholds)
     assert after.parameters.v_min["pool1"] == -np.inf
@@ -83,13 +83,14 @@ def test_round_trip(saved):
             np.testing.assert_array_equal(found, expected)
             if isinstance(found, np.ndarray):
                 assert found.dtype == expected.dtype
+    assert after == before
     assert str(after) == str(before)
 
 
 def test_activations_are_the_same(saved):
     images = np.random.default_rng(0).random((3, *SHAPE))
     before = network().layers.activations(images)
-    after = load_network(saved).layers.activations(images)
+    after = SpikingNetwork.load(saved).layers.activations(images)
     assert list(after) == list(before)
     for name, values in before.items():
         np.testing.assert_array_equal(after[name], values)
@@ -130,7 +131,7 @@ def test_changed_thresholds_are_saved(tmp_path):
 
 def test_saving_again_replaces_the_file(saved):
     network(leak=0.5).save(saved)
-    assert load_network(saved).parameters.leak["conv1"] == 0.5
+    assert SpikingNetwork.load(saved).parameters.leak["conv1"] == 0.5
     assert [path.name for path in saved.parent.iterdir()] == ["cnn.snn"]
 
 

@@ -74,6 +74,7 @@ def numbered_pictures(n, shape=(2, 8, 8)):
     return LabelledImages(images, np.arange(n) % 10, tuple("0123456789"))
 
 
+@pytest.mark.slow
 def test_training_learns_the_digits(pictures):
     training, test = pictures
     settings = TrainingSettings(epochs=4, learning_rate=0.1, batch_size=64)
@@ -102,7 +103,9 @@ def test_the_same_seed_gives_the_same_weights(few, optimizer):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("n_batches", [3, 4, 6, 8])
+@pytest.mark.parametrize(
+    "n_batches", [3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 8))]
+)
 def test_a_resumed_training_gives_the_same_weights(tmp_path, few, optimizer, n_batches):
     # Three batches an epoch: stopped at the end of epochs and within them.
     settings = dataclasses.replace(QUICK, optimizer=optimizer)
@@ -116,6 +119,7 @@ def test_a_resumed_training_gives_the_same_weights(tmp_path, few, optimizer, n_b
     assert same_weights(resumed, uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(36), nn.Dropout(0.5)])
 def test_layers_with_a_state_resume_too(tmp_path, few, layer):
     uninterrupted = train(small(copy.deepcopy(layer)), few, QUICK, progress=False)
@@ -203,6 +207,7 @@ def test_training_leaves_torchs_random_numbers_alone(few):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_a_teacher_alone_can_teach(pictures):
     training, test = pictures
     settings = TrainingSettings(epochs=6, learning_rate=0.1, batch_size=64)
@@ -241,7 +246,7 @@ def test_pictures_are_mirrored_and_shifted(flip, shift):
     data = numbered_pictures(30, (1, 8, 8))
     settings = TrainingSettings(epochs=2, batch_size=30, flip=flip, shift=shift)
     pixels = np.concatenate(batches_seen(data, settings))
-    # All that may come of each picture; black comes in at the border.
+    # All that may come of each image; black comes in at the border.
     allowed = {}
     for n, image in enumerate(data.images):
         for mirrored in (False, True) if flip else (False,):
@@ -261,6 +266,7 @@ def test_pictures_are_mirrored_and_shifted(flip, shift):
     assert {kind[2] for kind in kinds} == set(range(2 * shift + 1))
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_learns(pictures):
     training, test = pictures
     settings = TrainingSettings(

@@ -254,7 +254,7 @@ def test_the_arguments_reproduce_the_values(poisson, expected):
         assert result.accuracy(part.labels) == check.accuracy
         before = simulator.run(part.images, seed=seed)
         assert before.accuracy(part.labels) == check.accuracy_before
-    # The history's last round saw all pictures: its best is what was chosen.
+    # The history's last round saw all images: its best is what was chosen.
     final = expected.history.query("n_images == @expected.tuning.n_images")
     assert final["value"].max() == expected.value
 
@@ -350,7 +350,7 @@ def test_a_share_of_every_class_is_apart(share, apart):
     tuned, unseen = pictures.split(share)
     np.testing.assert_array_equal(np.bincount(unseen.labels, minlength=3), 3 * [apart])
     np.testing.assert_array_equal(np.bincount(tuned.labels), 3 * [5 - apart])
-    # Any first pictures have all classes.
+    # Any first images have all classes.
     assert {*pictures.labels[:3]} == {0, 1, 2}
 
 
@@ -371,9 +371,9 @@ class Telling(Accuracy):
         return super().__call__(result, target)
 
 Telling.__name__ = "Accuracy"
-snn, pictures = digits()
+snn, images = digits()
 with snn.compile(20 * ms) as simulator:
-    tune_in_a_child(simulator, pictures, Telling(), sys.argv[1])
+    tune_in_a_child(simulator, images, Telling(), sys.argv[1])
 """
 
 
@@ -425,7 +425,7 @@ def no_simulation(monkeypatch):
         ({"labels": LABELS[:10] - 1}, "labels are from -1 to 0"),
         ({"labels": LABELS}, r"10 images need as many whole numbers.*\(15,\)"),
         ({"labels": LABELS[:10] / 1}, "whole numbers, found float64"),
-        ({"images": IMAGES[:0]}, "there are no pictures"),
+        ({"images": IMAGES[:0]}, "there are no images"),
         ({"images": IMAGES[:10] * 2}, r"pixels have to be in \[0, 1\]"),
         ({"bounds": (2, 1)}, "bounds of ip1 are 2 and 1, expected 0 < low < high"),
         ({"bounds": (0, 1)}, "bounds of ip1 are 0 and 1"),
@@ -461,7 +461,7 @@ def no_simulation(monkeypatch):
     ],
 )
 def test_bad_input_is_an_error_before_any_simulation(known, arguments, message):
-    # Pictures of two of the three classes.
+    # Images of two of the three classes.
     arguments = {"images": IMAGES[:10], "labels": LABELS[:10], **arguments}
     with pytest.raises(InputError, match=message):
         tune_thresholds(known, progress=False, **arguments)
@@ -512,7 +512,7 @@ def test_a_checkpoint_of_another_tuning(known, checkpoint, arguments, differs):
         del given["step"]
     before = checkpoint.read_bytes()
     if differs is None:
-        # The same pictures of each class: only the order in which they were given.
+        # The same images of each class: only the order in which they were given.
         tune_thresholds(known, checkpoint=checkpoint, progress=False, **given)
     else:
         with pytest.raises(InputError, match=f"it differs in {differs}. Take the same"):

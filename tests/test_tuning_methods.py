@@ -182,7 +182,7 @@ def test_search_finds_an_optimum_within_its_budget(layers, seed):
     for name in layers.names:
         assert chosen.thresholds[name] == pytest.approx(target[name], rel=0.1)
     assert len(tried_thresholds(rounds)) <= 120
-    # Few pictures while the steps are large, all for the finalists.
+    # Few images while the steps are large, all for the finalists.
     shares = [tried.share for tried in rounds]
     assert shares[1] == 0.25
     assert shares[-1] == 1.0
@@ -203,7 +203,7 @@ def test_search_takes_its_budget_at_most(layers, budget):
         ),
         key=optimum(layers, target),
     )
-    assert chosen == best, "the best of those that saw all pictures"
+    assert chosen == best, "the best of those that saw all images"
 
 
 def test_search_stays_within_its_bounds(layers):

@@ -245,7 +245,7 @@ def test_pretrained_digits_are_as_accurate_as_their_card_says():
     assert card.input_shape == test.input_shape
     assert card.classes == test.classes
     assert card.n_test == len(test)
-    # A picture or two may be on the edge, on another processor.
+    # An image or two may be on the edge, on another processor.
     assert accuracy(module, test) == pytest.approx(
         card.test_accuracy, abs=2 / len(test)
     )

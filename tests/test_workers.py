@@ -1,12 +1,14 @@
 """Shards on this machine's cores and on a Dask cluster, and what can go wrong there."""
 
+import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from brian2 import ms
 from torch import nn
 
 from cnn2snn_brian import InputError, SimulationError, convert
+from cnn2snn_brian.program import cache, process
 from cnn2snn_brian.program.cache import CACHE_VARIABLE
 
 pytestmark = pytest.mark.standalone
@@ -53,8 +56,8 @@ def images():
 
 @pytest.fixture(scope="module")
 def many():
-    """So many pictures that a run takes some seconds."""
-    return np.random.default_rng(0).random((60_000, *SHAPE)).astype(np.float32)
+    """So many images that a run takes about a second."""
+    return np.random.default_rng(0).random((20_000, *SHAPE)).astype(np.float32)
 
 
 def assert_equal(found, expected):
@@ -86,6 +89,11 @@ def test_all_cores_are_the_default(simulator, images):
 def test_other_executors_are_refused(simulator, images, executor):
     with pytest.raises(InputError, match="executor="):
         simulator.run(images, executor=executor)
+
+
+def test_whole_numbers_of_numpy_are_taken(simulator, images):
+    found = simulator.run(images, executor=np.int64(2), shard_size=np.int64(7))
+    assert_equal(found, simulator.run(images))
 
 
 def test_a_shard_size_below_1_is_refused(simulator, images):
@@ -174,7 +182,7 @@ def test_a_program_that_is_killed_twice_is_an_error(simulator, many):
 
 
 def test_a_programs_own_words_are_in_the_error(simulator, images, monkeypatch):
-    monkeypatch.setattr("cnn2snn_brian.program.MAGIC", b"PICTURE0")
+    monkeypatch.setattr("cnn2snn_brian.program.protocol.MAGIC", b"PICTURE0")
     with pytest.raises(SimulationError, match="the inputs file is of another version"):
         simulator.run(images)
 
@@ -185,7 +193,7 @@ from brian2 import ms
 from test_workers import N_STEPS, SHAPE, network
 with network().compile(N_STEPS * ms) as simulator:
     print("ready", flush=True)
-    images = np.random.default_rng(0).random((300_000, *SHAPE)).astype(np.float32)
+    images = np.random.default_rng(0).random((100_000, *SHAPE)).astype(np.float32)
     simulator.run(images, progress=False, executor=2)
 """
 
@@ -221,15 +229,15 @@ def test_nothing_is_left_when_a_run_is_interrupted(simulator, tmp_path, how):
 def cluster(tmp_path_factory):
     """Two Dask workers, each a process with a program cache of the cluster's own."""
     distributed = pytest.importorskip("distributed")
-    cache = tmp_path_factory.mktemp("worker-cache")
-    cache.chmod(0o700)
+    kept = tmp_path_factory.mktemp("worker-cache")
+    kept.chmod(0o700)
     with (
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            env={CACHE_VARIABLE: str(cache)},
+            env={CACHE_VARIABLE: str(kept)},
             local_directory=str(tmp_path_factory.mktemp("dask")),
         ) as local,
         distributed.Client(local) as client,
@@ -237,12 +245,83 @@ def cluster(tmp_path_factory):
         yield client
 
 
+class Counting:
+    """An executor that counts how often a project's files are sent."""
+
+    def __init__(self, executor):
+        self.executor, self.sent = executor, 0
+
+    def submit(self, function, project, part):
+        self.sent += project.archive is not None
+        return self.executor.submit(function, project, part)
+
+
 def test_dask_workers_give_the_same(simulator, images, cluster):
-    found = simulator.run(
-        images, seed=4, record=["conv1"], executor=cluster.get_executor(), shard_size=5
-    )
-    expected = simulator.run(images, seed=4, record=["conv1"], executor=1)
+    options = {"seed": 4, "record": ["conv1"], "progress": False}
+    expected = simulator.run(images, executor=1, **options)
+    executor = Counting(cluster.get_executor())
+    found = simulator.run(images, executor=executor, shard_size=1, **options)
     assert_equal(found, expected)
+    # Both workers are of one machine and share a cache.
+    assert executor.sent <= 2
+    again = Counting(cluster.get_executor())
+    found = simulator.run(images, executor=again, shard_size=1, **options)
+    assert_equal(found, expected)
+    assert again.sent == 0
+
+
+def test_processes_give_the_same(simulator, images, monkeypatch, tmp_path):
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    expected = simulator.run(images, seed=4, executor=1)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
+        executor = Counting(processes)
+        found = simulator.run(images, seed=4, executor=executor, shard_size=2)
+    assert_equal(found, expected)
+    assert executor.sent == 1
+
+
+class Places:
+    """Two workers in turn, each a thread with a cache of its own."""
+
+    def __init__(self, folder, monkeypatch):
+        self.threads = ThreadPoolExecutor(1)
+        self.folders = itertools.cycle([folder / "a", folder / "b"])
+        self.monkeypatch = monkeypatch
+
+    def submit(self, function, project, part):
+        return self.threads.submit(self.run, function, project, part)
+
+    def run(self, function, project, part):
+        self.monkeypatch.setenv(CACHE_VARIABLE, str(next(self.folders)))
+        return function(project, part)
+
+
+def test_each_place_gets_the_files(simulator, images, tmp_path, monkeypatch):
+    expected = simulator.run(images)
+    executor = Counting(Places(tmp_path, monkeypatch))
+    assert_equal(simulator.run(images, executor=executor, shard_size=1), expected)
+    assert 2 <= executor.sent <= 4
+    assert len(list(tmp_path.rglob("*.project"))) == 2
+
+
+def test_a_cache_that_is_emptied_while_workers_run(
+    simulator, images, tmp_path, monkeypatch
+):
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    expected = simulator.run(images)
+
+    def run_late(*arguments):
+        cache.clear(tmp_path)
+        assert not cache.entries(tmp_path)
+        return process.run(*arguments)
+
+    monkeypatch.setattr("cnn2snn_brian.program.project.run", run_late)
+    with ThreadPoolExecutor(2) as threads:
+        found = simulator.run(images, executor=threads, shard_size=12)
+    assert_equal(found, expected)
+    assert not list(cache.programs(tmp_path).glob("*running*"))
 
 
 @needs_linux
@@ -257,7 +336,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing(simulator, many, cluster):
     killer = threading.Thread(target=kill)
     killer.start()
     found = simulator.run(
-        many, executor=cluster.get_executor(), shard_size=10_000, progress=False
+        many, executor=cluster.get_executor(), shard_size=4_000, progress=False
     )
     killer.join()
     assert_equal(found, expected)

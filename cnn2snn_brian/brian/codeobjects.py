@@ -19,7 +19,11 @@ from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.device import get_device
 from brian2.input.poissongroup import PoissonGroup
 
+from cnn2snn_brian.description.uncaught import narrow_brians_hook
+
 __all__ = ["ProgramCodeObject", "own_code_object_class"]
+
+narrow_brians_hook()
 
 PACKAGE = "cnn2snn_brian.brian"
 
@@ -34,8 +38,8 @@ class ProgramCodeObject(CPPStandaloneCodeObject):
 
 def _rand(owner: Any) -> dict[str, str]:
     """Draw uniform numbers: input spikes have a stream of their own."""
-    # Whatever else is drawn for (failing synapses, noise, lesions), the same picture
-    # and seed then make the same input.
+    # Whatever else is drawn for (failing synapses, noise, lesions), the same image and
+    # seed then make the same input.
     stream = "random" if isinstance(owner, PoissonGroup) else "network_random"
     code = (
         "inline double _rand(const int _vectorisation_idx) {"
@@ -45,7 +49,7 @@ def _rand(owner: Any) -> dict[str, str]:
 
 
 def _randn(owner: Any) -> dict[str, str]:
-    """Draw normal numbers from a stream that each picture seeds."""
+    """Draw normal numbers from a stream that each image seeds."""
     code = (
         "inline double _randn(const int _vectorisation_idx) {"
         " return cnn2snn::noise_random().normal(); }"

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Clock, Quantity, Synapses, ms
 
+from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.conv2d import Conv2d
@@ -64,7 +65,7 @@ def explicit_synapses(
         If there are more synapses than Brian2 can number.
     """
     listed = connections(layer)
-    synapses = Synapses(
+    synapses = droppable(Synapses)(
         source,
         target,
         "w : 1",

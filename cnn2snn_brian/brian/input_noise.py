@@ -34,7 +34,7 @@ class _InputPerturbation:
         self.begin()
 
     def begin(self) -> None:
-        """Go back to a picture's start."""
+        """Go back to an image's start."""
         self.rng = np.random.default_rng(self.seed)
         # Spikes of the next steps; so many steps ahead are drawn.
         self.ahead = int(np.ceil(FARTHEST * self.jitter_steps))

@@ -8,17 +8,25 @@ import numpy as np
 from brian2 import Clock, Network, PoissonGroup, linked_var, second
 from brian2.utils.stringtools import word_substitute
 
+from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import Parameters, reference, worth
+from cnn2snn_brian.description.parameters import (
+    LayerNumber,
+    Parameters,
+    reference,
+    worth,
+)
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
@@ -111,6 +119,7 @@ def _built(
     *,
     for_program: bool = False,
 ) -> Network:
+    check_version()
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
     network = Network(name=NETWORK_NAME)
     groups: dict[str, Any] = {}
@@ -119,7 +128,7 @@ def _built(
     network.rate_scale = parameters.rate_scale
     if snn.encoding == "poisson":
         n_inputs = math.prod(snn.input_shape)
-        groups[INPUT] = PoissonGroup(
+        groups[INPUT] = droppable(PoissonGroup)(
             n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
         )
         network.add(groups[INPUT])
@@ -182,13 +191,13 @@ def _set_state(
             return value
         return np.tile(value, math.prod(layer.shape[1:]))
 
+    for what, kind in described(Parameters).items():
+        if isinstance(kind, LayerNumber) and not kind.is_start:
+            value = getattr(parameters, what)[name]
+            setattr(group, kind.variable, of_neurons(value))
     threshold = parameters.thresholds[name]
-    by_channel = not group.variables["v_th"].scalar
-    group.v_th = of_neurons(threshold)
-    group.leak = of_neurons(parameters.leak[name])
-    if by_channel:
+    if "v_ref" in group.variables:
         group.v_ref = reference(threshold)
-    group.v_min = parameters.v_min[name]
     group.v = of_neurons(parameters.v_init[name]) * of_neurons(threshold)
     for what, value in model.initial.items():
         setattr(group, what, value)
@@ -229,7 +238,8 @@ def _connected(
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    make = SharedSynapses if snn.synapses == "shared" else explicit_synapses
+    shared = snn.synapses == "shared"
+    make = droppable(SharedSynapses) if shared else explicit_synapses
     return make(
         source,
         target,

@@ -25,6 +25,7 @@ from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.description.network import Reset
 from cnn2snn_brian.description.neuron_models import NeuronModel
@@ -221,7 +222,7 @@ def if_neurons(
         options["refractory"] = "refractory_period"
     if neuron.method is not None:
         options["method"] = neuron.method
-    group = NeuronGroup(
+    group = droppable(NeuronGroup)(
         n,
         equations,
         threshold=(
@@ -251,6 +252,19 @@ def if_neurons(
             group.contained_objects.remove(part)
         group.contained_objects.append(update)
         return group
+    _in_parts(group, neuron, constant, schedule, lesions=lesions)
+    return group
+
+
+def _in_parts(
+    group: NeuronGroup,
+    neuron: NeuronModel,
+    constant: str,
+    schedule: Schedule,
+    *,
+    lesions: bool,
+) -> None:
+    """Put threshold, reset, constant input and floor at their places in a step."""
     for part, place in (
         (group.thresholder["spike"], schedule.threshold),
         (group.resetter["spike"], schedule.reset),
@@ -262,8 +276,8 @@ def if_neurons(
         f"v += {added}",
         when="groups",
         order=1,
-        clock=clock,
-        name=f"{name}_constant_input",
+        clock=group.clock,
+        name=f"{group.name}_constant_input",
     )
     # After the reset: a neuron that has just spiked is not below v_min <= 0.
     floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
@@ -273,7 +287,6 @@ def if_neurons(
             "\n".join(floors),
             when=schedule.floor.when,
             order=schedule.floor.order,
-            clock=clock,
-            name=f"{name}_floor",
+            clock=group.clock,
+            name=f"{group.name}_floor",
         )
-    return group

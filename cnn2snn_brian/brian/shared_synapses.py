@@ -33,6 +33,7 @@ from brian2.groups.group import CodeRunner, Group
 from brian2.utils.stringtools import word_substitute
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections
@@ -89,15 +90,15 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     Attributes
     ----------
     w : VariableView
-        The weights, one dimension, in the order of
-        `cnn2snn_brian.runs.kernel_to_memory`; `kernel` has them in torch's order.
+        The weights, one dimension, in the order of `kernel_to_memory` in
+        `cnn2snn_brian.layers.target_runs`; `kernel` has them in torch's order.
     N : int
         Number of synapses that this object stands for.
 
     Raises
     ------
     InputError
-        If the populations have other sizes than the layer.
+        If the populations have other sizes than the layer, or the delay is below 0.
     TypeError
         If `on_pre` is no string.
     """
@@ -137,6 +138,10 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
                     f"shape {'x'.join(map(str, shape))} needs {n}"
                 )
                 raise InputError(message)
+        if np.ndim(delay) or not 0 <= float(delay) < math.inf:
+            message = f"the delay is {delay}, expected one time of at least 0"
+            raise InputError(message)
+        check_version()
         self.codeobj_class: Any = None
         CodeRunner.__init__(
             self,

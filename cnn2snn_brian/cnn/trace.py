@@ -164,7 +164,7 @@ def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Gr
     inputs = [node for node in traced.graph.nodes if node.op == "placeholder"]
     if len(inputs) > 1:
         raise UnsupportedModuleError(
-            inputs[1].name, "a second input of forward", "Give one picture tensor."
+            inputs[1].name, "a second input of forward", "Give one image tensor."
         )
     example = torch.zeros(2, *input_shape, dtype=torch.float64)
     try:
@@ -219,7 +219,7 @@ def steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[Step]:
     module : nn.Module
         The CNN. It is not changed.
     input_shape : tuple of int
-        Shape of a picture, (channels, height, width).
+        Shape of an image, (channels, height, width).
 
     Returns
     -------

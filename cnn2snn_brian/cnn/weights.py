@@ -31,7 +31,7 @@ class ModelCard:
     architecture : str
         Name of the CNN, see `cnn2snn_brian.models`.
     input_shape : tuple of int
-        Shape of a picture, (channels, height, width).
+        Shape of an image, (channels, height, width).
     classes : tuple of str
         Names of the outputs.
     data : str
@@ -39,9 +39,9 @@ class ModelCard:
     command : str
         The command that trained it.
     test_accuracy : float
-        Share of correctly classified test pictures.
+        Share of correctly classified test images.
     n_test : int
-        Number of test pictures.
+        Number of test images.
     date : str
         Day of the training (ISO 8601).
     versions : dict

@@ -16,15 +16,22 @@ from brian2 import DimensionMismatchError, Equations, get_dimensions
 from brian2.equations.equations import EquationError
 from brian2.units import have_same_dimensions, second
 
+from cnn2snn_brian.description.parameters import LayerNumber, Parameters
+from cnn2snn_brian.description.settings import described
+from cnn2snn_brian.description.uncaught import narrow_brians_hook
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["NeuronModel"]
 
+narrow_brians_hook()
+
 #: Names that all neurons have; a model can read them and declares none of them.
 RESERVED = (
-    "v_th",
-    "v_min",
-    "leak",
+    *(
+        item.variable
+        for item in described(Parameters).values()
+        if isinstance(item, LayerNumber)
+    ),
     "bias",
     "input_scale",
     "output_scale",
@@ -32,9 +39,7 @@ RESERVED = (
     "refractory_period",
     "lesion",
     "lesioned",
-    "v_init",
 )
-
 
 #: In equations, for variables that stand still during the refractory period.
 UNLESS = "(unless refractory)"
@@ -66,7 +71,7 @@ class NeuronModel:
     parameters : mapping of str to float or Quantity
         Further numbers that the equations use, one for all neurons of a layer.
     initial : mapping of str to float or Quantity
-        Values of variables at a picture's start; 0 without one. That of ``v`` is
+        Values of variables at an image's start; 0 without one. That of ``v`` is
         ``v_init`` of `convert`.
     noise : str, optional
         Expression that is added to ``v`` in each step, with ``randn()`` for a new

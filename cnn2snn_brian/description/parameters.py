@@ -174,7 +174,8 @@ class LayerNumber(Setting):
     rule : str
         That range in words.
     default : float, optional
-        What holds where neither a user nor a network says something.
+        What holds where neither a user nor a network says something, and in files of
+        versions that did not have the setting. Without one, a number has to be given.
     is_start : bool
         Whether it is used at an image's start only, and no variable of the group.
     """
@@ -381,7 +382,6 @@ class Parameters:
             "The paper's constant L, added to the potential in each step.",
             variable="leak",
             called="the leak",
-            default=0.0,
         )
     )
     v_init: Mapping[str, float] = setting(
@@ -392,6 +392,14 @@ class Parameters:
             fits=_is_share,
             rule="a finite share of the threshold below 1",
             is_start=True,
+        )
+    )
+    gain: Mapping[str, float] = setting(
+        LayerNumber(
+            "Factor of the potential in each step.",
+            variable="gain",
+            called="the gain",
+            default=1.0,
         )
     )
     rate_scale: float = setting(

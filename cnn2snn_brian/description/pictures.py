@@ -14,14 +14,14 @@ def check_images(
     images: Any, input_shape: tuple[int, int, int]
 ) -> npt.NDArray[np.float32]:
     """
-    Check pictures and scale 8-bit ones to [0, 1].
+    Check images and scale 8-bit ones to [0, 1].
 
     Parameters
     ----------
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
         Intensities, as uint8 (255 is 1) or as float in [0, 1].
     input_shape : tuple of int
-        Expected shape of one picture.
+        Expected shape of one image.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def check_images(
     Raises
     ------
     InputError
-        If there are no pictures, the shape or the type is wrong, or an intensity is
+        If there are no images, the shape or the type is wrong, or an intensity is
         NaN or outside [0, 1].
     """
     if hasattr(images, "detach"):  # a torch tensor, without importing torch
@@ -39,7 +39,7 @@ def check_images(
     array = np.asarray(images)
     if array.ndim == len(input_shape):
         message = (
-            f"images have the shape {array.shape}; for one picture, give it as a batch "
+            f"images have the shape {array.shape}; for one image, give it as a batch "
             f"of shape {(1, *array.shape)}"
         )
         raise InputError(message)
@@ -50,7 +50,7 @@ def check_images(
         )
         raise InputError(message)
     if len(array) == 0:
-        message = "there are no pictures: the batch is empty"
+        message = "there are no images: the batch is empty"
         raise InputError(message)
     if array.dtype == np.uint8:
         return array.astype(np.float32) / np.float32(255)
@@ -62,7 +62,7 @@ def check_images(
     if not finite.all():
         n, c, y, x = np.argwhere(~finite)[0]
         message = (
-            f"picture {n} is NaN or infinite at channel {c}, y {y}, x {x} "
+            f"image {n} is NaN or infinite at channel {c}, y {y}, x {x} "
             f"({(~finite).sum()} such pixels)"
         )
         raise InputError(message)
@@ -70,7 +70,7 @@ def check_images(
     if outside.any():
         n, c, y, x = np.argwhere(outside)[0]
         message = (
-            f"picture {n} has the pixel {array[n, c, y, x]} at channel {c}, y {y}, "
+            f"image {n} has the pixel {array[n, c, y, x]} at channel {c}, y {y}, "
             f"x {x}; pixels have to be in [0, 1] ({outside.sum()} are not). Divide by "
             "255, or give uint8; a normalization belongs into the network "
             "(normalize=...)"

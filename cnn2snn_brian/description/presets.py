@@ -14,16 +14,17 @@ __all__ = ["PRESETS", "Preset", "find_preset"]
 @dataclass(frozen=True)
 class Preset:
     """
-    How pictures are encoded, how neurons are reset, and how long a picture takes.
+    How images are encoded, how neurons are reset, and how long an image takes.
 
     Attributes
     ----------
     description : str
         One line for people.
     arguments : dict
-        Arguments of `convert` that it stands for.
+        Arguments of `convert` that it stands for; those of "paper" hold where it has
+        none.
     duration : Quantity [s]
-        A picture's time that suits it.
+        An image's time that suits it.
     tune : tuple of str
         What `tune_thresholds` changes in it, by method "search".
     """
@@ -41,6 +42,7 @@ PRESETS: dict[str, Preset] = {
             "encoding": "poisson",
             "reset": "zero",
             "v_min": 0.0,
+            "leak": 0.0,
             "v_init": 0.0,
             "percentile": 99.9,
         },
@@ -53,6 +55,7 @@ PRESETS: dict[str, Preset] = {
             "encoding": "poisson",
             "reset": "zero",
             "v_min": -np.inf,
+            "leak": 0.0,
             "v_init": 0.0,
             "percentile": 99.9,
         },
@@ -65,6 +68,7 @@ PRESETS: dict[str, Preset] = {
             "encoding": "current",
             "reset": "subtract",
             "v_min": -np.inf,
+            "leak": 0.0,
             "v_init": 0.5,
             "percentile": 99.5,
         },

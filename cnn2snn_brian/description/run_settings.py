@@ -112,7 +112,8 @@ def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) ->
     kind : type
         Parameters or Perturbations.
     stored : dict
-        By name.
+        By name. What an earlier version did not have is left out; fields that are newer
+        have a default.
     shapes : dict of str to tuple of int
         Shapes of the layers.
 
@@ -125,6 +126,7 @@ def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) ->
         **{
             item.name: setting_of(item).restored(stored[item.name], shapes)
             for item in fields(kind)
+            if item.name in stored
         }
     )
 

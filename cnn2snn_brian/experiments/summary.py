@@ -41,9 +41,9 @@ def summary(
     interval : {"t", "wilson"}
         "t": Student's interval for the mean over seeds,
         :math:`\bar y \pm t\, s / \sqrt{n}`, of how much the result varies for these
-        pictures. It needs two seeds. "wilson": Wilson's interval [1]_ for the accuracy
-        on other pictures of the same kind; since all seeds show the same pictures, it
-        counts each picture once.
+        images. It needs two seeds. "wilson": Wilson's interval [1]_ for the accuracy
+        on other images of the same kind; since all seeds show the same images, it
+        counts each image once.
     level : float
         Confidence level, in (0, 1).
 

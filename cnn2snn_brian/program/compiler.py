@@ -15,17 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brian2.codegen.cpp_prefs import get_compiler_and_args
-from filelock import FileLock
 
 from cnn2snn_brian.errors import BuildError, CompilerNotFoundError
-from cnn2snn_brian.program.cache import CHECKSUM, LOCK, UNFINISHED, trim
+from cnn2snn_brian.program.cache import (
+    CHECKSUM,
+    UNFINISHED,
+    locked,
+    programs,
+    trim,
+)
 
-__all__ = ["UNIT", "Build", "build_program", "find_compiler"]
+__all__ = ["PROGRAM", "UNIT", "Build", "build_program", "find_compiler"]
 
 logger = logging.getLogger(__name__)
 
 #: The source file of a project that includes all others.
 UNIT = "program.cpp"
+#: The compiled program in a project's folder.
+PROGRAM = "program"
 
 
 def find_compiler() -> str:
@@ -67,17 +74,33 @@ def _run(command: list[str], directory: Path) -> str:
     return result.stdout
 
 
-def _fingerprint(directory: Path, compiler: str, flags: list[str], version: str) -> str:
-    """Hash what decides about the program: sources, compiler, flags, processor."""
-    digest = hashlib.sha256()
-    # What -march=native means differs between machines that share a home directory.
-    target = subprocess.run(
-        [compiler, *flags, "-Q", "--help=target"],
+def _target(compiler: str, flags: list[str]) -> str:
+    """
+    Say which processor a compiler makes code for.
+
+    What ``-march=native`` means differs between machines that share a home directory.
+    The macros that are set before any source (``__AVX2__`` and so on) tell them apart,
+    for GCC as for Clang.
+    """
+    said = subprocess.run(
+        [compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull],
         capture_output=True,
         text=True,
         check=False,
-    ).stdout
-    for text in (version, target, *flags):
+    )
+    if said.returncode:
+        message = (
+            f"the C++ compiler {compiler} does not list its macros (-dM -E), which "
+            f"tell processors apart. GCC and Clang do: {said.stderr[-400:]}"
+        )
+        raise BuildError(message)
+    return said.stdout
+
+
+def _fingerprint(directory: Path, compiler: str, flags: list[str], version: str) -> str:
+    """Hash what decides about the program: sources, compiler, flags, processor."""
+    digest = hashlib.sha256()
+    for text in (version, _target(compiler, flags), *flags):
         digest.update(text.encode() + b"\0")
     sources = sorted(
         path for path in directory.rglob("*") if path.suffix in (".cpp", ".h")
@@ -133,7 +156,8 @@ def build_program(directory: Path, cache: Path) -> Build:
     Returns
     -------
     Build
-        The program, and what compiled it.
+        The program, and what compiled it. There is a copy of it in `directory`, as
+        `PROGRAM`: the cache may be trimmed while it runs.
 
     Raises
     ------
@@ -145,22 +169,23 @@ def build_program(directory: Path, cache: Path) -> Build:
     version = _run([compiler, "--version"], directory)
     name = _fingerprint(directory, compiler, flags, version)
     said = version.splitlines()[0], shlex.join(flags)
-    program, checksum = cache / name, cache / f"{name}{CHECKSUM}"
-    unfinished = cache / f"{name}{UNFINISHED}"
+    folder, own = programs(cache), directory / PROGRAM
+    program, checksum = folder / name, folder / f"{name}{CHECKSUM}"
+    unfinished = folder / f"{name}{UNFINISHED}"
     # Of two processes that need the same program, one compiles and one waits.
-    with FileLock(cache / f"{name}{LOCK}"):
+    with locked(cache, name):
         if program.is_file() and checksum.is_file():
             if checksum.read_text() == _checksum(program):
                 logger.info("found the compiled program %s", program)
                 os.utime(program)  # it was of use: others are removed before it
+                shutil.copy2(program, own)
                 return Build(program, False, *said)
             logger.warning("%s is damaged, it is compiled again", program)
-        compiled = directory / "program"
         try:
-            _compile(directory, compiler, flags, compiled)
+            _compile(directory, compiler, flags, own)
             # Checksum last: a program without its checksum is not trusted.
             checksum.unlink(missing_ok=True)
-            shutil.copy2(compiled, unfinished)
+            shutil.copy2(own, unfinished)
             unfinished.replace(program)
             checksum.write_text(_checksum(program))
             os.utime(program)

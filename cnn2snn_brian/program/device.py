@@ -1,5 +1,5 @@
 """
-Brian2's C++ standalone device, for programs that show many pictures.
+Brian2's C++ standalone device, for programs that show many images.
 
 The device is one of our own, so that a simulation that a user has under way on
 Brian2's ``cpp_standalone`` device is not touched.
@@ -106,7 +106,7 @@ class AfterThresholds(CodeRunner):  # type: ignore[misc]
 def _delayed_spikes(
     device: CPPStandaloneDevice, network: Any, synapses: str
 ) -> list[str]:
-    """C++ that forgets spikes that are under way when a picture starts."""
+    """C++ that forgets spikes that are under way when an image starts."""
     if synapses not in network:
         return []
     connected = network[synapses]
@@ -168,7 +168,7 @@ def _worth_of_spikes(
 def _picture_loop(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> tuple[str, str]:
-    """C++ in front of and behind Brian2's run of one picture."""
+    """C++ in front of and behind Brian2's run of one image."""
 
     def array(group: str, variable: str) -> str:
         return str(device.get_array_name(network[group].variables[variable]))
@@ -232,7 +232,7 @@ def _picture_loop(
 
 def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -> None:
     """
-    Write the C++ project of a network that is shown pictures.
+    Write the C++ project of a network that is shown images.
 
     Its sources depend on the structure of the network only: weights and biases are
     files beside them, everything else comes at run time.
@@ -242,7 +242,7 @@ def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -
     snn : NetworkDescription
         The network.
     duration_s : float
-        How long a picture is shown, in seconds.
+        How long an image is shown, in seconds.
     directory : Path
         An empty folder. The device, the clock and Brian2's preferences are afterwards
         as they were before.

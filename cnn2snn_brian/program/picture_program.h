@@ -156,7 +156,7 @@ public:
     }
 
     // A picture as the constant input of the first layer: each pixel times its weights,
-    // by the runs of runs.py, and the biases.
+    // by the runs of target_runs.py, and the biases.
     template <typename Real>
     void add_current(size_t n_pixels, Real* current) {
         n_values_ = n_pixels;

@@ -91,7 +91,7 @@ def run(
     running: Running | None = None,
 ) -> ProgramOutputs:
     """
-    Run a compiled program on pictures.
+    Run a compiled program on images.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def run(
     inputs : ProgramInputs
         What to run.
     advance : callable
-        Called with 1 after each picture.
+        Called with 1 after each image.
     running : Running, optional
         Where the process is noted while it runs.
 

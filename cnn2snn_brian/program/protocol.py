@@ -26,7 +26,7 @@ MAGIC = b"PICTURE6"
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
     """
-    Choose the smallest type that holds a neuron's spikes of one picture.
+    Choose the smallest type that holds a neuron's spikes of one image.
 
     Parameters
     ----------
@@ -45,21 +45,21 @@ def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
 
 def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
     """
-    Seed the random numbers of each picture, by its index alone.
+    Seed the random numbers of each image, by its index alone.
 
     Parameters
     ----------
     seed : int
         Seed of the simulation.
     first : int
-        Index of the first picture.
+        Index of the first image.
     n : int
-        Number of pictures.
+        Number of images.
 
     Returns
     -------
     seeds : ndarray of uint64, shape (n,)
-        The same for a picture whatever it is simulated with.
+        The same for an image whatever it is simulated with.
     """
     return np.array(
         [
@@ -127,12 +127,12 @@ class ProgramInputs:
 
     def part(self, which: slice) -> "ProgramInputs":
         """
-        Take some of the pictures.
+        Take some of the images.
 
         Parameters
         ----------
         which : slice
-            The pictures.
+            The images.
 
         Returns
         -------
@@ -190,10 +190,10 @@ class ProgramOutputs:
     counts : ndarray of unsigned int, shape (n_images, n_neurons)
         Spikes of all neurons of all populations.
     potentials : ndarray of float, shape (n_images, n_outputs)
-        Potential of the last layer's neurons at the end of each picture.
-    spikes : dict of (picture, population) to (ndarray of int32, ndarray of int32)
+        Potential of the last layer's neurons at the end of each image.
+    spikes : dict of (image, population) to (ndarray of int32, ndarray of int32)
         Neuron and step of each recorded spike, in order of time.
-    traces : dict of (picture, population) to ndarray of float32
+    traces : dict of (image, population) to ndarray of float32
         Potentials of the traced neurons at the end of each step, of shape (n_steps,
         n_neurons).
     """
@@ -206,7 +206,7 @@ class ProgramOutputs:
     @classmethod
     def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
         """
-        Join the results of pictures that were run one part after another.
+        Join the results of images that were run one part after another.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class ProgramOutputs:
         Returns
         -------
         ProgramOutputs
-            All results; pictures are counted from the first part on.
+            All results; images are counted from the first part on.
         """
         spikes, traces = {}, {}
         start = 0
@@ -245,7 +245,7 @@ class ProgramOutputs:
         directory : Path
             Where the program wrote them.
         n_images : int
-            Number of pictures.
+            Number of images.
         dtype : type
             Type of the counts.
 

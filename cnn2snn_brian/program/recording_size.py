@@ -33,7 +33,7 @@ SMALL = 200e6
 #: From this expected size in bytes on there is a warning.
 LARGE = 2e9
 
-#: Pictures, and settings, that the expected size is estimated from.
+#: Images, and settings, that the expected size is estimated from.
 N_SAMPLED = 8
 
 
@@ -147,7 +147,7 @@ def _expected_spikes(
     recorded: Mapping[str, npt.NDArray[np.bool_]],
     n_steps: int,
 ) -> float:
-    """Estimate the spikes of one setting, from a few settings and pictures."""
+    """Estimate the spikes of one setting, from a few settings and images."""
     chosen = np.linspace(0, len(settings) - 1, min(N_SAMPLED, len(settings)))
     shown = np.flatnonzero(np.any(list(recorded.values()), axis=0))
     n_pictures = max(1, N_SAMPLED // len(chosen))
@@ -177,15 +177,15 @@ def check_recording(
     layers : Layers
         The layers of the network.
     pixels : ndarray of float, shape (n_images, channels, height, width)
-        The pictures.
+        The images.
     settings : sequence of Parameters
         What the neurons run with. Several settings take the sum of their sizes.
     recorded : dict of str to ndarray of bool, shape (n_images,)
-        By population, the pictures of which its spikes are kept.
+        By population, the images of which its spikes are kept.
     n_steps : int
-        Number of steps of a picture.
+        Number of steps of an image.
     n_potentials : int
-        Potentials kept in each step, of all neurons and pictures.
+        Potentials kept in each step, of all neurons and images.
 
     Returns
     -------
@@ -228,8 +228,8 @@ def check_recording(
         most = f"{n_potentials} membrane potentials a step"
         advice = "Record fewer potentials: Recording(..., images=range(20))"
     else:
-        most = f"{largest} of {int(recorded[largest].sum())} pictures"
-        advice = f"Record fewer pictures: record={{{largest!r}: range(20)}}"
+        most = f"{largest} of {int(recorded[largest].sum())} images"
+        advice = f"Record fewer images: record={{{largest!r}: range(20)}}"
     said = (
         f"the recording of {', '.join(kept)} is expected to take "
         f"{size.expected / 1e9:.1f} GB (at most {size.bound / 1e9:.1f} GB), most of it "

@@ -8,11 +8,9 @@ seed and the image's index, and not on what it is simulated with.
 
 import importlib.metadata
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,24 +19,15 @@ import numpy as np
 from brian2 import Quantity, check_units, second
 
 from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import check_images, check_rate_scale
-from cnn2snn_brian.description.run_settings import check_settings, documented, numbers
+from cnn2snn_brian.description.run_settings import documented
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.program.cache import check_cache
-from cnn2snn_brian.program.compiler import build_program, find_compiler
+from cnn2snn_brian.program.compiler import PROGRAM, build_program, find_compiler
 from cnn2snn_brian.program.device import write_sources
-from cnn2snn_brian.program.protocol import (
-    ProgramInputs,
-    ProgramOutputs,
-    count_dtype,
-    picture_seeds,
-)
-from cnn2snn_brian.program.recording import Record, Recording
-from cnn2snn_brian.program.recording_size import check_recording
+from cnn2snn_brian.program.jobs import Job, prepared
+from cnn2snn_brian.program.protocol import ProgramOutputs
+from cnn2snn_brian.program.recording import Record
 from cnn2snn_brian.program.workers import Workers, check_workers, run_shards
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results.result import SimulationResult
@@ -48,12 +37,6 @@ __all__ = ["Simulator"]
 
 #: Show a progress bar from so many images on.
 MIN_PROGRESS = 10
-
-#: Arguments of version 0.1.0 that are part of `Recording` now.
-FORMERLY = {
-    "record_potentials": "record=Recording(potentials=...)",
-    "potential_images": "record=Recording(potentials=..., images=...)",
-}
 
 
 def _n_steps(duration_s: float, dt_s: float) -> int:
@@ -69,15 +52,6 @@ def _n_steps(duration_s: float, dt_s: float) -> int:
         )
         raise InputError(message)
     return n_steps
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One setting of a run: its values, and what the program gets of it."""
-
-    parameters: Parameters
-    perturbations: Perturbations
-    inputs: ProgramInputs
 
 
 class Simulator:
@@ -133,9 +107,7 @@ class Simulator:
             write_sources(snn, self.n_steps * snn.dt_s, self._project)
             built = build_program(self._project, cache)
             self.compiled, self._build = built.compiled, built
-            # A copy of its own: the cache may be cleared while the simulator lives.
-            self._program = self._project / "program"
-            shutil.copy2(built.program, self._program)
+            self._program = self._project / PROGRAM
         except BaseException:
             self.close()
             raise
@@ -271,81 +243,19 @@ class Simulator:
         if self._closed:
             message = "the simulator is closed; compile the network again"
             raise SimulationError(message)
-        pixels = check_images(images, self.snn.input_shape)
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            message = f"seed is {seed!r}, expected a whole number of at least 0"
-            raise InputError(message)
-        workers = check_workers(executor, shard_size)
-        recording = Recording.of(record)
-        jobs = self._jobs(pixels, settings, int(seed), recording)
-        return self._results(jobs, int(seed), workers, shard_size, progress)
-
-    def _jobs(
-        self,
-        pixels: Any,
-        settings: Sequence[Mapping[str, Any]],
-        seed: int,
-        recording: Recording,
-    ) -> list[_Job]:
-        """Check all that was asked for, and put together what the program gets."""
-        snn, names, n_images = self.snn, self.populations, len(pixels)
-        if _structure(snn) != self._structure:
+        if _structure(self.snn) != self._structure:
             message = (
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
             raise InputError(message)
-        chosen = []
-        for given in settings:
-            if not isinstance(given, Mapping):
-                message = f"settings: {given!r} is not a dict of settings by name"
-                raise InputError(message)
-            for old in FORMERLY.keys() & given.keys():
-                message = f"{old}: give {FORMERLY[old]}"
-                raise InputError(message)
-            chosen.append(check_settings(snn, given, seed))
-        if snn.encoding == "poisson":
-            for parameters, _ in chosen:
-                check_rate_scale(parameters.rate_scale, pixels)
-        mask = recording.spike_mask(names, n_images)
-        traced, trace = recording.traced(names, snn.layers.shapes, n_images)
-        check_recording(
-            snn.layers,
-            pixels,
-            [parameters for parameters, _ in chosen],
-            dict(zip(names, mask.T, strict=True)),
-            self.n_steps,
-            sum(map(len, traced)) * int(trace.sum()),
-        )
-        first = snn.layers[0] if snn.encoding == "current" else None
-        if isinstance(first, Pooled):
-            # The program gets what the layer behind the pooling reads.
-            pixels = first.averages(pixels).astype(np.float32)
-            first = first.layer
-        in_order = to_neurons(pixels, pixels.shape[1:])
-        seeds = picture_seeds(seed, 0, n_images)
-        return [
-            _Job(
-                parameters,
-                perturbations,
-                ProgramInputs(
-                    numbers(snn, parameters, perturbations),
-                    self.n_steps,
-                    in_order,
-                    first,
-                    seeds,
-                    mask,
-                    count_dtype(self.n_steps),
-                    traced,
-                    trace,
-                ),
-            )
-            for parameters, perturbations in chosen
-        ]
+        workers = check_workers(executor, shard_size)
+        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record)
+        return self._results(jobs, int(seed), workers, shard_size, progress)
 
     def _results(
         self,
-        jobs: Sequence[_Job],
+        jobs: Sequence[Job],
         seed: int,
         workers: Workers,
         shard_size: int | None,
@@ -363,7 +273,7 @@ class Simulator:
                 yield index, self._result(outputs, jobs[index], seed, seconds)
 
     def _result(
-        self, outputs: ProgramOutputs, job: _Job, seed: int, seconds: float
+        self, outputs: ProgramOutputs, job: Job, seed: int, seconds: float
     ) -> SimulationResult:
         snn = self.snn
         shapes = snn.layers.shapes

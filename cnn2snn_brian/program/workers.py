@@ -1,44 +1,36 @@
 """
-Spread pictures over workers: this machine's cores, or any executor.
+Spread images over workers: this machine's cores, or any executor.
 
-Pictures are divided into shards. A shard is one run of the compiled program. What comes
-out for a picture does not depend on its shard, so neither the number of workers nor the
+Images are divided into shards. A shard is one run of the compiled program. What comes
+out for an image does not depend on its shard, so neither the number of workers nor the
 size of the shards changes a result.
 """
 
-import hashlib
-import io
 import os
-import shutil
-import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock
 
 from cnn2snn_brian.errors import InputError, SimulationError
-from cnn2snn_brian.program.cache import LOCK, PROJECT, check_cache
-from cnn2snn_brian.program.compiler import build_program
 from cnn2snn_brian.program.process import Running, run
+from cnn2snn_brian.program.project import Place, Project, run_shard
 from cnn2snn_brian.program.protocol import ProgramInputs, ProgramOutputs
 
-__all__ = ["Project", "Workers", "check_workers", "n_cores", "run_shard", "run_shards"]
+__all__ = ["Workers", "check_workers", "n_cores", "run_shards"]
 
 #: Who runs the shards: None for all cores, a number of programs at a time, an executor.
 Workers = int | Executor | None
 
-#: A shard has at most so many pictures: it bounds memory, and what a retry costs.
+#: A shard has at most so many images: it bounds memory, and what a retry costs.
 MAX_SHARD = 100
 #: Shards for each local worker: the last ones fill up the time of a slow one.
 SHARDS_PER_WORKER = 2
-#: Pictures of a shard where the number of workers is not known.
+#: Images of a shard where the number of workers is not known.
 REMOTE_SHARD = 25
 #: A shard that fails is tried again, once.
 MAX_TRIES = 2
@@ -58,109 +50,6 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class Project:
-    """
-    A project's files as bytes, to be sent to workers on other machines.
-
-    Attributes
-    ----------
-    archive : bytes
-        A tar archive of the generated sources and the weights.
-    name : str
-        Hash of the archive.
-    """
-
-    archive: bytes
-    name: str
-
-    @classmethod
-    def pack(cls, directory: Path) -> "Project":
-        """
-        Pack a project.
-
-        Parameters
-        ----------
-        directory : Path
-            The project's folder.
-
-        Returns
-        -------
-        Project
-            Its files.
-        """
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for path in sorted(directory.rglob("*")):
-                if path.is_file() and path.name != "program":
-                    entry = tarfile.TarInfo(str(path.relative_to(directory)))
-                    content = path.read_bytes()
-                    entry.size = len(content)
-                    tar.addfile(entry, io.BytesIO(content))
-        archive = buffer.getvalue()
-        return cls(archive, hashlib.sha256(archive).hexdigest()[:32])
-
-    def unpack(self, cache: Path) -> Path:
-        """
-        Unpack the project, unless an earlier shard did.
-
-        Parameters
-        ----------
-        cache : Path
-            The worker's cache directory.
-
-        Returns
-        -------
-        Path
-            The project's folder.
-        """
-        directory = cache / f"{self.name}{PROJECT}"
-        with FileLock(cache / f"{self.name}{LOCK}"):
-            if not directory.is_dir():
-                unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=cache))
-                try:
-                    with tarfile.open(fileobj=io.BytesIO(self.archive)) as tar:
-                        tar.extractall(unfinished, filter="data")
-                    (unfinished / "results").mkdir(exist_ok=True)
-                    unfinished.rename(directory)
-                except BaseException:
-                    shutil.rmtree(unfinished, ignore_errors=True)
-                    raise
-        os.utime(directory)  # it was of use: others are removed before it
-        return directory
-
-
-def run_shard(project: Project, inputs: ProgramInputs) -> ProgramOutputs:
-    """
-    Run a shard on a worker, which may be on another machine.
-
-    The worker compiles the project for its own processor, once, into its own cache.
-
-    Parameters
-    ----------
-    project : Project
-        The network.
-    inputs : ProgramInputs
-        The pictures and parameters.
-
-    Returns
-    -------
-    ProgramOutputs
-        The results.
-
-    Raises
-    ------
-    BuildError
-        If the worker can't compile.
-    SimulationError
-        If the program fails.
-    """
-    cache = check_cache()
-    directory = project.unpack(cache)
-    built = build_program(directory, cache)
-    return run(built.program, directory, inputs)
-
-
 def _shards(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
@@ -174,7 +63,7 @@ def check_workers(workers: Workers, shard_size: int | None) -> Workers:
     workers : int, Executor or None
         As `run_shards` takes it.
     shard_size : int, optional
-        Pictures of a shard.
+        Images of a shard.
 
     Returns
     -------
@@ -210,7 +99,7 @@ def run_shards(
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, ProgramOutputs]]:
     """
-    Run the pictures of several jobs in shards, all shards at once.
+    Run the images of several jobs in shards, all shards at once.
 
     Parameters
     ----------
@@ -219,21 +108,21 @@ def run_shards(
     directory : Path
         The project's folder.
     jobs : sequence of ProgramInputs
-        Pictures and parameters of each job.
+        Images and parameters of each job.
     workers : int, Executor or None
         None uses all cores; a number, so many programs at a time; an executor runs
         the shards wherever it does.
     shard_size : int, optional
-        Pictures of a shard.
+        Images of a shard.
     advance : callable
-        Called with the number of pictures that were finished.
+        Called with the number of images that were finished.
 
     Yields
     ------
     index : int
         Index of a job, in the order in which they finish.
     outputs : ProgramOutputs
-        The results of all its pictures, in order.
+        The results of all its images, in order.
 
     Raises
     ------
@@ -241,34 +130,97 @@ def run_shards(
         If a shard fails twice; the message has the program's own words.
     """
     if hasattr(workers, "submit"):  # an executor, of whichever library
-        project = Project.pack(directory)
-
-        def submit_to(part: ProgramInputs) -> "Future[ProgramOutputs]":
-            return workers.submit(run_shard, project, part)  # type: ignore[union-attr]
-
-        yield from _collected(submit_to, jobs, shard_size or REMOTE_SHARD, advance)
+        remote = _Remote(workers, Project.pack(directory))
+        yield from _collected(remote, jobs, shard_size or REMOTE_SHARD, advance)
         return
     n_workers = n_cores() if workers is None else workers
     assert isinstance(n_workers, int)
     n_shards = n_workers * SHARDS_PER_WORKER if n_workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
     size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
-    running = Running()
     with ThreadPoolExecutor(n_workers) as threads:
-
-        def submit(part: ProgramInputs) -> "Future[ProgramOutputs]":
-            return threads.submit(run, compiled, directory, part, advance, running)
-
+        local = _Local(threads, compiled, directory, advance)
         try:
-            yield from _collected(submit, jobs, size, lambda done: None)
+            yield from _collected(local, jobs, size, lambda done: None)
         except BaseException:
             # Also on Ctrl-C: threads wait for their programs, so these end first.
-            running.stop()
+            local.running.stop()
             raise
 
 
+class _Crew(Protocol):
+    """Who runs shards."""
+
+    def submit(self, part: ProgramInputs) -> Any:
+        """Start a shard; None if that has to wait for another one."""
+
+    def outputs(self, future: Any) -> ProgramOutputs | None:
+        """Give a shard's results; None if it has to be started again. May raise."""
+
+
+class _Local:
+    """Threads of this process, each of which waits for one program."""
+
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        compiled: Path,
+        directory: Path,
+        advance: Callable[[int], object],
+    ) -> None:
+        self.threads, self.advance = threads, advance
+        self.compiled, self.directory = compiled, directory
+        self.running = Running()
+
+    def submit(self, part: ProgramInputs) -> "Future[ProgramOutputs]":
+        return self.threads.submit(
+            run, self.compiled, self.directory, part, self.advance, self.running
+        )
+
+    def outputs(self, future: "Future[ProgramOutputs]") -> ProgramOutputs:
+        return future.result()
+
+
+class _Remote:
+    """
+    An executor, of whichever library.
+
+    Shards name their project. Where a worker does not have it, the shard comes back at
+    once, and one shard for each such place takes the project's files along.
+    """
+
+    def __init__(self, executor: Any, project: Project) -> None:
+        self.executor, self.project = executor, project
+        self.known: set[Place] = set()
+        self.lacking: set[Place] = set()
+        #: Shards under way that take the files along.
+        self.sent: set[Any] = set()
+
+    def submit(self, part: ProgramInputs) -> Any:
+        takes_files = len(self.sent) < len(self.lacking)
+        # Until somebody has the project, shards without files only come back.
+        if not takes_files and self.lacking and not self.known:
+            return None
+        project = self.project if takes_files else self.project.named
+        future = self.executor.submit(run_shard, project, part)
+        if takes_files:
+            self.sent.add(future)
+        return future
+
+    def outputs(self, future: Any) -> ProgramOutputs | None:
+        self.sent.discard(future)
+        place, outputs = future.result()
+        if outputs is None:
+            self.known.discard(place)
+            self.lacking.add(place)
+        else:
+            self.lacking.discard(place)
+            self.known.add(place)
+        return outputs  # type: ignore[no-any-return]
+
+
 def _collected(
-    submit: Callable[[ProgramInputs], Any],
+    crew: _Crew,
     jobs: Sequence[ProgramInputs],
     size: int,
     advance: Callable[[int], object],
@@ -282,37 +234,33 @@ def _collected(
     missing = Counter(index for index, _ in shards)
     found: dict[int, ProgramOutputs] = {}
     tries = dict.fromkeys(range(len(shards)), 1)
-
+    waiting = list(range(len(shards)))
     pending: dict[Any, int] = {}
     # Not `concurrent.futures.wait`: a Ctrl-C while it holds the locks of its futures
     # would leave their workers waiting for ever.
     finished: SimpleQueue[Any] = SimpleQueue()
-
-    def start(shard: int) -> None:
-        index, part = shards[shard]
-        future = submit(jobs[index].part(part))
-        pending[future] = shard
-        future.add_done_callback(finished.put)
-
     try:
-        for shard in range(len(shards)):
-            start(shard)
-        while pending:
+        while waiting or pending:
+            waiting = _started(crew, waiting, shards, jobs, pending, finished)
             future = finished.get()
             shard = pending.pop(future)
             index, part = shards[shard]
             try:
-                found[shard] = future.result()
+                outputs = crew.outputs(future)
             except Exception as error:
                 if tries[shard] == MAX_TRIES:
                     message = (
-                        f"pictures {part.start} to {part.stop - 1} failed "
+                        f"images {part.start} to {part.stop - 1} failed "
                         f"{MAX_TRIES} times: {error}"
                     )
                     raise SimulationError(message) from error
                 tries[shard] += 1
-                start(shard)
+                waiting.append(shard)
                 continue
+            if outputs is None:
+                waiting.append(shard)
+                continue
+            found[shard] = outputs
             advance(part.stop - part.start)
             missing[index] -= 1
             if not missing[index]:
@@ -321,3 +269,24 @@ def _collected(
     finally:
         for future in pending:
             future.cancel()
+
+
+def _started(
+    crew: _Crew,
+    waiting: Sequence[int],
+    shards: Sequence[tuple[int, slice]],
+    jobs: Sequence[ProgramInputs],
+    pending: dict[Any, int],
+    finished: "SimpleQueue[Any]",
+) -> list[int]:
+    """Start the shards that wait, and list those that have to go on waiting."""
+    left = []
+    for shard in waiting:
+        index, part = shards[shard]
+        future = crew.submit(jobs[index].part(part))
+        if future is None:
+            left.append(shard)
+            continue
+        pending[future] = shard
+        future.add_done_callback(finished.put)
+    return left

@@ -1,7 +1,7 @@
 """
 What thresholds are set for: figures of a simulation, the larger the better.
 
-An objective is a function of a `SimulationResult` and a `Target`, what the pictures
+An objective is a function of a `SimulationResult` and a `Target`, what the images
 should have yielded.
 """
 
@@ -35,7 +35,7 @@ FEATURE_MAP = "feature_map"
 @dataclass(frozen=True)
 class Target:
     """
-    What pictures should yield: their classes, and what the CNN makes of them.
+    What images should yield: their classes, and what the CNN makes of them.
 
     Attributes
     ----------
@@ -61,14 +61,14 @@ class Target:
         compared: tuple[str, ...] = (),
     ) -> "Target":
         """
-        Compute what the CNN makes of pictures.
+        Compute what the CNN makes of images.
 
         Parameters
         ----------
         layers : Layers
             The CNN.
         images : ndarray of float, shape (n_images, channels, height, width)
-            Pictures with pixels in [0, 1].
+            Images with pixels in [0, 1].
         labels : ndarray of int64, shape (n_images,)
             Their classes.
         compared : tuple of str
@@ -90,7 +90,7 @@ class Target:
 
     def first(self, n: int) -> "Target":
         """
-        Take the first pictures only.
+        Take the first images only.
 
         Parameters
         ----------
@@ -128,23 +128,23 @@ def _spike_ratio(result: SimulationResult, target: Target) -> float:
 
 
 def _accuracy(result: SimulationResult, target: Target) -> float:
-    """Share of pictures that are classified correctly."""
+    """Share of images that are classified correctly."""
     return result.accuracy(target.labels)
 
 
 def _agreement(result: SimulationResult, target: Target) -> float:
-    """Share of pictures that are classified like by the CNN."""
+    """Share of images that are classified like by the CNN."""
     return float((result.predictions == target.predictions).mean())
 
 
 def _likelihood(result: SimulationResult, target: Target) -> float:
     """
-    Log-likelihood of the CNN's classes under those of the SNN, in nats a picture.
+    Log-likelihood of the CNN's classes under those of the SNN, in nats an image.
 
     The CNN's are the softmax of its outputs, the SNN's the softmax of its output spikes
     times the best factor: how many spikes there are does not matter, only what they
-    say. Other than a share of pictures, it changes with every spike, so few pictures
-    tell more. A picture without output spikes says nothing.
+    say. Other than a share of images, it changes with every spike, so few images
+    tell more. An image without output spikes says nothing.
     """
     scores = result.output_counts().astype(float)
     spread = scores.std()
@@ -179,7 +179,7 @@ def feature_map_correlation(
     Returns
     -------
     float
-        Pearson's coefficient over all neurons and pictures; 0 where one of the two
+        Pearson's coefficient over all neurons and images; 0 where one of the two
         does not vary.
     """
     activations = np.maximum(target.activations[layer], 0)

@@ -1,0 +1,208 @@
+"""One call of a CNN as a layer: convolutions, linear layers, average pooling."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnn2snn_brian.cnn.trace import Step
+from cnn2snn_brian.errors import UnsupportedModuleError
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.order import FloatArray
+
+__all__ = ["BUILDERS", "numbers"]
+
+Pair = tuple[int, int]
+
+
+def _pair(value: Any) -> Pair:
+    """Both sizes of a window, given as torch allows it: one number or two."""
+    if isinstance(value, int):
+        return value, value
+    first, second = value
+    return int(first), int(second)
+
+
+def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | None:
+    """
+    Take trained values.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor, optional
+        The values.
+    where : str
+        Module path.
+    what : str
+        What they are, in the plural.
+
+    Returns
+    -------
+    ndarray of float64 or None
+        The same values; None if there are none.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        If a value is NaN or infinite.
+    """
+    if tensor is None:
+        return None
+    array = tensor.detach().numpy().astype(np.float64)
+    if not np.isfinite(array).all():
+        n_bad = int((~np.isfinite(array)).sum())
+        raise UnsupportedModuleError(
+            where,
+            f"{n_bad} of {array.size} values of its {what} are NaN or infinite",
+            "Train the CNN again, with a lower learning rate.",
+        )
+    return array
+
+
+def _conv2d(step: Step, name: str, source: str) -> Conv2d:
+    module = step.module
+    assert isinstance(module, nn.Conv2d)
+    if module.padding_mode != "zeros":
+        raise UnsupportedModuleError(
+            step.where,
+            f"padding_mode={module.padding_mode!r}",
+            "Only padding with zeros is supported.",
+        )
+    kernel, dilation = _pair(module.kernel_size), _pair(module.dilation)
+    if module.padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        # Where the padding is odd, torch puts the larger half behind the image.
+        padding = tuple((n // 2, n - n // 2) for n in total)
+    elif module.padding == "valid":
+        padding = ((0, 0), (0, 0))
+    else:
+        assert not isinstance(module.padding, str)
+        padding = tuple((n, n) for n in _pair(module.padding))
+    weight = numbers(module.weight, step.where, "weights")
+    bias = numbers(module.bias, step.where, "biases")
+    assert weight is not None
+    channels, height, width = step.input_shape
+    layer = Conv2d(
+        name=name,
+        inputs=(source,),
+        input_shape=(channels, height, width),
+        weight=weight,
+        stride=_pair(module.stride),
+        padding=padding,  # type: ignore[arg-type]
+        dilation=dilation,
+        groups=module.groups,
+    )
+    if bias is None:
+        return layer
+    full = np.broadcast_to(bias[:, None, None], layer.shape)
+    return replace(layer, bias=full, n_bias_parameters=bias.size)
+
+
+def _linear(step: Step, name: str, source: str, shape: tuple[int, ...]) -> Linear:
+    module = step.module
+    assert isinstance(module, nn.Linear)
+    if len(step.input_shape) != 1:
+        raise UnsupportedModuleError(
+            step.where,
+            f"a Linear on values of shape {step.input_shape}",
+            "Put a Flatten before it.",
+        )
+    weight = numbers(module.weight, step.where, "weights")
+    bias = numbers(module.bias, step.where, "biases")
+    assert weight is not None
+    n_bias = 0 if bias is None else bias.size
+    return Linear(name, (source,), shape, weight, bias, n_bias)
+
+
+def _windows(
+    size: int, n_out: int, kernel: int, stride: int, padding: int, *, count_pad: bool
+) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    """Windows of average pooling along one axis, and what each divides by."""
+    windows, divisors = [], []
+    for out in range(n_out):
+        start = out * stride - padding
+        end = min(start + kernel, size + padding)
+        inside = max(start, 0), min(end, size)
+        windows.append(inside)
+        divisors.append(end - start if count_pad else inside[1] - inside[0])
+    return tuple(windows), tuple(divisors)
+
+
+def _avg_pool2d(step: Step, name: str, source: str) -> AvgPool2d:
+    if isinstance(step.module, nn.AvgPool2d):
+        module = step.module
+    else:
+        module = nn.AvgPool2d(
+            step.argument(1, "kernel_size", None),
+            step.argument(2, "stride", None),
+            step.argument(3, "padding", 0),
+            step.argument(4, "ceil_mode", False),
+            step.argument(5, "count_include_pad", True),
+            step.argument(6, "divisor_override", None),
+        )
+    kernel = _pair(module.kernel_size)
+    stride, padding = _pair(module.stride), _pair(module.padding)
+    axes = [
+        _windows(
+            step.input_shape[1 + axis],
+            step.shape[1 + axis],
+            kernel[axis],
+            stride[axis],
+            padding[axis],
+            count_pad=module.count_include_pad,
+        )
+        for axis in (0, 1)
+    ]
+    divisors = [axis[1] for axis in axes]
+    if module.divisor_override is not None:
+        divisors = [(module.divisor_override,) * step.shape[1], (1,) * step.shape[2]]
+    channels, height, width = step.input_shape
+    return AvgPool2d(
+        name,
+        (source,),
+        (channels, height, width),
+        rows=axes[0][0],
+        columns=axes[1][0],
+        row_weights=tuple(1 / divisor for divisor in divisors[0]),
+        column_weights=tuple(1 / divisor for divisor in divisors[1]),
+    )
+
+
+def _adaptive_avg_pool2d(step: Step, name: str, source: str) -> AvgPool2d:
+    axes = []
+    for axis in (0, 1):
+        size, n_out = step.input_shape[1 + axis], step.shape[1 + axis]
+        # From floor(i n_in / n_out) to ceil((i + 1) n_in / n_out), as in torch.
+        axes.append(
+            tuple(
+                (out * size // n_out, -(-(out + 1) * size // n_out))
+                for out in range(n_out)
+            )
+        )
+    weights = [tuple(1 / (end - start) for start, end in axis) for axis in axes]
+    channels, height, width = step.input_shape
+    return AvgPool2d(
+        name,
+        (source,),
+        (channels, height, width),
+        rows=axes[0],
+        columns=axes[1],
+        row_weights=weights[0],
+        column_weights=weights[1],
+    )
+
+
+_Builder = Callable[..., Conv2d | AvgPool2d | Linear]
+#: What makes a layer of a kind of call, and the first part of its name.
+BUILDERS: dict[str, tuple[str, _Builder]] = {
+    "Conv2d": ("conv", _conv2d),
+    "Linear": ("ip", _linear),
+    "AvgPool2d": ("pool", _avg_pool2d),
+    "AdaptiveAvgPool2d": ("pool", _adaptive_avg_pool2d),
+    "mean": ("pool", _adaptive_avg_pool2d),
+}

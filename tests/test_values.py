@@ -1,0 +1,203 @@
+"""Networks and layers as values: equal by content, checked whenever they change."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from brian2 import ms
+from torch import nn
+
+from cnn2snn_brian import IF, LIF, InputError, convert, from_torch
+from cnn2snn_brian.layers import Layers
+
+SHAPE = (2, 7, 6)
+
+
+def cnn(weight=0.25, bias=True):
+    module = nn.Sequential(
+        nn.Conv2d(2, 3, (3, 2), bias=bias), nn.ReLU(), nn.Flatten(), nn.Linear(75, 4)
+    ).eval()
+    for values in module.parameters():
+        nn.init.constant_(values, weight)
+    return module
+
+
+def network(**options):
+    weight = options.pop("weight", 0.25)
+    return convert(cnn(weight), SHAPE, **{"thresholds": 1.0, **options})
+
+
+def test_layers_are_equal_by_content():
+    first, second = from_torch(cnn(), SHAPE), from_torch(cnn(), SHAPE)
+    assert first == second
+    assert first["conv1"] == second["conv1"]
+    assert first["conv1"] is not second["conv1"]
+    assert {first["conv1"], second["conv1"], first["ip1"]} == {*first}
+    assert len({first, second}) == 1
+    assert first != "conv1"
+    assert first["conv1"] != first["ip1"]
+
+
+@pytest.mark.parametrize("where", [(0, 0, 0, 0), (2, 1, 2, 1)])
+def test_one_changed_weight_is_another_layer(where):
+    layers = from_torch(cnn(), SHAPE)
+    weight = layers["conv1"].weight.copy()
+    weight[where] = np.nextafter(weight[where], 1)
+    other = replace(layers["conv1"], weight=weight)
+    assert other != layers["conv1"]
+    assert hash(other) != hash(layers["conv1"])
+    assert Layers(SHAPE, (other, layers["ip1"])) != layers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "conv2"},
+        {"bias": None},
+        {"stride": (1, 1), "padding": ((0, 1), (0, 0))},
+    ],
+)
+def test_other_fields_count_too(change):
+    layer = from_torch(cnn(), SHAPE)["conv1"]
+    if "padding" in change:
+        change["bias"] = None
+    assert replace(layer, **change) != layer
+
+
+def test_networks_are_equal_by_content():
+    assert network() == network()
+    assert network() != "network"
+    assert network(neurons=LIF(tau=20 * ms)) == network(neurons=LIF(tau=20 * ms))
+    # One model for all layers is the same as that model for each of them.
+    assert network(neurons={"conv1": IF(), "ip1": IF()}) == network()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight": 0.5},
+        {"thresholds": {"conv1": 1.0, "ip1": 2.0}},
+        {"v_min": -1.0},
+        {"leak": 0.1},
+        {"rate_scale": 0.5},
+        {"reset": "subtract"},
+        {"encoding": "current"},
+        {"synapses": "explicit"},
+        {"dtype": "float64"},
+        {"dt": 0.5 * ms},
+        {"classes": list("abcd")},
+        {"neurons": LIF(tau=20 * ms)},
+        {"delay": 2 * ms},
+        {"release_probability": 0.5},
+    ],
+)
+def test_any_change_makes_another_network(change):
+    assert network(**change) != network()
+    assert network(**change) == network(**change)
+
+
+def test_networks_change_and_have_no_hash():
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(network())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("reset", "nonsense", "reset='nonsense': expected 'zero' or 'subtract'"),
+        ("encoding", "latency", "encoding='latency'"),
+        ("thresholds", {"conv1": -1}, "the threshold of conv1 is -1"),
+        ("thresholds", {"conv7": 1}, "unknown layer 'conv7'"),
+        ("dt_s", 0.0, "dt is 0"),
+        ("classes", ("a", "b"), "4 output neurons, but 2 class names"),
+        ("neurons", "LIF", "expected a NeuronModel"),
+        ("delays_s", {"conv1": -1e-3}, "at least 0"),
+        ("release_probability", {"conv1": 1.5}, "release_probability of conv1 is 1.5"),
+    ],
+)
+def test_a_field_is_checked_when_it_is_set(field, value, message):
+    snn = network()
+    with pytest.raises(InputError, match=message):
+        setattr(snn, field, value)
+    assert snn == network()
+
+
+def test_there_are_no_other_fields():
+    with pytest.raises(AttributeError, match="no field 'treshold'"):
+        network().treshold = 1.0
+
+
+def test_fields_can_be_set():
+    snn = network()
+    snn.reset = "subtract"
+    snn.thresholds = {"ip1": 2.0}
+    snn.delays_s = {"ip1": 2e-3}
+    thresholds = {"conv1": 1.0, "ip1": 2.0}
+    assert snn == network(
+        reset="subtract", thresholds=thresholds, delay={"ip1": 2 * ms}
+    )
+
+
+@pytest.mark.parametrize(
+    "values", ["thresholds", "delays_s", "release_probability", "neurons"]
+)
+def test_dictionaries_can_not_be_changed_behind_the_checks(values):
+    snn = network(
+        delay=2 * ms,
+        release_probability=0.5,
+        neurons={"conv1": LIF(tau=20 * ms)},
+    )
+    found = getattr(snn, values)
+    before = dict(found)
+    for change in (
+        lambda: found.__setitem__("conv1", -1),
+        lambda: found.__delitem__("conv1"),
+        lambda: found.update(conv1=-1),
+        lambda: found.pop("conv1"),
+        lambda: found.popitem(),
+        lambda: found.setdefault("conv7", 1),
+        found.clear,
+    ):
+        with pytest.raises(TypeError, match="can't be changed in place"):
+            change()
+    with pytest.raises(TypeError, match="can't be changed in place"):
+        found |= {"conv1": -1}
+    assert getattr(snn, values) == before
+
+
+def test_weights_can_not_be_changed_in_place():
+    with pytest.raises(ValueError, match="read-only"):
+        network().layers["conv1"].weight[0] = 1
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.deepcopy,
+        copy.copy,
+        replace,
+        lambda snn: pickle.loads(pickle.dumps(snn)),
+    ],
+    ids=["deepcopy", "copy", "replace", "pickle"],
+)
+def test_copies_are_equal_and_their_own(copied):
+    snn = network(
+        delay=2 * ms, release_probability=0.5, neurons={"conv1": LIF(tau=20 * ms)}
+    )
+    other = copied(snn)
+    assert type(other) is type(snn)
+    assert other == snn
+    other.thresholds = {"conv1": 3.0}
+    assert other != snn
+    assert snn.thresholds["conv1"] == 1.0
+    with pytest.raises(InputError, match="reset='nonsense'"):
+        other.reset = "nonsense"
+
+
+def test_replace_changes_and_checks():
+    snn = network()
+    assert replace(snn, reset="subtract") == network(reset="subtract")
+    with pytest.raises(InputError, match="reset='nonsense'"):
+        replace(snn, reset="nonsense")
