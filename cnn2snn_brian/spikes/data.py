@@ -13,6 +13,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
 from cnn2snn_brian.spikes.counts import IntArray, Potentials, SpikeCounts, SpikeTrains
+from cnn2snn_brian.spikes.decision import Decisions, decisions
 from cnn2snn_brian.spikes.summary import summary
 
 __all__ = ["SATURATED", "Readout", "SpikeData"]
@@ -253,6 +254,41 @@ class SpikeData:
             message = f"{self.n_images} images, labels of shape {truth.shape}"
             raise InputError(message)
         return truth
+
+    def decide(self, margin: int) -> Decisions:
+        """
+        Decide on each image as soon as one class leads by a margin.
+
+        Parameters
+        ----------
+        margin : int
+            So many output spikes has the leading class to be ahead of the second.
+
+        Returns
+        -------
+        Decisions
+            The step and the class of each decision, and the mean number of steps.
+
+        Raises
+        ------
+        InputError
+            If the margin is no whole number of at least 1, or there is only one class.
+        """
+        n_classes = self._final_counts.shape[1]
+        whole = isinstance(margin, int | np.integer) and not isinstance(margin, bool)
+        if not whole or margin < 1 or n_classes < 2:
+            message = (
+                f"margin is {margin!r} for {n_classes} classes, expected a whole "
+                "number of at least 1, and 2 classes"
+            )
+            raise InputError(message)
+        return decisions(
+            int(margin),
+            map(self._output_spikes, range(self.n_images)),
+            self.predictions,
+            self.n_steps,
+            n_classes,
+        )
 
     def accuracy_over_time(self, labels: Any) -> npt.NDArray[np.float64]:
         """
