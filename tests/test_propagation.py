@@ -1,12 +1,15 @@
 """Spikes that cross all layers within a step, pooling in synapses, and channels."""
 
+import brian2
 import numpy as np
 import pytest
-from brian2 import ms
+from brian2 import SpikeMonitor, ms
 from reference import layer_spikes, randomize, raster
 from torch import nn
 
-from cnn2snn_brian import convert
+from cnn2snn_brian import InputError, SpikingNetwork, convert
+from cnn2snn_brian.layers import from_neurons, to_neurons
+from cnn2snn_brian.layers.connectivity import connections
 
 N_STEPS = 12
 SHAPE = (2, 9, 8)
@@ -88,6 +91,7 @@ def test_instant(synapses, encoding, bias):
     assert result.spike_counts["ip1"].any()
 
 
+NAMES = ("conv1", "pool1", "pool2", "conv2", "conv3", "pool3", "ip1")
 THRESHOLDS = {"conv1": 2.0, "conv2": 1.0, "conv3": 1.0, "ip1": 0.5}
 
 
@@ -184,3 +188,123 @@ def test_numbers_by_channel(synapses, pooling, propagation):
         for name, spikes in zip(plain.layer_names, expected, strict=True):
             np.testing.assert_array_equal(raster(result, name, image), spikes, name)
     assert result.spike_counts["ip1"].any()
+
+
+@pytest.mark.parametrize("synapses", ["shared", "explicit"])
+@pytest.mark.parametrize("pooling", ["neurons", "synapses"])
+def test_the_same_in_brian(synapses, pooling):
+    # Plain Brian2 objects in NumPy: everything at once.
+    brian2.prefs.codegen.target = "numpy"
+    n_steps = 24
+    layers = convert(zoo(True), SHAPE, thresholds=1.0, pooling=pooling).layers
+    thresholds = {layer.name: channels(layer, [0.5, 1.0, 0.25]) for layer in layers}
+    snn = convert(
+        zoo(True),
+        SHAPE,
+        thresholds=thresholds,
+        v_min=-2.5,
+        v_init=0.5,
+        leak=dict.fromkeys(layers.names, 0.0)
+        | {layers.names[1]: channels(layers[1], [1 / 32, 0])},
+        propagation="instant",
+        pooling=pooling,
+        synapses=synapses,
+        delay=1 * ms,
+    )
+    network = snn.network(IMAGES[0])
+    monitors = {
+        name: SpikeMonitor(network[name]) for name in ("input", *snn.layer_names)
+    }
+    network.add(*monitors.values())
+    brian2.seed(1)
+    network.run(n_steps * ms)
+
+    def seen(name, shape):
+        spikes = np.zeros((n_steps, *shape), bool)
+        step = np.rint(np.asarray(monitors[name].t / ms)).astype(int)
+        neuron = np.asarray(monitors[name].i)
+        places = from_neurons(np.arange(np.prod(shape))[None], shape)[0]
+        for t, index in zip(step, neuron, strict=True):
+            spikes[t] |= places == index
+        return spikes
+
+    expected = layer_spikes(
+        zoo(True),
+        n_steps,
+        thresholds=list(thresholds.values()),
+        input_spikes=seen("input", SHAPE),
+        propagation="instant",
+        pooling=pooling,
+        v_min=-2.5,
+        v_init=[0.5] * len(layers),
+        leak=[snn.parameters.leak[name] for name in layers.names],
+        delay=1,
+    )
+    for layer, spikes in zip(layers, expected, strict=True):
+        np.testing.assert_array_equal(seen(layer.name, layer.shape), spikes, layer.name)
+    assert expected[-1].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"thresholds": {"conv1": np.ones(3)}}, r"conv1: .*\(3,\).*\(4,\)"),
+        ({"thresholds": {"conv1": np.ones((2, 2))}}, r"conv1: .*\(2, 2\)"),
+        ({"thresholds": {"conv1": [1.0, 0.0, 1.0, 1.0]}}, "threshold of conv1"),
+        (
+            {"v_min": dict.fromkeys(NAMES, 0.0) | {"conv1": [-1.0] * 4}},
+            "v_min of conv1: an",
+        ),
+        ({"pooling": "synapses", "thresholds": {"pool1": 2.0}}, "pool1 has no neurons"),
+        ({"pooling": "none"}, "pooling='none'"),
+        ({"propagation": "slow"}, "propagation='slow'"),
+        ({"delay": 0.5 * ms}, "multiple of dt"),
+    ],
+)
+def test_bad_input(arguments, message):
+    whole = dict.fromkeys(convert(zoo(), SHAPE, thresholds=1.0).layer_names, 1.0)
+    if arguments.get("pooling") == "synapses":
+        arguments = {"calibration": IMAGES, **arguments}
+    else:
+        arguments = {
+            **arguments,
+            "thresholds": {**whole, **arguments.get("thresholds", {})},
+        }
+    with pytest.raises(InputError, match=message):
+        convert(zoo(), SHAPE, **arguments)
+
+
+def test_saved_and_loaded(tmp_path):
+    snn = convert(
+        zoo(True),
+        SHAPE,
+        calibration=IMAGES,
+        per_channel=True,
+        pooling="synapses",
+        propagation="instant",
+    )
+    assert snn.thresholds["conv1"].shape == (4,)
+    snn.save(tmp_path / "network.snn")
+    loaded = SpikingNetwork.load(tmp_path / "network.snn")
+    assert loaded == snn
+    assert loaded.layers == snn.layers
+    assert loaded.propagation == "instant"
+    np.testing.assert_array_equal(loaded.thresholds["conv2"], snn.thresholds["conv2"])
+    snn.thresholds = {"conv1": np.full(4, 0.5)}
+    assert loaded != snn
+
+
+def test_explicit_synapses_of_a_pooled_layer_are_those_of_torch():
+    layers = convert(zoo(), SHAPE, thresholds=1.0, pooling="synapses").layers
+    rng = np.random.default_rng(5)
+    for layer in layers:
+        listed = connections(layer)
+        activations = rng.normal(size=(1, *layer.input_shape))
+        drive = np.zeros(int(np.prod(layer.shape)))
+        values = to_neurons(activations, layer.input_shape)[0]
+        np.add.at(drive, listed.post, listed.weight * values[listed.pre])
+        expected = to_neurons(layer.drive(activations), layer.shape)[0]
+        np.testing.assert_allclose(drive, expected, atol=1e-12)
+        counts = np.bincount(listed.pre, minlength=len(values))
+        fan_out = to_neurons(layer.fan_out()[None], layer.input_shape)[0]
+        np.testing.assert_array_equal(counts, fan_out)

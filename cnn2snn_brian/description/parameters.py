@@ -189,6 +189,11 @@ class LayerNumber(Setting):
     default: float | None = None
     is_start: bool = False
 
+    @property
+    def is_by_channel(self) -> bool:
+        """Whether each channel of a layer may have a number of its own."""
+        return self.kind == BY_CHANNEL
+
     def checked(
         self, what: str, given: Any, default: Any, network: Any, seed: int = 0
     ) -> Any:
@@ -200,7 +205,12 @@ class LayerNumber(Setting):
                 message = f"{what} is missing"
                 raise InputError(message)
             given = default
-        return _by_layer(what, given, network, default)
+        found = _by_layer(what, given, network, default)
+        for name, value in found.items():
+            if np.ndim(value) and not self.is_by_channel:
+                message = f"{what} of {name}: an array, expected one number for a layer"
+                raise InputError(message)
+        return found
 
     def check_range(self, values: Mapping[str, ByChannel]) -> None:
         """
@@ -275,21 +285,6 @@ class Threshold(LayerNumber):
             if share is not None:
                 found[f"{name}.worth"] = share
         return found
-
-
-@dataclass(frozen=True)
-class LayerFloor(LayerNumber):
-    """A number for each layer that its channels share."""
-
-    kind: str = BY_LAYER
-
-    def check_range(self, values: Mapping[str, ByChannel]) -> None:
-        """Refuse arrays, and check the range of all numbers."""
-        for name, value in values.items():
-            if np.ndim(value):
-                message = f"{self.called} of {name}: expected one number for the layer"
-                raise InputError(message)
-        super().check_range(values)
 
 
 @dataclass(frozen=True)
@@ -369,8 +364,9 @@ class Parameters:
         )
     )
     v_min: Mapping[str, float] = setting(
-        LayerFloor(
+        LayerNumber(
             "Floor of the potential, at most 0; ``-inf`` is none.",
+            kind=BY_LAYER,
             variable="v_min",
             called="v_min",
             fits=_is_floor,

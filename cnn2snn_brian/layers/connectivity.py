@@ -107,24 +107,29 @@ def _sorted(
 
 def _pooled(layer: Pooled) -> Connections:
     """Multiply the matrices of the poolings and of the layer behind them."""
-    matrix = None
+    values, structure = None, None
     for part in (*layer.pools, layer.layer):
         listed = connections(part)
         size = (math.prod(part.shape), math.prod(part.input_shape))
-        own = sparse.csr_array(
-            (listed.weight.astype(np.float64), (listed.post, listed.pre)), shape=size
-        )
-        matrix = own if matrix is None else own @ matrix
-    assert matrix is not None
-    # By source neuron; of one source by target.
-    by_source = sparse.csc_array(matrix)
-    by_source.sort_indices()
-    counts = np.diff(by_source.indptr)
-    return Connections(
-        np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-        by_source.indices.astype(np.int32),
-        by_source.data,
-    )
+        at = (listed.post, listed.pre)
+        own = sparse.csr_array((listed.weight.astype(np.float64), at), shape=size)
+        ones = sparse.csr_array((np.ones(len(listed.pre)), at), shape=size)
+        values = own if values is None else own @ values
+        structure = ones if structure is None else ones @ structure
+    assert values is not None
+    assert structure is not None
+    # By source neuron, then by target. Products leave out what is exactly 0; weights of
+    # 0 are synapses too.
+    every, some = (sparse.csc_array(matrix) for matrix in (structure, values))
+    keys = []
+    for matrix in (every, some):
+        matrix.sort_indices()
+        source = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+        keys.append(source * matrix.shape[0] + matrix.indices)
+    weight = np.zeros(len(keys[0]))
+    weight[np.searchsorted(*keys)] = some.data
+    pre, post = np.divmod(keys[0], every.shape[0])
+    return Connections(pre.astype(np.int32), post.astype(np.int32), weight)
 
 
 def connections(layer: Conv2d | AvgPool2d | Linear | Pooled) -> Connections:

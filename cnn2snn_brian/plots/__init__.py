@@ -1,5 +1,6 @@
 """Plots of what a network does: each function takes ``ax`` and returns it."""
 
+from cnn2snn_brian.plots.decisions import plot_decisions
 from cnn2snn_brian.plots.maps import plot_feature_maps
 from cnn2snn_brian.plots.scores import (
     plot_accuracy_over_time,
@@ -19,6 +20,7 @@ __all__ = [
     "plot_accuracy_over_time",
     "plot_class_accuracies",
     "plot_confusion",
+    "plot_decisions",
     "plot_feature_maps",
     "plot_membrane",
     "plot_output_counts",
