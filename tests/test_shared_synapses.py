@@ -224,7 +224,9 @@ def side_by_side(names, *, explicit=True):
 # Spike by spike.
 
 
-@pytest.mark.parametrize("delay_steps", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "delay_steps", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))]
+)
 @pytest.mark.parametrize("name", ZOO)
 def test_spikes_equal_explicit_synapses_and_torch(name, delay_steps):
     case = ZOO[name]
@@ -243,7 +245,6 @@ def test_spikes_equal_explicit_synapses_and_torch(name, delay_steps):
     assert len(explicit) == shared.N
 
 
-@pytest.mark.slow
 def test_subgroups():
     source, targets, shared, explicit, expected = side_by_side(ZOO)
     monitors = [SpikeMonitor(target) for target in targets]
