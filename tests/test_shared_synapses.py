@@ -912,9 +912,9 @@ def test_an_untested_version_of_brian_is_named_once(monkeypatch):
     try:
         with pytest.warns(UserWarning, match="Brian2 99.0 was not tested") as said:
             dense()
-        assert len(said) == 1
+        assert sum("99.0" in str(found.message) for found in said) == 1
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.filterwarnings("error", message=".*99.0")
             dense()
     finally:
         check_version.cache_clear()
@@ -927,7 +927,8 @@ def test_the_installed_version_of_brian_was_tested(recwarn):
 
 
 def test_importing_the_package_does_not_warn():
-    code = (
-        "import brian2; brian2.__version__ = '99.0'; import cnn2snn_brian.brian.network"
+    code = "import brian2; brian2.__version__ = '99.0'; import cnn2snn_brian.network"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
+    assert "99.0" not in found.stderr
