@@ -78,7 +78,7 @@ def quick_simulations():
     cnn.ip2 = nn.Linear(12, 10, bias=False)
     arguments = "codegen.cpp.extra_compile_args_gcc"
     before = brian2.prefs[arguments]
-    brian2.prefs[arguments] = ["-w", "-O0"]
+    brian2.prefs[arguments] = ["-w", "-O1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "pretrained", lambda name: (cnn, card))
         patch.setattr(simulations, "SWEEP_FACTORS", np.array([0.5, 1, 2]))
@@ -97,7 +97,8 @@ def data(tmp_path_factory):
 def report(data, tmp_path_factory):
     """A whole run: its folder and its numbers."""
     out = tmp_path_factory.mktemp("report")
-    with Reproduction(data, out, TINY, progress=False) as work:
+    # Of so few images, one program run is faster than several at a time.
+    with Reproduction(data, out, TINY, executor=1, progress=False) as work:
         numbers = collect(work)
         write_report(work, numbers, "the command")
     return out, numbers
@@ -176,6 +177,15 @@ def test_the_shipped_json_file_is_json():
     read = json.loads(SHIPPED.read_text(), parse_constant=refuse_constant)
     floors = restored(read)["free_floor"]["parameters"]["v_min"].values()
     assert set(floors) == {-np.inf}
+
+
+def test_the_shipped_page_has_the_numbers_of_the_shipped_file():
+    numbers = restored(json.loads(SHIPPED.read_text()))
+    names = ("fig3", "fig4", "fig5", "steps")
+    figures = {name: f"reproduction/{name}.png" for name in names}
+    command = "cnn2snn-brian reproduce --data DIR --out DIR"
+    page = SHIPPED.with_suffix(".md").read_text()
+    assert markdown(numbers, figures, command) == page
 
 
 def test_long_images_take_the_best_factor(report):

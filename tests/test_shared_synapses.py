@@ -224,7 +224,9 @@ def side_by_side(names, *, explicit=True):
 # Spike by spike.
 
 
-@pytest.mark.parametrize("delay_steps", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "delay_steps", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))]
+)
 @pytest.mark.parametrize("name", ZOO)
 def test_spikes_equal_explicit_synapses_and_torch(name, delay_steps):
     case = ZOO[name]
@@ -243,7 +245,6 @@ def test_spikes_equal_explicit_synapses_and_torch(name, delay_steps):
     assert len(explicit) == shared.N
 
 
-@pytest.mark.slow
 def test_subgroups():
     source, targets, shared, explicit, expected = side_by_side(ZOO)
     monitors = [SpikeMonitor(target) for target in targets]
@@ -911,9 +912,9 @@ def test_an_untested_version_of_brian_is_named_once(monkeypatch):
     try:
         with pytest.warns(UserWarning, match="Brian2 99.0 was not tested") as said:
             dense()
-        assert len(said) == 1
+        assert sum("99.0" in str(found.message) for found in said) == 1
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.filterwarnings("error", message=".*99.0")
             dense()
     finally:
         check_version.cache_clear()
@@ -926,7 +927,8 @@ def test_the_installed_version_of_brian_was_tested(recwarn):
 
 
 def test_importing_the_package_does_not_warn():
-    code = (
-        "import brian2; brian2.__version__ = '99.0'; import cnn2snn_brian.brian.network"
+    code = "import brian2; brian2.__version__ = '99.0'; import cnn2snn_brian.network"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
+    assert "99.0" not in found.stderr

@@ -9,7 +9,8 @@ import pytest
 from brian2 import ms
 from torch import nn
 
-from cnn2snn_brian import IF, LIF, InputError, convert, from_torch
+from cnn2snn_brian import IF, LIF, InputError, Lesion, convert, from_torch
+from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.layers import Layers
 
 SHAPE = (2, 7, 6)
@@ -201,3 +202,26 @@ def test_replace_changes_and_checks():
     assert replace(snn, reset="subtract") == network(reset="subtract")
     with pytest.raises(InputError, match="reset='nonsense'"):
         replace(snn, reset="nonsense")
+
+
+def perturbations(**given):
+    return Perturbations.of(network(release_probability=1.0), seed=3, **given)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lesion": Lesion("conv1", fraction=0.5)},
+        {"lesion": Lesion("conv1", fraction=0.5, seed=4)},
+        {"lesion": Lesion("input", channels=[0])},
+        {"release_probability": 0.5},
+        {"input_deletion": 0.5},
+        {"input_jitter": 2 * ms},
+    ],
+)
+def test_perturbations_are_equal_by_content(change):
+    assert perturbations(**change) == perturbations(**change)
+    assert perturbations(**change) != perturbations()
+    other = Lesion("conv1", fraction=0.5, seed=5)
+    assert perturbations(**change) != perturbations(**{**change, "lesion": other})
+    assert perturbations() != "perturbations"

@@ -149,6 +149,12 @@ class LesionMasks(Setting):
             masks[name] = mask
         return FrozenDict(masks)
 
+    def same(self, value: Any, other: Any) -> bool:
+        """Compare the masks of all layers."""
+        return value.keys() == other.keys() and all(
+            np.array_equal(mask, other[name]) for name, mask in value.items()
+        )
+
     def shown(self, value: Any) -> str:
         """Say how many neurons of which layer are silenced."""
         return ", ".join(
@@ -227,10 +233,10 @@ class InputJitter(Setting):
         return f"{value}" if float(value) else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Perturbations:
     """
-    What a run does beside its parameters.
+    What a run does beside its parameters. Two are equal if all of their values are.
 
     Attributes
     ----------
@@ -305,3 +311,13 @@ class Perturbations:
                 for item in fields(cls)
             }
         )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Perturbations):
+            return NotImplemented
+        return all(
+            setting_of(item).same(getattr(self, item.name), getattr(other, item.name))
+            for item in fields(self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]

@@ -131,6 +131,22 @@ class Setting:
         """
         return stored
 
+    def same(self, value: Any, other: Any) -> bool:
+        """
+        Compare two checked values.
+
+        Parameters
+        ----------
+        value, other : object
+            The values.
+
+        Returns
+        -------
+        bool
+            Whether they are equal.
+        """
+        return bool(value == other)
+
     def shown(self, value: Any) -> str:
         """
         Describe a value to people.
