@@ -174,7 +174,7 @@ def test_other_programs_can_read_it(random_result, tmp_path):
         assert [axis.label for axis in counts.dims] == ["picture", "channel", "y", "x"]
         np.testing.assert_array_equal(counts, random_result.spike_counts["conv1"])
         assert file["recorded/conv1/neuron"].dtype == np.uint8
-        np.testing.assert_array_equal(file["recorded/conv1/image"], [2, 0])
+        np.testing.assert_array_equal(file["recorded/conv1/picture"], [2, 0])
 
 
 def test_a_missing_or_foreign_file(tmp_path):

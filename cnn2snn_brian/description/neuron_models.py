@@ -99,6 +99,7 @@ class NeuronModel:
     --------
     An adaptive threshold, which each spike raises by ``step``:
 
+    >>> from brian2 import ms
     >>> adaptive = NeuronModel(
     ...     '''dv/dt = -v / tau : 1
     ...     da/dt = -a / tau_a : 1''',

@@ -390,14 +390,6 @@ class Parameters:
             is_start=True,
         )
     )
-    gain: Mapping[str, float] = setting(
-        LayerNumber(
-            "Factor of the potential in each step.",
-            variable="gain",
-            called="the gain",
-            default=1.0,
-        )
-    )
     rate_scale: float = setting(
         RateScale("The paper's c, spikes per step of a pixel of intensity 1.")
     )
