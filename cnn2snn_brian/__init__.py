@@ -11,7 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn2snn_brian import data, layers, models, plots, results, train, tuning
+    from cnn2snn_brian import (
+        data,
+        layers,
+        models,
+        plots,
+        results,
+        train,
+        tuning,
+    )
+    from cnn2snn_brian import (
+        errors as errors,
+    )
     from cnn2snn_brian.brian.synapse_kinds import (
         Conv2dSynapses,
         DenseSynapses,
@@ -79,7 +90,7 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
 
 __all__ = [
     "IF",

@@ -1,6 +1,6 @@
 """Convert a trained CNN: read it, set its thresholds, choose how it is simulated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,14 +120,9 @@ def convert(
         If an argument is unknown or out of its range, or there are neither thresholds
         nor calibration images.
     """
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        message = (
-            f"unknown argument {', '.join(unknown)}; how a network is simulated is "
-            f"said by {', '.join(OPTIONS)}"
-        )
-        raise InputError(message)
-    chosen = find_preset(preset) if isinstance(preset, str) else preset
+    _check_known("argument", options, OPTIONS)
+    chosen = preset if isinstance(preset, Preset) else find_preset(preset)
+    _check_known("argument of the preset", chosen.arguments, (*OPTIONS, "percentile"))
     settings = {**PRESETS["paper"].arguments, **chosen.arguments}
     settings |= {name: value for name, value in options.items() if value is not None}
     if percentile is not None:
@@ -156,6 +151,17 @@ def convert(
         delays_s=delays_in_seconds(settings.get("delay", 0 * ms), layers.names),
         release_probability=dict(release),
     )
+
+
+def _check_known(what: str, given: Iterable[str], known: tuple[str, ...]) -> None:
+    """Refuse names that say nothing about how a network is simulated."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        message = (
+            f"unknown {what}: {', '.join(unknown)}; how a network is simulated is said "
+            f"by {', '.join(known)}"
+        )
+        raise InputError(message)
 
 
 def _layers(

@@ -209,7 +209,9 @@ def show(
         If the image can't be used.
     """
     pixels = check_images(np.asarray(image)[None], snn.input_shape)
-    scale = network.rate_scale if rate_scale is None else check_rate_scale(rate_scale)
+    # A network that a user put together of these groups has none of its own.
+    own = getattr(network, "rate_scale", snn.parameters.rate_scale)
+    scale = own if rate_scale is None else check_rate_scale(rate_scale)
     first, group = snn.layers[0], network[snn.layer_names[0]]
     if snn.encoding == "poisson":
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)

@@ -147,6 +147,17 @@ class LayerNumber(Setting):
             for name, number in value.items()
         }
 
+    def recorded(self, value: Any) -> Any:
+        """Write numbers; JSON has no infinity, so a missing floor is a text."""
+        return {
+            name: number if np.isfinite(number) else str(number)
+            for name, number in value.items()
+        }
+
+    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """Read the numbers."""
+        return {name: float(number) for name, number in stored.items()}
+
     def shown(self, value: Any) -> str:
         """Describe it to people, once if all layers have the same."""
         if len(set(value.values())) == 1:

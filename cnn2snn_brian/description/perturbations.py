@@ -64,6 +64,10 @@ class NeuronValues(Setting):
             for parameter, number in model.values.items()
         }
 
+    def same(self, value: Any, other: Any) -> bool:
+        """Compare what is written of the models: units may differ."""
+        return bool(self.recorded(value) == self.recorded(other))
+
     def recorded(self, value: Any) -> Any:
         """Write the models as JSON can hold them."""
         return {name: described_model(model) for name, model in value.items()}
@@ -301,8 +305,16 @@ class Perturbations:
         Raises
         ------
         InputError
-            If one can't be used.
+            If one is unknown or can't be used.
         """
+        known = [item.name for item in fields(cls)]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            message = (
+                f"unknown perturbation {', '.join(unknown)}; there are "
+                f"{', '.join(known)}"
+            )
+            raise InputError(message)
         return cls(
             **{
                 item.name: setting_of(item).checked(

@@ -250,7 +250,6 @@ def _data(
     described = []
     size = 0
     predictions = result.predictions
-    # Of the images that are shown, the totals by layer, and what is not recorded.
     for place, image in enumerate(chosen):
         of_layers = {}
         for name in dict.fromkeys((*names, result.output_layer)):

@@ -43,6 +43,18 @@ class Recording:
     potentials: Neurons | None = None
     images: Iterable[int] | None = None
 
+    def __post_init__(self) -> None:
+        def kept(given: Any) -> Any:
+            # Something that can be gone through once only would be empty in a next run.
+            if isinstance(given, Mapping):
+                return {name: tuple(chosen) for name, chosen in given.items()}
+            return (given,) if isinstance(given, str) else tuple(given)
+
+        for name in ("spikes", "potentials", "images"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, kept(value))
+
     @classmethod
     def of(cls, record: "Record") -> "Recording":
         """
@@ -60,7 +72,7 @@ class Recording:
         """
         if isinstance(record, Recording):
             return record
-        return cls((record,) if isinstance(record, str) else record)
+        return cls(record)
 
     def spike_mask(
         self, populations: tuple[str, ...], n_images: int

@@ -237,5 +237,5 @@ def check_recording(
         message = f"{said}, and {PEAK} times the size is needed. {advice}"
         raise InputError(message)
     if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
-        warnings.warn(f"{said}. {advice}", stacklevel=4)
+        warnings.warn(f"{said}. {advice}", stacklevel=5)
     return size

@@ -1,6 +1,6 @@
 {#
 Weight-shared synapses. Brian2 writes the statement, for one target and one weight; the
-loops here go through the runs of the neurons that spiked, see runs.py.
+loops here go through the runs of the neurons that spiked, see target_runs.py.
 #}
 {# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot } #}
 {# WRITES_TO_READ_ONLY_VARIABLES { _delayed, _slot } #}
