@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn2snn_brian import (
         data,
+        errors,
         layers,
         models,
         plots,
         results,
         train,
         tuning,
-    )
-    from cnn2snn_brian import (
-        errors as errors,
     )
     from cnn2snn_brian.brian.synapse_kinds import (
         Conv2dSynapses,
@@ -118,6 +116,7 @@ __all__ = [
     "data",
     "data_based_thresholds",
     "diagnose",
+    "errors",
     "from_torch",
     "kernel_noise",
     "layers",
