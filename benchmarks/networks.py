@@ -130,7 +130,8 @@ def _random_images(n: int, size: int, seed: int) -> torch.Tensor:
 @cache
 def _photos(directory: Path, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw photos to show, and others for thresholds, always the same ones."""
-    photos = data.load_test_pictures(directory, (3, 32, 32)).images
+    whole = data.is_split(directory)
+    photos = data.load_test_images(directory, (3, 32, 32), whole=whole).images
     order = np.random.default_rng(seed=0).permutation(len(photos))
     # If there are too few, some are taken several times.
     chosen = photos[np.resize(order, n + N_CALIBRATION)]

@@ -11,7 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn2snn_brian import data, layers, models, plots, results, train, tuning
+    from cnn2snn_brian import (
+        data,
+        errors,
+        layers,
+        models,
+        plots,
+        results,
+        train,
+        tuning,
+    )
     from cnn2snn_brian.brian.synapse_kinds import (
         Conv2dSynapses,
         DenseSynapses,
@@ -79,7 +88,7 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
 
 __all__ = [
     "IF",
@@ -107,6 +116,7 @@ __all__ = [
     "data",
     "data_based_thresholds",
     "diagnose",
+    "errors",
     "from_torch",
     "kernel_noise",
     "layers",

@@ -93,6 +93,9 @@ class Checkpoint:
                 if missing:
                     message = f"row {key} has no {', '.join(sorted(missing))}"
                     raise ValueError(message)
+            # Only now: a file that is none of ours is left as it is.
+            if n_whole < len(content):
+                os.truncate(path, n_whole)
         except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -102,9 +105,6 @@ class Checkpoint:
                 "one"
             )
             raise InputError(message) from error
-        # Only now: a file that is none of ours is left as it is.
-        if n_whole < len(content):
-            os.truncate(path, n_whole)
         self.rows = found
 
     def _check_head(self, path: Path, head: dict[str, Any]) -> None:
@@ -116,7 +116,8 @@ class Checkpoint:
                 "file, or finish this work with version 0.1.0"
             )
             raise InputError(message)
-        version, work, found = (head[n] for n in ("checkpoint", "work", "settings"))
+        version, work = head["checkpoint"], head["work"]
+        found = dict(head["settings"])
         if version != VERSION or work != self.work:
             message = (
                 f"checkpoint {path} is one of {work} in version {version}, expected "

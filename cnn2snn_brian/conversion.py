@@ -1,14 +1,15 @@
 """Convert a trained CNN: read it, set its thresholds, choose how it is simulated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, check_units, ms, second
 
 from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
 from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_seconds
-from cnn2snn_brian.description.parameters import ByLayer, Parameters, check_names
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.thresholds import data_based_thresholds
@@ -130,14 +131,9 @@ def convert(
         If an argument is unknown or out of its range, or there are neither thresholds
         nor calibration images.
     """
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        message = (
-            f"unknown argument {', '.join(unknown)}; how a network is simulated is "
-            f"said by {', '.join(OPTIONS)}"
-        )
-        raise InputError(message)
-    chosen = find_preset(preset) if isinstance(preset, str) else preset
+    _check_known("argument", options, OPTIONS)
+    chosen = preset if isinstance(preset, Preset) else find_preset(preset)
+    _check_known("argument of the preset", chosen.arguments, (*OPTIONS, "percentile"))
     settings = {**PRESETS["paper"].arguments, **chosen.arguments}
     settings |= {name: value for name, value in options.items() if value is not None}
     if percentile is not None:
@@ -180,6 +176,17 @@ def convert(
         delays_s=delays_in_seconds(settings.get("delay", 0 * ms), layers.names),
         release_probability=dict(release),
     )
+
+
+def _check_known(what: str, given: Iterable[str], known: tuple[str, ...]) -> None:
+    """Refuse names that say nothing about how a network is simulated."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        message = (
+            f"unknown {what}: {', '.join(unknown)}; how a network is simulated is said "
+            f"by {', '.join(known)}"
+        )
+        raise InputError(message)
 
 
 def _layers(

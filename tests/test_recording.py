@@ -131,3 +131,23 @@ def test_run_checks_before_it_simulates(cnn, monkeypatch):
             compiled.run_many(
                 torch.zeros(2, *SHAPE), [{}, {}], record=Recording(potentials=traced)
             )
+
+
+def test_a_recording_can_be_used_again():
+    populations, shapes = ("conv1", "ip1"), {"conv1": (3, 2, 2), "ip1": (4,)}
+    recording = Recording(
+        spikes=(name for name in ["conv1"]),
+        potentials={"conv1": ((0, y, 1) for y in range(2))},
+        images=iter([1]),
+    )
+    for _ in range(2):
+        assert recording.spike_mask(populations, 3).tolist() == [[True, True]] * 3
+        (neurons, _), images = recording.traced(populations, shapes, 3)
+        assert neurons.tolist() == [3, 9]
+        assert images.tolist() == [False, True, False]
+
+
+def test_a_name_is_one_layer():
+    for record in ("conv1", Recording("conv1"), ["conv1"]):
+        mask = Recording.of(record).spike_mask(("input", "conv1", "ip1"), 1)
+        assert mask.tolist() == [[False, True, True]]

@@ -187,7 +187,7 @@ for module in first:
     import_module(module)
 import cnn2snn_brian as c2s
 
-modules = {"data", "layers", "models", "plots", "results", "train", "tuning"}
+modules = set("data errors layers models plots results train tuning".split())
 for name in names:
     value = getattr(c2s, name)
     assert isinstance(value, ModuleType) == (name in modules), (name, value)

@@ -6,11 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from brian2 import ms
+from brian2 import Network, NeuronGroup, ms
 from torch import nn
 
-from cnn2snn_brian import IF, LIF, InputError, Lesion, convert, from_torch
+from cnn2snn_brian import (
+    IF,
+    LIF,
+    InputError,
+    Lesion,
+    NeuronModel,
+    SpikingNetwork,
+    convert,
+    from_torch,
+)
 from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.description.presets import Preset
 from cnn2snn_brian.layers import Layers
 
 SHAPE = (2, 7, 6)
@@ -225,3 +235,59 @@ def test_perturbations_are_equal_by_content(change):
     other = Lesion("conv1", fraction=0.5, seed=5)
     assert perturbations(**change) != perturbations(**{**change, "lesion": other})
     assert perturbations() != "perturbations"
+
+
+def test_values_of_a_model_are_not_changed_in_place():
+    model = LIF(tau=20 * ms)
+    with pytest.raises(TypeError, match="can't be changed in place"):
+        model.parameters["tau"] = -5 * ms
+
+
+@pytest.mark.parametrize("value", [1, 1.0, np.float64(1)])
+def test_a_model_from_a_file_has_the_same_structure(tmp_path, value):
+    model = NeuronModel(
+        "dv/dt = -v / tau : 1\na : 1",
+        parameters={"tau": 20 * ms},
+        initial={"a": value},
+        method="exact",
+    )
+    network(neurons=model).save(tmp_path / "network.snn")
+    loaded = SpikingNetwork.load(tmp_path / "network.snn")
+    assert loaded.neurons.structure == model.structure
+
+
+def test_models_whose_parameters_differ_in_units_can_be_compared():
+    models = [
+        NeuronModel("v : 1", parameters={"x": value}) for value in (1.0, 1.0 * ms)
+    ]
+    first, second = (
+        Perturbations.of(network(neurons=model), neurons=model) for model in models
+    )
+    assert first != second
+
+
+def test_an_unknown_perturbation_is_refused():
+    image = np.zeros(SHAPE, np.float32)
+    for wrong in ({"lesions": Lesion("ip1")}, {"thresholds": 5.0}):
+        with pytest.raises(InputError, match="unknown perturbation"):
+            network().network(image, **wrong)
+
+
+def test_a_network_of_ones_own_is_shown_an_image():
+    snn = network(rate_scale=0.5)
+    mine = NeuronGroup(1, "v : 1")
+    larger = Network(*snn.network().objects, mine)
+    snn.show(larger, np.ones(SHAPE, np.float32))
+    np.testing.assert_allclose(np.asarray(larger["input"].rates), 500)
+
+
+@pytest.mark.parametrize("preset", [None, 3, ["paper"]])
+def test_a_preset_of_the_wrong_type_is_refused(preset):
+    with pytest.raises(InputError, match="preset="):
+        network(preset=preset)
+
+
+def test_an_unknown_argument_of_a_preset_is_refused():
+    preset = Preset("mine", {"rset": "zero"}, 10 * ms, ())
+    with pytest.raises(InputError, match=r"unknown argument of the preset: rset"):
+        network(preset=preset)

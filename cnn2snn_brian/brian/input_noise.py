@@ -1,16 +1,12 @@
 """Input spikes of a Brian2 network that are lost or displaced, in runtime mode."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from brian2 import Network, NetworkOperation
 
 from cnn2snn_brian.layers.order import INPUT
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = ["perturb_input"]
 

@@ -16,14 +16,10 @@ from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.versions import check_version
+from cnn2snn_brian.description.layer_numbers import LayerNumber, reference, worth
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import (
-    LayerNumber,
-    Parameters,
-    reference,
-    worth,
-)
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
@@ -281,7 +277,9 @@ def show(
         If the image can't be used.
     """
     pixels = check_images(np.asarray(image)[None], snn.input_shape)
-    scale = network.rate_scale if rate_scale is None else check_rate_scale(rate_scale)
+    # A network that a user put together of these groups has none of its own.
+    own = getattr(network, "rate_scale", snn.parameters.rate_scale)
+    scale = own if rate_scale is None else check_rate_scale(rate_scale)
     first, group = snn.layers[0], network[snn.layer_names[0]]
     if snn.encoding == "poisson":
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)

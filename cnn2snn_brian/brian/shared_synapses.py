@@ -10,7 +10,6 @@ Neurons of a layer are in the order (y, x, channel), channels last.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,6 +32,12 @@ from brian2.groups.group import CodeRunner, Group
 from brian2.utils.stringtools import word_substitute
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
+from cnn2snn_brian.brian.delivery import (
+    CELLS,
+    adds_only,
+    gather_constants,
+    pool_constants,
+)
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
@@ -49,16 +54,6 @@ from cnn2snn_brian.layers.target_runs import (
 )
 
 __all__ = ["SharedSynapses"]
-
-#: Variables of the cells that spikes are averaged in.
-CELLS = ["_cell_first", "_cell_index", "_cell_share"]
-
-#: A statement that does nothing but add a weight.
-PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*w")
-
-#: Synapses that deliver at once, for each output position, from which on sums in
-#: registers are faster; measured with AVX2.
-GATHER_FROM = 128
 
 
 class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
@@ -162,12 +157,13 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self._delay = delay
         self._runs = runs(inner)
         self._add_variables(np.dtype(dtype or prefs.core.default_float_dtype), unit)
+        is_plain = adds_only(self.on_pre, self.variables)
         self.template_kwds = {
             "delay_steps": self._delay_steps,
             "longest": int(self._runs.length.max(initial=0)),
             "channels": self._runs.channels,
-            "pool": self._pool_constants(),
-            "gather": self._gather_constants(inner),
+            "pool": pool_constants(self._pool, is_plain),
+            "gather": gather_constants(inner, self.on_pre) if is_plain else None,
         }
         self.add_dependency(source)
         self.add_dependency(target)
@@ -289,63 +285,6 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     def _inner(self) -> Conv2d | AvgPool2d | Linear:
         """The layer itself, without the poolings in front of it."""
         return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether a spike does nothing but add a weight to a variable."""
-        match = PLAIN.fullmatch(self.on_pre.strip())
-        if match is None:
-            return False
-        variable = self.variables.get(f"{match[1]}_post")
-        return (
-            variable is not None
-            and not variable.scalar
-            and variable.dtype == self.variables["w"].dtype
-            and getattr(variable, "conditional_write", None) is None
-        )
-
-    def _pool_constants(self) -> dict[str, Any] | None:
-        """Sizes of the cells, for the templates; None without pooling."""
-        if self._pool is None:
-            return None
-        return {
-            "channels": self._pool.input_shape[0],
-            "n": math.prod(self._inner.input_shape),
-            "counted": self._is_plain,
-        }
-
-    def _gather_constants(self, layer: Any) -> dict[str, Any] | None:
-        """Geometry for sums in registers; None where spikes are delivered singly."""
-        if not self._is_plain or isinstance(layer, AvgPool2d):
-            return None
-        if isinstance(layer, Linear):
-            n_out, n_in = layer.weight.shape
-            geometry = (n_in, 1, 1, n_out, 1, 1, 1, 1, 1, 1, 0, 0, 1)
-            reached, n_positions = n_out, 1
-        elif layer.groups == 1 and layer.dilation[1] == 1:
-            n_out, _, ky, kx = layer.weight.shape
-            geometry = (
-                *layer.input_shape,
-                *layer.shape,
-                ky,
-                kx,
-                *layer.stride,
-                layer.padding[0][0],
-                layer.padding[1][0],
-                layer.dilation[0],
-            )
-            n_positions = math.prod(layer.shape[1:])
-            reached = ky * kx * n_out * n_positions / math.prod(layer.input_shape[1:])
-        else:
-            return None
-        match = PLAIN.fullmatch(self.on_pre.strip())
-        assert match is not None
-        return {
-            "geometry": geometry,
-            "target": f"{match[1]}_post",
-            "reached": round(reached),
-            "worthwhile": GATHER_FROM * n_positions,
-        }
 
     def arrivals(self, spikes: Any) -> Iterator[tuple[int, int, float]]:
         """

@@ -77,7 +77,7 @@ def _is_flatten(step: Step) -> bool:
     raise UnsupportedModuleError(
         step.where,
         f"reshapes {step.input_shape} to {step.shape}",
-        "Only flattening all of a image's values is supported.",
+        "Only flattening all of an image's values is supported.",
     )
 
 
@@ -198,7 +198,7 @@ def from_torch(
         Linear is folded into it. Every Conv2d and Linear but the last layer has to be
         followed by a ReLU: a firing rate is never negative. It is not changed.
     input_shape : tuple of int
-        Shape of a image, (channels, height, width).
+        Shape of an image, (channels, height, width).
     normalize : tuple of float or of sequences of float, optional
         (mean, std) that the CNN's images were normalized with, of all channels or of
         each. It is folded into the first layer, so that the SNN takes pixels in [0, 1].

@@ -12,13 +12,9 @@ from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
 from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, shown_number
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import (
-    ByLayer,
-    Parameters,
-    check_names,
-    shown_number,
-)
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.record import described_layers, described_model
 from cnn2snn_brian.description.settings import recorded

@@ -16,7 +16,9 @@ from brian2 import DimensionMismatchError, Equations, get_dimensions
 from brian2.equations.equations import EquationError
 from brian2.units import have_same_dimensions, second
 
-from cnn2snn_brian.description.parameters import LayerNumber, Parameters
+from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.layer_numbers import LayerNumber
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.description.uncaught import narrow_brians_hook
 from cnn2snn_brian.errors import InputError
@@ -159,6 +161,9 @@ class NeuronModel:
                 "of the equations other than v, which starts at v_init"
             )
             raise InputError(message)
+        # Copies that can't be changed behind the checks.
+        object.__setattr__(self, "parameters", FrozenDict(self.parameters))
+        object.__setattr__(self, "initial", FrozenDict(self.initial))
         for what, value in {**self.parameters, **self.initial}.items():
             if np.ndim(value) or not np.isfinite(np.asarray(value, float)):
                 message = f"neurons: {what} is {value}, expected one finite number"
@@ -221,7 +226,10 @@ class NeuronModel:
             self.method,
             self.floor,
             self.factor,
-            tuple((name, repr(value)) for name, value in self.initial.items()),
+            tuple(
+                (name, float(value), repr(get_dimensions(value)))
+                for name, value in self.initial.items()
+            ),
         )
 
     def __str__(self) -> str:

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.pooled import Pooled

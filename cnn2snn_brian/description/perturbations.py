@@ -14,9 +14,9 @@ from brian2 import Quantity
 from brian2.units import have_same_dimensions, second
 
 from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.layer_numbers import BY_LAYER, check_names
 from cnn2snn_brian.description.lesions import lesion_masks
 from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import BY_LAYER, check_names
 from cnn2snn_brian.description.record import described_model, model_of
 from cnn2snn_brian.description.settings import Numbers, Setting, setting, setting_of
 from cnn2snn_brian.errors import InputError
@@ -63,6 +63,10 @@ class NeuronValues(Setting):
             for name, model in value.items()
             for parameter, number in model.values.items()
         }
+
+    def same(self, value: Any, other: Any) -> bool:
+        """Compare what is written of the models: units may differ."""
+        return bool(self.recorded(value) == self.recorded(other))
 
     def recorded(self, value: Any) -> Any:
         """Write the models as JSON can hold them."""
@@ -301,8 +305,16 @@ class Perturbations:
         Raises
         ------
         InputError
-            If one can't be used.
+            If one is unknown or can't be used.
         """
+        known = [item.name for item in fields(cls)]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            message = (
+                f"unknown perturbation {', '.join(unknown)}; there are "
+                f"{', '.join(known)}"
+            )
+            raise InputError(message)
         return cls(
             **{
                 item.name: setting_of(item).checked(

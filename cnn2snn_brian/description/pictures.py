@@ -1,4 +1,4 @@
-"""Checks of pictures."""
+"""Checks of images."""
 
 from typing import Any
 

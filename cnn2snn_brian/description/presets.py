@@ -97,7 +97,7 @@ def find_preset(name: str) -> Preset:
     InputError
         If there is none of that name.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         message = f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}"
         raise InputError(message)
     return PRESETS[name]

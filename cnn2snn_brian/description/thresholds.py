@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.description.parameters import ByChannel
+from cnn2snn_brian.description.layer_numbers import ByChannel
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import reference, worth
+from cnn2snn_brian.description.layer_numbers import reference, worth
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, by_channel

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import shown_number
+from cnn2snn_brian.description.layer_numbers import shown_number
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
@@ -251,7 +251,6 @@ def _data(
     described = []
     size = 0
     predictions = result.predictions
-    # Of the images that are shown, the totals by layer, and what is not recorded.
     for place, image in enumerate(chosen):
         of_layers = {}
         for name in dict.fromkeys((*names, result.output_layer)):

@@ -142,6 +142,17 @@ class Build:
     flags: str
 
 
+def _own_copy(program: Path, own: Path) -> None:
+    """Give a project its program, which stays when the cache is emptied."""
+    # A link where it can be one. A file that was just written can't be executed while a
+    # process that another thread has started still holds it open.
+    own.unlink(missing_ok=True)
+    try:
+        os.link(program, own)
+    except OSError:
+        shutil.copy2(program, own)
+
+
 def build_program(directory: Path, cache: Path) -> Build:
     """
     Compile a project, or find its program in the cache.
@@ -174,14 +185,14 @@ def build_program(directory: Path, cache: Path) -> Build:
     unfinished = folder / f"{name}{UNFINISHED}"
     # Of two processes that need the same program, one compiles and one waits.
     with locked(cache, name):
-        if program.is_file() and checksum.is_file():
-            if checksum.read_text() == _checksum(program):
-                logger.info("found the compiled program %s", program)
-                os.utime(program)  # it was of use: others are removed before it
-                shutil.copy2(program, own)
-                return Build(program, False, *said)
-            logger.warning("%s is damaged, it is compiled again", program)
         try:
+            if program.is_file() and checksum.is_file():
+                if checksum.read_text() == _checksum(program):
+                    logger.info("found the compiled program %s", program)
+                    os.utime(program)  # it was of use: others are removed before it
+                    _own_copy(program, own)
+                    return Build(program, False, *said)
+                logger.warning("%s is damaged, it is compiled again", program)
             _compile(directory, compiler, flags, own)
             # Checksum last: a program without its checksum is not trusted.
             checksum.unlink(missing_ok=True)

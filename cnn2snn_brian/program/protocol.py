@@ -122,7 +122,7 @@ class ProgramInputs:
 
     @property
     def n_images(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.pixels)
 
     def part(self, which: slice) -> "ProgramInputs":

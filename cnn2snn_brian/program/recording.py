@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import check_names
+from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons
 
@@ -43,6 +43,18 @@ class Recording:
     potentials: Neurons | None = None
     images: Iterable[int] | None = None
 
+    def __post_init__(self) -> None:
+        def kept(given: Any) -> Any:
+            # Something that can be gone through once only would be empty in a next run.
+            if isinstance(given, Mapping):
+                return {name: tuple(chosen) for name, chosen in given.items()}
+            return (given,) if isinstance(given, str) else tuple(given)
+
+        for name in ("spikes", "potentials", "images"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, kept(value))
+
     @classmethod
     def of(cls, record: "Record") -> "Recording":
         """
@@ -60,7 +72,7 @@ class Recording:
         """
         if isinstance(record, Recording):
             return record
-        return cls((record,) if isinstance(record, str) else record)
+        return cls(record)
 
     def spike_mask(
         self, populations: tuple[str, ...], n_images: int

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import Parameters, reference, worth
+from cnn2snn_brian.description.layer_numbers import reference, worth
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
@@ -243,5 +244,5 @@ def check_recording(
         message = f"{said}, and {PEAK} times the size is needed. {advice}"
         raise InputError(message)
     if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
-        warnings.warn(f"{said}. {advice}", stacklevel=4)
+        warnings.warn(f"{said}. {advice}", stacklevel=5)
     return size

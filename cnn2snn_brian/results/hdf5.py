@@ -113,7 +113,9 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
         # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
         # has none, and a damaged heap can make it read for ever.
         file.attrs["format"] = np.bytes_(FORMAT.encode())
-        file.attrs["settings"] = np.bytes_(json.dumps(settings).encode())
+        file.attrs["settings"] = np.bytes_(
+            json.dumps(settings, allow_nan=False).encode()
+        )
         _write(file, "output_potentials", result.output_potentials)
         counts = file.create_group("spike_counts")
         for name in result.spike_counts:

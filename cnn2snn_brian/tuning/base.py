@@ -17,13 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.description.frozen import FrozenDict
+from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, reference
 from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import (
-    ByLayer,
-    Parameters,
-    check_names,
-    reference,
-)
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.errors import InputError

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import Parameters, reference
+from cnn2snn_brian.description.layer_numbers import reference
+from cnn2snn_brian.description.parameters import Parameters
 
 __all__ = ["FLOOR_SHARES", "LARGEST_V_INIT", "TUNABLE", "Coordinates"]
 

@@ -39,9 +39,9 @@ def history_table(rows: list[dict[str, Any]]) -> "DataFrame":
         flat["best"] = best[kind]
         for what in TUNABLE:
             for layer, value in row["parameters"][what].items():
-                flat[f"{what}.{layer}"] = (
-                    tuple(value) if isinstance(value, list) else value
-                )
+                by_channel = isinstance(value, list)
+                # A missing floor is a text on record.
+                flat[f"{what}.{layer}"] = tuple(value) if by_channel else float(value)
         table.append(flat)
     frame = DataFrame(table)
     if len(frame) > 1:

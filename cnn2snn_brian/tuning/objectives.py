@@ -107,7 +107,7 @@ class Target:
 
     @property
     def n_images(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.labels)
 
     @property

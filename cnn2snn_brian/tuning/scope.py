@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.description.parameters import Parameters, check_names
+from cnn2snn_brian.description.layer_numbers import check_names
+from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
 
