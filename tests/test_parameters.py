@@ -109,11 +109,17 @@ def test_missing_numbers_are_refused(what):
         of(**{what: None})
 
 
-@pytest.mark.parametrize("value", ["high", [1, 2, 3], np.ones(3), {"conv1": None}])
+@pytest.mark.parametrize("value", ["high", ["a", 2], {"conv1": None}])
 def test_what_is_no_number_is_refused(value):
     default = of()
     with pytest.raises(InputError, match="thresholds: expected a number or a dict"):
         Parameters.of(NAMES, thresholds=value, default=default)
+
+
+@pytest.mark.parametrize("value", [np.ones((2, 2)), [[1.0]], np.ones((1, 0))])
+def test_channels_have_one_axis(value):
+    with pytest.raises(InputError, match=r"thresholds of conv1: an array of shape"):
+        Parameters.of(NAMES, thresholds=value, default=of())
 
 
 def test_a_rate_scale_that_is_no_number_is_refused():

@@ -5,12 +5,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from brian2.core.variables import Variables
+
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.layers.target_runs import pool_cells
 
-__all__ = ["CELLS", "adds_only", "gather_constants", "pool_constants"]
+__all__ = ["CELLS", "add_cells", "adds_only", "gather_constants", "pool_constants"]
 
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
@@ -49,6 +53,37 @@ def adds_only(on_pre: str, variables: Mapping[str, Any]) -> bool:
         and variable.dtype == variables["w"].dtype
         and getattr(variable, "conditional_write", None) is None
     )
+
+
+def add_cells(variables: Variables, pool: Pooled, dtype: Any) -> None:
+    """
+    Add the variables of the cells that spikes are averaged in.
+
+    Parameters
+    ----------
+    variables : Variables
+        Variables of the synapses.
+    pool : Pooled
+        A layer with poolings in front of it.
+    dtype : dtype
+        Type of the weights.
+    """
+    cells = pool_cells(pool)
+    variables.add_auxiliary_variable("_value", dtype=dtype)
+    described: tuple[tuple[Any, Any], ...] = (
+        (cells.first, np.int32),
+        (cells.cell, np.int32),
+        (cells.share, dtype),
+    )
+    for name, (values, kind) in zip(CELLS, described, strict=True):
+        variables.add_array(
+            name,
+            size=len(values),
+            values=values,
+            dtype=kind,
+            constant=True,
+            read_only=True,
+        )
 
 
 def pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None:

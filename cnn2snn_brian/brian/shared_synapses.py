@@ -11,7 +11,6 @@ Neurons of a layer are in the order (y, x, channel), channels last.
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from brian2.utils.stringtools import word_substitute
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.delivery import (
     CELLS,
+    add_cells,
     adds_only,
     gather_constants,
     pool_constants,
@@ -119,8 +119,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         if not isinstance(on_pre, str):
             message = f"on_pre has to be a string, found {type(on_pre).__name__}"
             raise TypeError(message)
-        self._pool = layer if isinstance(layer, Pooled) else None
-        inner = layer.layer if isinstance(layer, Pooled) else layer
+        self._pool, self.layer = layer if isinstance(layer, Pooled) else None, layer
+        inner = self._inner
         n_source, n_target = math.prod(layer.input_shape), math.prod(layer.shape)
         for what, group, n in (
             ("source", source, n_source),
@@ -152,7 +152,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             order=order,
             name=name,
         )
-        self.source, self.target, self.layer = source, target, layer
+        self.source, self.target = source, target
         self.on_pre = on_pre
         self._delay = delay
         self._runs = runs(inner)
@@ -225,21 +225,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
                 read_only=True,
             )
         if self._pool is not None:
-            cells = pool_cells(self._pool)
-            variables.add_auxiliary_variable("_value", dtype=dtype)
-            for name, of_cells, kind in (
-                ("_cell_first", cells.first, np.int32),
-                ("_cell_index", cells.cell, np.int32),
-                ("_cell_share", cells.share, dtype),
-            ):
-                variables.add_array(
-                    name,
-                    size=len(of_cells),
-                    values=of_cells,
-                    dtype=kind,
-                    constant=True,
-                    read_only=True,
-                )
+            add_cells(variables, self._pool, dtype)
         # The spikes of the last steps. All of a population may spike, not only the
         # subgroup that is connected.
         ring = (self._delay_steps + 1) * variables["_spikespace"].size
@@ -283,7 +269,6 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
 
     @property
     def _inner(self) -> Conv2d | AvgPool2d | Linear:
-        """The layer itself, without the poolings in front of it."""
         return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
 
     def arrivals(self, spikes: Any) -> Iterator[tuple[int, int, float]]:
@@ -298,25 +283,20 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         Yields
         ------
         spike, source : int
-            The neuron, and its index in the subgroup, or that of a cell that it is
-            averaged in.
+            The neuron, and its index in the subgroup or that of a cell of it.
         value : float
             What the spike is worth there.
         """
-        start, size = getattr(self.source, "start", 0), len(self.source)
-        for spike in spikes:
-            source = spike - start
-            if not 0 <= source < size:
-                continue
-            if self._pool is None:
-                yield spike, source, 1.0
-                continue
-            place, channel = divmod(source, self._pool.input_shape[0])
-            first = self.variables["_cell_first"].get_value()
-            for k in range(first[place], first[place + 1]):
-                cell = self.variables["_cell_index"].get_value()[k]
-                share = self.variables["_cell_share"].get_value()[k]
-                yield spike, cell * self._pool.input_shape[0] + channel, share
+        start = getattr(self.source, "start", 0)
+        inside = [s for s in spikes if 0 <= s - start < len(self.source)]
+        if self._pool is None:
+            yield from ((spike, spike - start, 1.0) for spike in inside)
+            return
+        cells, channels = pool_cells(self._pool), self._pool.input_shape[0]
+        for spike in inside:
+            place, channel = divmod(spike - start, channels)
+            for k in range(cells.first[place], cells.first[place + 1]):
+                yield spike, cells.cell[k] * channels + channel, cells.share[k]
 
     def targets_from(self, source: int) -> tuple[Any, Any]:
         """
@@ -388,7 +368,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         Returns
         -------
         Synapses
-            Brian2's own synapses, which spike by spike do the same.
+            Brian2's own synapses; they do the same, to float rounding.
         """
         unit = self._unit
         if self._pool is None:
@@ -396,12 +376,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             values = np.asarray(self.w_[:])[weight]
         else:
             kernel = np.asarray(kernel_from_memory(self._inner, self.w_[:]))
-            inner = (
-                self._inner
-                if isinstance(self._inner, AvgPool2d)
-                else replace(self._inner, weight=kernel)
-            )
-            listed = connections(replace(self._pool, layer=inner))
+            listed = connections(self._pool.with_weight(kernel))
             pre, post, values = listed.pre, listed.post, listed.weight
         synapses = Synapses(
             self.source,

@@ -5,7 +5,7 @@ Pooling is linear. A layer that reads an average can read what was averaged inst
 with the weight of each cell times the share that an input has in the cell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,24 @@ class Pooled(ByContent):
     def weight(self) -> FloatArray:
         """Weights of the layer behind the poolings."""
         return self.layer.weight  # type: ignore[union-attr]
+
+    def with_weight(self, weight: FloatArray) -> "Pooled":
+        """
+        Give the layer behind the poolings other weights.
+
+        Parameters
+        ----------
+        weight : ndarray of float
+            In the shape of `weight`. An average pooling has none of its own.
+
+        Returns
+        -------
+        Pooled
+            The same layer with these weights.
+        """
+        if isinstance(self.layer, AvgPool2d):
+            return self
+        return replace(self, layer=replace(self.layer, weight=weight))
 
     @property
     def bias(self) -> FloatArray | None:

@@ -36,7 +36,12 @@ __all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
 
 DEVICE_NAME = "cnn2snn_standalone"
 #: Of the part of a program that Brian2 does not generate.
-HEADERS = ("picture_program.h", "population.h", "random_numbers.h")
+HEADERS = (
+    "picture_program.h",
+    "population.h",
+    "random_numbers.h",
+    "run_settings.h",
+)
 
 
 #: Variables of a group that don't start each image as they were when it was built.

@@ -1,17 +1,6 @@
 {# See templates/standalone/shared_synapses.cpp. #}
 {# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot } #}
 {% extends 'common_group.pyx' %}
-{% macro _targets(source) %}
-for _r in range({{_run_first}}[{{source}}], {{_run_first}}[{{source}} + 1]):
-    for _i in range({{_runs}}[3 * _r + 2]):
-        _postsynaptic_idx = {{_runs}}[3 * _r] + _target_start + _i
-        {% if '_kernel_idx' in variables %}
-        _kernel_idx = {{_runs}}[3 * _r + 1] + _i
-        {% endif %}
-        _idx = _postsynaptic_idx
-        _vectorisation_idx = _idx
-        {{ vector_code | autoindent }}
-{% endmacro %}
 {% block maincode %}
     {% set spikespace = get_array_name(variables['_spikespace']) %}
     _vectorisation_idx = 1
@@ -41,8 +30,17 @@ for _r in range({{_run_first}}[{{source}}], {{_run_first}}[{{source}} + 1]):
         for _c in range({{_cell_first}}[_source // {{pool.channels}}], {{_cell_first}}[_source // {{pool.channels}} + 1]):
             _cell = {{_cell_index}}[_c] * {{pool.channels}} + _source % {{pool.channels}}
             _value = {{_cell_share}}[_c]
-            {{ _targets('_cell') | autoindent }}
         {% else %}
-        {{ _targets('_source') | autoindent }}
+        for _c in range(1):
+            _cell = _source
         {% endif %}
+            for _r in range({{_run_first}}[_cell], {{_run_first}}[_cell + 1]):
+                for _i in range({{_runs}}[3 * _r + 2]):
+                    _postsynaptic_idx = {{_runs}}[3 * _r] + _target_start + _i
+                    {% if '_kernel_idx' in variables %}
+                    _kernel_idx = {{_runs}}[3 * _r + 1] + _i
+                    {% endif %}
+                    _idx = _postsynaptic_idx
+                    _vectorisation_idx = _idx
+                    {{ vector_code | autoindent }}
 {% endblock %}
