@@ -290,7 +290,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         start = getattr(self.source, "start", 0)
         inside = [s for s in spikes if 0 <= s - start < len(self.source)]
         if self._pool is None:
-            yield from ((spike, spike - start, 1.0) for spike in inside)
+            yield from ((s, s - start, 1.0) for s in inside)
             return
         cells, channels = pool_cells(self._pool), self._pool.input_shape[0]
         for spike in inside:
@@ -390,8 +390,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         )
         synapses.connect(i=pre, j=post)
         synapses.w = values * unit
-        # In standalone mode, Brian2 asks every array that was ever made for its owner.
-        synapses._shared = self
+        synapses._shared = (
+            self  # Brian2's standalone mode asks each array for its owner
+        )
         return synapses
 
     def __repr__(self) -> str:
