@@ -343,10 +343,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             layer.shape[1:] if isinstance(layer, AvgPool2d) else layer.weight.shape
         )
         if np.shape(value) != shape:
-            message = (
-                f"{self.name}: a kernel of shape {np.shape(value)}, expected the shape "
-                f"{shape}"
-            )
+            found = f"{self.name}: a kernel of shape {np.shape(value)}"
+            message = f"{found}, expected the shape {shape}"
             raise InputError(message)
         stored = kernel_to_memory(self._inner, np.asarray(value))
         self.w = Quantity(stored, dim=get_dimensions(value))
