@@ -3,7 +3,8 @@ Thresholds from the CNN's activations.
 
 A neuron spikes at most once in a step. With the threshold of a layer at its largest
 activation over that of the layer before, the strongest neuron of each layer spikes
-about once in a step [1]_; a percentile instead of the maximum ignores outliers [2]_.
+about once in a step [1]_; a percentile instead of the maximum ignores outliers [2]_,
+and each channel may have its own [3]_.
 
 References
 ----------
@@ -50,7 +51,7 @@ def data_based_thresholds(
     rate_scale : float
         Spikes per step of a pixel of intensity 1.
     per_channel : bool
-        Whether each channel has a threshold of its own, from its own activations [3]_;
+        Whether each channel has a threshold of its own, from its own activations;
         a channel that is silent at the percentile takes the layer's.
 
     Returns
