@@ -8,23 +8,16 @@ from typing import Any
 import numpy as np
 from brian2.core.variables import Variables
 
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.conv2d import Conv2d
-from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import pool_cells
 
-__all__ = ["CELLS", "add_cells", "adds_only", "gather_constants", "pool_constants"]
+__all__ = ["CELLS", "add_cells", "adds_only", "pool_constants"]
 
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
 
 #: A statement that does nothing but add a weight.
 PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*w")
-
-#: Synapses that deliver at once, for each output position, from which on sums in
-#: registers are faster; measured with AVX2.
-GATHER_FROM = 128
 
 
 def adds_only(on_pre: str, variables: Mapping[str, Any]) -> bool:
@@ -108,45 +101,4 @@ def pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None
         "channels": pool.input_shape[0],
         "n": math.prod(pool.layer.input_shape),
         "counted": is_plain,
-    }
-
-
-def gather_constants(
-    layer: Conv2d | AvgPool2d | Linear, on_pre: str
-) -> dict[str, Any] | None:
-    """
-    Give the geometry for sums in registers, see ``templates/standalone/gather.cpp``.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d or Linear
-        The layer, without poolings in front of it.
-    on_pre : str
-        A statement that only adds.
-
-    Returns
-    -------
-    dict or None
-        For the template; None where spikes are delivered one by one.
-    """
-    if isinstance(layer, Linear):
-        n_out, n_in = layer.weight.shape
-        geometry: tuple[int, ...] = (n_in, 1, 1, n_out, 1, 1, 1, 1, 1, 1, 0, 0, 1)
-        reached, n_positions = float(n_out), 1
-    elif isinstance(layer, Conv2d) and layer.groups == 1 and layer.dilation[1] == 1:
-        n_out, _, ky, kx = layer.weight.shape
-        top, left = layer.padding[0][0], layer.padding[1][0]
-        sizes = (*layer.input_shape, *layer.shape, ky, kx, *layer.stride, top, left)
-        geometry = (*sizes, layer.dilation[0])
-        n_positions = math.prod(layer.shape[1:])
-        reached = ky * kx * n_out * n_positions / math.prod(layer.input_shape[1:])
-    else:
-        return None
-    match = PLAIN.fullmatch(on_pre.strip())
-    assert match is not None
-    return {
-        "geometry": geometry,
-        "target": f"{match[1]}_post",
-        "reached": round(reached),
-        "worthwhile": GATHER_FROM * n_positions,
     }

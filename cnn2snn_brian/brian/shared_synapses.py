@@ -35,7 +35,6 @@ from cnn2snn_brian.brian.delivery import (
     CELLS,
     add_cells,
     adds_only,
-    gather_constants,
     pool_constants,
 )
 from cnn2snn_brian.brian.versions import check_version
@@ -163,7 +162,6 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             "longest": int(self._runs.length.max(initial=0)),
             "channels": self._runs.channels,
             "pool": pool_constants(self._pool, is_plain),
-            "gather": gather_constants(inner, self.on_pre) if is_plain else None,
         }
         self.add_dependency(source)
         self.add_dependency(target)

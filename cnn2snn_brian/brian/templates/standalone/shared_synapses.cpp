@@ -28,9 +28,6 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
 
 {% block extra_headers %}
 #include <vector>
-{% if gather %}
-{% include 'gather.cpp' %}
-{% endif %}
 {% endblock %}
 
 {% block maincode %}
@@ -94,21 +91,6 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     const int32_t _first_source = 0, _n_sources = {{pool.n}};
     {% else %}
     const int32_t _first_source = _source_start, _n_sources = _source_N;
-    {% endif %}
-    {% if gather %}
-    // Few spikes are delivered one by one; of many, sums are cheaper.
-    if (_n_spikes * {{gather.reached}}.0 > {{gather.worthwhile}}) {
-        {% if not pool %}
-        // Only those of the subgroup.
-        while (_n_spikes > 0 && _spikes[0] < _first_source) { _spikes++; _n_spikes--; }
-        while (_n_spikes > 0 && _spikes[_n_spikes - 1] >= _first_source + _n_sources) _n_spikes--;
-        {% endif %}
-        cnn2snn_gather::Convolution<{{gather.geometry|join(", ")}}>::deliver<{{real}}>(
-            _spikes, {{"_worth.data()" if pool else "nullptr"}}, _n_spikes, _first_source,
-            {{get_array_name(variables['w'])}},
-            {{get_array_name(variables[gather.target])}} + _target_start);
-        return;
-    }
     {% endif %}
     const size_t _vectorisation_idx = -1;
     {{scalar_code|autoindent}}
