@@ -9,7 +9,7 @@ import numpy as np
 from brian2.core.variables import Variables
 
 from cnn2snn_brian.layers.pooled import Pooled
-from cnn2snn_brian.layers.target_runs import pool_cells
+from cnn2snn_brian.layers.target_runs import Cells
 
 __all__ = ["CELLS", "add_cells", "adds_only", "pool_constants"]
 
@@ -48,7 +48,7 @@ def adds_only(on_pre: str, variables: Mapping[str, Any]) -> bool:
     )
 
 
-def add_cells(variables: Variables, pool: Pooled, dtype: Any) -> None:
+def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
     """
     Add the variables of the cells that spikes are averaged in.
 
@@ -56,12 +56,11 @@ def add_cells(variables: Variables, pool: Pooled, dtype: Any) -> None:
     ----------
     variables : Variables
         Variables of the synapses.
-    pool : Pooled
-        A layer with poolings in front of it.
+    cells : Cells
+        The cells of each input position.
     dtype : dtype
         Type of the weights.
     """
-    cells = pool_cells(pool)
     variables.add_auxiliary_variable("_value", dtype=dtype)
     described: tuple[tuple[Any, Any], ...] = (
         (cells.first, np.int32),

@@ -155,6 +155,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self.on_pre = on_pre
         self._delay = delay
         self._runs = runs(inner)
+        self._cells = None if self._pool is None else pool_cells(self._pool)
         self._add_variables(np.dtype(dtype or prefs.core.default_float_dtype), unit)
         is_plain = adds_only(self.on_pre, self.variables)
         self.template_kwds = {
@@ -222,8 +223,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
                 constant=True,
                 read_only=True,
             )
-        if self._pool is not None:
-            add_cells(variables, self._pool, dtype)
+        if self._cells is not None:
+            add_cells(variables, self._cells, dtype)
         # The spikes of the last steps. All of a population may spike, not only the
         # subgroup that is connected.
         ring = (self._delay_steps + 1) * variables["_spikespace"].size
@@ -287,10 +288,10 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         """
         start = getattr(self.source, "start", 0)
         inside = [s for s in spikes if 0 <= s - start < len(self.source)]
-        if self._pool is None:
+        if self._pool is None or self._cells is None:
             yield from ((s, s - start, 1.0) for s in inside)
             return
-        cells, channels = pool_cells(self._pool), self._pool.input_shape[0]
+        cells, channels = self._cells, self._pool.input_shape[0]
         for spike in inside:
             place, channel = divmod(spike - start, channels)
             for k in range(cells.first[place], cells.first[place + 1]):
