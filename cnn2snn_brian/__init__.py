@@ -50,7 +50,12 @@ if TYPE_CHECKING:
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
-    from cnn2snn_brian.tuning import TuningResult, tune_thresholds
+    from cnn2snn_brian.tuning import (
+        CalibrationResult,
+        TuningResult,
+        calibrate,
+        tune_thresholds,
+    )
 
 __version__ = "0.1.0"
 
@@ -83,7 +88,9 @@ _HOMES = {
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
+    "CalibrationResult": "tuning",
     "TuningResult": "tuning",
+    "calibrate": "tuning",
     "tune_thresholds": "tuning",
 }
 
@@ -95,6 +102,7 @@ __all__ = [
     "LIF",
     "PRESETS",
     "BuildError",
+    "CalibrationResult",
     "ConductanceLIF",
     "Conv2dSynapses",
     "ConversionError",
@@ -112,6 +120,7 @@ __all__ = [
     "TuningResult",
     "UnsupportedModuleError",
     "adjust",
+    "calibrate",
     "convert",
     "data",
     "data_based_thresholds",

@@ -31,6 +31,9 @@ OPTIONS = (
     "release_probability",
 )
 
+#: Arguments of `convert` that a preset may set.
+_OF_PRESETS = (*OPTIONS, "percentile", "per_channel", "pooling")
+
 
 @check_units(dt=second)
 def convert(
@@ -133,7 +136,7 @@ def convert(
     """
     _check_known("argument", options, OPTIONS)
     chosen = preset if isinstance(preset, Preset) else find_preset(preset)
-    _check_known("argument of the preset", chosen.arguments, (*OPTIONS, "percentile"))
+    _check_known("argument of the preset", chosen.arguments, _OF_PRESETS)
     settings = {**PRESETS["paper"].arguments, **chosen.arguments}
     settings |= {name: value for name, value in options.items() if value is not None}
     if percentile is not None:

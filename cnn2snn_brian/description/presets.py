@@ -8,7 +8,7 @@ from brian2 import Quantity, ms
 
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["PRESETS", "Preset", "find_preset"]
+__all__ = ["PRESETS", "Preset", "find_preset", "suitable_duration"]
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,20 @@ PRESETS: dict[str, Preset] = {
         ("thresholds",),
     ),
     "few-steps": Preset(
-        "for speed: constant input currents, reset by subtraction, no floor",
+        "for speed: constant input currents, reset by subtraction, no floor, spikes that "
+        "cross all layers within a step, pooling without neurons, thresholds by channel",
         {
             "encoding": "current",
             "reset": "subtract",
             "v_min": -np.inf,
             "leak": 0.0,
             "v_init": 0.5,
-            "percentile": 99.5,
+            "propagation": "instant",
+            "pooling": "synapses",
+            "percentile": 99.0,
+            "per_channel": True,
         },
-        24 * ms,
+        12 * ms,
         ("thresholds", "v_init"),
     ),
 }
@@ -101,3 +105,22 @@ def find_preset(name: str) -> Preset:
         message = f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}"
         raise InputError(message)
     return PRESETS[name]
+
+
+def suitable_duration(network: Any) -> Quantity:
+    """
+    Say how long an image takes with a network's settings.
+
+    Parameters
+    ----------
+    network : NetworkDescription
+        The network.
+
+    Returns
+    -------
+    Quantity [s]
+        The duration of the preset "few-steps" where images are currents and spikes
+        cross all layers within a step; else that of "paper".
+    """
+    is_quick = network.encoding == "current" and network.propagation == "instant"
+    return PRESETS["few-steps" if is_quick else "paper"].duration

@@ -19,13 +19,14 @@ References
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn2snn_brian.description.layer_numbers import ByChannel
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = ["data_based_thresholds"]
+__all__ = ["data_based_thresholds", "largest_activation"]
 
 
 def data_based_thresholds(
@@ -52,7 +53,8 @@ def data_based_thresholds(
         Spikes per step of a pixel of intensity 1.
     per_channel : bool
         Whether each channel has a threshold of its own, from its own activations;
-        a channel that is silent at the percentile takes the layer's.
+        a channel that is silent at the percentile takes the layer's. The last layer
+        keeps one threshold: its spikes are compared with each other.
 
     Returns
     -------
@@ -77,29 +79,62 @@ def data_based_thresholds(
     for _, batch in layers.activation_batches(pixels):
         for name, values in batch.items():
             collected[name].append(values.astype(np.float32))
+    *_, last = layers.names
     thresholds: dict[str, ByChannel] = {}
     largest: dict[str, float] = {}
     for layer in layers:
-        # Channels first: one row each.
-        values = np.moveaxis(np.concatenate(collected.pop(layer.name)), 1, 0)
-        whole = float(np.percentile(values, percentile))
-        if not whole > 0:
-            message = (
-                f"{layer.name}: the {percentile}th percentile of its activations is "
-                f"{whole:.3g}, so no threshold follows from it. Use a higher "
-                "percentile or other calibration images"
-            )
-            raise InputError(message)
+        # Spikes of the last layer are compared: they have to be worth the same.
+        by_channel = per_channel and layer.name != last
+        values = np.concatenate(collected.pop(layer.name))
+        found = largest_activation(layer.name, values, percentile, by_channel)
         before = max(
             (largest.get(name, 1 / rate_scale) for name in layer.inputs),
             default=1 / rate_scale,
         )
-        if not per_channel:
-            largest[layer.name] = whole
-            thresholds[layer.name] = whole / before
-            continue
-        channels = np.percentile(values.reshape(len(values), -1), percentile, axis=1)
-        channels[~(channels > 0)] = whole
-        largest[layer.name] = float(channels.max())
-        thresholds[layer.name] = channels / before
+        thresholds[layer.name] = found / before
+        largest[layer.name] = float(np.max(found))
     return thresholds
+
+
+def largest_activation(
+    name: str, values: npt.NDArray[Any], percentile: float, per_channel: bool
+) -> ByChannel:
+    """
+    Find what counts as a layer's largest activation.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name, for messages.
+    values : ndarray of float, shape (n_images, channels, ...)
+        Its activations.
+    percentile : float
+        Percentile of them.
+    per_channel : bool
+        Whether each channel has a number of its own; a channel that is silent at the
+        percentile takes the layer's.
+
+    Returns
+    -------
+    float or ndarray of shape (channels,)
+        The percentile.
+
+    Raises
+    ------
+    InputError
+        If the layer is silent at that percentile.
+    """
+    whole = float(np.percentile(values, percentile))
+    if not whole > 0:
+        message = (
+            f"{name}: the {percentile}th percentile of its activations is "
+            f"{whole:.3g}, so no threshold follows from it. Use a higher "
+            "percentile or other calibration images"
+        )
+        raise InputError(message)
+    if not per_channel:
+        return whole
+    rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    channels: npt.NDArray[np.float64] = np.percentile(rows, percentile, axis=1)
+    channels[~(channels > 0)] = whole
+    return channels

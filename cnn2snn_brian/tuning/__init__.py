@@ -3,11 +3,14 @@ Threshold setting by feedback: simulate, look at the output, change the threshol
 
 A CNN says nothing of thresholds, and whether its SNN classifies as well depends on
 them. `tune_thresholds` runs a compiled simulator again and again to find them. A method
-is a name or one of the classes here with its options.
+is a name or one of the classes here with its options. `calibrate` fits thresholds and
+leaks, by channel, to what the CNN computes in each layer.
 """
 
 from cnn2snn_brian.tuning.base import Method
 from cnn2snn_brian.tuning.bisection import Bisection
+from cnn2snn_brian.tuning.calibration import calibrate
+from cnn2snn_brian.tuning.calibration_result import CalibrationResult
 from cnn2snn_brian.tuning.check import Check
 from cnn2snn_brian.tuning.feedback import Feedback
 from cnn2snn_brian.tuning.methods import MethodName
@@ -18,6 +21,7 @@ from cnn2snn_brian.tuning.tune import tune_thresholds
 
 __all__ = [
     "Bisection",
+    "CalibrationResult",
     "Check",
     "Feedback",
     "Method",
@@ -25,5 +29,6 @@ __all__ = [
     "Percentiles",
     "Search",
     "TuningResult",
+    "calibrate",
     "tune_thresholds",
 ]

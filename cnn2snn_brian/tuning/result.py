@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.progress import shown_as_text
 from cnn2snn_brian.tuning.check import SURE, Check
 from cnn2snn_brian.tuning.coordinates import TUNABLE
 
@@ -130,7 +130,7 @@ class TuningResult:
                 for parameters in (self.before, self.found)
             ]
             table.add_row(layer, *values)
-        return _text(table)
+        return shown_as_text(table)
 
     def _checks(self) -> str:
         """Objective and accuracy on the images, before and after."""
@@ -149,11 +149,4 @@ class TuningResult:
                     f"{check.accuracy:.1%}",
                     f"{check.cnn_accuracy:.1%}",
                 )
-        return _text(table)
-
-
-def _text(table: Table) -> str:
-    console = Console(width=100, no_color=True)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip("\n")
+        return shown_as_text(table)

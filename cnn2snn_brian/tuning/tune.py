@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.description.network import check_choice
-from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.tuning.base import Method, SimulatingMethod
@@ -15,22 +12,13 @@ from cnn2snn_brian.tuning.bisection import Bisection
 from cnn2snn_brian.tuning.check import compare
 from cnn2snn_brian.tuning.history import history_table
 from cnn2snn_brian.tuning.methods import MethodName, find_method
+from cnn2snn_brian.tuning.numbers import check_whole
 from cnn2snn_brian.tuning.objectives import Objective, find_objective
 from cnn2snn_brian.tuning.result import TuningResult
 from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials
 from cnn2snn_brian.tuning.tuning_set import tuning_sets
 
 __all__ = ["tune_thresholds"]
-
-
-def _check_whole(what: str, number: Any, smallest: int) -> int:
-    is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not is_whole or number < smallest:
-        message = (
-            f"{what} is {number!r}, expected a whole number of at least {smallest}"
-        )
-        raise InputError(message)
-    return int(number)
 
 
 def tune_thresholds(
@@ -118,8 +106,8 @@ def tune_thresholds(
         If a simulation fails.
     """
     snn = simulator.snn
-    budget = _check_whole("budget", budget, 1)
-    seed = _check_whole("seed", seed, 0)
+    budget = check_whole("budget", budget, 1)
+    seed = check_whole("seed", seed, 0)
     check_choice("accept", accept, ("better", "always"))
     chosen = find_method(method, options)
     function, objective_name, compared = find_objective(

@@ -11,7 +11,7 @@ from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["TuningSet", "tuning_sets"]
+__all__ = ["TuningSet", "arrays_fingerprint", "tuning_sets"]
 
 
 def _check_labels(
@@ -179,9 +179,27 @@ class TuningSet:
         str
             16 hexadecimal digits.
         """
-        digest = hashlib.sha256(self.images.tobytes())
-        digest.update(self.labels.tobytes())
-        return digest.hexdigest()[:16]
+        return arrays_fingerprint(self.images, self.labels)
+
+
+def arrays_fingerprint(*arrays: npt.NDArray[Any]) -> str:
+    """
+    Hash images, or images and labels.
+
+    Parameters
+    ----------
+    *arrays : ndarray
+        What to hash.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def tuning_sets(

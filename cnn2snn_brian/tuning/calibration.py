@@ -1,0 +1,374 @@
+r"""
+Calibration: thresholds, leaks and starting potentials that fit a number of steps.
+
+In few steps a neuron can say only few numbers, and spikes of the layer before come in
+bursts: a layer's mean rate is then not what its CNN's is, and the error grows with
+every layer. Li et al. [1]_ mend that without training, layer after layer on some
+hundred images, by a constant input to each channel that takes the mean error away.
+Channels of one layer do not influence each other, so that each of them can also choose
+the threshold and the starting potential that suit it, by the squared error.
+
+References
+----------
+.. [1] Li et al. (2021), A Free Lunch From ANN: Towards Efficient, Accurate Spiking
+   Neural Networks Calibration, arXiv:2106.06984
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Quantity
+
+from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.description.presets import suitable_duration
+from cnn2snn_brian.description.settings import recorded
+from cnn2snn_brian.description.thresholds import largest_activation
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.base import Layer
+from cnn2snn_brian.program.simulator import Simulator
+from cnn2snn_brian.program.workers import Workers
+from cnn2snn_brian.progress import Advance, progress_bar
+from cnn2snn_brian.tuning.calibration_result import CalibrationResult
+from cnn2snn_brian.tuning.numbers import check_numbers, check_whole
+from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
+
+__all__ = ["SCALES", "calibrate"]
+
+#: Thresholds that each channel may choose from, as shares of the layer's own.
+SCALES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6)
+
+#: The percentile that these shares are of, the same for every network: what is found
+#: does not depend on the thresholds that a network had before.
+PERCENTILE = 99.0
+
+Array = npt.NDArray[np.float64]
+
+
+def calibrate(
+    network: Simulator | NetworkDescription,
+    images: Any,
+    *,
+    duration: Quantity | None = None,
+    scales: Sequence[float] = SCALES,
+    v_init: Sequence[float] | None = None,
+    rounds: int = 3,
+    seed: int = 0,
+    executor: Workers = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> CalibrationResult:
+    r"""
+    Fit thresholds, leaks and starting potentials to a number of steps.
+
+    Nothing is trained and no labels are needed: what the CNN computes is the goal. One
+    layer after the other, from the first one on, tries thresholds and starting
+    potentials. With each of them, the leak :math:`L_c` of channel :math:`c` is shifted
+    until its mean rate is the CNN's [1]_,
+
+    .. math:: L_c \leftarrow L_c + \frac{1}{s}
+       \left(\langle \min(a_c, A_c) \rangle - A_c \langle r_c \rangle\right)
+
+    with the CNN's activations :math:`a_c`, spikes a step :math:`r_c`, the activation
+    :math:`A_c` that one spike a step stands for, that of the layer before, :math:`s`,
+    and means :math:`\langle\cdot\rangle` over images and positions. Each channel keeps
+    what makes :math:`\langle (A_c r_c - a_c)^2 \rangle` smallest. The last layer keeps
+    one threshold and no shift, as its spikes are compared with each other.
+
+    It is meant for currents, reset by subtraction and ``propagation="instant"``, the
+    preset "few-steps", and works with every network.
+
+    Parameters
+    ----------
+    network : Simulator or SpikingNetwork
+        A compiled network, or one to compile. It is not changed.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        Some hundred training images, float in [0, 1] or uint8. Never test images.
+    duration : Quantity [s], optional
+        How long an image is shown, for a network that is not compiled; by default what
+        suits its settings, see `suitable_duration`.
+    scales : sequence of float
+        Thresholds to choose from, as shares of the layer's 99th percentile of the
+        activations.
+    v_init : sequence of float, optional
+        Starting potentials to choose from, as shares of the threshold; by default the
+        network's own is kept.
+    rounds : int
+        How often a leak is shifted.
+    seed : int
+        Seed of the input spikes.
+    executor : int or concurrent.futures.Executor, optional
+        Who runs the images, see `Simulator.run`. It does not change the result.
+    checkpoint : path-like, optional
+        File that each layer's numbers are written to. If it exists, the calibration
+        goes on from there and ends with the result that it would have had.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    CalibrationResult
+        The parameters, what they change in each layer, and how many images are
+        classified like by the CNN before and with them.
+
+    Raises
+    ------
+    InputError
+        If an argument can't be used, a layer is silent in the CNN, or the checkpoint is
+        of another network, other images or other arguments.
+    SimulationError
+        If a simulation fails.
+
+    References
+    ----------
+    .. [1] Li et al. (2021), arXiv:2106.06984, section 4.2 (bias correction)
+    """
+    rounds = check_whole("rounds", rounds, 1)
+    seed = check_whole("seed", seed, 0)
+    shares = check_numbers("scales", scales, lambda x: x > 0, "above 0")
+    starts = None
+    if v_init is not None:
+        starts = check_numbers("v_init", v_init, lambda x: x < 1, "below 1")
+    with ExitStack() as stack:
+        if isinstance(network, Simulator):
+            if duration is not None:
+                message = "duration: this network is compiled, and has one"
+                raise InputError(message)
+            simulator = network
+        else:
+            # All that can be wrong comes before the compiler.
+            check_images(images, network.input_shape)
+            chosen = suitable_duration(network) if duration is None else duration
+            simulator = stack.enter_context(Simulator(network, chosen))
+        snn = simulator.snn
+        pixels = check_images(images, snn.input_shape)
+        settings = {
+            "scales": shares,
+            "v_init": starts,
+            "rounds": rounds,
+            "seed": seed,
+            "network": snn.fingerprint,
+            "parameters": recorded(snn.parameters),
+            "duration_s": simulator.duration_s,
+            "images": arrays_fingerprint(pixels),
+        }
+        known = Checkpoint(checkpoint, "calibration", settings, _Fit.columns())
+        goal = _Goal.of(snn, pixels)
+        shown = _Shown(simulator, pixels, seed, executor)
+        fits = {
+            layer.name: _Fit.of(goal.largest[layer.name], snn.parameters, layer)
+            for layer in snn.layers
+        }
+        *fitted, last = snn.layers
+        # Spikes of the last layer are compared: they have to be worth the same.
+        fits[last.name] = replace(fits[last.name], largest=[goal.largest[last.name]])
+        n_rounds = len(fitted) * (rounds + 1)
+        with progress_bar("calibrating", n_rounds, show=progress) as advance:
+            for layer in fitted:
+                first = fits[layer.name]
+                candidates = [
+                    first.scaled(share, start)
+                    for share in shares
+                    for start in ([None] if starts is None else starts)
+                ]
+
+                def work(
+                    name: str = layer.name, tried: list[_Fit] = candidates
+                ) -> dict[str, Any]:
+                    return vars(_best(shown, goal, fits, name, tried, rounds, advance))
+
+                is_known = layer.name in known.rows
+                fits[layer.name] = _Fit(**known.once(layer.name, work))
+                if is_known:
+                    advance(rounds + 1, f"{layer.name}: on record")
+        found = _parameters(snn, fits)
+        before, after = shown.agreements([snn.parameters, found], goal)
+    return CalibrationResult(
+        before=snn.parameters,
+        found=found,
+        agreement_before=before,
+        agreement=after,
+        n_images=len(pixels),
+        errors={
+            layer.name: (fits[layer.name].error_before, fits[layer.name].error)
+            for layer in fitted
+        },
+        settings=known.settings,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """
+    Numbers of a layer, by channel, in the units of its activations.
+
+    Attributes
+    ----------
+    largest : list of float
+        Activation that one spike a step stands for.
+    shift : list of float
+        Constant input.
+    v_init : list of float
+        Starting potential, as a share of the threshold.
+    error_before, error : float
+        Root of the mean squared error of the rates over that of the activations, with
+        one threshold and no shift, and with these numbers.
+    """
+
+    largest: list[float]
+    shift: list[float]
+    v_init: list[float]
+    error_before: float = np.nan
+    error: float = np.nan
+
+    @staticmethod
+    def columns() -> list[str]:
+        return [item.name for item in fields(_Fit)]
+
+    @classmethod
+    def of(cls, largest: float, parameters: Parameters, layer: Layer) -> "_Fit":
+        n = layer.shape[0]
+        start = np.broadcast_to(parameters.v_init[layer.name], n)
+        return cls([largest] * n, [0.0] * n, [float(x) for x in start])
+
+    def scaled(self, share: float, start: float | None) -> "_Fit":
+        return replace(
+            self,
+            largest=[share * number for number in self.largest],
+            v_init=self.v_init if start is None else [start] * len(self.v_init),
+        )
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """
+    What the CNN computes.
+
+    Attributes
+    ----------
+    activations : dict of str to ndarray, shape (n_images, channels, positions)
+        Activations of all layers but the last.
+    classes : ndarray of int, shape (n_images,)
+        Where its last layer is largest.
+    largest : dict of str to float
+        Percentile of each layer's activations.
+    """
+
+    activations: dict[str, npt.NDArray[np.float32]]
+    classes: npt.NDArray[np.int64]
+    largest: dict[str, float]
+
+    @classmethod
+    def of(cls, snn: NetworkDescription, pixels: npt.NDArray[np.float32]) -> "_Goal":
+        collected: dict[str, list[Any]] = {name: [] for name in snn.layer_names}
+        for _, batch in snn.layers.activation_batches(pixels):
+            for name, parts in collected.items():
+                values = batch[name].astype(np.float32)
+                parts.append(values.reshape(*values.shape[:2], -1))
+        whole = {name: np.concatenate(parts) for name, parts in collected.items()}
+        largest = {
+            name: float(largest_activation(name, values, PERCENTILE, False))
+            for name, values in whole.items()
+        }
+        outputs = whole.pop(snn.layer_names[-1])
+        return cls(whole, outputs.reshape(len(outputs), -1).argmax(axis=1), largest)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Images as they are shown, the same for all candidates."""
+
+    simulator: Simulator
+    images: npt.NDArray[np.float32]
+    seed: int
+    executor: Workers
+
+    def run(self, candidates: Sequence[Parameters]) -> Any:
+        return self.simulator.run_many(
+            self.images,
+            [vars(parameters) for parameters in candidates],
+            seed=self.seed,
+            executor=self.executor,
+            progress=False,
+        )
+
+    def agreements(self, candidates: Sequence[Parameters], goal: _Goal) -> list[float]:
+        """Share of images that are classified like by the CNN, for each candidate."""
+        shares = {
+            index: float((result.predictions == goal.classes).mean())
+            for index, result in self.run(candidates)
+        }
+        return [shares[index] for index in range(len(candidates))]
+
+
+def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters:
+    """Write the numbers of all layers in the units of their potentials."""
+    own = snn.parameters
+    thresholds, leak, v_init = {}, dict(own.leak), {}
+    for layer in snn.layers:
+        fit = fits[layer.name]
+        # A spike is worth its threshold over the largest one of its layer, so the
+        # largest one is the scale of what arrives.
+        before = max(
+            (max(fits[name].largest) for name in layer.inputs if name in fits),
+            default=1 / own.rate_scale,
+        )
+        largest = fit.largest if len(fit.largest) > 1 else fit.largest[0]
+        thresholds[layer.name] = np.divide(largest, before)
+        v_init[layer.name] = np.asarray(fit.v_init)
+        if layer is not snn.layers[-1]:
+            leak[layer.name] = np.divide(fit.shift, before)
+    return Parameters.of(
+        snn.layers, thresholds=thresholds, leak=leak, v_init=v_init, default=own
+    )
+
+
+def _best(
+    shown: _Shown,
+    goal: _Goal,
+    fits: Mapping[str, _Fit],
+    name: str,
+    candidates: list[_Fit],
+    rounds: int,
+    advance: Advance,
+) -> _Fit:
+    """Shift the leaks of all candidates, and let each channel choose among them."""
+    snn, n_steps = shown.simulator.snn, shown.simulator.n_steps
+    activations = goal.activations[name]
+    tried = [*candidates, fits[name]]
+    errors = np.empty((len(tried), activations.shape[1]))
+    for turn in range(rounds + 1):
+        settings = [_parameters(snn, {**fits, name: fit}) for fit in tried]
+        for index, result in shown.run(settings):
+            counts = result.spike_counts[name].reshape(activations.shape)
+            largest = np.asarray(tried[index].largest)[:, None]
+            coded = counts * (largest / n_steps).astype(np.float32)
+            if turn == rounds:
+                errors[index] = np.square(coded - activations).mean(axis=(0, 2))
+            elif index < len(candidates):
+                wanted = np.minimum(activations, largest).mean(axis=(0, 2), dtype=float)
+                shift = tried[index].shift + wanted - coded.mean((0, 2), dtype=float)
+                tried[index] = replace(tried[index], shift=shift.tolist())
+        advance(1, f"{name}, round {turn + 1}")
+    chosen = errors[:-1].argmin(axis=0)
+    channels = np.arange(len(chosen))
+
+    def pick(what: str) -> list[float]:
+        table = np.array([getattr(fit, what) for fit in tried])
+        return [float(number) for number in table[chosen, channels]]
+
+    power = float(np.square(activations).mean(dtype=float))
+    return _Fit(
+        largest=pick("largest"),
+        shift=pick("shift"),
+        v_init=pick("v_init"),
+        error_before=float(np.sqrt(errors[-1].mean() / power)),
+        error=float(np.sqrt(errors[chosen, channels].mean() / power)),
+    )

@@ -1,0 +1,83 @@
+"""Checks of numbers that say how thresholds are set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["check_numbers", "check_whole"]
+
+
+def check_whole(what: str, number: Any, smallest: int) -> int:
+    """
+    Check a whole number.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    number : object
+        What the user gave.
+    smallest : int
+        The smallest that it can be.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number, or smaller.
+    """
+    is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not is_whole or number < smallest:
+        message = (
+            f"{what} is {number!r}, expected a whole number of at least {smallest}"
+        )
+        raise InputError(message)
+    return int(number)
+
+
+def check_numbers(
+    what: str, given: Any, fits: Callable[[Any], Any], rule: str
+) -> list[float]:
+    """
+    Check some numbers to choose from.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    given : object
+        What the user gave.
+    fits : callable
+        Says of an array which numbers are in the range.
+    rule : str
+        The range in words.
+
+    Returns
+    -------
+    list of float
+        The numbers.
+
+    Raises
+    ------
+    InputError
+        If these are not numbers, none, not finite, or out of the range.
+    """
+    try:
+        array = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.ndim != 1 or not array.size:
+        message = f"{what} is {given!r}, expected some numbers {rule}"
+        raise InputError(message)
+    wrong = ~(np.isfinite(array) & fits(array))
+    if wrong.any():
+        message = f"{what} has {array[wrong][0]:g}, expected finite numbers {rule}"
+        raise InputError(message)
+    return [float(number) for number in array]
