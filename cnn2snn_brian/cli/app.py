@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from cnn2snn_brian.cli.cache import cache
+from cnn2snn_brian.cli.calibrate import calibrate_command
 from cnn2snn_brian.cli.convert import convert_command
 from cnn2snn_brian.cli.demo import demo
 from cnn2snn_brian.cli.inspect import inspect_command
@@ -68,6 +69,7 @@ def _root(
 app.command()(demo)
 app.command("train")(train_command)
 app.command("convert")(convert_command)
+app.command("calibrate")(calibrate_command)
 app.command("tune")(tune_command)
 app.command()(run)
 app.command("inspect")(inspect_command)

@@ -63,8 +63,8 @@ PRESETS: dict[str, Preset] = {
         ("thresholds",),
     ),
     "few-steps": Preset(
-        "for speed: constant input currents, reset by subtraction, no floor, spikes that "
-        "cross all layers within a step, pooling without neurons, thresholds by channel",
+        "for speed: input currents, reset by subtraction, no floor, all layers within "
+        "a step, no neurons for pooling, thresholds by channel",
         {
             "encoding": "current",
             "reset": "subtract",

@@ -137,16 +137,16 @@ def calibrate(
     if v_init is not None:
         starts = check_numbers("v_init", v_init, lambda x: x < 1, "below 1")
     with ExitStack() as stack:
-        if isinstance(network, Simulator):
-            if duration is not None:
-                message = "duration: this network is compiled, and has one"
-                raise InputError(message)
-            simulator = network
-        else:
+        if isinstance(network, NetworkDescription):
             # All that can be wrong comes before the compiler.
             check_images(images, network.input_shape)
             chosen = suitable_duration(network) if duration is None else duration
             simulator = stack.enter_context(Simulator(network, chosen))
+        elif duration is not None:
+            message = "duration: this network is compiled, and has one"
+            raise InputError(message)
+        else:
+            simulator = network
         snn = simulator.snn
         pixels = check_images(images, snn.input_shape)
         settings = {
@@ -169,7 +169,7 @@ def calibrate(
         *fitted, last = snn.layers
         # Spikes of the last layer are compared: they have to be worth the same.
         fits[last.name] = replace(fits[last.name], largest=[goal.largest[last.name]])
-        n_rounds = len(fitted) * (rounds + 1)
+        n_rounds = len(fitted) * rounds
         with progress_bar("calibrating", n_rounds, show=progress) as advance:
             for layer in fitted:
                 first = fits[layer.name]
@@ -187,7 +187,7 @@ def calibrate(
                 is_known = layer.name in known.rows
                 fits[layer.name] = _Fit(**known.once(layer.name, work))
                 if is_known:
-                    advance(rounds + 1, f"{layer.name}: on record")
+                    advance(rounds, f"{layer.name}: on record")
         found = _parameters(snn, fits)
         before, after = shown.agreements([snn.parameters, found], goal)
     return CalibrationResult(
@@ -219,7 +219,7 @@ class _Fit:
         Starting potential, as a share of the threshold.
     error_before, error : float
         Root of the mean squared error of the rates over that of the activations, with
-        one threshold and no shift, and with these numbers.
+        one threshold and no shift, and with these numbers before their last shift.
     """
 
     largest: list[float]
@@ -311,7 +311,9 @@ class _Shown:
 def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters:
     """Write the numbers of all layers in the units of their potentials."""
     own = snn.parameters
-    thresholds, leak, v_init = {}, dict(own.leak), {}
+    thresholds: dict[str, Any] = {}
+    leak: dict[str, Any] = dict(own.leak)
+    v_init: dict[str, Any] = {}
     for layer in snn.layers:
         fit = fits[layer.name]
         # A spike is worth its threshold over the largest one of its layer, so the
@@ -339,21 +341,25 @@ def _best(
     rounds: int,
     advance: Advance,
 ) -> _Fit:
-    """Shift the leaks of all candidates, and let each channel choose among them."""
+    """
+    Shift the leaks of all candidates, and let each channel choose among them.
+
+    The last candidate is the layer as it was: it is only measured. The last shift comes
+    behind the last run, so that it costs none.
+    """
     snn, n_steps = shown.simulator.snn, shown.simulator.n_steps
     activations = goal.activations[name]
     tried = [*candidates, fits[name]]
     errors = np.empty((len(tried), activations.shape[1]))
-    for turn in range(rounds + 1):
+    for turn in range(rounds):
         settings = [_parameters(snn, {**fits, name: fit}) for fit in tried]
-        for index, result in shown.run(settings):
+        for index, result in shown.run(settings if turn == 0 else settings[:-1]):
             counts = result.spike_counts[name].reshape(activations.shape)
-            largest = np.asarray(tried[index].largest)[:, None]
-            coded = counts * (largest / n_steps).astype(np.float32)
-            if turn == rounds:
-                errors[index] = np.square(coded - activations).mean(axis=(0, 2))
-            elif index < len(candidates):
-                wanted = np.minimum(activations, largest).mean(axis=(0, 2), dtype=float)
+            scale = np.array(tried[index].largest, np.float32)[:, None]
+            coded = counts * (scale / n_steps)
+            errors[index] = np.square(coded - activations).mean(axis=(0, 2))
+            if index < len(candidates):
+                wanted = np.minimum(activations, scale).mean(axis=(0, 2), dtype=float)
                 shift = tried[index].shift + wanted - coded.mean((0, 2), dtype=float)
                 tried[index] = replace(tried[index], shift=shift.tolist())
         advance(1, f"{name}, round {turn + 1}")

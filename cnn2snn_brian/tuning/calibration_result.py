@@ -28,7 +28,7 @@ class CalibrationResult:
     errors : dict of str to (float, float)
         By layer, the root of the mean squared difference between rates, in units of the
         activations, and the CNN's activations, over the root of the mean squared
-        activation; with one threshold and no shift, and with what was fitted. The layers
+        activation; with one threshold and no shift, and with what was fitted. Layers
         before it are fitted in both cases.
     settings : dict
         The arguments, and fingerprints of the network and the images.
