@@ -39,6 +39,15 @@ ADAPTIVE = NeuronModel(
     method="exact",
 )
 
+#: What the preset "few-steps" stood for in version 0.1.0.
+FEW_STEPS_0_1_0 = {
+    "encoding": "current",
+    "reset": "subtract",
+    "v_min": -np.inf,
+    "v_init": 0.5,
+    "percentile": 99.5,
+}
+
 #: Seed of the weights, arguments of `convert` and of `run`. One program runs the first
 #: two: weights, lesions and input noise are run-time inputs.
 CASES = {
@@ -58,7 +67,7 @@ CASES = {
         {"v_min": -1.0, "leak": 1 / 64, "reset": "subtract"},
         {"rate_scale": 0.5},
     ),
-    "current": (3, {"preset": "few-steps"}, {"v_init": 0.25}),
+    "current": (3, FEW_STEPS_0_1_0, {"v_init": 0.25}),
     "delays": (4, {"delay": {"conv2": 3 * ms}}, {}),
     "release": (
         5,

@@ -29,6 +29,7 @@ SHIPPED = Path(__file__).parent.parent / "docs" / "reproduction.json"
 TINY = Extent(
     durations=(10, 20),
     few_steps=(5,),
+    variants=(10,),
     n_test=2,
     n_tuning=1,
     n_unseen=1,

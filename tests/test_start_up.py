@@ -17,6 +17,7 @@ COMMANDS = (
     "demo",
     "train",
     "convert",
+    "calibrate",
     "tune",
     "run",
     "inspect",

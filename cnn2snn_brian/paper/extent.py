@@ -1,19 +1,23 @@
 """How much of the paper's experiments is done: all of it, or a quick trial."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 __all__ = [
     "CHUNK",
-    "FEW_STEPS_EFFORT",
     "FULL",
     "LONGER_FACTOR",
     "LONG_FACTORS",
+    "N_CALIBRATION",
     "PER_CLASS",
     "QUICK",
     "SWEEP_FACTORS",
     "SWEPT",
+    "VARIANTS",
+    "VARIANTS_EFFORT",
+    "VARIANT_NAMES",
     "Extent",
 ]
 
@@ -24,9 +28,20 @@ CHUNK = 500
 LONGER_FACTOR = 1.3
 #: The paper tests 100 random images of each class.
 PER_CLASS = 100
-#: A search of the preset "few-steps" is quick: it takes so many times the images and
-#: the candidates.
-FEW_STEPS_EFFORT = 1.5
+#: Training images of each class that the preset "few-steps" is calibrated with.
+N_CALIBRATION = 30
+#: The paper's setting in other forms: what `convert` is given besides.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper-pooled": {"pooling": "synapses"},
+    "paper-channels": {"per_channel": True},
+}
+#: What the report calls them.
+VARIANT_NAMES = {
+    "paper-pooled": "pooling in synapses",
+    "paper-channels": "a threshold for each channel",
+}
+#: A search of these takes so many times the images and the candidates.
+VARIANTS_EFFORT = 0.5
 #: Of long images, thresholds are those of fewer steps, and of the convolutions' times
 #: the best of these factors for each doubling.
 LONG_FACTORS = (0.9, 1.0, 1.1, 1.2)
@@ -45,7 +60,9 @@ class Extent:
     durations : tuple of int
         Numbers of steps of 1 ms that the paper's setting is tuned and tested with.
     few_steps : tuple of int
-        Those of the preset "few-steps".
+        Those of the preset "few-steps", which is calibrated for each.
+    variants : tuple of int
+        Those of the paper's setting in other forms, see `VARIANTS`.
     n_test : int or None
         Test images of each class; None for all.
     n_tuning, n_unseen : int
@@ -64,6 +81,7 @@ class Extent:
 
     durations: tuple[int, ...]
     few_steps: tuple[int, ...]
+    variants: tuple[int, ...]
     n_test: int | None
     n_tuning: int
     n_unseen: int
@@ -92,7 +110,8 @@ class Extent:
 
 FULL = Extent(
     durations=(100, 200, 400, 800),
-    few_steps=(16, 24),
+    few_steps=(4, 8, 12),
+    variants=(100, 200),
     n_test=None,
     n_tuning=40,
     n_unseen=40,
@@ -103,7 +122,8 @@ FULL = Extent(
 )
 QUICK = Extent(
     durations=(50, 100),
-    few_steps=(16, 24),
+    few_steps=(4, 8, 12),
+    variants=(50,),
     n_test=10,
     n_tuning=5,
     n_unseen=5,

@@ -123,22 +123,24 @@ def _accuracy_against_steps(numbers: dict[str, Any]) -> Any:
     figure = _figure(6.5, 4)
     ax = figure.subplots()
     for label, rows in (
-        ("paper's setting", numbers["over_time"]),
-        ("few steps", numbers["few_steps"]),
-        ("free floor", [numbers["free_floor"]]),
+        ("paper's setting, searched", numbers["over_time"]),
+        ("few steps, calibrated", numbers["few_steps"]),
+        ("few steps, from activations", numbers["few_steps_data"]),
+        ("free floor, searched", [numbers["free_floor"]]),
     ):
         ax.plot(
             [row["n_steps"] for row in rows],
             [100 * row["accuracy"] for row in rows],
             marker="o",
             ms=4,
-            label=f"{label}, searched",
+            label=label,
         )
     for key, style in (("cnn", ":"), ("adjusted", "--")):
         label = "CNN" if key == "cnn" else "adjusted CNN"
         ax.axhline(100 * numbers[key], color="0.4", ls=style, lw=1, label=label)
     ax.set_xscale("log", base=2)
-    ticks = sorted({row["n_steps"] for row in numbers["over_time"]} | {8, 16, 24})
+    shown = [*numbers["over_time"], *numbers["few_steps"]]
+    ticks = sorted({row["n_steps"] for row in shown})
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
     ax.set(xlabel="steps of 1 ms per image", ylabel="accuracy (%)")

@@ -9,17 +9,20 @@ from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.description.presets import find_preset
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.paper.extent import (
-    FEW_STEPS_EFFORT,
     LONG_FACTORS,
     LONGER_FACTOR,
+    N_CALIBRATION,
     SWEPT,
+    VARIANTS,
+    VARIANTS_EFFORT,
 )
 from cnn2snn_brian.paper.steps import Reproduction
 from cnn2snn_brian.program.simulator import Simulator
+from cnn2snn_brian.tuning.calibration import calibrate
 from cnn2snn_brian.tuning.objectives import OBJECTIVES, Target
 from cnn2snn_brian.tuning.tune import tune_thresholds
 
-__all__ = ["papers_method", "searched", "target_of"]
+__all__ = ["calibrated", "papers_method", "searched", "target_of"]
 
 
 def target_of(simulator: Simulator, images: LabelledImages) -> Target:
@@ -88,7 +91,7 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
     work : Reproduction
         The experiments.
     preset : str
-        A key of `PRESETS`.
+        A key of `PRESETS` or `VARIANTS`.
     n_steps : int
         Steps of an image.
 
@@ -104,7 +107,7 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
         if n_steps >= extent.long:
             return _scaled(work, shorter[-1], n_steps)
         start = _longer(work, shorter[-1], n_steps, LONGER_FACTOR)
-    effort = FEW_STEPS_EFFORT if preset == "few-steps" else 1
+    effort = VARIANTS_EFFORT if preset in VARIANTS else 1
     name = f"searched-{preset}-{n_steps}"
 
     def compute() -> dict[str, Any]:
@@ -112,12 +115,51 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
             work,
             name,
             work.simulator(preset, n_steps),
-            work.training(round(effort * extent.n_tuning), extent.n_unseen, effort),
+            work.training(max(1, round(effort * extent.n_tuning)), extent.n_unseen),
             method="search",
-            tune=find_preset(preset).tune,
+            tune=("thresholds",) if preset in VARIANTS else find_preset(preset).tune,
             start=start,
             budget=round(effort * extent.budget(n_steps)),
         )
+
+    return work.step(name, compute)
+
+
+def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
+    """
+    Calibrate the preset "few-steps" for a number of steps.
+
+    Parameters
+    ----------
+    work : Reproduction
+        The experiments.
+    n_steps : int
+        Steps of an image.
+
+    Returns
+    -------
+    dict
+        ``parameters``, the share of images that are classified like by the CNN
+        (``agreement``, and ``agreement_before``), and their number ``n_images``.
+    """
+    name = f"calibrated-{n_steps}"
+    n_images = min(N_CALIBRATION, work.extent.n_tuning)
+
+    def compute() -> dict[str, Any]:
+        result = calibrate(
+            work.simulator("few-steps", n_steps),
+            work.training(n_images, 0)[0].images,
+            seed=work.seed,
+            executor=work.executor,
+            checkpoint=work.unfinished(name),
+            progress=work.progress,
+        )
+        return {
+            "parameters": recorded(result.found),
+            "agreement_before": result.agreement_before,
+            "agreement": result.agreement,
+            "n_images": result.n_images,
+        }
 
     return work.step(name, compute)
 

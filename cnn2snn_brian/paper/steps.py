@@ -25,7 +25,7 @@ from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.paper.extent import FULL, Extent
+from cnn2snn_brian.paper.extent import FULL, VARIANTS, Extent
 from cnn2snn_brian.paper.finite_json import finite, restored
 from cnn2snn_brian.paper.images import Images
 from cnn2snn_brian.program.simulator import Simulator
@@ -131,7 +131,7 @@ class Reproduction:
         return self.images.test
 
     def training(
-        self, n_first: int, n_last: int, effort: float = 1
+        self, n_first: int, n_last: int
     ) -> tuple[LabelledImages, LabelledImages]:
         """
         Draw training images, always the same ones.
@@ -140,15 +140,13 @@ class Reproduction:
         ----------
         n_first, n_last : int
             How many of each class are in the first and in the second part.
-        effort : float
-            How many times the images of a search are drawn.
 
         Returns
         -------
         first, last : LabelledImages
             Images to tune with, and images to check the result on.
         """
-        n = round(effort * self.extent.n_tuning) + self.extent.n_unseen
+        n = self.extent.n_tuning + self.extent.n_unseen
         return self.images.drawn(n, n_first, n_last, self.seed)
 
     @cached_property
@@ -227,7 +225,7 @@ class Reproduction:
         Parameters
         ----------
         preset : str
-            A key of `PRESETS`.
+            A key of `PRESETS` or `VARIANTS`.
 
         Returns
         -------
@@ -239,8 +237,9 @@ class Reproduction:
             cnn,
             card.input_shape,
             calibration=self._calibration,
-            preset=preset,
+            preset="paper" if preset in VARIANTS else preset,
             classes=card.classes,
+            **VARIANTS.get(preset, {}),
         )
 
     def simulator(self, preset: str, n_steps: int) -> Simulator:
@@ -250,7 +249,7 @@ class Reproduction:
         Parameters
         ----------
         preset : str
-            A key of `PRESETS`.
+            A key of `PRESETS` or `VARIANTS`.
         n_steps : int
             Steps of 1 ms of an image.
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.paper import numbers as paper
-from cnn2snn_brian.paper.extent import LONG_FACTORS, PER_CLASS, SWEPT
+from cnn2snn_brian.paper.extent import LONG_FACTORS, PER_CLASS, SWEPT, VARIANTS
 from cnn2snn_brian.paper.scores import Truth
-from cnn2snn_brian.paper.searches import papers_method, searched
+from cnn2snn_brian.paper.searches import calibrated, papers_method, searched
 from cnn2snn_brian.paper.simulations import cnns, simulated, swept
 from cnn2snn_brian.paper.steps import Reproduction, versions
 
@@ -65,6 +65,12 @@ class _Rows:
             "parameters": found["parameters"],
         }
 
+    def calibrated(self, n_steps: int) -> dict[str, Any]:
+        found = calibrated(self.work, n_steps)
+        parameters = found.pop("parameters")
+        row = self._row("calibrated", "few-steps", n_steps, parameters)
+        return {**row, "calibration": found}
+
     def papers_method(
         self, method: Literal["feedback", "bisection"], n_steps: int
     ) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def collect(work: Reproduction) -> dict[str, Any]:
     main = extent.durations[-1]
     over_time = [rows.searched("paper", n_steps) for n_steps in extent.durations]
     free_floor = rows.searched("free-floor", shown)
-    few_steps = [rows.searched("few-steps", n) for n in extent.few_steps]
+    few_steps = [rows.calibrated(n) for n in extent.few_steps]
     settings = [
         *(("paper", row) for row in over_time),
         ("free-floor", free_floor),
@@ -128,12 +134,27 @@ def collect(work: Reproduction) -> dict[str, Any]:
         "free_floor_data": rows.data_based("free-floor", shown),
         "few_steps": few_steps,
         "few_steps_data": [rows.data_based("few-steps", n) for n in extent.few_steps],
+        "variants": _variants(rows, extent.variants),
         **_table2(rows, main),
         **_fig5(rows, shown),
         "sweeps": {layer: swept(work, layer, shown) for layer in SWEPT},
         "consistency": _consistency(rows, main),
         "energy": _energy(snn.layers, settings),
     }
+
+
+def _variants(rows: _Rows, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Rows of the paper's setting in other forms."""
+    return [
+        {
+            "variant": variant,
+            "n_steps": n_steps,
+            "data": rows.data_based(variant, n_steps),
+            "searched": rows.searched(variant, n_steps),
+        }
+        for n_steps in numbers
+        for variant in VARIANTS
+    ]
 
 
 def _about(work: Reproduction, truth: Truth, layers: Layers) -> dict[str, Any]:
