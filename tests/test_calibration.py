@@ -10,7 +10,15 @@ from brian2 import ms
 from torch import nn
 from typer.testing import CliRunner
 
-from cnn2snn_brian import InputError, SpikingNetwork, calibrate, convert, models
+from cnn2snn_brian import (
+    InputError,
+    SpikingNetwork,
+    calibrate,
+    convert,
+    diagnose,
+    models,
+    tune_thresholds,
+)
 from cnn2snn_brian.cli import app
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.tuning import CalibrationResult
@@ -155,6 +163,27 @@ def test_digits_in_two_steps():
     # What is found can be kept with the network.
     kept = replace(snn, parameters=found.parameters)
     assert kept.thresholds.keys() == found.thresholds.keys()
+
+
+def test_a_search_begins_with_thresholds_by_channel(simulator, images):
+    snn = simulator.snn
+    labels = np.arange(len(images)) % 3
+    tuned = tune_thresholds(
+        simulator, images, labels, method="search", budget=4, held_out=0,
+        accept="always", progress=False,
+    )  # fmt: skip
+    start = tuned.settings["start"]["thresholds"]
+    assert {name: np.size(start[name]) for name in start} == {
+        name: np.size(threshold) for name, threshold in snn.thresholds.items()
+    }
+    assert "by channel" in str(tuned)
+
+
+def test_diagnosis_of_a_network_without_neurons_for_pooling(simulator, images):
+    result = simulator.run(images, progress=False)
+    found = diagnose(result, random_cnn(), images)
+    assert all(name in str(found) for name in simulator.snn.layer_names)
+    assert "pool1" not in str(found)
 
 
 def test_it_goes_on_from_its_checkpoint(simulator, images, found, tmp_path):

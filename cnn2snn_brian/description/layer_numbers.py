@@ -272,8 +272,8 @@ def shown_number(number: ByChannel) -> str:
     str
         The number, or smallest and largest of the channels.
     """
-    if np.ndim(number) == 0:
-        return f"{number:.4g}"
+    if np.min(number) == np.max(number):
+        return f"{np.max(number):.4g}"
     return f"{np.min(number):.4g} to {np.max(number):.4g} by channel"
 
 

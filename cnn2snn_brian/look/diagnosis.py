@@ -129,6 +129,8 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
             from_torch(module, shape, names="role"),
             from_torch(module, shape, names="module"),
         ]
+    # A network whose pooling is in its synapses has no layers for it.
+    found += [layers.without_pooling_neurons() for layers in found]
     for layers in found:
         if layers.names == names and all(
             layers.shapes[name] == result.shapes[name] for name in names

@@ -17,7 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.description.frozen import FrozenDict
-from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, reference
+from cnn2snn_brian.description.layer_numbers import (
+    ByChannel,
+    ByLayer,
+    check_names,
+    reference,
+)
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.settings import recorded
@@ -196,8 +201,8 @@ class Method(ABC):
         self,
         layers: tuple[str, ...],
         lower: Mapping[str, float],
-        data_based: Mapping[str, float],
-    ) -> Mapping[str, float]:
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
         """
         Give first thresholds where the user gives none.
 
@@ -205,12 +210,14 @@ class Method(ABC):
         ----------
         layers : tuple of str
             Layers that are set.
-        lower, data_based : dict of str to float
-            Smallest and data-based thresholds of all layers.
+        lower : dict of str to float
+            Smallest thresholds of all layers.
+        data_based : dict of str to float or ndarray
+            Data-based thresholds of all layers, by channel if the network's own are.
 
         Returns
         -------
-        dict of str to float
+        dict of str to float or ndarray
             By layer.
         """
 
@@ -264,19 +271,26 @@ class Method(ABC):
         names = network.layer_names
         layers = names if self.layers is None else as_tuple(self.layers)
         check_some("layers", layers, names)
+        own = network.parameters.thresholds
         found = data_based_thresholds(
-            network.layers, images, self.percentile, network.parameters.rate_scale
+            network.layers,
+            images,
+            self.percentile,
+            network.parameters.rate_scale,
+            per_channel=any(np.ndim(threshold) > 0 for threshold in own.values()),
         )
         data_based = {name: reference(value) for name, value in found.items()}
         lower, upper = bounds_by_layer(self.bounds, names, data_based)
         given = self.given(layers)
-        defaults = self.begin(layers, lower, data_based)
+        defaults = self.begin(layers, lower, found)
         first = {name: given.get(name, defaults[name]) for name in layers}
         start = Parameters.of(names, thresholds=first, default=network.parameters)
         if self.bounds is not None:
             bounded = self.bounds if isinstance(self.bounds, Mapping) else names
             asked = {n: reference(start.thresholds[n]) for n in layers if n in bounded}
-            moved = within(asked, given, lower, upper)
+            inside = within(asked, given, lower, upper)
+            # Channels keep their shares of the largest threshold.
+            moved = {n: start.thresholds[n] * (inside[n] / asked[n]) for n in inside}
             start = replace(start, thresholds={**start.thresholds, **moved})
         return Scope(network.layers, layers, start, lower, upper, budget, seed)
 

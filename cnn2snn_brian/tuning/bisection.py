@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cnn2snn_brian.description.layer_numbers import ByChannel
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.tuning.base import (
     Candidate,
@@ -62,8 +63,8 @@ class Bisection(SimulatingMethod):
         self,
         layers: tuple[str, ...],
         lower: Mapping[str, float],
-        data_based: Mapping[str, float],
-    ) -> Mapping[str, float]:
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
         """Begin at the lower bounds; see `Method.begin`."""
         return lower
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cnn2snn_brian.description.layer_numbers import ByChannel
+from cnn2snn_brian.description.layer_numbers import ByChannel, shown_number
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.progress import shown_as_text
 
@@ -80,7 +80,9 @@ class CalibrationResult:
             table.add_column(title, justify="right")
         for name, (before, after) in self.errors.items():
             numbers = [
-                _range(getattr(self.found, what)[name])
+                shown_number(getattr(self.found, what)[name]).removesuffix(
+                    " by channel"
+                )
                 for what in ("thresholds", "leak", "v_init")
             ]
             table.add_row(name, *numbers, f"{before:.1%}", f"{after:.1%}")
@@ -92,8 +94,3 @@ class CalibrationResult:
             f"CalibrationResult(agreement {self.agreement_before:.1%} -> "
             f"{self.agreement:.1%} of {self.n_images} images, {used})"
         )
-
-
-def _range(values: Any) -> str:
-    low, high = values.min(), values.max()
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

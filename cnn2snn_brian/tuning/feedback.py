@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cnn2snn_brian.description.layer_numbers import ByChannel
 from cnn2snn_brian.tuning.base import (
     Candidate,
     Round,
@@ -58,8 +59,8 @@ class Feedback(SimulatingMethod):
         self,
         layers: tuple[str, ...],
         lower: Mapping[str, float],
-        data_based: Mapping[str, float],
-    ) -> Mapping[str, float]:
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
         """Begin where the listing does; see `Method.begin`."""
         return dict.fromkeys(layers, START)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cnn2snn_brian.description.layer_numbers import ByChannel
 from cnn2snn_brian.tuning.base import Method
 
 __all__ = ["Percentiles"]
@@ -29,7 +30,7 @@ class Percentiles(Method):
         self,
         layers: tuple[str, ...],
         lower: Mapping[str, float],
-        data_based: Mapping[str, float],
-    ) -> Mapping[str, float]:
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
         """Take the data-based thresholds; see `Method.begin`."""
         return data_based

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from cnn2snn_brian.description.layer_numbers import ByChannel, shown_number
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.progress import shown_as_text
 from cnn2snn_brian.tuning.check import SURE, Check
 from cnn2snn_brian.tuning.coordinates import TUNABLE
@@ -54,7 +56,7 @@ class TuningResult:
         return self.found if self.accepted else self.before
 
     @property
-    def thresholds(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, ByChannel]:
         """The thresholds to use."""
         return dict(self.parameters.thresholds)
 
@@ -118,14 +120,14 @@ class TuningResult:
             what
             for what in TUNABLE
             if what == "thresholds"
-            or getattr(self.before, what) != getattr(self.found, what)
+            or recorded(self.before)[what] != recorded(self.found)[what]
         ]
         for what in shown:
             table.add_column(names.get(what, what), justify="right")
             table.add_column("found", justify="right")
         for layer in self.before.thresholds:
             values = [
-                f"{getattr(parameters, what)[layer]:.4g}"
+                shown_number(getattr(parameters, what)[layer])
                 for what in shown
                 for parameters in (self.before, self.found)
             ]

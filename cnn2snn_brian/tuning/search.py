@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from cnn2snn_brian.description.layer_numbers import ByChannel, reference
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.tuning.base import (
@@ -43,9 +44,10 @@ def _scan(scope: Scope) -> list[Candidate]:
             factor = first if layer == scope.network.names[0] else later
             if layer in pools:
                 factor = 1.0
-            moved = thresholds[layer] * factor
-            low, high = scope.lower[layer], scope.upper[layer]
-            thresholds[layer] = float(np.clip(moved, low, high))
+            largest = reference(thresholds[layer])
+            moved = np.clip(largest * factor, scope.lower[layer], scope.upper[layer])
+            # Channels keep their shares of the largest threshold.
+            thresholds[layer] = thresholds[layer] * (float(moved) / largest)
         parameters = replace(scope.start, thresholds=thresholds)
         if all(parameters != candidate.parameters for candidate in candidates):
             note = "start" if first == later == 1 else f"scan {first:g}, {later:g}"
@@ -95,8 +97,8 @@ class Search(SimulatingMethod):
         self,
         layers: tuple[str, ...],
         lower: Mapping[str, float],
-        data_based: Mapping[str, float],
-    ) -> Mapping[str, float]:
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
         """Begin at the data-based thresholds; see `Method.begin`."""
         return data_based
 
