@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from benchmarks.build import build
+from benchmarks.equal_accuracy import equal_accuracy
 from benchmarks.layers import layers
 from benchmarks.machine import load, machine
 from benchmarks.memory import memory
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "synapses": synapses,
     "simulators": simulators,
     "few_steps": few_steps,
+    "equal_accuracy": equal_accuracy,
     "layers": layers,
     "scaling": scaling,
     "build": build,
@@ -45,13 +47,19 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
     parser.add_argument("--images", type=int, default=50, help="images (50)")
+    parser.add_argument(
+        "--test-images",
+        type=int,
+        default=5000,
+        help="test images that accuracies are of, at most (5000)",
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results")
     parser.add_argument(
         "--data", type=Path, help="folder of class folders; else random images"
     )
     arguments = parser.parse_args()
-    if arguments.repeats < 1 or arguments.images < 1:
-        parser.error("--repeats and --images have to be at least 1")
+    if min(arguments.repeats, arguments.images, arguments.test_images) < 1:
+        parser.error("--repeats, --images and --test-images have to be at least 1")
     if arguments.data is not None and not arguments.data.is_dir():
         parser.error(f"{arguments.data}: there is no such folder")
     return arguments
@@ -61,7 +69,9 @@ def main() -> None:
     """Run benchmarks, print their tables and write them to files."""
     arguments = _arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    options = Options(arguments.repeats, arguments.images, arguments.data)
+    options = Options(
+        arguments.repeats, arguments.images, arguments.data, arguments.test_images
+    )
     about = {**machine(), "repeats": options.repeats, "images": options.n_images}
     about["load_before"] = load()
     results: dict[str, object] = {"machine": about, "tables": []}

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,6 +51,8 @@ class Task:
         Number of cores that the process is kept on.
     n_workers : int
         Threads of torch, or worker processes of ours.
+    arguments : dict of str to object
+        Arguments of our runs, such as calibrated thresholds.
     """
 
     simulator: str
@@ -58,6 +60,7 @@ class Task:
     settings: Settings
     n_cores: int = 1
     n_workers: int = 1
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Child(AbstractContextManager["Child"]):
@@ -141,7 +144,9 @@ def _ours(task: Task) -> tuple[Run, dict[str, Any]]:
     images = task.workload.images
 
     def run() -> Any:
-        return simulator.run(images, executor=task.n_workers, progress=False)
+        return simulator.run(
+            images, executor=task.n_workers, progress=False, **task.arguments
+        )
 
     classes = run().predictions.tolist()
     return run, {"mode": "C++ program", "batch size": len(images), "classes": classes}

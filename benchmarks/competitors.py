@@ -7,6 +7,7 @@ a score for each class. Poisson spikes are drawn inside of it, as in our program
 
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from copy import deepcopy
 from io import StringIO
 from typing import Any
 
@@ -15,7 +16,15 @@ from torch import nn
 
 from benchmarks.networks import Settings, Workload
 
-__all__ = ["COMPETITORS", "spikingjelly_steps", "torch_loop"]
+__all__ = [
+    "COMPETITORS",
+    "NORMALIZATIONS",
+    "SCORES",
+    "sinabs_scores",
+    "spikingjelly_scores",
+    "spikingjelly_steps",
+    "torch_loop",
+]
 
 Simulate = Callable[[torch.Tensor], torch.Tensor]
 
@@ -87,14 +96,24 @@ def _spikingjelly(workload: Workload, settings: Settings) -> nn.Module:
     def make_neuron(scale: float) -> nn.Module:
         return neuron.IFNode(v_reset=0.0 if settings.reset == "zero" else None)
 
-    # The hooks average over batches: one batch of all calibration images.
-    recipe = ann2snn.RateCodingRecipe(
-        [torch.from_numpy(workload.calibration)],
-        mode="99.9%",
-        neuron_factory=make_neuron,
-    )
+    images = torch.from_numpy(workload.calibration)
+    name = settings.normalization or "99.9%"
+    recipe: Any
+    if name == LOCAL:
+        # Its thresholds approach their values batch by batch.
+        recipe = ann2snn.LocalThresholdBalancingRecipe([*images.split(50)] * 5)
+    else:
+        # The hooks average over batches: one batch of all calibration images.
+        recipe = ann2snn.RateCodingRecipe(
+            [images],
+            mode=name.removesuffix(BY_CHANNEL),
+            channel_wise=name.endswith(BY_CHANNEL),
+            neuron_factory=make_neuron,
+        )
     with redirect_stderr(StringIO()):  # its progress bar
-        network = ann2snn.FXConverter(recipe, device="cpu").convert(workload.cnn)
+        network = ann2snn.FXConverter(recipe, device="cpu").convert(
+            deepcopy(workload.cnn)
+        )
     return network.eval()
 
 
@@ -104,7 +123,7 @@ def _spikingjelly_start(network: nn.Module, settings: Settings) -> None:
     functional.reset_net(network)
     if settings.v_init:
         for module in network.modules():
-            if isinstance(module, neuron.IFNode):
+            if isinstance(module, neuron.IFNode | neuron.HalfThresholdIFNode):
                 module.v = settings.v_init * module.v_threshold
 
 
@@ -170,6 +189,103 @@ def spikingjelly_layers(workload: Workload, settings: Settings) -> Simulate:
     return simulate
 
 
+def spikingjelly_scores(workload: Workload, settings: Settings) -> Simulate:
+    """
+    Convert with SpikingJelly, and keep the scores after every step.
+
+    Parameters
+    ----------
+    workload : Workload
+        The CNN.
+    settings : Settings
+        The dynamics, with currents as input. There is no floor.
+
+    Returns
+    -------
+    callable
+        Scores after 1, 2, ... steps, shape (n_steps, n_images, classes).
+    """
+    network = _spikingjelly(workload, settings)
+
+    def simulate(images: torch.Tensor) -> torch.Tensor:
+        _spikingjelly_start(network, settings)
+        outputs = [network(images) for _ in range(settings.n_steps)]
+        return torch.stack(outputs).cumsum(0)
+
+    return simulate
+
+
+def _own_normalization(workload: Workload, percentile: float) -> nn.Sequential:
+    """Scale the weights like sinabs does, in a copy."""
+    from sinabs.utils import normalize_weights
+
+    cnn = deepcopy(workload.cnn)
+    names = [name for name, _ in cnn.named_children()]
+    relus = [name for name, m in cnn.named_children() if isinstance(m, nn.ReLU)]
+    weighted = [name for name, m in cnn.named_children() if list(m.parameters())]
+    before = [
+        max(
+            (name for name in weighted if names.index(name) < names.index(relu)),
+            key=names.index,
+        )
+        for relu in relus
+    ]
+    images = torch.from_numpy(workload.calibration)
+    normalize_weights(cnn, images, relus, before, percentile)
+    return cnn
+
+
+def _sinabs(workload: Workload, settings: Settings) -> Simulate:
+    """Give the output of every step, shape (n_images, n_steps, classes)."""
+    import sinabs.layers as sl
+    from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
+    from sinabs.from_torch import from_model
+
+    own = settings.normalization
+    cnn = _own_normalization(workload, float(own[:-1])) if own else workload.cnn
+    network = from_model(
+        cnn,
+        spike_fn=SingleSpike,
+        reset_fn=MembraneReset() if settings.reset == "zero" else MembraneSubtract(),
+        min_v_mem=None if settings.v_min == -torch.inf else settings.v_min,
+        num_timesteps=settings.n_steps,
+        add_spiking_output=not own,
+    )
+    layers = [m for m in network.spiking_model.modules() if isinstance(m, sl.IAF)]
+    if not own:
+        # Behind an average without neurons comes the product of both thresholds.
+        thresholds, product = [], 1.0
+        modules = [
+            m
+            for m in workload.cnn
+            if isinstance(m, nn.Conv2d | nn.Linear | nn.AvgPool2d)
+        ]
+        values = workload.convert(settings).thresholds.values()
+        for module, threshold in zip(modules, values, strict=True):
+            product *= threshold
+            if not isinstance(module, nn.AvgPool2d):
+                thresholds.append(product)
+                product = 1.0
+        for layer, threshold in zip(layers, thresholds, strict=True):
+            layer.spike_threshold = nn.Parameter(torch.tensor(threshold), False)
+
+    def simulate(images: torch.Tensor) -> torch.Tensor:
+        n = len(images)
+        x = images[:, None].expand(n, settings.n_steps, *images.shape[1:])
+        if settings.encoding == "poisson":
+            x = (torch.rand(x.shape) < x).float()
+        x = x.reshape(n * settings.n_steps, *images.shape[1:])
+        if not layers[0].v_mem.numel():
+            network(x)  # potentials have their shapes from now on
+        network.reset_states()
+        for layer in layers:
+            start = settings.v_init * float(layer.spike_threshold)
+            layer.v_mem = torch.full((n, *layer.v_mem.shape[1:]), start)
+        return network(x).reshape(n, settings.n_steps, -1)
+
+    return simulate
+
+
 def sinabs_layers(workload: Workload, settings: Settings) -> Simulate:
     """
     Convert with sinabs, which goes through all steps layer by layer.
@@ -184,53 +300,45 @@ def sinabs_layers(workload: Workload, settings: Settings) -> Simulate:
     Returns
     -------
     callable
-        Scores are spike counts.
+        Scores are spike counts; with its own normalization, sums of the last layer's
+        input, which has no neurons then.
     """
-    import sinabs.layers as sl
-    from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
-    from sinabs.from_torch import from_model
+    simulate = _sinabs(workload, settings)
+    return lambda images: simulate(images).sum(1)
 
-    reset = MembraneReset() if settings.reset == "zero" else MembraneSubtract()
-    network = from_model(
-        workload.cnn,
-        spike_fn=SingleSpike,
-        reset_fn=reset,
-        min_v_mem=None if settings.v_min == -torch.inf else settings.v_min,
-        num_timesteps=settings.n_steps,
-        add_spiking_output=True,
-    )
-    # Behind an average without neurons comes the product of both thresholds.
-    thresholds, product = [], 1.0
-    modules = [
-        m for m in workload.cnn if isinstance(m, nn.Conv2d | nn.Linear | nn.AvgPool2d)
-    ]
-    values = workload.convert(settings).thresholds.values()
-    for module, threshold in zip(modules, values, strict=True):
-        product *= threshold
-        if not isinstance(module, nn.AvgPool2d):
-            thresholds.append(product)
-            product = 1.0
-    layers = [m for m in network.spiking_model.modules() if isinstance(m, sl.IAF)]
-    for layer, threshold in zip(layers, thresholds, strict=True):
-        layer.spike_threshold = nn.Parameter(torch.tensor(threshold), False)
 
-    def simulate(images: torch.Tensor) -> torch.Tensor:
-        n = len(images)
-        x = images[:, None].expand(n, settings.n_steps, *images.shape[1:])
-        if settings.encoding == "poisson":
-            x = (torch.rand(x.shape) < x).float()
-        x = x.reshape(n * settings.n_steps, *images.shape[1:])
-        network.reset_states()
-        for layer in layers:
-            # Another batch size would carry potentials of the last batch over.
-            if layer.v_mem.shape[:1] not in ((0,), (n,)):
-                layer.v_mem = torch.zeros(0)
-            if layer.v_mem.numel():
-                layer.v_mem.fill_(settings.v_init * float(layer.spike_threshold))
-        return network(x).reshape(n, settings.n_steps, -1).sum(1)
+def sinabs_scores(workload: Workload, settings: Settings) -> Simulate:
+    """
+    Convert with sinabs, and keep the scores after every step.
 
-    return simulate
+    Parameters
+    ----------
+    workload : Workload
+        The CNN.
+    settings : Settings
+        The dynamics.
 
+    Returns
+    -------
+    callable
+        Scores after 1, 2, ... steps, shape (n_steps, n_images, classes).
+    """
+    simulate = _sinabs(workload, settings)
+    return lambda images: simulate(images).cumsum(1).movedim(1, 0)
+
+
+#: SpikingJelly's names have these in them: thresholds by channel, and its balancing.
+BY_CHANNEL = " by channel"
+LOCAL = "local threshold balancing"
+
+#: Name -> what a simulator offers to scale activations, the likely best first.
+NORMALIZATIONS = {
+    "SpikingJelly": ("99.9%", "99%", "99%" + BY_CHANNEL, "99.9%" + BY_CHANNEL, LOCAL),
+    "sinabs": ("99.9%", "99%"),
+}
+
+#: Name -> how to get the scores after every step.
+SCORES = {"SpikingJelly": spikingjelly_scores, "sinabs": sinabs_scores}
 
 #: Name -> how to make it, and batch sizes that are tried. Going layer by layer keeps
 #: all steps in memory.

@@ -30,13 +30,28 @@ N_CALIBRATION = 50
 
 @dataclass(frozen=True)
 class Settings:
-    """How spikes are made: the dynamics that all simulators get."""
+    """
+    How spikes are made: the dynamics that all simulators get.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps of an image.
+    encoding, reset, v_init, v_min
+        As in `cnn2snn_brian.convert`.
+    preset : str, optional
+        Preset of our network, in place of the other settings.
+    normalization : str
+        How another simulator scales activations, a key of its `NORMALIZATIONS`.
+    """
 
     n_steps: int = 100
     encoding: Literal["poisson", "current"] = "poisson"
     reset: Literal["zero", "subtract"] = "zero"
     v_init: float = 0.0
     v_min: float = 0.0
+    preset: str | None = None
+    normalization: str = ""
 
 
 PAPER = Settings()
@@ -56,11 +71,14 @@ class Options:
         Number of images of a measurement.
     data : Path, optional
         A folder of class folders. Random images without it.
+    n_test : int
+        Number of test images that an accuracy is of, at most.
     """
 
     repeats: int = 5
     n_images: int = 50
     data: Path | None = None
+    n_test: int = 5000
 
 
 @dataclass(frozen=True)
@@ -103,9 +121,14 @@ class Workload:
         SpikingNetwork
             The network.
         """
+        shape = self.images.shape[1:]
+        if settings.preset is not None:
+            return convert(
+                self.cnn, shape, calibration=self.calibration, preset=settings.preset
+            )
         return convert(
             self.cnn,
-            self.images.shape[1:],
+            shape,
             calibration=self.calibration,
             encoding=settings.encoding,
             reset=settings.reset,

@@ -22,7 +22,7 @@ __all__ = ["few_steps", "simulators"]
 PACKAGE_OF = {"SpikingJelly": "spikingjelly", "sinabs": "sinabs"}
 
 
-def _available() -> tuple[list[str], list[str]]:
+def available() -> tuple[list[str], list[str]]:
     names, notes = [OURS], []
     for name in COMPETITORS:
         package = PACKAGE_OF.get(name)
@@ -42,7 +42,7 @@ def _agreement(workload: Workload, classes: list[int]) -> float:
 
 def _compare(options: Options, settings: Settings, table: Table) -> Table:
     workload = paper_workload(options)
-    names, missing = _available()
+    names, missing = available()
     table.notes += [*workload.notes, *missing]
     n = len(workload.images)
     for n_cores in (1, 2):
