@@ -9,15 +9,21 @@ import numpy as np
 from brian2.core.variables import Variables
 
 from cnn2snn_brian.layers.pooled import Pooled
-from cnn2snn_brian.layers.target_runs import Cells
+from cnn2snn_brian.layers.target_runs import Cells, Runs, weights_of_channel
 
-__all__ = ["CELLS", "add_cells", "adds_only", "pool_constants"]
+__all__ = ["CELLS", "add_cells", "adds_only", "constants", "pool_constants"]
 
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
 
 #: A statement that does nothing but add a weight.
 PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*w")
+
+#: Spikes of a position, on average, from which on sums in registers are faster.
+SUMS_FROM = 4
+
+#: Targets in a run from which on they are; a few registers.
+SUMS_LENGTH = 32
 
 
 def adds_only(on_pre: str, variables: Mapping[str, Any]) -> bool:
@@ -98,6 +104,72 @@ def pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None
         return None
     return {
         "channels": pool.input_shape[0],
+        "n_inputs": math.prod(pool.input_shape),
         "n": math.prod(pool.layer.input_shape),
         "counted": is_plain,
+    }
+
+
+def sums_constants(layer: Any, table: Runs, on_pre: str) -> dict[str, Any] | None:
+    """
+    Give the sizes for sums in registers, see ``templates/standalone/sums.cpp``.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d or Linear
+        The layer, without poolings in front of it.
+    table : Runs
+        Its runs.
+    on_pre : str
+        A statement that only adds a weight.
+
+    Returns
+    -------
+    dict or None
+        For the template; None where spikes are delivered as they come.
+    """
+    longest = table.length.max(initial=0)
+    if table.channels < SUMS_FROM or longest < SUMS_LENGTH:
+        return None
+    match = PLAIN.fullmatch(on_pre.strip())
+    assert match is not None
+    n = len(table.first) - 1
+    return {
+        "n": n,
+        "target": f"{match[1]}_post",
+        "stride": weights_of_channel(layer),
+        "worthwhile": SUMS_FROM * n // table.channels,
+    }
+
+
+def constants(
+    layer: Any, table: Runs, on_pre: str, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """
+    Give what the templates are told of a layer.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, Linear or Pooled
+        The layer.
+    table : Runs
+        Its runs; with pooling, those of the cells.
+    on_pre : str
+        What a spike does.
+    variables : dict of str to Variable
+        Variables of the synapses.
+
+    Returns
+    -------
+    dict
+        For the templates.
+    """
+    pool = layer if isinstance(layer, Pooled) else None
+    inner = layer if pool is None else pool.layer
+    is_plain = adds_only(on_pre, variables)
+    return {
+        "longest": int(table.length.max(initial=0)),
+        "channels": table.channels,
+        "pool": pool_constants(pool, is_plain),
+        "sums": sums_constants(inner, table, on_pre) if is_plain else None,
     }

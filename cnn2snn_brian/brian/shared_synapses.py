@@ -31,12 +31,7 @@ from brian2.groups.group import CodeRunner, Group
 from brian2.utils.stringtools import word_substitute
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
-from cnn2snn_brian.brian.delivery import (
-    CELLS,
-    add_cells,
-    adds_only,
-    pool_constants,
-)
+from cnn2snn_brian.brian.delivery import CELLS, add_cells, constants
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
@@ -157,12 +152,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self._runs = runs(inner)
         self._cells = None if self._pool is None else pool_cells(self._pool)
         self._add_variables(np.dtype(dtype or prefs.core.default_float_dtype), unit)
-        is_plain = adds_only(self.on_pre, self.variables)
         self.template_kwds = {
             "delay_steps": self._delay_steps,
-            "longest": int(self._runs.length.max(initial=0)),
-            "channels": self._runs.channels,
-            "pool": pool_constants(self._pool, is_plain),
+            **constants(layer, self._runs, on_pre, self.variables),
         }
         self.add_dependency(source)
         self.add_dependency(target)

@@ -28,6 +28,9 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
 
 {% block extra_headers %}
 #include <vector>
+{% if sums %}
+{% include 'sums.cpp' %}
+{% endif %}
 {% endblock %}
 
 {% block maincode %}
@@ -48,49 +51,126 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         _spikes = _then + 1;
     }
     {% endif %}
-    {% if pool %}
-    // Cells that get spikes, in ascending order, and what these are worth there.
-    static std::vector<int32_t> _cells;
+    {% if pool and pool.counted %}
+    // What the spikes of each cell are worth together.
+    static {{real}} _sums[{{pool.n}}];
+    int32_t _n_active = 0;
+    // Of many spikes, all channels of a position at once, whether they spiked or not:
+    // without branches, this is faster.
+    const bool _are_many = _n_spikes >= {{pool.n_inputs // 8}};
+    static {{real}} _fired[{{pool.n_inputs}}];
+    for (int32_t _k = 0; _k < _n_spikes; _k++) {
+        const int32_t _source = _spikes[_k] - _source_start;
+        if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
+        if (_are_many) {
+            _fired[_source] = 1;
+            continue;
+        }
+        const int32_t _place = _source / {{pool.channels}};
+        const int32_t _channel = _source % {{pool.channels}};
+        for (int32_t _c = {{_cell_first}}[_place]; _c < {{_cell_first}}[_place + 1]; _c++)
+            _sums[{{_cell_index}}[_c] * {{pool.channels}} + _channel] += {{_cell_share}}[_c];
+    }
+    if (_are_many) {
+        for (int32_t _place = 0; _place < {{pool.n_inputs // pool.channels}}; _place++) {
+            {{real}}* __restrict _ones = _fired + _place * {{pool.channels}};
+            for (int32_t _c = {{_cell_first}}[_place]; _c < {{_cell_first}}[_place + 1]; _c++) {
+                {{real}}* __restrict _sum = _sums + {{_cell_index}}[_c] * {{pool.channels}};
+                const {{real}} _share = {{_cell_share}}[_c];
+                for (int32_t _i = 0; _i < {{pool.channels}}; _i++) _sum[_i] += _ones[_i] * _share;
+            }
+            for (int32_t _i = 0; _i < {{pool.channels}}; _i++) _ones[_i] = 0;
+        }
+    }
+    if (_n_spikes > 0)
+        for (int32_t _cell = 0; _cell < {{pool.n}}; _cell++) _n_active += _sums[_cell] != 0;
+    const int32_t _first_source = 0, _n_sources = {{pool.n}};
+    {% elif pool %}
+    // Cells that get spikes, and what these are worth there.
+    static std::vector<int32_t> _cells, _origins;
     static std::vector<{{real}}> _worth;
     _cells.clear();
     _worth.clear();
-    {% if pool.counted %}
-    static std::vector<{{real}}> _sums({{pool.n}});
-    {% else %}
-    static std::vector<int32_t> _origins;
     _origins.clear();
-    {% endif %}
     for (int32_t _k = 0; _k < _n_spikes; _k++) {
         const int32_t _source = _spikes[_k] - _source_start;
         if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
         const int32_t _place = _source / {{pool.channels}};
         const int32_t _channel = _source % {{pool.channels}};
         for (int32_t _c = {{_cell_first}}[_place]; _c < {{_cell_first}}[_place + 1]; _c++) {
-            const int32_t _cell = {{_cell_index}}[_c] * {{pool.channels}} + _channel;
-            {% if pool.counted %}
-            _sums[_cell] += {{_cell_share}}[_c];
-            {% else %}
-            _cells.push_back(_cell);
+            _cells.push_back({{_cell_index}}[_c] * {{pool.channels}} + _channel);
             _worth.push_back({{_cell_share}}[_c]);
             _origins.push_back(_spikes[_k]);
-            {% endif %}
         }
     }
-    {% if pool.counted %}
-    if (_n_spikes > 0) {
-        for (int32_t _cell = 0; _cell < {{pool.n}}; _cell++) {
-            if (_sums[_cell] == 0) continue;
-            _cells.push_back(_cell);
-            _worth.push_back(_sums[_cell]);
-            _sums[_cell] = 0;
-        }
-    }
-    {% endif %}
     _spikes = _cells.data();
     _n_spikes = static_cast<int32_t>(_cells.size());
     const int32_t _first_source = 0, _n_sources = {{pool.n}};
     {% else %}
     const int32_t _first_source = _source_start, _n_sources = _source_N;
+    {% endif %}
+    {% if pool and pool.counted %}
+    static {{real}} _worth[{{pool.n}} + 1];
+    {% endif %}
+    {% if sums %}
+    // Few spikes are delivered as they come; of many, sums are cheaper.
+    if ({{"_n_active" if pool else "_n_spikes"}} >= {{sums.worthwhile}}) {
+        static int32_t _places[{{sums.n}} + 1], _begins[{{sums.n}} + 1], _offsets[{{sums.n}} + 1];
+        int32_t _n_places = 0, _n_listed = 0;
+        {% if pool %}
+        // Whether a cell has spikes is hard to predict: it is always written.
+        for (int32_t _place = 0; _place < {{sums.n // channels}}; _place++) {
+            _places[_n_places] = _place;
+            _begins[_n_places] = _n_listed;
+            {{real}}* __restrict _sum = _sums + _place * {{channels}};
+            for (int32_t _i = 0; _i < {{channels}}; _i++) {
+                const {{real}} _value = _sum[_i];
+                _offsets[_n_listed] = _i * {{sums.stride}};
+                _worth[_n_listed] = _value;
+                _n_listed += _value != 0;
+                _sum[_i] = 0;
+            }
+            _n_places += _n_listed > _begins[_n_places];
+        }
+        {% else %}
+        int32_t _last = -1;
+        for (int32_t _k = 0; _k < _n_spikes; _k++) {
+            const int32_t _source = _spikes[_k] - _first_source;
+            if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
+            const int32_t _place = _source / {{channels}};
+            _places[_n_places] = _place;
+            _begins[_n_places] = _n_listed;
+            _n_places += _place != _last;
+            _last = _place;
+            _offsets[_n_listed++] = _source % {{channels}} * {{sums.stride}};
+        }
+        {% endif %}
+        _begins[_n_places] = _n_listed;
+        const cnn2snn_sums::Positions<{{real}}> _positions = {
+            _places, _begins, _n_places, _offsets, {{"_worth" if pool else "nullptr"}}};
+        cnn2snn_sums::deliver<{{"true" if pool else "false"}}, {{longest}}>(
+            _positions, {{channels}}, {{_run_first}}, {{_runs}},
+            {{get_array_name(variables['w'])}},
+            {{get_array_name(variables[sums.target])}} + _target_start);
+        return;
+    }
+    {% endif %}
+    {% if pool and pool.counted %}
+    // Cells that get spikes, in ascending order.
+    static int32_t _cells[{{pool.n}} + 1];
+    if (_n_active > 0) {
+        _n_spikes = 0;
+        for (int32_t _cell = 0; _cell < {{pool.n}}; _cell++) {
+            const {{real}} _value = _sums[_cell];
+            _cells[_n_spikes] = _cell;
+            _worth[_n_spikes] = _value;
+            _n_spikes += _value != 0;
+            _sums[_cell] = 0;
+        }
+    } else {
+        _n_spikes = 0;
+    }
+    _spikes = _cells;
     {% endif %}
     const size_t _vectorisation_idx = -1;
     {{scalar_code|autoindent}}

@@ -1,0 +1,138 @@
+"""Many spikes at once in compiled programs: sums of weights, against numpy loops."""
+
+import brian2
+import numpy as np
+import pytest
+from brian2 import NeuronGroup, TimedArray, ms
+
+from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.pooled import Pooled
+
+#: Share of neurons that spike in each step: few and many.
+RATES = (0.1, 0.6, 0.0, 1.0, 0.4)
+
+
+def dyadic(*shape):
+    """Draw multiples of 1/64, whose sums are exact."""
+    return np.random.default_rng(len(shape)).integers(-24, 41, shape) / 64
+
+
+def convolution(shape, kernel, stride=(1, 1), pad=((0, 0), (0, 0)), **options):
+    options = {"stride": stride, "padding": pad, **options}
+    return Conv2d("conv", ("input",), shape, dyadic(*kernel), **options)
+
+
+def pooled(shape, make):
+    """Pool with 2x2 windows that overlap, two of three columns."""
+    rows = tuple((k, k + 2) for k in range(shape[1] - 1))
+    columns = tuple((k, k + 2) for k in range(0, shape[2] - 1, 2))
+    halves = [(0.5,) * len(windows) for windows in (rows, columns)]
+    pool = AvgPool2d("pool", ("input",), shape, rows, columns, *halves)
+    return Pooled((pool,), make(pool.shape))
+
+
+def dense(shape, n_out):
+    return Linear("ip", ("input",), shape, dyadic(n_out, int(np.prod(shape))))
+
+
+WIDE = ((1, 2), (0, 3))
+LAYERS = {
+    "3 channels": convolution((3, 7, 6), (12, 3, 3, 3)),
+    "5 channels": convolution((5, 6, 7), (5, 5, 3, 7), pad=((1, 1), (3, 3))),
+    "33 channels": convolution((33, 5, 4), (33, 33, 3, 5), pad=((1, 1), (2, 2))),
+    "7 registers": convolution((6, 4, 7), (11, 6, 2, 5), pad=WIDE),
+    "strided": convolution((6, 7, 6), (33, 6, 3, 2), stride=(2, 3), pad=WIDE),
+    "dilated": convolution((8, 9, 8), (40, 8, 2, 3), dilation=(3, 2)),
+    "groups": convolution((10, 6, 5), (66, 5, 3, 3), groups=2, pad=((1, 1), (1, 1))),
+    "1x1": convolution((9, 3, 4), (35, 9, 1, 1)),
+    "long": convolution((4, 5, 9), (43, 4, 1, 7), pad=((0, 0), (3, 3))),
+    "linear": dense((5, 3, 4), 37),
+    "flat": dense((45,), 101),
+    "pooled": pooled(
+        (5, 6, 7),
+        lambda shape: convolution(shape, (33, 5, 3, 3), pad=((1, 1), (1, 1))),
+    ),
+    "pooled groups": pooled(
+        (8, 6, 9), lambda shape: convolution(shape, (70, 4, 3, 2), groups=2)
+    ),
+    "pooled linear": pooled((4, 4, 7), lambda shape: dense(shape, 37)),
+}
+
+
+def reached(layer, image):
+    """Add what each input reaches, one position of the output after another."""
+    if isinstance(layer, Pooled):
+        (pool,) = layer.pools
+        cells = [
+            [image[:, y:y_end, x:x_end].sum((1, 2)) / 4 for x, x_end in pool.columns]
+            for y, y_end in pool.rows
+        ]
+        return reached(layer.layer, np.moveaxis(np.array(cells), -1, 0))
+    if isinstance(layer, Linear):
+        return layer.weight @ image.ravel()
+    out_channels, per_group, ky, kx = layer.weight.shape
+    padded = np.pad(image, ((0, 0), *layer.padding))
+    result = np.zeros(layer.shape)
+    for channel, y, x in np.ndindex(result.shape):
+        first = channel // (out_channels // layer.groups) * per_group
+        y0, x0 = y * layer.stride[0], x * layer.stride[1]
+        window = padded[
+            first : first + per_group,
+            y0 : y0 + ky * layer.dilation[0] : layer.dilation[0],
+            x0 : x0 + kx * layer.dilation[1] : layer.dilation[1],
+        ]
+        result[channel, y, x] = (window * layer.weight[channel]).sum()
+    return result
+
+
+def neurons(array):
+    """Order (..., channel, y, x) like neurons."""
+    if array.ndim == 3:
+        array = np.moveaxis(array, 0, -1)
+    return array.ravel()
+
+
+@pytest.mark.standalone
+@pytest.mark.parametrize(
+    "dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
+)
+def test_sums_are_exact(tmp_path, dtype):
+    rng = np.random.default_rng(1)
+    spikes = {
+        name: np.array([rng.random(layer.input_shape) < rate for rate in RATES])
+        for name, layer in LAYERS.items()
+    }
+    by_neuron = [
+        np.array([neurons(step) for step in found]) for found in spikes.values()
+    ]
+    brian2.set_device("cpp_standalone", directory=str(tmp_path / "cpp"))
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = [
+        *("-O3", "-ffast-math", "-fno-finite-math-only", "-march=native", "-std=c++11")
+    ]
+    brian2.defaultclock.dt = 1 * ms
+    played = TimedArray(np.concatenate(by_neuron, axis=1) * 1.0, dt=1 * ms)
+    source = NeuronGroup(
+        sum(found.shape[1] for found in by_neuron),
+        "v : 1",
+        threshold="t < 4.5*ms and played(t, i) > 0",
+        namespace={"played": played},
+    )
+    net, first, targets = brian2.Network(source), 0, {}
+    for k, (name, layer) in enumerate(LAYERS.items()):
+        part = source[first : first + by_neuron[k].shape[1]]
+        first += by_neuron[k].shape[1]
+        target = NeuronGroup(
+            int(np.prod(layer.shape)), "v : 1", dtype=dtype, name=f"target{k}"
+        )
+        synapses = SharedSynapses(part, target, layer, delay=k % 3 * ms, dtype=dtype)
+        net.add(target, synapses)
+        targets[name] = target
+    net.run((len(RATES) + 3) * ms)
+    source_code = (tmp_path / "cpp").rglob("*synapses*codeobject*.cpp")
+    assert sum("deliver<" in path.read_text() for path in source_code) > 10
+    for name, layer in LAYERS.items():
+        expected = sum(reached(layer, step * 1.0) for step in spikes[name])
+        np.testing.assert_array_equal(targets[name].v[:], neurons(expected), name)
