@@ -1,9 +1,9 @@
-"""Progress bars and tables, in one style for everything that is shown to people."""
+"""Progress bars, in one style for everything that takes more than a few seconds."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Advance", "progress_bar", "shown_as_text"]
+__all__ = ["Advance", "progress_bar"]
 
 #: Moves a progress bar by a number of steps, and sets the text behind it.
 Advance = Callable[..., None]
@@ -56,23 +56,3 @@ def progress_bar(
             bar.update(task, advance=steps, note=note)
 
         yield advance
-
-
-def shown_as_text(table: RenderableType) -> str:
-    """
-    Draw a table as plain text, as ``print`` shows results.
-
-    Parameters
-    ----------
-    table : rich.table.Table
-        The table.
-
-    Returns
-    -------
-    str
-        Lines of at most 100 characters.
-    """
-    console = Console(width=100, no_color=True)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip("\n")

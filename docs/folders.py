@@ -34,9 +34,9 @@ FOLDERS = {
     "data": (3.6, 3, "images and their classes", False),
     "description": (1.5, 2, "networks, settings of a run", True),
     "layers": (1.5, 1, "Conv2d, AvgPool2d, Linear", True),
-    "ground": (1.5, 0, "errors, files, checkpoint, progress, extras", False),
+    "ground": (1.5, 0, "errors, files, checkpoint, printing, progress, extras", False),
 }
-GROUND = {"errors", "files", "checkpoint", "progress", "extras"}
+GROUND = {"errors", "files", "checkpoint", "printing", "progress", "extras"}
 WIDTH, HEIGHT = 0.84, 0.52
 
 

@@ -17,7 +17,7 @@ NAME = PACKAGE.name
 #: members may not use each other.
 ORDER = """
     errors
-    extras files progress
+    extras files printing progress
     checkpoint
     layers
     description

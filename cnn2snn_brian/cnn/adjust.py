@@ -14,11 +14,11 @@ References
 import copy
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from cnn2snn_brian.errors import UnsupportedModuleError
+from cnn2snn_brian.printing import as_text
 
 __all__ = ["Adjustment", "Change", "adjust"]
 
@@ -52,10 +52,7 @@ class Adjustment:
         table = Table("layer", "before", "after", title="Adjustment")
         for change in self.changes:
             table.add_row(change.where, change.before, change.after)
-        console = Console(width=100, no_color=True)
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get()
+        return as_text(table) + "\n"
 
 
 def _average_pooling(pool: nn.MaxPool2d, where: str) -> nn.AvgPool2d:

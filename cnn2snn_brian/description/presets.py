@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from brian2 import Quantity, ms
 
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["PRESETS", "Preset", "find_preset", "suitable_duration"]
@@ -107,7 +108,7 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def suitable_duration(network: Any) -> Quantity:
+def suitable_duration(network: NetworkDescription) -> Quantity:
     """
     Say how long an image takes with a network's settings.
 

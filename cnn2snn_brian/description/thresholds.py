@@ -16,17 +16,18 @@ References
    Object Detection, doi:10.1609/aaai.v34i07.6787
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.layer_numbers import ByChannel
+from cnn2snn_brian.description.layer_numbers import ByChannel, reference
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = ["data_based_thresholds", "largest_activation"]
+__all__ = ["data_based_thresholds", "input_scales", "largest_activation"]
 
 
 def data_based_thresholds(
@@ -75,25 +76,50 @@ def data_based_thresholds(
     check_rate_scale(rate_scale)
     pixels = check_images(images, layers.input_shape)
     # One value per image would do for the maximum only: percentiles need them all.
-    collected: dict[str, list[Any]] = {name: [] for name in layers.names}
-    for _, batch in layers.activation_batches(pixels):
-        for name, values in batch.items():
-            collected[name].append(values.astype(np.float32))
+    activations = layers.collected_activations(pixels)
     *_, last = layers.names
-    thresholds: dict[str, ByChannel] = {}
-    largest: dict[str, float] = {}
-    for layer in layers:
-        # Spikes of the last layer are compared: they have to be worth the same.
-        by_channel = per_channel and layer.name != last
-        values = np.concatenate(collected.pop(layer.name))
-        found = largest_activation(layer.name, values, percentile, by_channel)
-        before = max(
-            (largest.get(name, 1 / rate_scale) for name in layer.inputs),
-            default=1 / rate_scale,
+    # Spikes of the last layer are compared: they have to be worth the same.
+    largest = {
+        name: largest_activation(
+            name, activations.pop(name), percentile, per_channel and name != last
         )
-        thresholds[layer.name] = found / before
-        largest[layer.name] = float(np.max(found))
-    return thresholds
+        for name in layers.names
+    }
+    scales = input_scales(layers, largest, rate_scale)
+    return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def input_scales(
+    layers: Layers, largest: Mapping[str, ByChannel], rate_scale: float
+) -> dict[str, float]:
+    """
+    Give the activation that one spike a step of the layers before stands for.
+
+    A spike of a channel is worth its threshold over the largest one of its layer, so
+    the largest one is the scale of what arrives.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    largest : dict of str to float or ndarray of shape (channels,)
+        Activation that one spike a step of each layer stands for.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+
+    Returns
+    -------
+    dict of str to float
+        By layer. A layer's threshold is its own largest activation over this.
+    """
+    pixel = 1 / rate_scale
+    return {
+        layer.name: max(
+            (reference(largest.get(name, pixel)) for name in layer.inputs),
+            default=pixel,
+        )
+        for layer in layers
+    }
 
 
 def largest_activation(

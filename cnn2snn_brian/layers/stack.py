@@ -1,11 +1,12 @@
 """All layers of a CNN."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from rich.console import Console
+import numpy.typing as npt
 from rich.table import Table
 
 from cnn2snn_brian.errors import InputError
@@ -15,6 +16,7 @@ from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.printing import as_text
 
 __all__ = ["Layers"]
 
@@ -180,6 +182,32 @@ class Layers(ByContent):
             part = slice(start, start + n_at_once)
             yield part, self.activations(images[part])
 
+    def collected_activations(
+        self, images: FloatArray, names: Iterable[str] | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """
+        Compute what some layers of the CNN compute, for all images.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Images with pixels in [0, 1].
+        names : iterable of str, optional
+            The layers; all by default.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape ``(n, *layer.shape)``
+            Their activations.
+        """
+        chosen = self.names if names is None else names
+        parts: dict[str, list[Any]] = {name: [] for name in chosen}
+        for _, batch in self.activation_batches(images):
+            for name, values in parts.items():
+                values.append(batch[name].astype(np.float32))
+        # The parts of a layer are dropped before the next is put together.
+        return {name: np.concatenate(parts.pop(name)) for name in [*parts]}
+
     def __str__(self) -> str:
         table = Table(box=None)
         table.add_column("layer")
@@ -207,7 +235,4 @@ class Layers(ByContent):
                 *(f"{count:,}" for count in counts),
             )
         table.add_row("total", "", "", *(f"{total:,}" for total in totals))
-        console = Console(width=100, no_color=True)
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get().rstrip("\n")
+        return as_text(table)

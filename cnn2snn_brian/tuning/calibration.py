@@ -14,9 +14,10 @@ References
    Neural Networks Calibration, arXiv:2106.06984
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,27 @@ import numpy.typing as npt
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.description.layer_numbers import reference
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.description.presets import suitable_duration
 from cnn2snn_brian.description.settings import recorded
-from cnn2snn_brian.description.thresholds import largest_activation
+from cnn2snn_brian.description.thresholds import input_scales, largest_activation
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.base import Layer
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.progress import Advance, progress_bar
+from cnn2snn_brian.results.result import SimulationResult
 from cnn2snn_brian.tuning.calibration_result import CalibrationResult
 from cnn2snn_brian.tuning.numbers import check_numbers, check_whole
 from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
 
 __all__ = ["SCALES", "calibrate"]
+
+#: Shows the images with some settings, see `Simulator.run_many`.
+Show = Callable[[list[dict[str, Any]]], Iterable[tuple[int, SimulationResult]]]
 
 #: Thresholds that each channel may choose from, as shares of the layer's own.
 SCALES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6)
@@ -48,8 +54,6 @@ SCALES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6)
 #: The percentile that these shares are of, the same for every network: what is found
 #: does not depend on the thresholds that a network had before.
 PERCENTILE = 99.0
-
-Array = npt.NDArray[np.float64]
 
 
 def calibrate(
@@ -136,19 +140,19 @@ def calibrate(
     starts = None
     if v_init is not None:
         starts = check_numbers("v_init", v_init, lambda x: x < 1, "below 1")
+    snn = network if isinstance(network, NetworkDescription) else network.snn
+    pixels = check_images(images, snn.input_shape)
+    # All that can be wrong with these comes before the compiler.
+    goal = _Goal.of(snn, pixels)
     with ExitStack() as stack:
         if isinstance(network, NetworkDescription):
-            # All that can be wrong comes before the compiler.
-            check_images(images, network.input_shape)
-            chosen = suitable_duration(network) if duration is None else duration
+            chosen = suitable_duration(snn) if duration is None else duration
             simulator = stack.enter_context(Simulator(network, chosen))
         elif duration is not None:
             message = "duration: this network is compiled, and has one"
             raise InputError(message)
         else:
             simulator = network
-        snn = simulator.snn
-        pixels = check_images(images, snn.input_shape)
         settings = {
             "scales": shares,
             "v_init": starts,
@@ -160,46 +164,40 @@ def calibrate(
             "images": arrays_fingerprint(pixels),
         }
         known = Checkpoint(checkpoint, "calibration", settings, _Fit.columns())
-        goal = _Goal.of(snn, pixels)
-        shown = _Shown(simulator, pixels, seed, executor)
+        show = partial(
+            simulator.run_many, pixels, seed=seed, executor=executor, progress=False
+        )
         fits = {
             layer.name: _Fit.of(goal.largest[layer.name], snn.parameters, layer)
             for layer in snn.layers
         }
-        *fitted, last = snn.layers
+        *fitted, last = snn.layer_names
         # Spikes of the last layer are compared: they have to be worth the same.
-        fits[last.name] = replace(fits[last.name], largest=[goal.largest[last.name]])
+        fits[last] = replace(fits[last], largest=[goal.largest[last]])
         n_rounds = len(fitted) * rounds
         with progress_bar("calibrating", n_rounds, show=progress) as advance:
-            for layer in fitted:
-                first = fits[layer.name]
-                candidates = [
-                    first.scaled(share, start)
-                    for share in shares
-                    for start in ([None] if starts is None else starts)
-                ]
-
-                def work(
-                    name: str = layer.name, tried: list[_Fit] = candidates
-                ) -> dict[str, Any]:
-                    return vars(_best(shown, goal, fits, name, tried, rounds, advance))
-
-                is_known = layer.name in known.rows
-                fits[layer.name] = _Fit(**known.once(layer.name, work))
-                if is_known:
-                    advance(rounds, f"{layer.name}: on record")
+            for name in fitted:
+                if name in known.rows:
+                    advance(rounds, f"{name}: on record")
+                else:
+                    candidates = fits[name].variations(shares, starts)
+                    best = _best(
+                        simulator, show, goal, fits, name, candidates, rounds, advance
+                    )
+                    known.add(name, vars(best))
+                fits[name] = _Fit(**known.rows[name])
         found = _parameters(snn, fits)
-        before, after = shown.agreements([snn.parameters, found], goal)
+        agreements = {
+            index: float((result.predictions == goal.classes).mean())
+            for index, result in show([vars(snn.parameters), vars(found)])
+        }
     return CalibrationResult(
         before=snn.parameters,
         found=found,
-        agreement_before=before,
-        agreement=after,
+        agreement_before=agreements[0],
+        agreement=agreements[1],
         n_images=len(pixels),
-        errors={
-            layer.name: (fits[layer.name].error_before, fits[layer.name].error)
-            for layer in fitted
-        },
+        errors={name: (fits[name].error_before, fits[name].error) for name in fitted},
         settings=known.settings,
     )
 
@@ -238,12 +236,17 @@ class _Fit:
         start = np.broadcast_to(parameters.v_init[layer.name], n)
         return cls([largest] * n, [0.0] * n, [float(x) for x in start])
 
-    def scaled(self, share: float, start: float | None) -> "_Fit":
-        return replace(
-            self,
-            largest=[share * number for number in self.largest],
-            v_init=self.v_init if start is None else [start] * len(self.v_init),
-        )
+    def variations(
+        self, shares: list[float], starts: list[float] | None
+    ) -> "list[_Fit]":
+        v_inits = [self.v_init]
+        if starts is not None:
+            v_inits = [[start] * len(self.v_init) for start in starts]
+        return [
+            replace(self, largest=[share * x for x in self.largest], v_init=v_init)
+            for share in shares
+            for v_init in v_inits
+        ]
 
 
 @dataclass(frozen=True)
@@ -267,45 +270,17 @@ class _Goal:
 
     @classmethod
     def of(cls, snn: NetworkDescription, pixels: npt.NDArray[np.float32]) -> "_Goal":
-        collected: dict[str, list[Any]] = {name: [] for name in snn.layer_names}
-        for _, batch in snn.layers.activation_batches(pixels):
-            for name, parts in collected.items():
-                values = batch[name].astype(np.float32)
-                parts.append(values.reshape(*values.shape[:2], -1))
-        whole = {name: np.concatenate(parts) for name, parts in collected.items()}
+        found = snn.layers.collected_activations(pixels)
         largest = {
-            name: float(largest_activation(name, values, PERCENTILE, False))
-            for name, values in whole.items()
+            name: reference(largest_activation(name, values, PERCENTILE, False))
+            for name, values in found.items()
         }
-        outputs = whole.pop(snn.layer_names[-1])
-        return cls(whole, outputs.reshape(len(outputs), -1).argmax(axis=1), largest)
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """Images as they are shown, the same for all candidates."""
-
-    simulator: Simulator
-    images: npt.NDArray[np.float32]
-    seed: int
-    executor: Workers
-
-    def run(self, candidates: Sequence[Parameters]) -> Any:
-        return self.simulator.run_many(
-            self.images,
-            [vars(parameters) for parameters in candidates],
-            seed=self.seed,
-            executor=self.executor,
-            progress=False,
+        outputs = found.pop(snn.layer_names[-1])
+        return cls(
+            {name: x.reshape(*x.shape[:2], -1) for name, x in found.items()},
+            outputs.reshape(len(outputs), -1).argmax(axis=1),
+            largest,
         )
-
-    def agreements(self, candidates: Sequence[Parameters], goal: _Goal) -> list[float]:
-        """Share of images that are classified like by the CNN, for each candidate."""
-        shares = {
-            index: float((result.predictions == goal.classes).mean())
-            for index, result in self.run(candidates)
-        }
-        return [shares[index] for index in range(len(candidates))]
 
 
 def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters:
@@ -314,26 +289,24 @@ def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters
     thresholds: dict[str, Any] = {}
     leak: dict[str, Any] = dict(own.leak)
     v_init: dict[str, Any] = {}
-    for layer in snn.layers:
-        fit = fits[layer.name]
-        # A spike is worth its threshold over the largest one of its layer, so the
-        # largest one is the scale of what arrives.
-        before = max(
-            (max(fits[name].largest) for name in layer.inputs if name in fits),
-            default=1 / own.rate_scale,
-        )
-        largest = fit.largest if len(fit.largest) > 1 else fit.largest[0]
-        thresholds[layer.name] = np.divide(largest, before)
-        v_init[layer.name] = np.asarray(fit.v_init)
-        if layer is not snn.layers[-1]:
-            leak[layer.name] = np.divide(fit.shift, before)
+    largest = {
+        name: np.array(fit.largest) if len(fit.largest) > 1 else fit.largest[0]
+        for name, fit in fits.items()
+    }
+    scales = input_scales(snn.layers, largest, own.rate_scale)
+    for name, fit in fits.items():
+        thresholds[name] = largest[name] / scales[name]
+        v_init[name] = np.array(fit.v_init)
+        if name != snn.layer_names[-1]:
+            leak[name] = np.array(fit.shift) / scales[name]
     return Parameters.of(
         snn.layers, thresholds=thresholds, leak=leak, v_init=v_init, default=own
     )
 
 
 def _best(
-    shown: _Shown,
+    simulator: Simulator,
+    show: Show,
     goal: _Goal,
     fits: Mapping[str, _Fit],
     name: str,
@@ -347,13 +320,14 @@ def _best(
     The last candidate is the layer as it was: it is only measured. The last shift comes
     behind the last run, so that it costs none.
     """
-    snn, n_steps = shown.simulator.snn, shown.simulator.n_steps
+    snn, n_steps = simulator.snn, simulator.n_steps
     activations = goal.activations[name]
     tried = [*candidates, fits[name]]
     errors = np.empty((len(tried), activations.shape[1]))
     for turn in range(rounds):
-        settings = [_parameters(snn, {**fits, name: fit}) for fit in tried]
-        for index, result in shown.run(settings if turn == 0 else settings[:-1]):
+        shown = tried if turn == 0 else tried[:-1]
+        settings = [vars(_parameters(snn, {**fits, name: fit})) for fit in shown]
+        for index, result in show(settings):
             counts = result.spike_counts[name].reshape(activations.shape)
             scale = np.array(tried[index].largest, np.float32)[:, None]
             coded = counts * (scale / n_steps)

@@ -5,15 +5,15 @@ from typing import Any
 
 from rich.table import Table
 
-from cnn2snn_brian.description.layer_numbers import ByChannel, shown_number
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.progress import shown_as_text
+from cnn2snn_brian.description.layer_numbers import shown_number
+from cnn2snn_brian.printing import as_text
+from cnn2snn_brian.tuning.found import FoundParameters
 
 __all__ = ["CalibrationResult"]
 
 
 @dataclass(frozen=True, repr=False)
-class CalibrationResult:
+class CalibrationResult(FoundParameters):
     """
     What a calibration found. ``print`` shows tables.
 
@@ -28,14 +28,12 @@ class CalibrationResult:
     errors : dict of str to (float, float)
         By layer, the root of the mean squared difference between rates, in units of the
         activations, and the CNN's activations, over the root of the mean squared
-        activation; with one threshold and no shift, and with what was fitted. Layers
-        before it are fitted in both cases.
+        activation; with one threshold and no shift, and with what was fitted, but for
+        the last shift. Layers before it are fitted in both cases.
     settings : dict
         The arguments, and fingerprints of the network and the images.
     """
 
-    before: Parameters
-    found: Parameters
     agreement_before: float
     agreement: float
     n_images: int
@@ -46,21 +44,6 @@ class CalibrationResult:
     def accepted(self) -> bool:
         """Whether at least as many images are classified like by the CNN."""
         return self.agreement >= self.agreement_before
-
-    @property
-    def parameters(self) -> Parameters:
-        """What to use. ``simulator.run(images, **result.arguments)`` does."""
-        return self.found if self.accepted else self.before
-
-    @property
-    def thresholds(self) -> dict[str, ByChannel]:
-        """The thresholds to use."""
-        return dict(self.parameters.thresholds)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The parameters to use, as arguments of `Simulator.run`."""
-        return dict(vars(self.parameters))
 
     @property
     def verdict(self) -> str:
@@ -86,7 +69,7 @@ class CalibrationResult:
                 for what in ("thresholds", "leak", "v_init")
             ]
             table.add_row(name, *numbers, f"{before:.1%}", f"{after:.1%}")
-        return "\n".join([shown_as_text(table), self.verdict])
+        return "\n".join([as_text(table), self.verdict])
 
     def __repr__(self) -> str:
         used = "used" if self.accepted else "not used"

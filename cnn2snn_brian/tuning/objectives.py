@@ -80,12 +80,10 @@ class Target:
             Labels and activations.
         """
         last = layers.names[-1]
-        kept: dict[str, list[FloatArray]] = {name: [] for name in (*compared, last)}
-        for _, values in layers.activation_batches(images):
-            for name, batches in kept.items():
-                batch = values[name].astype(np.float32)
-                batches.append(batch.reshape(len(batch), -1))
-        joined = {name: np.concatenate(batches) for name, batches in kept.items()}
+        found = layers.collected_activations(images, (*compared, last))
+        joined = {
+            name: values.reshape(len(values), -1) for name, values in found.items()
+        }
         return cls(labels, joined, last)
 
     def first(self, n: int) -> "Target":

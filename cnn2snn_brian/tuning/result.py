@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from cnn2snn_brian.description.layer_numbers import ByChannel, shown_number
-from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.layer_numbers import shown_number
 from cnn2snn_brian.description.settings import recorded
-from cnn2snn_brian.progress import shown_as_text
+from cnn2snn_brian.printing import as_text
 from cnn2snn_brian.tuning.check import SURE, Check
 from cnn2snn_brian.tuning.coordinates import TUNABLE
+from cnn2snn_brian.tuning.found import FoundParameters
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,7 +19,7 @@ __all__ = ["TuningResult"]
 
 
 @dataclass(frozen=True, repr=False)
-class TuningResult:
+class TuningResult(FoundParameters):
     """
     What a threshold setting found. ``print`` shows tables.
 
@@ -42,8 +42,6 @@ class TuningResult:
         images.
     """
 
-    before: Parameters
-    found: Parameters
     accepted: bool
     history: "DataFrame"
     tuning: Check
@@ -51,24 +49,9 @@ class TuningResult:
     settings: dict[str, Any]
 
     @property
-    def parameters(self) -> Parameters:
-        """What to use. ``simulator.run(images, **result.arguments)`` does."""
-        return self.found if self.accepted else self.before
-
-    @property
-    def thresholds(self) -> dict[str, ByChannel]:
-        """The thresholds to use."""
-        return dict(self.parameters.thresholds)
-
-    @property
     def value(self) -> float:
         """The objective of `parameters` on the images that were tuned on."""
         return self.tuning.value if self.accepted else self.tuning.value_before
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The parameters to use, as arguments of `Simulator.run`."""
-        return dict(vars(self.parameters))
 
     @property
     def verdict(self) -> str:
@@ -116,11 +99,11 @@ class TuningResult:
         names = {"thresholds": "threshold"}
         table = Table(box=None)
         table.add_column("layer")
+        before, found = recorded(self.before), recorded(self.found)
         shown = [
             what
             for what in TUNABLE
-            if what == "thresholds"
-            or recorded(self.before)[what] != recorded(self.found)[what]
+            if what == "thresholds" or before[what] != found[what]
         ]
         for what in shown:
             table.add_column(names.get(what, what), justify="right")
@@ -132,7 +115,7 @@ class TuningResult:
                 for parameters in (self.before, self.found)
             ]
             table.add_row(layer, *values)
-        return shown_as_text(table)
+        return as_text(table)
 
     def _checks(self) -> str:
         """Objective and accuracy on the images, before and after."""
@@ -151,4 +134,4 @@ class TuningResult:
                     f"{check.accuracy:.1%}",
                     f"{check.cnn_accuracy:.1%}",
                 )
-        return shown_as_text(table)
+        return as_text(table)
