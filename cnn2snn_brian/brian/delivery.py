@@ -11,7 +11,7 @@ from brian2.core.variables import Variables
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import Cells, Runs, weights_of_channel
 
-__all__ = ["CELLS", "add_cells", "adds_only", "constants", "pool_constants"]
+__all__ = ["CELLS", "add_cells", "added_to", "constants"]
 
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
@@ -26,9 +26,9 @@ SUMS_FROM = 4
 SUMS_LENGTH = 32
 
 
-def adds_only(on_pre: str, variables: Mapping[str, Any]) -> bool:
+def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
     """
-    Say whether a spike does nothing but add a weight to a variable of the target.
+    Find the variable of the target that a spike adds a weight to.
 
     Parameters
     ----------
@@ -39,19 +39,22 @@ def adds_only(on_pre: str, variables: Mapping[str, Any]) -> bool:
 
     Returns
     -------
-    bool
-        Only then may sums of weights be added.
+    str or None
+        Its name among `variables`; None if a spike does anything else. Only sums of
+        weights may be put together before they are added.
     """
     match = PLAIN.fullmatch(on_pre.strip())
     if match is None:
-        return False
-    variable = variables.get(f"{match[1]}_post")
-    return (
+        return None
+    name = f"{match[1]}_post"
+    variable = variables.get(name)
+    is_plain = (
         variable is not None
         and not variable.scalar
         and variable.dtype == variables["w"].dtype
         and getattr(variable, "conditional_write", None) is None
     )
+    return name if is_plain else None
 
 
 def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
@@ -84,7 +87,7 @@ def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
         )
 
 
-def pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None:
+def _pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None:
     """
     Give the sizes of the cells that spikes are averaged in.
 
@@ -110,7 +113,9 @@ def pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None
     }
 
 
-def sums_constants(layer: Any, table: Runs, on_pre: str) -> dict[str, Any] | None:
+def _sums_constants(
+    layer: Any, table: Runs, target: str | None
+) -> dict[str, Any] | None:
     """
     Give the sizes for sums in registers, see ``templates/standalone/sums.cpp``.
 
@@ -120,8 +125,8 @@ def sums_constants(layer: Any, table: Runs, on_pre: str) -> dict[str, Any] | Non
         The layer, without poolings in front of it.
     table : Runs
         Its runs.
-    on_pre : str
-        A statement that only adds a weight.
+    target : str or None
+        The variable that a spike adds a weight to, see `added_to`.
 
     Returns
     -------
@@ -129,14 +134,12 @@ def sums_constants(layer: Any, table: Runs, on_pre: str) -> dict[str, Any] | Non
         For the template; None where spikes are delivered as they come.
     """
     longest = table.length.max(initial=0)
-    if table.channels < SUMS_FROM or longest < SUMS_LENGTH:
+    if target is None or table.channels < SUMS_FROM or longest < SUMS_LENGTH:
         return None
-    match = PLAIN.fullmatch(on_pre.strip())
-    assert match is not None
     n = len(table.first) - 1
     return {
         "n": n,
-        "target": f"{match[1]}_post",
+        "target": target,
         "stride": weights_of_channel(layer),
         "worthwhile": SUMS_FROM * n // table.channels,
     }
@@ -166,10 +169,10 @@ def constants(
     """
     pool = layer if isinstance(layer, Pooled) else None
     inner = layer if pool is None else pool.layer
-    is_plain = adds_only(on_pre, variables)
+    target = added_to(on_pre, variables)
     return {
         "longest": int(table.length.max(initial=0)),
         "channels": table.channels,
-        "pool": pool_constants(pool, is_plain),
-        "sums": sums_constants(inner, table, on_pre) if is_plain else None,
+        "pool": _pool_constants(pool, target is not None),
+        "sums": _sums_constants(inner, table, target),
     }
