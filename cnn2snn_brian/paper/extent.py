@@ -1,9 +1,11 @@
 """How much of the paper's experiments is done: all of it, or a quick trial."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 
 __all__ = [
     "CHUNK",
@@ -17,9 +19,17 @@ __all__ = [
     "SWEPT",
     "VARIANTS",
     "VARIANTS_EFFORT",
-    "VARIANT_NAMES",
     "Extent",
+    "setting_named",
 ]
+
+
+def _variant(description: str, **arguments: Any) -> Preset:
+    paper = PRESETS["paper"]
+    return replace(
+        paper, description=description, arguments={**paper.arguments, **arguments}
+    )
+
 
 #: Images of one step: what an interruption costs at most.
 CHUNK = 500
@@ -30,15 +40,10 @@ LONGER_FACTOR = 1.3
 PER_CLASS = 100
 #: Training images of each class that the preset "few-steps" is calibrated with.
 N_CALIBRATION = 30
-#: The paper's setting in other forms: what `convert` is given besides.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "paper-pooled": {"pooling": "synapses"},
-    "paper-channels": {"per_channel": True},
-}
-#: What the report calls them.
-VARIANT_NAMES = {
-    "paper-pooled": "pooling in synapses",
-    "paper-channels": "a threshold for each channel",
+#: The paper's setting in other forms.
+VARIANTS = {
+    "paper-pooled": _variant("pooling in synapses", pooling="synapses"),
+    "paper-channels": _variant("a threshold for each channel", per_channel=True),
 }
 #: A search of these takes so many times the images and the candidates.
 VARIANTS_EFFORT = 0.5
@@ -48,6 +53,28 @@ LONG_FACTORS = (0.9, 1.0, 1.1, 1.2)
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
+
+
+def setting_named(name: str) -> Preset:
+    """
+    Find a setting of the report.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PRESETS` or `VARIANTS`.
+
+    Returns
+    -------
+    Preset
+        The setting.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    return VARIANTS[name] if name in VARIANTS else find_preset(name)
 
 
 @dataclass(frozen=True)

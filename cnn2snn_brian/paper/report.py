@@ -7,7 +7,7 @@ from typing import Any
 from cnn2snn_brian.description.presets import PRESETS
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.paper import numbers as paper
-from cnn2snn_brian.paper.extent import VARIANT_NAMES, VARIANTS_EFFORT
+from cnn2snn_brian.paper.extent import VARIANTS, VARIANTS_EFFORT
 from cnn2snn_brian.paper.figures import draw
 from cnn2snn_brian.paper.finite_json import to_json
 from cnn2snn_brian.paper.scores import N_BOOTSTRAP
@@ -72,8 +72,7 @@ def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> 
         command=command,
         presets=PRESETS,
         n_bootstrap=N_BOOTSTRAP,
-        variant_names=VARIANT_NAMES,
-        variant_steps={row["data"]["n_steps"] for row in numbers["variants"]},
+        forms=VARIANTS,
         variants_effort=VARIANTS_EFFORT,
     )
     return text

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.description.presets import find_preset
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.paper.extent import (
     LONG_FACTORS,
@@ -15,6 +14,7 @@ from cnn2snn_brian.paper.extent import (
     SWEPT,
     VARIANTS,
     VARIANTS_EFFORT,
+    setting_named,
 )
 from cnn2snn_brian.paper.steps import Reproduction
 from cnn2snn_brian.program.simulator import Simulator
@@ -117,7 +117,7 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
             work.simulator(preset, n_steps),
             work.training(max(1, round(effort * extent.n_tuning)), extent.n_unseen),
             method="search",
-            tune=("thresholds",) if preset in VARIANTS else find_preset(preset).tune,
+            tune=setting_named(preset).tune,
             start=start,
             budget=round(effort * extent.budget(n_steps)),
         )

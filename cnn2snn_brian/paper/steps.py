@@ -25,7 +25,7 @@ from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.paper.extent import FULL, VARIANTS, Extent
+from cnn2snn_brian.paper.extent import FULL, Extent, setting_named
 from cnn2snn_brian.paper.finite_json import finite, restored
 from cnn2snn_brian.paper.images import Images
 from cnn2snn_brian.program.simulator import Simulator
@@ -237,9 +237,8 @@ class Reproduction:
             cnn,
             card.input_shape,
             calibration=self._calibration,
-            preset="paper" if preset in VARIANTS else preset,
+            preset=setting_named(preset),
             classes=card.classes,
-            **VARIANTS.get(preset, {}),
         )
 
     def simulator(self, preset: str, n_steps: int) -> Simulator:

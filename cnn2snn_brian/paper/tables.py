@@ -22,6 +22,8 @@ SHOWN = 100
 BARS = (0.99, 0.995)
 #: What of a tuning is reported.
 OF_A_TUNING = ("tuning", "held_out", "n_candidates")
+#: And of a calibration.
+OF_A_CALIBRATION = ("agreement_before", "agreement", "n_images")
 
 
 class _Rows:
@@ -67,9 +69,10 @@ class _Rows:
 
     def calibrated(self, n_steps: int) -> dict[str, Any]:
         found = calibrated(self.work, n_steps)
-        parameters = found.pop("parameters")
-        row = self._row("calibrated", "few-steps", n_steps, parameters)
-        return {**row, "calibration": found}
+        return {
+            **self._row("calibrated", "few-steps", n_steps, found["parameters"]),
+            "calibration": {key: found[key] for key in OF_A_CALIBRATION},
+        }
 
     def papers_method(
         self, method: Literal["feedback", "bisection"], n_steps: int
