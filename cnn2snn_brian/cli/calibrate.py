@@ -6,29 +6,33 @@ from typing import Annotated
 
 import typer
 
-from cnn2snn_brian.cli.shared import DATA_HELP, check_at_least, check_out, console
+from cnn2snn_brian.cli.shared import (
+    NetworkFile,
+    NWorkers,
+    PerClass,
+    Seed,
+    TrainingData,
+    check_at_least,
+    check_out,
+    console,
+)
 
 __all__ = ["calibrate_command"]
 
 
 def calibrate_command(
-    network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
-    data: Annotated[
-        str,
-        typer.Option(help=f"{DATA_HELP} Only training images are used."),
-    ],
+    network: NetworkFile,
+    data: TrainingData,
     out: Annotated[Path, typer.Option(help="File for the calibrated network.")],
     *,
     duration: Annotated[
         float | None,
         typer.Option(help="Time of an image in ms; by default what suits the network."),
     ] = None,
-    n: Annotated[int, typer.Option(help="Images of each class, drawn at random.")] = 30,
+    n: PerClass = 30,
     rounds: Annotated[int, typer.Option(help="How often leaks are shifted.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Programs at a time; all cores by default.")
-    ] = None,
+    seed: Seed = 0,
+    workers: NWorkers = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="File that keeps what was fitted, to go on from there."),

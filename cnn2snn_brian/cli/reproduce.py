@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cnn2snn_brian.cli.shared import check_at_least, console
+from cnn2snn_brian.cli.shared import (
+    NWorkers,
+    Seed,
+    check_at_least,
+    console,
+)
 
 __all__ = ["reproduce"]
 
@@ -24,10 +29,8 @@ def reproduce(
         bool,
         typer.Option("--quick", help="Few images and steps: minutes, not an hour."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Programs at a time; all cores by default.")
-    ] = None,
+    seed: Seed = 0,
+    workers: NWorkers = None,
 ) -> None:
     """
     Reproduce every table and figure of the paper on CIFAR-10.

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from cnn2snn_brian.cli.shared import (
     DATA_HELP,
+    NetworkFile,
+    NWorkers,
     check_at_least,
     check_out,
     console,
@@ -78,7 +80,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def run(
-    network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
+    network: NetworkFile,
     data: Annotated[
         str,
         typer.Option(
@@ -111,9 +113,7 @@ def run(
         Path | None,
         typer.Option(help="File for the result (.h5), which `inspect` reads."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Programs at a time; all cores by default.")
-    ] = None,
+    workers: NWorkers = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of tables.")
     ] = False,

@@ -1,7 +1,9 @@
 """What the commands share: where they write to, and checks of what users give."""
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from cnn2snn_brian.errors import InputError
@@ -10,6 +12,11 @@ from cnn2snn_brian.files import check_folder
 __all__ = [
     "DATA_HELP",
     "PROGRAM",
+    "NWorkers",
+    "NetworkFile",
+    "PerClass",
+    "Seed",
+    "TrainingData",
     "check_at_least",
     "check_out",
     "console",
@@ -26,6 +33,17 @@ DATA_HELP = (
 )
 
 console = Console()
+
+#: Arguments that mean the same in every command.
+NetworkFile = Annotated[Path, typer.Argument(help="A file that `convert` wrote.")]
+TrainingData = Annotated[
+    str, typer.Option(help=f"{DATA_HELP} Only training images are used.")
+]
+PerClass = Annotated[int, typer.Option(help="Images of each class, drawn at random.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+NWorkers = Annotated[
+    int | None, typer.Option(help="Programs at a time; all cores by default.")
+]
 
 
 def check_out(path: Path, suffix: str | None = None) -> None:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn2snn_brian.cli.shared import DATA_HELP, PROGRAM, check_out, console
+from cnn2snn_brian.cli.shared import (
+    DATA_HELP,
+    PROGRAM,
+    Seed,
+    check_out,
+    console,
+)
 from cnn2snn_brian.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +101,7 @@ def train_command(
         bool,
         typer.Option("--bfloat16", help="Compute in 16 bits: faster."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint.")
     ] = False,

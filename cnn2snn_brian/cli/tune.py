@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cnn2snn_brian.cli.shared import DATA_HELP, check_at_least, check_out, console
+from cnn2snn_brian.cli.shared import (
+    NetworkFile,
+    NWorkers,
+    PerClass,
+    Seed,
+    TrainingData,
+    check_at_least,
+    check_out,
+    console,
+)
 
 __all__ = ["AcceptChoice", "MethodChoice", "tune_command"]
 
@@ -29,11 +38,8 @@ class AcceptChoice(str, Enum):
 
 
 def tune_command(
-    network: Annotated[Path, typer.Argument(help="A file that `convert` wrote.")],
-    data: Annotated[
-        str,
-        typer.Option(help=f"{DATA_HELP} Only training images are used."),
-    ],
+    network: NetworkFile,
+    data: TrainingData,
     out: Annotated[Path, typer.Option(help="File for the network that was tuned.")],
     *,
     method: Annotated[
@@ -50,7 +56,7 @@ def tune_command(
         str | None, typer.Option(help="Name of a class: use its images only.")
     ] = None,
     duration: Annotated[float, typer.Option(help="Time of an image in ms.")] = 100.0,
-    n: Annotated[int, typer.Option(help="Images of each class, drawn at random.")] = 20,
+    n: PerClass = 20,
     tune: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,10 +77,8 @@ def tune_command(
             "apart, or always."
         ),
     ] = AcceptChoice.better,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Programs at a time; all cores by default.")
-    ] = None,
+    seed: Seed = 0,
+    workers: NWorkers = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="File that keeps what was tried, to go on from there."),
