@@ -127,6 +127,23 @@ def _spikingjelly_start(network: nn.Module, settings: Settings) -> None:
                 module.v = settings.v_init * module.v_threshold
 
 
+def _spikingjelly_outputs(workload: Workload, settings: Settings) -> Simulate:
+    """Give the output of every step, shape (n_steps, n_images, classes)."""
+    network = _spikingjelly(workload, settings)
+
+    def simulate(images: torch.Tensor) -> torch.Tensor:
+        _spikingjelly_start(network, settings)
+        outputs = []
+        for _ in range(settings.n_steps):
+            x = images
+            if settings.encoding == "poisson":
+                x = (torch.rand_like(images) < images).float()
+            outputs.append(network(x))
+        return torch.stack(outputs)
+
+    return simulate
+
+
 def spikingjelly_steps(workload: Workload, settings: Settings) -> Simulate:
     """
     Convert with SpikingJelly, and go through all layers step by step.
@@ -143,19 +160,8 @@ def spikingjelly_steps(workload: Workload, settings: Settings) -> Simulate:
     callable
         Scores are sums of the last layer's input: it has no neurons.
     """
-    network = _spikingjelly(workload, settings)
-
-    def simulate(images: torch.Tensor) -> torch.Tensor:
-        _spikingjelly_start(network, settings)
-        total: Any = 0
-        for _ in range(settings.n_steps):
-            x = images
-            if settings.encoding == "poisson":
-                x = (torch.rand_like(images) < images).float()
-            total = total + network(x)
-        return total
-
-    return simulate
+    simulate = _spikingjelly_outputs(workload, settings)
+    return lambda images: simulate(images).sum(0)
 
 
 def spikingjelly_layers(workload: Workload, settings: Settings) -> Simulate:
@@ -198,21 +204,15 @@ def spikingjelly_scores(workload: Workload, settings: Settings) -> Simulate:
     workload : Workload
         The CNN.
     settings : Settings
-        The dynamics, with currents as input. There is no floor.
+        The dynamics. There is no floor.
 
     Returns
     -------
     callable
         Scores after 1, 2, ... steps, shape (n_steps, n_images, classes).
     """
-    network = _spikingjelly(workload, settings)
-
-    def simulate(images: torch.Tensor) -> torch.Tensor:
-        _spikingjelly_start(network, settings)
-        outputs = [network(images) for _ in range(settings.n_steps)]
-        return torch.stack(outputs).cumsum(0)
-
-    return simulate
+    simulate = _spikingjelly_outputs(workload, settings)
+    return lambda images: simulate(images).cumsum(0)
 
 
 def _own_normalization(workload: Workload, percentile: float) -> nn.Sequential:
@@ -220,16 +220,13 @@ def _own_normalization(workload: Workload, percentile: float) -> nn.Sequential:
     from sinabs.utils import normalize_weights
 
     cnn = deepcopy(workload.cnn)
-    names = [name for name, _ in cnn.named_children()]
-    relus = [name for name, m in cnn.named_children() if isinstance(m, nn.ReLU)]
-    weighted = [name for name, m in cnn.named_children() if list(m.parameters())]
-    before = [
-        max(
-            (name for name in weighted if names.index(name) < names.index(relu)),
-            key=names.index,
-        )
-        for relu in relus
-    ]
+    relus, before, weighted = [], [], ""
+    for name, module in cnn.named_children():
+        if isinstance(module, nn.ReLU):
+            relus.append(name)
+            before.append(weighted)
+        elif [*module.parameters()]:
+            weighted = name
     images = torch.from_numpy(workload.calibration)
     normalize_weights(cnn, images, relus, before, percentile)
     return cnn

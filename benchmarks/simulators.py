@@ -17,12 +17,22 @@ from benchmarks.networks import (
     paper_workload,
 )
 
-__all__ = ["few_steps", "simulators"]
+__all__ = ["available", "few_steps", "simulators"]
 
 PACKAGE_OF = {"SpikingJelly": "spikingjelly", "sinabs": "sinabs"}
 
 
 def available() -> tuple[list[str], list[str]]:
+    """
+    Find the simulators that are installed.
+
+    Returns
+    -------
+    names : list of str
+        Ours and theirs.
+    notes : list of str
+        What was left out, for a table.
+    """
     names, notes = [OURS], []
     for name in COMPETITORS:
         package = PACKAGE_OF.get(name)
