@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from importlib.resources import as_file, files
 
+import torch
 from torch import nn
 
 from cnn2snn_brian.cnn.adjust import adjust
@@ -16,6 +17,8 @@ __all__ = [
     "create",
     "digits",
     "pretrained",
+    "resnet20",
+    "vgg",
 ]
 
 
@@ -99,6 +102,111 @@ def digits(*, n_classes: int = 10) -> nn.Sequential:
     )
 
 
+class _Block(nn.Module):
+    """Two convolutions and a shortcut around them: relu(branch(x) + shortcut(x))."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_out)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or n_in != n_out:
+            self.shortcut = nn.Sequential(
+                OrderedDict(
+                    conv=nn.Conv2d(n_in, n_out, 1, stride, bias=False),
+                    bn=nn.BatchNorm2d(n_out),
+                )
+            )
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        result: torch.Tensor = self.relu2(branch + self.shortcut(x))
+        return result
+
+
+def resnet20(*, n_classes: int = 10) -> nn.Sequential:
+    """
+    Make the residual net of 20 layers for CIFAR-10 [1]_.
+
+    A convolution (3x3, 16 channels), three stages of three blocks (16, 32 and 64
+    channels; the second and third stage halve the image), the mean over the image and
+    a linear layer. A shortcut to another size is a 1x1 convolution.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+
+    Returns
+    -------
+    nn.Sequential
+        The untrained CNN, for images of shape (3, 32, 32) with pixels in [0, 1].
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren and Sun (2016), Deep Residual Learning for Image Recognition,
+       section 4.2, doi:10.1109/CVPR.2016.90
+    """
+    parts: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(3, 16, 3, padding=1, bias=False),
+        bn1=nn.BatchNorm2d(16),
+        relu1=nn.ReLU(),
+    )
+    n_in = 16
+    for stage, n_out in enumerate((16, 32, 64), start=1):
+        for block in range(1, 4):
+            stride = 2 if stage > 1 and block == 1 else 1
+            parts[f"block{stage}_{block}"] = _Block(n_in, n_out, stride)
+            n_in = n_out
+    parts["pool"] = nn.AdaptiveAvgPool2d(1)
+    parts["flatten"] = nn.Flatten()
+    parts["linear"] = nn.Linear(64, n_classes)
+    return nn.Sequential(parts)
+
+
+def vgg(*, n_classes: int = 10) -> nn.Sequential:
+    """
+    Make a small net of the kind of VGG [1]_ for CIFAR-10, with BatchNorm.
+
+    Six convolutions (3x3; 32, 32, 64, 64, 128 and 128 channels), 2x2 average pooling
+    after each second one, and two linear layers (128 and the classes).
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+
+    Returns
+    -------
+    nn.Sequential
+        The untrained CNN, for images of shape (3, 32, 32) with pixels in [0, 1].
+
+    References
+    ----------
+    .. [1] Simonyan and Zisserman (2015), Very Deep Convolutional Networks for
+       Large-Scale Image Recognition, doi:10.48550/arXiv.1409.1556
+    """
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    n_in = 3
+    for index, n_out in enumerate((32, 32, 64, 64, 128, 128), start=1):
+        parts[f"conv{index}"] = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+        parts[f"bn{index}"] = nn.BatchNorm2d(n_out)
+        parts[f"relu{index}"] = nn.ReLU()
+        if index % 2 == 0:
+            parts[f"pool{index // 2}"] = nn.AvgPool2d(2)
+        n_in = n_out
+    parts["flatten"] = nn.Flatten()
+    parts["drop"] = nn.Dropout(0.3)
+    parts["linear1"] = nn.Linear(128 * 4 * 4, 128)
+    parts["relu7"] = nn.ReLU()
+    parts["linear2"] = nn.Linear(128, n_classes)
+    return nn.Sequential(parts)
+
+
 def _cifar10_quick_adjusted(*, n_classes: int = 10) -> nn.Sequential:
     return cifar10_quick(adjusted=True, n_classes=n_classes)
 
@@ -108,6 +216,8 @@ ARCHITECTURES = {
     "cifar10_quick": cifar10_quick,
     "cifar10_quick_adjusted": _cifar10_quick_adjusted,
     "digits": digits,
+    "resnet20": resnet20,
+    "vgg": vgg,
 }
 
 #: Name of a CNN -> shape of its images, (channels, height, width).
@@ -115,6 +225,8 @@ INPUT_SHAPES = {
     "cifar10_quick": (3, 32, 32),
     "cifar10_quick_adjusted": (3, 32, 32),
     "digits": (1, 8, 8),
+    "resnet20": (3, 32, 32),
+    "vgg": (3, 32, 32),
 }
 
 

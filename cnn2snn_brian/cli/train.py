@@ -52,7 +52,9 @@ def _teacher(weights: Path, n_classes: int, shape: tuple[int, int, int]) -> "nn.
 def train_command(
     architecture: Annotated[
         str,
-        typer.Argument(help="cifar10_quick, cifar10_quick_adjusted or digits."),
+        typer.Argument(
+            help="cifar10_quick, cifar10_quick_adjusted, digits, resnet20 or vgg."
+        ),
     ],
     data: Annotated[
         str,
@@ -81,6 +83,9 @@ def train_command(
     shift: Annotated[
         int, typer.Option(help="Shift images by up to this many pixels.")
     ] = 0,
+    cutout: Annotated[
+        int, typer.Option(help="Side of a grey square put on each image.")
+    ] = 0,
     label_smoothing: Annotated[
         float, typer.Option(help="Share of the target spread over all classes.")
     ] = 0.0,
@@ -97,6 +102,10 @@ def train_command(
     clip_norm: Annotated[
         float, typer.Option(help="Largest norm of a step's gradient.")
     ] = float("inf"),
+    average: Annotated[
+        float,
+        typer.Option(help="Decay of a running mean of the weights; it is kept."),
+    ] = 0.0,
     bfloat16: Annotated[
         bool,
         typer.Option("--bfloat16", help="Compute in 16 bits: faster."),
@@ -130,10 +139,12 @@ def train_command(
         weight_decay=weight_decay,
         flip=flip,
         shift=shift,
+        cutout=cutout,
         label_smoothing=label_smoothing,
         distillation=distillation,
         temperature=temperature,
         clip_norm=clip_norm,
+        average=average,
         bfloat16=bfloat16,
         seed=seed,
     )

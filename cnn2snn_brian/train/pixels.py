@@ -1,4 +1,4 @@
-"""What a CNN sees of 8-bit images: pixels, in training flipped and shifted."""
+"""What a CNN sees of 8-bit images: pixels, in training flipped, shifted and cut."""
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +32,17 @@ def augmented(
     images: npt.NDArray[np.uint8], rng: np.random.Generator, settings: TrainingSettings
 ) -> npt.NDArray[np.uint8]:
     """
-    Flip and shift a batch, each image on its own.
+    Flip, shift and cut a batch, each image on its own.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n_images, channels, height, width)
         The batch.
     rng : numpy.random.Generator
-        Draws which images are flipped, and how far each is shifted.
+        Draws which images are flipped, how far each is shifted, and where it is cut.
     settings : TrainingSettings
-        Whether images are flipped, and how far they are shifted at most.
+        Whether images are flipped, how far they are shifted at most, and the side of
+        the square that is cut out.
 
     Returns
     -------
@@ -62,4 +63,20 @@ def augmented(
         columns = (left[:, None] + np.arange(width))[:, None, None, :]
         channels = np.arange(images.shape[1])[None, :, None, None]
         images = padded[np.arange(n)[:, None, None, None], channels, rows, columns]
+    if settings.cutout:
+        images = _cut(images, rng, settings.cutout)
     return images
+
+
+def _cut(
+    images: npt.NDArray[np.uint8], rng: np.random.Generator, side: int
+) -> npt.NDArray[np.uint8]:
+    """Set a square of each image to mid-grey; at the border part of it is outside."""
+    n, _, height, width = images.shape
+    top = np.asarray(rng.integers(0, height, size=n))[:, None] - side // 2
+    left = np.asarray(rng.integers(0, width, size=n))[:, None] - side // 2
+    rows, columns = np.arange(height), np.arange(width)
+    in_rows = (rows >= top) & (rows < top + side)
+    in_columns = (columns >= left) & (columns < left + side)
+    cut = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return np.where(cut, np.uint8(128), images)

@@ -1,4 +1,4 @@
-"""Train a CNN: flips and shifts, a one-cycle schedule, a checkpoint every epoch."""
+"""Train a CNN: augmented images, a one-cycle schedule, a checkpoint every epoch."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnn2snn_brian.data.labelled_images import LabelledImages
 from cnn2snn_brian.errors import InputError
@@ -67,6 +68,13 @@ class _Training:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, rate, total_steps=steps_per_epoch * settings.epochs
         )
+        self.average: AveragedModel | None = None
+        if settings.average:
+            self.average = AveragedModel(
+                module,
+                multi_avg_fn=get_ema_multi_avg_fn(settings.average),
+                use_buffers=True,
+            )
 
     def step(self, loss: torch.Tensor) -> None:
         """Change the weights."""
@@ -75,6 +83,13 @@ class _Training:
         nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+
+    def finish(self) -> None:
+        """Give the CNN the mean of its weights, if one is kept."""
+        if self.average is not None:
+            self.module.load_state_dict(self.average.module.state_dict())
 
     def save(self, path: Path, made_with: dict[str, Any], epochs: int) -> None:
         """Write all that `restore` needs."""
@@ -87,6 +102,9 @@ class _Training:
                     "random_state": torch.get_rng_state(),
                     "optimizer": self.optimizer.state_dict(),
                     "schedule": self.schedule.state_dict(),
+                    "average": (
+                        None if self.average is None else self.average.state_dict()
+                    ),
                 },
                 unfinished,
             )
@@ -102,6 +120,8 @@ class _Training:
         torch.set_rng_state(state["random_state"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         return int(state["epochs"])
 
 
@@ -256,5 +276,6 @@ def train(
             _epoch(work, epoch, training, teacher, advance)
             if path is not None:
                 work.save(path, made_with, epoch + 1)
+    work.finish()
     module.eval()
     return module
