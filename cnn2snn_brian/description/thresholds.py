@@ -60,9 +60,11 @@ def data_based_thresholds(
     Returns
     -------
     dict of str to float or ndarray of shape (channels,)
-        Threshold of every layer: its percentile over that of the layer before; for
-        the first layer times `rate_scale`. By channel, each percentile is over the
-        largest one of the layer before.
+        Threshold of every layer: its percentile over that of the layer before (of
+        several, the largest); for the first layer times `rate_scale`. By channel, each
+        percentile is over the largest one of the layer before. What saturates, as
+        ReLU6 does, has its ceiling in place of the percentile, so that a spike in each
+        step is that.
 
     Raises
     ------
@@ -79,12 +81,15 @@ def data_based_thresholds(
     activations = layers.collected_activations(pixels)
     *_, last = layers.names
     # Spikes of the last layer are compared: they have to be worth the same.
-    largest = {
-        name: largest_activation(
-            name, activations.pop(name), percentile, per_channel and name != last
+    largest: dict[str, ByChannel] = {}
+    for layer in layers:
+        name, values = layer.name, activations.pop(layer.name)
+        by_channel = per_channel and name != last
+        largest[name] = (
+            largest_activation(name, values, percentile, by_channel)
+            if layer.ceiling is None
+            else layer.ceiling
         )
-        for name in layers.names
-    }
     scales = input_scales(layers, largest, rate_scale)
     return {name: largest[name] / scales[name] for name in layers.names}
 

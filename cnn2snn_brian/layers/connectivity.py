@@ -5,7 +5,7 @@ Indices are those of Brian2 groups: channels last, see `cnn2snn_brian.layers`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
 __all__ = ["MAX_SYNAPSES", "Connections", "connections"]
@@ -132,7 +133,15 @@ def _pooled(layer: Pooled) -> Connections:
     return Connections(pre.astype(np.int32), post.astype(np.int32), weight)
 
 
-def connections(layer: Conv2d | AvgPool2d | Linear | Pooled) -> Connections:
+def _placed(layer: Placed) -> Connections:
+    """Count the targets in the whole layer, channels last."""
+    own = connections(layer.layer)
+    place, channel = np.divmod(own.post, layer.layer.shape[0])
+    post = place * layer.channels + layer.start + channel
+    return replace(own, post=post.astype(np.int32))
+
+
+def connections(layer: Conv2d | AvgPool2d | Linear | Placed | Pooled) -> Connections:
     """
     List all synapses of a layer.
 
@@ -140,7 +149,7 @@ def connections(layer: Conv2d | AvgPool2d | Linear | Pooled) -> Connections:
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear or Pooled
+    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
         The layer.
 
     Returns
@@ -164,4 +173,6 @@ def connections(layer: Conv2d | AvgPool2d | Linear | Pooled) -> Connections:
         return _conv2d(layer)
     if isinstance(layer, AvgPool2d):
         return _avg_pool2d(layer)
+    if isinstance(layer, Placed):
+        return _placed(layer)
     return _pooled(layer) if isinstance(layer, Pooled) else _linear(layer)
