@@ -1,8 +1,8 @@
 """
 Read a PyTorch CNN: ``nn.Module`` to `Layers`.
 
-`trace` lists the calls of the CNN; here they become layers. What can't be converted is
-refused by its place in the module.
+`trace` lists the calls of the CNN; here they become values, and with each ReLU a layer.
+What can't be converted is refused by its place in the module.
 """
 
 import itertools
@@ -12,14 +12,18 @@ from typing import Any, Literal
 
 from torch import nn
 
-from cnn2snn_brian.cnn.folding import fold_batch_norm, fold_normalization
+from cnn2snn_brian.cnn.composition import is_pointwise
+from cnn2snn_brian.cnn.folding import batch_norm, check_normalize
 from cnn2snn_brian.cnn.step_layers import BUILDERS
 from cnn2snn_brian.cnn.trace import SUPPORTED, Step, steps
+from cnn2snn_brian.cnn.values import Term, Value, layer_of
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
-from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.joined import AnyLayer, Joined
 from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.placed import Placed
+from cnn2snn_brian.layers.pooling import named
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = ["from_torch"]
@@ -81,103 +85,221 @@ def _is_flatten(step: Step) -> bool:
     )
 
 
-class _Chain:
+class _Reader:
     """
-    The layers that were read so far, and what may follow them.
+    The layers that were read so far, and the values between them.
 
     Parameters
     ----------
+    image : str
+        Name of what goes in.
     shape : tuple of int
         Shape of an image.
     names : {"role", "module"}
         How layers are named.
-    normalized : bool
-        Whether pixels are normalized, so that some are negative.
+    normalize : tuple, optional
+        (mean, std) of the pixels that the CNN takes.
     """
 
     def __init__(
         self,
+        image: str,
         shape: tuple[int, int, int],
         names: Literal["role", "module"],
-        *,
-        normalized: bool,
+        normalize: tuple[Any, Any] | None,
     ) -> None:
-        self.shape, self.names, self.normalized = shape, names, normalized
-        self.layers: list[Conv2d | AvgPool2d | Linear] = []
-        self.places: list[str] = []
-        self.rectified = True  # whether what the next step reads can't be negative
-        self.foldable = False  # whether a BatchNorm may follow
+        self.names = names
+        self.layers: list[AnyLayer] = []
+        pixels = Value(shape, (Term(INPUT, shape, where="the image"),))
+        if normalize is not None:
+            mean, std = check_normalize(normalize, shape[0])
+            pixels = replace(pixels.scaled(1 / std, -mean / std, ""), n_biases=0)
+        self.values = {image: pixels}
         self.n_of_role: dict[str, int] = {}
+        #: What layers were made of, and their ceilings.
+        self.made: dict[str, tuple[Value, float | None]] = {}
 
     def take(self, step: Step) -> None:
         """Take the next call."""
         kind = step.kind
         if kind == "mean":
             step = _global_mean(step)
-        elif kind == "reshape":
+        elif kind == "reshape" or kind == "Flatten":
             kind = "Flatten" if _is_flatten(step) else "Identity"
-        elif kind == "Flatten":
-            _is_flatten(step)
-        if kind in ("Flatten", "Identity", "Dropout"):
-            return
-        if kind == "ReLU":
-            self._rectify(step)
-        elif kind == "BatchNorm":
-            self._fold(step)
-        else:
-            self._append(step, kind)
+        first = self.values[step.reads[0]]
+        self.values[step.name] = {
+            "Flatten": lambda: replace(first, is_flat=True),
+            "Identity": lambda: first,
+            "Dropout": lambda: first,
+            "ReLU": lambda: self._rectified(step, None),
+            "ReLU6": lambda: self._rectified(step, 6.0),
+            "BatchNorm": lambda: self._normalized(step),
+            "add": lambda: self._sum(step),
+            "cat": lambda: self._side_by_side(step),
+            "Conv2d": lambda: self._mapped(step),
+            "Linear": lambda: self._mapped(step),
+        }.get(kind, lambda: self._pooled(step, kind))()
 
-    def _rectify(self, step: Step) -> None:
-        if not self.layers and self.normalized:
+    def result(self, step: Step | None, name: str) -> tuple[AnyLayer, ...]:
+        """Make the last layer, and give all of them."""
+        value = self.values[name]
+        if not (value.is_bare and len(value.terms) == 1):
+            self._population(value, step, None)
+        return tuple(self.layers)
+
+    def _rectified(self, step: Step, ceiling: float | None) -> Value:
+        value = self.values[step.reads[0]]
+        ceilings = {layer.name: layer.ceiling for layer in self.layers}
+        bounded = ceiling is None or all(
+            (ceilings.get(term.source) or math.inf) <= ceiling for term in value.terms
+        )
+        if value.is_bare and bounded:
+            return value
+        return self._population(value, step, ceiling)
+
+    def _population(
+        self, value: Value, step: Step | None, ceiling: float | None
+    ) -> Value:
+        """Give neurons to a value, once."""
+        name = next(
+            (name for name, made in self.made.items() if made == (value, ceiling)), None
+        )
+        if name is None:
+            name = self._unused(value.name or self._name(step, "join"))
+            self.layers.append(layer_of(value, name, ceiling))
+            self.made[name] = value, ceiling
+        term = Term(name, value.shape)
+        return Value(value.shape, (term,), is_flat=value.is_flat)
+
+    def _normalized(self, step: Step) -> Value:
+        value = self.values[step.reads[0]]
+        gain, shift = batch_norm(step, value.shape[0], is_flat=value.is_flat)
+        # Behind a convolution or a linear layer it is a part of that.
+        folds = value.name and len(value.terms) == 1
+        return value.scaled(
+            gain, shift, value.name if folds else self._name(step, "bn")
+        )
+
+    def _sum(self, step: Step) -> Value:
+        alpha = step.kwargs.get("alpha", 1)
+        if len(step.reads) != 2 or alpha != 1:
+            raise UnsupportedModuleError(
+                step.where, "adds a number", "Sums of two results are supported."
+            )
+        one, other = (self.values[name] for name in step.reads)
+        if (one.shape, one.is_flat) != (other.shape, other.is_flat):
             raise UnsupportedModuleError(
                 step.where,
-                "found a ReLU on normalized pixels",
-                "normalize needs a Conv2d or Linear as the first layer.",
+                f"adds values of the shapes {one.shape} and {other.shape}",
+                "Sums of two results of the same shape are supported.",
             )
-        self.rectified, self.foldable = True, False
+        return one.plus(other, self._name(step, "add"))
 
-    def _fold(self, step: Step) -> None:
-        if not self.foldable:
+    def _side_by_side(self, step: Step) -> Value:
+        axis = step.argument(1, "dim", 0)
+        found = [self.values[name] for name in step.reads]
+        n_axes = len(step.shape) + 1
+        if axis % n_axes != 1 or any(
+            value.is_flat and len(value.shape) > 1 for value in found
+        ):
             raise UnsupportedModuleError(
                 step.where,
-                f"found {step.module} that does not follow a Conv2d or Linear",
-                "Only a BatchNorm right after one of them can be folded.",
+                f"concatenates along dimension {axis} "
+                f"{', '.join(str(value.shape) for value in found)}",
+                "Channels can be concatenated (dim=1), before Flatten.",
             )
-        layer = self.layers[-1]
-        assert not isinstance(layer, AvgPool2d)
-        self.layers[-1] = fold_batch_norm(step, layer)
+        return Value.side_by_side(found)
 
-    def _append(self, step: Step, kind: str) -> None:
-        if not self.rectified:
-            raise UnsupportedModuleError(
-                self.places[-1],
-                "its output goes on without a ReLU",
-                "A firing rate is never negative: put a ReLU right after it (before "
-                "any pooling) and train again.",
-            )
-        role, build = BUILDERS[kind]
-        source = self.layers[-1].name if self.layers else INPUT
-        arguments: tuple[Any, ...] = (step, self._name(step, role), source)
-        if kind == "Linear":
+    def _mapped(self, step: Step) -> Value:
+        role, build = BUILDERS[step.kind]
+        value = self.values[step.reads[0]]
+        name = self._name(step, role)
+        arguments: tuple[Any, ...] = (step, name, INPUT)
+        if step.kind == "Linear":
             # Its input was flattened; its weights are in the order of what was.
-            arguments += (self.layers[-1].shape if self.layers else self.shape,)
-        self.layers.append(build(*arguments))
-        self.places.append(step.where)
-        self.foldable = kind in ("Conv2d", "Linear")
-        self.rectified = not self.foldable
+            arguments += (value.shape,)
+        layer = build(*arguments)
+        assert not isinstance(layer, AvgPool2d)
+        found = value.through(layer, step.where, name)
+        if isinstance(found, Term):
+            raise UnsupportedModuleError(
+                found.where,
+                f"its output goes on without a ReLU, to {step.where}",
+                "A firing rate is never negative, and one map in place of the two "
+                "would have many more weights: put a ReLU right after it (before any "
+                "pooling) and train again.",
+            )
+        return found
 
-    def _name(self, step: Step, role: str) -> str:
+    def _pooled(self, step: Step, kind: str) -> Value:
+        """
+        Average a value: a population of its own.
+
+        What is not rectified is averaged before the map in front, if that treats all
+        positions alike.
+        """
+        value = self.values[step.reads[0]]
+        role, build = BUILDERS[kind]
+        for term in value.terms:
+            if term.map is not None and not is_pointwise(term.map):
+                raise UnsupportedModuleError(
+                    term.where,
+                    f"its output goes on without a ReLU, to {step.where}",
+                    "A firing rate is never negative: put a ReLU right after it "
+                    "(before any pooling) and train again.",
+                )
+        name = self._unused(self._name(step, role))
+        pool = build(step, name, INPUT)
+        assert isinstance(pool, AvgPool2d)
+        if value.is_rectified:
+            parts = [_placed(pool, term, value.shape[0]) for term in value.terms]
+            self.layers.append(
+                parts[0]
+                if len(parts) == 1 and not isinstance(parts[0], Placed)
+                else Joined(name, tuple(named(name, parts)))
+            )
+            return Value(pool.shape, (Term(name, pool.shape),))
+        terms = [self._average(pool, term) for term in value.terms]
+        bias = None if value.bias is None else pool.drive(value.bias[None])[0]
+        return replace(value, shape=pool.shape, terms=tuple(terms), bias=bias)
+
+    def _average(self, pool: AvgPool2d, term: Term) -> Term:
+        """Average what a map reads instead of what it gives."""
+        narrow = replace(
+            pool,
+            name=self._unused(pool.name),
+            inputs=(term.source,),
+            input_shape=term.source_shape,  # type: ignore[arg-type]
+        )
+        self.layers.append(narrow)
+        changed = term.map
+        if isinstance(changed, Conv2d):
+            changed = replace(changed, input_shape=narrow.shape)
+        return replace(term, source=narrow.name, source_shape=narrow.shape, map=changed)
+
+    def _name(self, step: Step | None, role: str) -> str:
         self.n_of_role[role] = self.n_of_role.get(role, 0) + 1
         name = f"{role}{self.n_of_role[role]}"
-        if self.names == "module" and step.module is not None:
+        if self.names == "module" and step is not None and step.module is not None:
             name = step.where.replace(".", "_")
             # A number alone ("0" in a Sequential) is no name in Brian2's language.
             name = name if name.isidentifier() else f"layer_{name}"
+        return name
+
+    def _unused(self, name: str) -> str:
         base, n = name, 1
         while name in {INPUT, *(layer.name for layer in self.layers)}:  # used again
             n += 1
             name = f"{base}_{n}"
         return name
+
+
+def _placed(pool: AvgPool2d, term: Term, channels: int) -> AvgPool2d | Placed:
+    shape = term.source_shape
+    if shape[0] == channels:
+        return replace(pool, inputs=(term.source,))
+    narrow = replace(pool, inputs=(term.source,), input_shape=shape)  # type: ignore[arg-type]
+    return Placed(narrow, term.start, channels)
 
 
 def from_torch(
@@ -193,10 +315,13 @@ def from_torch(
     Parameters
     ----------
     module : nn.Module
-        A chain of Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, Dropout
-        and Identity, as modules or as functions; BatchNorm right after a Conv2d or
-        Linear is folded into it. Every Conv2d and Linear but the last layer has to be
-        followed by a ReLU: a firing rate is never negative. It is not changed.
+        A directed acyclic graph of Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU,
+        ReLU6, BatchNorm, Flatten, Dropout and Identity, as modules or as functions, of
+        sums and of concatenations over channels. A ReLU makes neurons; what is between
+        two of them becomes the synapses. Two convolutions or linear layers without a
+        ReLU between them are composed where that is cheap (pointwise and depthwise,
+        Linear and Linear), and refused elsewhere: a firing rate is never negative. It
+        is not changed.
     input_shape : tuple of int
         Shape of an image, (channels, height, width).
     normalize : tuple of float or of sequences of float, optional
@@ -234,14 +359,13 @@ def from_torch(
         message = f"input_shape {input_shape}: expected (channels, height, width)"
         raise InputError(message)
     _check_module(module)
-    chain = _Chain(shape, names, normalized=normalize is not None)  # type: ignore[arg-type]
-    for step in steps(module, shape):  # type: ignore[arg-type]
-        chain.take(step)
-    layers = chain.layers
+    image, calls, result = steps(module, shape)  # type: ignore[arg-type]
+    reader = _Reader(image, shape, names, normalize)  # type: ignore[arg-type]
+    for step in calls:
+        reader.take(step)
+    layers = reader.result(calls[-1] if calls else None, result)
     if not layers:
         raise UnsupportedModuleError(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
-    if normalize is not None:
-        layers[0] = fold_normalization(layers[0], normalize, chain.places[0])
-    return Layers(shape, tuple(layers))  # type: ignore[arg-type]
+    return Layers(shape, layers)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import FloatArray, Shape
 
-__all__ = ["Placed", "on_channels"]
+__all__ = ["Placed", "on_channels", "ungrouped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +113,20 @@ class Placed(ByContent):
         return self.layer.fan_out()
 
 
-def _ungrouped(layer: Conv2d) -> FloatArray:
-    """Write the kernel of a grouped convolution as that of an ordinary one."""
+def ungrouped(layer: Conv2d) -> FloatArray:
+    """
+    Write the kernel of a grouped convolution as that of an ordinary one.
+
+    Parameters
+    ----------
+    layer : Conv2d
+        The convolution.
+
+    Returns
+    -------
+    ndarray of float, shape (out_channels, in_channels, ky, kx)
+        Its kernel, 0 between different groups.
+    """
     out_channels, per_group, ky, kx = layer.weight.shape
     per_group_out = out_channels // layer.groups
     weight = np.zeros((out_channels, layer.input_shape[0], ky, kx))
@@ -156,15 +168,17 @@ def on_channels(
     shape = (n, *layer.input_shape[1:])
     if isinstance(layer, AvgPool2d):
         return Placed(replace(layer, input_shape=shape), start, channels)  # type: ignore[arg-type]
-    none = {"bias": None, "n_bias_parameters": 0}
+    weight: FloatArray
     if isinstance(layer, Linear):
         weight = layer.weight.reshape(len(layer.weight), channels, -1)
         weight = weight[:, start : start + n].reshape(len(weight), -1)
-        return replace(layer, input_shape=shape, weight=weight, **none)
+        plain = replace(layer, bias=None, n_bias_parameters=0)
+        return replace(plain, input_shape=shape, weight=weight)
+    layer = replace(layer, bias=None, n_bias_parameters=0)
     per_group = channels // layer.groups
     if layer.groups == 1 or start % per_group or n % per_group:
-        weight = _ungrouped(layer)[:, start : start + n]
-        return replace(layer, input_shape=shape, weight=weight, groups=1, **none)  # type: ignore[arg-type]
+        weight = ungrouped(layer)[:, start : start + n]
+        return replace(layer, input_shape=shape, weight=weight, groups=1)  # type: ignore[arg-type]
     # Whole groups have outputs of their own.
     out_channels = len(layer.weight)
     outs = slice(
@@ -175,6 +189,5 @@ def on_channels(
         input_shape=shape,
         weight=layer.weight[outs],
         groups=n // per_group,
-        **none,
     )
     return Placed(mine, outs.start, out_channels)
