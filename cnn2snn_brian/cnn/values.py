@@ -139,12 +139,12 @@ class Value:
         for term in self.terms:
             narrow = on_channels(plain, term.start, term.n_channels)
             start = narrow.start if isinstance(narrow, Placed) else 0
-            second = narrow.layer if isinstance(narrow, Placed) else narrow
-            one = second if term.map is None else composed(term.map, second)  # type: ignore[arg-type]
+            second: Any = narrow.layer if isinstance(narrow, Placed) else narrow
+            one = second if term.map is None else composed(term.map, second)
             if one is None:
                 return term
             terms.append(replace(term, start=start, map=one, where=where))
-        bias = layer.bias
+        bias: Any = layer.bias
         if self.bias is not None:
             # Padding is of zeros: at the border a neuron gets a share of the bias.
             before = plain.drive(self.bias[None])[0]

@@ -6,7 +6,7 @@ but synapses from each of them. A concatenation needs synapses whose targets are
 the channels only: `Placed`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from cnn2snn_brian.layers.order import FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
-__all__ = ["AnyLayer", "Joined", "Part", "drive", "parts", "renamed"]
+__all__ = ["AnyLayer", "Joined", "Part", "drive", "parts", "renamed", "reweighted"]
 
 #: What connects one layer with another.
 Part = Conv2d | AvgPool2d | Linear | Placed | Pooled
@@ -168,3 +168,31 @@ def renamed(part: Part, name: str, source: str) -> Part:
         inner = renamed(part.layer, name, pools[-1].name)
         return replace(part, pools=pools, layer=inner)  # type: ignore[arg-type]
     return replace(part, name=name, inputs=(source,))
+
+
+def reweighted(layer: AnyLayer, change: Callable[[FloatArray], FloatArray]) -> AnyLayer:
+    """
+    Give a layer other weights.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
+        The layer.
+    change : callable
+        Takes the weights of a convolution or linear layer and gives others, of the same
+        shape; for each part of the layer in turn. Averages stay as they are.
+
+    Returns
+    -------
+    Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
+        The same layer with these weights.
+    """
+    if isinstance(layer, Joined):
+        made = tuple(reweighted(part, change) for part in layer.parts)
+        return replace(layer, parts=made)  # type: ignore[arg-type]
+    if isinstance(layer, Placed | Pooled):
+        inner = reweighted(layer.layer, change)
+        return replace(layer, layer=inner)  # type: ignore[arg-type]
+    if isinstance(layer, AvgPool2d):
+        return layer
+    return replace(layer, weight=change(layer.weight))

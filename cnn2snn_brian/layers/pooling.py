@@ -1,6 +1,6 @@
 """Average pooling without neurons: composed with the layers that read it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
@@ -109,7 +109,7 @@ def composed(layer: AnyLayer, pools: Mapping[str, AnyLayer]) -> AnyLayer:
     )
 
 
-def named(name: str, found: list[Part]) -> Iterator[Part]:
+def named(name: str, found: Sequence[Part]) -> Iterator[Part]:
     """
     Name the parts of a joined layer after what they connect.
 
@@ -117,7 +117,7 @@ def named(name: str, found: list[Part]) -> Iterator[Part]:
     ----------
     name : str
         Name of the layer.
-    found : list of Conv2d, AvgPool2d, Linear, Placed or Pooled
+    found : sequence of Conv2d, AvgPool2d, Linear, Placed or Pooled
         Its parts.
 
     Yields
