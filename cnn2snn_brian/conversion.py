@@ -12,7 +12,10 @@ from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_s
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF
-from cnn2snn_brian.description.thresholds import data_based_thresholds
+from cnn2snn_brian.description.thresholds import (
+    ceiling_thresholds,
+    data_based_thresholds,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.network import SpikingNetwork
@@ -66,7 +69,8 @@ def convert(
         Shape of an image, (channels, height, width). Not needed with `Layers`.
     thresholds : float or dict of str to float, optional
         One number for all layers, or a number for each by name. Without it, they
-        come from `calibration`; a dict of some layers takes the rest from there.
+        come from `calibration`; a dict of some layers takes the rest from there. A
+        quantized CNN (see `adjust`) needs neither: it was trained with its thresholds.
     calibration : ndarray or torch.Tensor, shape (n, channels, height, width), optional
         Training images that thresholds are computed from, see
         `data_based_thresholds`.
@@ -222,6 +226,9 @@ def _thresholds(
         check_names("thresholds", thresholds, layers.names)  # type: ignore[arg-type]
     if thresholds is not None and not (by_name and set(layers.names) - {*thresholds}):  # type: ignore[misc]
         return thresholds
+    if calibration is None and layers.ceilings:
+        found = ceiling_thresholds(layers, settings.get("rate_scale", 1.0))
+        return {**found, **(thresholds or {})}  # type: ignore[dict-item]
     if calibration is None:
         message = (
             "thresholds: give numbers, or calibration=... (training images) to compute "

@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from torch import nn
 
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.folding import fold_batch_norm, fold_normalization
 from cnn2snn_brian.cnn.step_layers import BUILDERS
 from cnn2snn_brian.cnn.trace import SUPPORTED, Step, steps
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import INPUT
@@ -105,6 +107,7 @@ class _Chain:
         self.shape, self.names, self.normalized = shape, names, normalized
         self.layers: list[Conv2d | AvgPool2d | Linear] = []
         self.places: list[str] = []
+        self.ceilings: list[Ceiling] = []
         self.rectified = True  # whether what the next step reads can't be negative
         self.foldable = False  # whether a BatchNorm may follow
         self.n_of_role: dict[str, int] = {}
@@ -134,7 +137,22 @@ class _Chain:
                 "found a ReLU on normalized pixels",
                 "normalize needs a Conv2d or Linear as the first layer.",
             )
+        if isinstance(step.module, ClipFloorShift):
+            self._note_ceiling(step.module, step.where)
         self.rectified, self.foldable = True, False
+
+    def _note_ceiling(self, activation: ClipFloorShift, where: str) -> None:
+        """Note where the last layer saturates."""
+        ceiling = float(activation.ceiling.detach())
+        if self.rectified or not ceiling > 0:
+            raise UnsupportedModuleError(
+                where,
+                f"found {activation}"
+                + (" that does not follow a Conv2d or Linear" * self.rectified),
+                "A layer saturates at a ceiling above 0, right after its Conv2d or "
+                "Linear (and BatchNorm).",
+            )
+        self.ceilings.append(Ceiling(self.layers[-1].name, ceiling, activation.steps))
 
     def _fold(self, step: Step) -> None:
         if not self.foldable:
@@ -244,4 +262,4 @@ def from_torch(
         )
     if normalize is not None:
         layers[0] = fold_normalization(layers[0], normalize, chain.places[0])
-    return Layers(shape, tuple(layers))  # type: ignore[arg-type]
+    return Layers(shape, tuple(layers), tuple(chain.ceilings))  # type: ignore[arg-type]

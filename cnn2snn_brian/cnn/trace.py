@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
-__all__ = ["SUPPORTED", "Step", "steps"]
+__all__ = ["SUPPORTED", "Step", "Tracer", "steps"]
 
 SUPPORTED = (
     "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
@@ -119,6 +120,7 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.AvgPool2d: "AvgPool2d",
     nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",
     nn.ReLU: "ReLU",
+    ClipFloorShift: "ReLU",  # one that saturates; `from_torch` notes where
     nn.Flatten: "Flatten",
     nn.Dropout: "Dropout",
     nn.Dropout2d: "Dropout",
@@ -136,6 +138,15 @@ def _module_path(node: torch.fx.Node) -> str:
     return f"{path} (call of {node.name})"
 
 
+class Tracer(torch.fx.Tracer):
+    """Take our own activation as one call, like the modules of torch."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one call."""
+        is_own = isinstance(m, ClipFloorShift)
+        return is_own or super().is_leaf_module(m, module_qualified_name)
+
+
 class _Propagation(ShapeProp):
     """Note the shape of every tensor, and the value of all that is none."""
 
@@ -149,13 +160,14 @@ class _Propagation(ShapeProp):
 def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Graph:
     """Trace a copy of the module and note the shape of every value (batch of 2)."""
     is_torchs_own = type(module).__module__.startswith("torch.nn")
-    if is_torchs_own and not isinstance(module, nn.Sequential):
+    is_one = is_torchs_own and not isinstance(module, nn.Sequential)
+    if is_one or isinstance(module, ClipFloorShift):
         # A bare layer would be traced into the functions that it consists of.
         module = nn.Sequential(module)
     # The caller's module keeps its mode, and its buffers are not touched.
     module = copy.deepcopy(module).double().cpu().eval()
     try:
-        traced = torch.fx.symbolic_trace(module)
+        traced = torch.fx.GraphModule(module, Tracer().trace(module))
     except Exception as error:
         where = type(module).__name__
         found = f"torch.fx can't trace its forward: {error}"

@@ -328,6 +328,11 @@ class NetworkDescription:
         for name in ("delays_s", "release_probability"):
             if getattr(self, name):
                 settings[name] = getattr(self, name)
+        if self.layers.ceilings:
+            settings["ceilings"] = {
+                ceiling.layer: [ceiling.activation, ceiling.steps]
+                for ceiling in self.layers.ceilings
+            }
         if self.propagation != "step":
             settings["propagation"] = self.propagation
         return settings, arrays

@@ -9,6 +9,7 @@ from brian2.units.fundamentalunits import get_or_create_dimension
 
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.pooled import Pooled
@@ -150,7 +151,10 @@ def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, An
 
 
 def layers_of(
-    input_shape: Any, descriptions: list[dict[str, Any]], arrays: dict[str, Any]
+    input_shape: Any,
+    descriptions: list[dict[str, Any]],
+    arrays: dict[str, Any],
+    ceilings: dict[str, list[Any]] | None = None,
 ) -> Layers:
     """
     Make the layers that `described_layers` described.
@@ -161,6 +165,8 @@ def layers_of(
         Shape of an image.
     descriptions, arrays
         As `described_layers` returns them.
+    ceilings : dict of str to list, optional
+        Activation and steps of the layers' ceilings.
 
     Returns
     -------
@@ -171,4 +177,5 @@ def layers_of(
         _layer_of(description, description.get("layer", description)["name"], arrays)
         for description in descriptions
     )
-    return Layers(_tuples(list(input_shape)), layers)
+    known = tuple(Ceiling(name, *values) for name, values in (ceilings or {}).items())
+    return Layers(_tuples(list(input_shape)), layers, known)

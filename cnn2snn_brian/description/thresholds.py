@@ -17,6 +17,7 @@ References
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,16 @@ import numpy.typing as npt
 from cnn2snn_brian.description.layer_numbers import ByChannel, reference
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = ["data_based_thresholds", "input_scales", "largest_activation"]
+__all__ = [
+    "ceiling_thresholds",
+    "data_based_thresholds",
+    "input_scales",
+    "largest_activation",
+]
 
 
 def data_based_thresholds(
@@ -62,7 +70,8 @@ def data_based_thresholds(
     dict of str to float or ndarray of shape (channels,)
         Threshold of every layer: its percentile over that of the layer before; for
         the first layer times `rate_scale`. By channel, each percentile is over the
-        largest one of the layer before.
+        largest one of the layer before. A layer of a quantized CNN has its ceiling
+        instead of a percentile.
 
     Raises
     ------
@@ -78,15 +87,76 @@ def data_based_thresholds(
     # One value per image would do for the maximum only: percentiles need them all.
     activations = layers.collected_activations(pixels)
     *_, last = layers.names
+    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     # Spikes of the last layer are compared: they have to be worth the same.
     largest = {
-        name: largest_activation(
+        name: trained[name]
+        if name in trained
+        else largest_activation(
             name, activations.pop(name), percentile, per_channel and name != last
         )
         for name in layers.names
     }
     scales = input_scales(layers, largest, rate_scale)
     return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByChannel]:
+    """
+    Take the thresholds that a quantized CNN was trained with (see `adjust`).
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+
+    Returns
+    -------
+    dict of str to float
+        Threshold of every layer: its ceiling over that of the layer before. An average
+        pooling has the ceiling of what it averages. The last layer, which is not
+        rectified, has the largest sum that its weights allow: it hardly spikes, and
+        the class is decided by the potential.
+
+    Raises
+    ------
+    InputError
+        If another layer has no ceiling.
+    """
+    check_rate_scale(rate_scale)
+    largest: dict[str, ByChannel] = {}
+    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
+    for layer in layers:
+        before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
+        if layer.name in trained:
+            largest[layer.name] = trained[layer.name]
+        elif isinstance(layer, AvgPool2d):
+            largest[layer.name] = before
+        elif layer.name == layers.names[-1]:
+            largest[layer.name] = _largest_sum(layer, before)
+        else:
+            message = (
+                f"{layer.name}: it has no ceiling (a ReLU, or another activation than "
+                "ClipFloorShift); give calibration=... (training images) too"
+            )
+            raise InputError(message)
+    scales = input_scales(layers, largest, rate_scale)
+    return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def _largest_sum(layer: Any, before: float) -> float:
+    """Bound what reaches a neuron, if no input is above `before`."""
+    if isinstance(layer, Pooled):
+        positive: Any = layer.with_weight(np.maximum(layer.weight, 0))
+    else:
+        positive = replace(layer, weight=np.maximum(layer.weight, 0))
+    sums = positive.drive(np.full((1, *layer.input_shape), before))[0]
+    if layer.bias is not None:
+        sums = sums + layer.bias
+    largest = float(sums.max())
+    return largest if largest > 0 else before
 
 
 def input_scales(

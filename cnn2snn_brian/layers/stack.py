@@ -12,6 +12,7 @@ from rich.table import Table
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.base import ByContent
+from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
@@ -42,16 +43,19 @@ class Layers(ByContent):
         ``conv1`` and ``conv2`` are convolutions, ``pool1`` is a pooling layer, and
         ``ip1`` a linear layer, whose neurons take the inner product of their input
         with their weights.
+    ceilings : tuple of Ceiling
+        Of a quantized CNN, the largest activation of its layers (see `adjust`).
 
     Raises
     ------
     InputError
-        If there is no layer, two layers have one name, or a layer reads one that does
-        not come before it or has another shape.
+        If there is no layer, two layers have one name, a layer reads one that does not
+        come before it or has another shape, or a ceiling is of no layer.
     """
 
     input_shape: tuple[int, int, int]
     layers: tuple[AnyLayer, ...]
+    ceilings: tuple[Ceiling, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -70,6 +74,10 @@ class Layers(ByContent):
                     )
                     raise InputError(message)
             shapes[layer.name] = layer.shape
+        for ceiling in self.ceilings:
+            if ceiling.layer not in self.names:
+                message = f"a ceiling is given for {ceiling.layer!r}, which is no layer"
+                raise InputError(message)
 
     def __iter__(self) -> Iterator[AnyLayer]:
         return iter(self.layers)
@@ -120,7 +128,7 @@ class Layers(ByContent):
                 chain.insert(0, pools[source])
                 source = pools[source].inputs[0]
             made.append(Pooled(tuple(chain), layer) if chain else layer)  # type: ignore[arg-type]
-        return Layers(self.input_shape, tuple(made))
+        return Layers(self.input_shape, tuple(made), self.ceilings)
 
     @property
     def n_synapses(self) -> int:
@@ -146,12 +154,16 @@ class Layers(ByContent):
         activation_batches : The same for many images.
         """
         values: dict[str, FloatArray] = {INPUT: images}
+        ceilings = {ceiling.layer: ceiling for ceiling in self.ceilings}
         for layer in self.layers:
             drive: FloatArray = sum(  # type: ignore[assignment]
                 layer.drive(values[name]) for name in layer.inputs
             )
             if layer.bias is not None:
                 drive = drive + layer.bias
+            if layer.name in ceilings:
+                values[layer.name] = ceilings[layer.name].clipped(drive)
+                continue
             is_last = layer is self.layers[-1]
             values[layer.name] = drive if is_last else np.maximum(drive, 0)
         del values[INPUT]
