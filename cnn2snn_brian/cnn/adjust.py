@@ -124,7 +124,7 @@ def _replace_all(root: nn.Sequential, steps: int | None) -> list[tuple[str, Chan
 def _check_calls(module: nn.Module) -> None:
     """Refuse a ReLU that is no module: there would be nowhere to keep its ceiling."""
     try:
-        nodes = Tracer().trace(module).nodes
+        nodes = Tracer().trace(nn.Sequential(module)).nodes
     except Exception as error:
         raise UnsupportedModuleError(
             type(module).__name__,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data.labelled_images import LabelledImages
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
@@ -267,8 +268,12 @@ def train(
         "n_training": len(training),
         "teacher": teacher is not None,
     }
+    # Only where they differ from the default: older checkpoints don't have them.
     if not fresh:
         made_with["fresh"] = False
+    steps = [m.steps for m in module.modules() if isinstance(m, ClipFloorShift)]
+    if steps:
+        made_with["quantized_steps"] = steps
     torch.manual_seed(settings.seed)
     if fresh:
         _reset(module)
