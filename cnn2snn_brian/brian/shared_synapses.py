@@ -38,6 +38,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import (
     Runs,
@@ -94,12 +95,15 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
 
     add_to_magic_network = True
 
+    #: What runs the loops, in the folders of ``templates/``.
+    _template = "shared_synapses"
+
     @check_units(delay=second)
     def __init__(
         self,
         source: Any,
         target: Any,
-        layer: Conv2d | AvgPool2d | Linear | Pooled,
+        layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled,
         *,
         on_pre: str = "v_post += w",
         delay: Quantity = 0 * ms,
@@ -139,7 +143,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             code=word_substitute(on_pre, {"w": "(w * _value)"})
             if self._pool is not None
             else on_pre,
-            template="shared_synapses",
+            template=self._template,
             needed_variables=CELLS if self._pool is not None else [],
             clock=source.clock if clock is None else clock,
             when=when,
@@ -259,7 +263,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             self.variables.indices["w"] = "_idx"
 
     @property
-    def _inner(self) -> Conv2d | AvgPool2d | Linear:
+    def _inner(self) -> Conv2d | AvgPool2d | MaxPool2d | Linear:
         return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
 
     def arrivals(self, spikes: Any) -> Iterator[tuple[int, int, float]]:
@@ -331,7 +335,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     def kernel(self, value: Any) -> None:
         layer = self._inner
         shape: tuple[int, ...] = (
-            layer.shape[1:] if isinstance(layer, AvgPool2d) else layer.weight.shape
+            layer.weight.shape
+            if isinstance(layer, Conv2d | Linear)
+            else layer.shape[1:]
         )
         if np.shape(value) != shape:
             found = f"{self.name}: a kernel of shape {np.shape(value)}"

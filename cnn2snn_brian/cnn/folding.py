@@ -12,6 +12,7 @@ from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 
 __all__ = ["fold_batch_norm", "fold_normalization"]
 
@@ -73,7 +74,9 @@ def fold_batch_norm(step: Step, layer: Conv2d | Linear) -> Conv2d | Linear:
 
 
 def fold_normalization(
-    layer: Conv2d | AvgPool2d | Linear, normalize: tuple[Any, Any], where: str
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear,
+    normalize: tuple[Any, Any],
+    where: str,
 ) -> Conv2d | Linear:
     """
     Make the first layer take pixels in [0, 1] instead of (pixel - mean) / std.

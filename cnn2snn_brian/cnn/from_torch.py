@@ -21,6 +21,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
 
@@ -95,6 +96,8 @@ class _Chain:
         How layers are named.
     normalized : bool
         Whether pixels are normalized, so that some are negative.
+    max_pooling : {"gate"}, optional
+        What maximum pooling becomes; None refuses it.
     """
 
     def __init__(
@@ -103,9 +106,11 @@ class _Chain:
         names: Literal["role", "module"],
         *,
         normalized: bool,
+        max_pooling: Literal["gate"] | None,
     ) -> None:
         self.shape, self.names, self.normalized = shape, names, normalized
-        self.layers: list[Conv2d | AvgPool2d | Linear] = []
+        self.max_pooling = max_pooling
+        self.layers: list[Conv2d | AvgPool2d | MaxPool2d | Linear] = []
         self.places: list[str] = []
         self.ceilings: list[Ceiling] = []
         self.rectified = True  # whether what the next step reads can't be negative
@@ -162,7 +167,7 @@ class _Chain:
                 "Only a BatchNorm right after one of them can be folded.",
             )
         layer = self.layers[-1]
-        assert not isinstance(layer, AvgPool2d)
+        assert isinstance(layer, Conv2d | Linear)
         self.layers[-1] = fold_batch_norm(step, layer)
 
     def _append(self, step: Step, kind: str) -> None:
@@ -172,6 +177,14 @@ class _Chain:
                 "its output goes on without a ReLU",
                 "A firing rate is never negative: put a ReLU right after it (before "
                 "any pooling) and train again.",
+            )
+        if kind == "MaxPool2d" and self.max_pooling is None:
+            raise UnsupportedModuleError(
+                step.where,
+                f"found {step.module or 'the function max_pool2d'}",
+                "Use average pooling (cnn2snn_brian.adjust replaces MaxPool2d) and "
+                "train again, or give max_pooling='gate', which passes the spikes of "
+                f"the busiest input. {SUPPORTED}",
             )
         role, build = BUILDERS[kind]
         source = self.layers[-1].name if self.layers else INPUT
@@ -204,6 +217,7 @@ def from_torch(
     normalize: tuple[Any, Any] | None = None,
     *,
     names: Literal["role", "module"] = "role",
+    max_pooling: Literal["gate"] | None = None,
 ) -> Layers:
     """
     Read a trained CNN.
@@ -223,6 +237,9 @@ def from_torch(
     names : {"role", "module"}
         Name layers conv1, pool1, ..., ip1, or by their path in the module with ``_``
         for ``.`` (a name in Brian2 has no dots).
+    max_pooling : {"gate"}, optional
+        What MaxPool2d becomes: a population behind a `MaxPoolGate`. Without it,
+        MaxPool2d is refused.
 
     Returns
     -------
@@ -247,12 +264,20 @@ def from_torch(
     if names not in ("role", "module"):
         message = f"names={names!r}: expected 'role' or 'module'"
         raise InputError(message)
+    if max_pooling not in (None, "gate"):
+        message = f"max_pooling={max_pooling!r}: expected 'gate' or None"
+        raise InputError(message)
     shape = tuple(int(size) for size in input_shape)
     if len(shape) != 3 or min(shape) < 1:
         message = f"input_shape {input_shape}: expected (channels, height, width)"
         raise InputError(message)
     _check_module(module)
-    chain = _Chain(shape, names, normalized=normalize is not None)  # type: ignore[arg-type]
+    chain = _Chain(
+        shape,  # type: ignore[arg-type]
+        names,
+        normalized=normalize is not None,
+        max_pooling=max_pooling,
+    )
     for step in steps(module, shape):  # type: ignore[arg-type]
         chain.take(step)
     layers = chain.layers

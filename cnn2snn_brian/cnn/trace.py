@@ -30,9 +30,6 @@ SUPPORTED = (
 
 #: What to do about the things that users have most often.
 ADVICE = {
-    "MaxPool2d": "Use average pooling (cnn2snn_brian.adjust replaces it) and train "
-    "again.",
-    "max_pool2d": "Use average pooling (nn.AvgPool2d) and train again.",
     "LeakyReLU": "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust "
     "replaces it) and train again.",
     "Softmax": "Leave it out: the class with the most output spikes is the same.",
@@ -102,6 +99,8 @@ _FUNCTIONS: dict[Any, str] = {
     "relu_": "ReLU",
     F.avg_pool2d: "AvgPool2d",
     F.adaptive_avg_pool2d: "AdaptiveAvgPool2d",
+    F.max_pool2d: "MaxPool2d",
+    torch.max_pool2d: "MaxPool2d",
     F.dropout: "Dropout",
     F.dropout2d: "Dropout",
     torch.flatten: "Flatten",
@@ -119,6 +118,7 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.Linear: "Linear",
     nn.AvgPool2d: "AvgPool2d",
     nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",
+    nn.MaxPool2d: "MaxPool2d",
     nn.ReLU: "ReLU",
     ClipFloorShift: "ReLU",  # one that saturates; `from_torch` notes where
     nn.Flatten: "Flatten",
@@ -283,7 +283,10 @@ def steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[Step]:
         where, kind, child = _kind(node, root)
         before, after = _shape(last), _shape(node)
         assert before is not None
-        assert after is not None
+        if after is None:
+            raise UnsupportedModuleError(
+                where, f"{child or kind} returns more than one tensor", SUPPORTED
+            )
         args, kwargs = torch.fx.map_arg(
             (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
         )

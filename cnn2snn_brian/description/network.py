@@ -19,6 +19,7 @@ from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.record import described_layers, described_model
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
 
@@ -172,6 +173,9 @@ class NetworkDescription:
             raise InputError(message)
         for what, choices in CHOICES.items():
             check_choice(what, getattr(self, what), choices)
+        if self.encoding == "current" and isinstance(self.layers[0], MaxPool2d):
+            message = "maximum pooling of the image counts spikes: encoding='poisson'"
+            raise InputError(message)
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
             message = f"dt is {self.dt_s} s, expected a time above 0"
             raise InputError(message)
@@ -328,11 +332,6 @@ class NetworkDescription:
         for name in ("delays_s", "release_probability"):
             if getattr(self, name):
                 settings[name] = getattr(self, name)
-        if self.layers.ceilings:
-            settings["ceilings"] = {
-                ceiling.layer: [ceiling.activation, ceiling.steps]
-                for ceiling in self.layers.ceilings
-            }
         if self.propagation != "step":
             settings["propagation"] = self.propagation
         return settings, arrays

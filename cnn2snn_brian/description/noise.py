@@ -10,6 +10,7 @@ from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
@@ -67,7 +68,7 @@ def kernel_noise(
     made = []
     for index, layer in enumerate(network):
         inner = layer.layer if isinstance(layer, Pooled) else layer
-        if layer.name in chosen and not isinstance(inner, AvgPool2d):
+        if layer.name in chosen and not isinstance(inner, AvgPool2d | MaxPool2d):
             # A stream for each layer: the noise of one does not depend on the others.
             sequence = np.random.SeedSequence(seed, spawn_key=(index,))
             z = np.random.default_rng(sequence).standard_normal(inner.weight.shape)

@@ -12,6 +12,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv2d, AvgPool2d, Linear)
+    kind.__name__: kind for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear)
 }
 
 #: Fields of a neuron model that are numbers, with units, by name.
@@ -141,20 +142,21 @@ def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, An
     Returns
     -------
     descriptions : list of dict
-        Of each layer its fields that are no arrays, and its ``kind``.
+        Of each layer its fields that are no arrays, its ``kind`` and, if it has one,
+        activation and steps of its ``ceiling``.
     arrays : dict of str to ndarray
         Weights and biases, ``conv1.weight``.
     """
     arrays: dict[str, Any] = {}
     descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
+    for ceiling in layers.ceilings:
+        described = descriptions[layers.names.index(ceiling.layer)]
+        described["ceiling"] = [ceiling.activation, ceiling.steps]
     return descriptions, arrays
 
 
 def layers_of(
-    input_shape: Any,
-    descriptions: list[dict[str, Any]],
-    arrays: dict[str, Any],
-    ceilings: dict[str, list[Any]] | None = None,
+    input_shape: Any, descriptions: list[dict[str, Any]], arrays: dict[str, Any]
 ) -> Layers:
     """
     Make the layers that `described_layers` described.
@@ -165,17 +167,18 @@ def layers_of(
         Shape of an image.
     descriptions, arrays
         As `described_layers` returns them.
-    ceilings : dict of str to list, optional
-        Activation and steps of the layers' ceilings.
 
     Returns
     -------
     Layers
         The layers.
     """
-    layers = tuple(
-        _layer_of(description, description.get("layer", description)["name"], arrays)
-        for description in descriptions
-    )
-    known = tuple(Ceiling(name, *values) for name, values in (ceilings or {}).items())
-    return Layers(_tuples(list(input_shape)), layers, known)
+    layers, ceilings = [], []
+    for given in descriptions:
+        description = dict(given)
+        ceiling = description.pop("ceiling", None)
+        name = description.get("layer", description)["name"]
+        layers.append(_layer_of(description, name, arrays))
+        if ceiling is not None:
+            ceilings.append(Ceiling(name, *ceiling))
+    return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))

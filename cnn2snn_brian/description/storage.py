@@ -87,8 +87,7 @@ def load_network(path: str | Path) -> dict[str, Any]:
 
 def _read(fields: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     input_shape = fields.pop("input_shape")
-    ceilings = fields.pop("ceilings", None)
-    layers = layers_of(input_shape, fields["layers"], arrays, ceilings)
+    layers = layers_of(input_shape, fields["layers"], arrays)
     # A file of an earlier version lacks newer parameters, which have defaults.
     parameters = Parameters.of(layers, **fields["parameters"])
     if "neurons" in fields:

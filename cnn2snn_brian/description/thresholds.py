@@ -23,10 +23,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.layer_numbers import ByChannel, reference
+from cnn2snn_brian.description.layer_numbers import ByChannel, reference, worth
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
@@ -35,6 +37,7 @@ __all__ = [
     "data_based_thresholds",
     "input_scales",
     "largest_activation",
+    "with_gates",
 ]
 
 
@@ -89,14 +92,17 @@ def data_based_thresholds(
     *_, last = layers.names
     trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     # Spikes of the last layer are compared: they have to be worth the same.
-    largest = {
-        name: trained[name]
-        if name in trained
-        else largest_activation(
-            name, activations.pop(name), percentile, per_channel and name != last
-        )
-        for name in layers.names
-    }
+    largest: dict[str, ByChannel] = {}
+    for layer in layers:
+        name = layer.name
+        values = activations.pop(name)
+        if name in trained:
+            largest[name] = trained[name]
+        elif isinstance(layer, MaxPool2d):  # its spikes are those of its inputs
+            largest[name] = largest.get(layer.inputs[0], 1 / rate_scale)
+        else:
+            by_channel = per_channel and name != last
+            largest[name] = largest_activation(name, values, percentile, by_channel)
     scales = input_scales(layers, largest, rate_scale)
     return {name: largest[name] / scales[name] for name in layers.names}
 
@@ -132,7 +138,7 @@ def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByC
         before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
         if layer.name in trained:
             largest[layer.name] = trained[layer.name]
-        elif isinstance(layer, AvgPool2d):
+        elif isinstance(layer, AvgPool2d | MaxPool2d):
             largest[layer.name] = before
         elif layer.name == layers.names[-1]:
             largest[layer.name] = _largest_sum(layer, before)
@@ -157,6 +163,39 @@ def _largest_sum(layer: Any, before: float) -> float:
         sums = sums + layer.bias
     largest = float(sums.max())
     return largest if largest > 0 else before
+
+
+def with_gates(
+    layers: Layers, found: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """
+    Put thresholds together, and add those of the gates of maximum pooling.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    found : dict of str to float or ndarray of shape (channels,)
+        Thresholds by layer.
+    given : dict of str to float or ndarray of shape (channels,), optional
+        Thresholds that come first.
+
+    Returns
+    -------
+    dict of str to float or ndarray of shape (channels,)
+        Both. That of a gate which is not given lets each of its spikes be worth what it
+        is worth in the layer before: 1, or by channel the share of its threshold.
+    """
+    thresholds = {**found, **(given or {})}
+    for layer in layers:
+        source = layer.inputs[0]
+        is_open = layer.name not in (found if given is None else given)
+        if not isinstance(layer, MaxPool2d) or not is_open:
+            continue
+        if source == INPUT or source in thresholds:
+            share = worth(thresholds.get(source, 1.0))
+            thresholds[layer.name] = 1.0 if share is None else share
+    return thresholds
 
 
 def input_scales(

@@ -15,6 +15,7 @@ from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.printing import as_text
@@ -25,7 +26,7 @@ __all__ = ["Layers"]
 MAX_IMAGES, MAX_VALUES = 50, 2**25
 
 
-AnyLayer = Conv2d | AvgPool2d | Linear | Pooled
+AnyLayer = Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +114,14 @@ class Layers(ByContent):
         Returns
         -------
         Layers
-            The same CNN in which no layer but the last one is an average pooling;
-            `Pooled` layers read what was pooled.
+            The same CNN in which no layer but the last one, or one that a maximum
+            pooling reads, is an average pooling; `Pooled` layers read what was pooled.
         """
         pools = {layer.name: layer for layer in self if isinstance(layer, AvgPool2d)}
         pools.pop(self.names[-1], None)
+        for layer in self:
+            if isinstance(layer, MaxPool2d):  # not linear: it needs spikes to read
+                pools.pop(layer.inputs[0], None)
         made: list[AnyLayer] = []
         for layer in self:
             if layer.name in pools:

@@ -17,6 +17,7 @@ from scipy import sparse
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import PASSED, MaxPool2d
 from cnn2snn_brian.layers.order import to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 
@@ -105,14 +106,15 @@ def _is_one_run_a_row(layer: Conv2d) -> bool:
 
 
 def kernel_to_memory(
-    layer: Conv2d | AvgPool2d | Linear, weight: npt.NDArray[Any] | None = None
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear,
+    weight: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """
     Order the weights of a layer like its shared synapses store them.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d or Linear
+    layer : Conv2d, AvgPool2d, MaxPool2d or Linear
         The layer.
     weight : ndarray, optional
         Other weights of the same shape; the layer's own by default.
@@ -123,10 +125,14 @@ def kernel_to_memory(
         Convolution: (in_channels, ky, kx, out_channels / groups), flipped in x. Linear:
         (sources in neuron order, n_out). Pooling: one weight for each target.
     """
-    if isinstance(layer, AvgPool2d):
-        if weight is None:
-            weight = np.outer(layer.row_weights, layer.column_weights)
-        return np.repeat(np.ravel(weight), layer.shape[0])
+    if isinstance(layer, AvgPool2d | MaxPool2d):
+        if weight is not None:
+            by_place = np.asarray(weight)
+        elif isinstance(layer, MaxPool2d):
+            by_place = np.full(layer.shape[1:], PASSED)
+        else:
+            by_place = np.outer(layer.row_weights, layer.column_weights)
+        return np.repeat(by_place.ravel(), layer.shape[0])
     array = layer.weight if weight is None else np.asarray(weight)
     if isinstance(layer, Linear):
         by_place = array.reshape(len(array), *layer.input_shape)
@@ -137,13 +143,13 @@ def kernel_to_memory(
     return np.ascontiguousarray(grouped.transpose(0, 2, 3, 4, 1)[:, :, :, ::-1]).ravel()
 
 
-def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Pooled) -> int:
+def weights_of_channel(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled) -> int:
     """
     Count the weights of a channel of the source that lie next to each other.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Pooled
         The layer.
 
     Returns
@@ -152,7 +158,7 @@ def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Pooled) -> int:
         Weight ``k`` of `kernel_to_memory` belongs to channel ``k // n % channels``.
     """
     inner = layer.layer if isinstance(layer, Pooled) else layer
-    if isinstance(inner, AvgPool2d):
+    if isinstance(inner, AvgPool2d | MaxPool2d):
         return 1
     if isinstance(inner, Linear):
         return len(inner.weight)
@@ -161,14 +167,14 @@ def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Pooled) -> int:
 
 
 def kernel_from_memory(
-    layer: Conv2d | AvgPool2d | Linear, stored: npt.NDArray[Any]
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear, stored: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """
     Order stored weights like torch does; the inverse of `kernel_to_memory`.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d or Linear
+    layer : Conv2d, AvgPool2d, MaxPool2d or Linear
         The layer.
     stored : ndarray, shape (n_weights,)
         Weights in the order of the synapses.
@@ -179,7 +185,7 @@ def kernel_from_memory(
         Weights in the shape of ``layer.weight``; for pooling (out_height, out_width).
     """
     stored = np.asarray(stored)
-    if isinstance(layer, AvgPool2d):
+    if isinstance(layer, AvgPool2d | MaxPool2d):
         return stored.reshape(*layer.shape[1:], -1)[..., 0]
     if isinstance(layer, Linear):
         n_out = layer.weight.shape[0]
@@ -227,7 +233,7 @@ def _conv2d(layer: Conv2d) -> Runs:
     return _ordered(n_sources, pre, post, weight, length, per_group)
 
 
-def _avg_pool2d(layer: AvgPool2d) -> Runs:
+def _pool2d(layer: AvgPool2d | MaxPool2d) -> Runs:
     channels, out_height, out_width = layer.shape
     _, _, width = layer.input_shape
     y_out, y_in = (a[:, None, None] for a in np.nonzero(layer.axis_matrix(0)))
@@ -291,13 +297,13 @@ def pool_cells(layer: Pooled) -> Cells:
     )
 
 
-def runs(layer: Conv2d | AvgPool2d | Linear) -> Runs:
+def runs(layer: Conv2d | AvgPool2d | MaxPool2d | Linear) -> Runs:
     """
     Compute the runs of a layer.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d or Linear
+    layer : Conv2d, AvgPool2d, MaxPool2d or Linear
         The layer.
 
     Returns
@@ -307,6 +313,6 @@ def runs(layer: Conv2d | AvgPool2d | Linear) -> Runs:
     """
     if isinstance(layer, Conv2d):
         return _conv2d(layer)
-    if isinstance(layer, AvgPool2d):
-        return _avg_pool2d(layer)
+    if isinstance(layer, AvgPool2d | MaxPool2d):
+        return _pool2d(layer)
     return _linear(layer)

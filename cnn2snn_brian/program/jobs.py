@@ -12,6 +12,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.run_settings import check_settings, numbers
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.program.protocol import ProgramInputs, count_dtype, picture_seeds
@@ -106,6 +107,7 @@ def prepared(
         # The program gets what the layer behind the pooling reads.
         pixels = first.averages(pixels).astype(np.float32)
         first = first.layer
+    assert not isinstance(first, MaxPool2d)  # NetworkDescription refuses it
     in_order = to_neurons(pixels, pixels.shape[1:])
     seeds = picture_seeds(int(seed), 0, n_images)
     return [

@@ -1,0 +1,131 @@
+"""
+Maximum pooling of spikes: a gate for Brian2 that passes the busiest input's spikes.
+
+The gate counts the spikes of each input since the image's start. Of each window, a
+spike passes if its neuron is the one with the most spikes so far, this spike included
+[1]_. Where several have as many, that with the lowest index in the order (y, x) counts
+as the one. In a step at most one spike of a window passes.
+
+References
+----------
+.. [1] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
+   Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import Synapses
+
+from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+
+__all__ = ["GateSynapses"]
+
+
+class GateSynapses(SharedSynapses):
+    """
+    Synapses of a maximum pooling: each passes spikes while its source leads.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations, or subgroups of them, channels last.
+    layer : MaxPool2d
+        The windows.
+    **options
+        ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name``, ``dtype`` and
+        ``unit`` of `SharedSynapses`. With a delay, spikes count when they arrive.
+
+    Attributes
+    ----------
+    spikes_so_far : VariableView
+        Spikes of each input that have arrived. Set it to 0 between images.
+
+    Raises
+    ------
+    InputError
+        If the populations have other sizes than the layer, or an option can't be used.
+    """
+
+    _template = "max_pool_gate"
+
+    def __init__(
+        self, source: Any, target: Any, layer: MaxPool2d, **options: Any
+    ) -> None:
+        super().__init__(source, target, layer, **options)
+        channels, _, width = layer.input_shape
+        self.template_kwds |= {"channels": channels, "width": width}
+
+    def _add_variables(self, dtype: Any, unit: Any) -> None:
+        super()._add_variables(dtype, unit)
+        layer, variables = self.layer, self.variables
+        assert isinstance(layer, MaxPool2d)
+        variables.add_constant("_n_inputs", value=len(self.source))
+        variables.add_array("spikes_so_far", size=len(self.source), dtype=np.int32)
+        # First and last row and column of each window, next to each other in memory.
+        windows = [(*row, *column) for row in layer.rows for column in layer.columns]
+        variables.add_array(
+            "_windows",
+            size=4 * len(windows),
+            values=np.ravel(windows),
+            dtype=np.int32,
+            constant=True,
+            read_only=True,
+        )
+
+    def leaders(
+        self, inputs: npt.NDArray[Any], counts: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """
+        Find the spikes that pass, for Brian2's NumPy target.
+
+        Parameters
+        ----------
+        inputs : ndarray of int
+            Inputs that spike in this step.
+        counts : ndarray of int, shape (n_inputs,)
+            Spikes of each input so far, these included.
+
+        Returns
+        -------
+        post, pre : ndarray of int
+            Targets that a spike passes to, and inputs that it is of.
+        """
+        layer = self.layer
+        assert isinstance(layer, MaxPool2d)
+        spiking = np.zeros(len(counts), bool)
+        spiking[inputs] = True
+        channels = layer.shape[0]
+        # One place for each input of a layer, as in torch but channels last.
+        index = np.arange(len(counts)).reshape(*layer.input_shape[1:], channels)
+        post, pre = [], []
+        for y, (top, bottom) in enumerate(layer.rows):
+            for x, (left, right) in enumerate(layer.columns):
+                window = index[top:bottom, left:right].reshape(-1, channels)
+                # `argmax` takes the first of equal ones.
+                first = counts[window].argmax(0)
+                leader = window[first, np.arange(channels)]
+                passes = np.flatnonzero(spiking[leader])
+                post.append((y * layer.shape[2] + x) * channels + passes)
+                pre.append(leader[passes])
+        return np.concatenate(post), np.concatenate(pre)
+
+    def to_explicit(self, name: str = "synapses*") -> Synapses:
+        """
+        Refuse to make synapses of Brian2's own.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new object.
+
+        Raises
+        ------
+        InputError
+            Always: a gate compares its inputs, which `Synapses` can't.
+        """
+        message = f"{self.name}: a gate compares inputs; it has no explicit form"
+        raise InputError(message)
