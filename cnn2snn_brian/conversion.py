@@ -18,7 +18,7 @@ from cnn2snn_brian.description.thresholds import (
     with_gates,
 )
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.network import SpikingNetwork
 
@@ -54,7 +54,7 @@ def convert(
     normalize: tuple[Any, Any] | None = None,
     names: Literal["role", "module"] = "role",
     pooling: Literal["neurons", "synapses"] | None = None,
-    max_pooling: Literal["gate"] | None = None,
+    max_pooling: GateRule | None = None,
     classes: Sequence[str] | None = None,
     **options: Any,
 ) -> SpikingNetwork:
@@ -94,10 +94,10 @@ def convert(
     pooling : {"neurons", "synapses"}, optional
         Whether average pooling is a population of neurons (the paper's), or part of the
         synapses into the layer behind it: no neurons, thresholds or rounding there.
-    max_pooling : {"gate"}, optional
+    max_pooling : {"gate", "largest-count"}, optional
         What maximum pooling becomes: a population of neurons that pass on the spikes
-        of the input with most spikes so far, see `MaxPoolGate`. Without it, maximum
-        pooling is refused.
+        of the input with most spikes so far, or those that make the largest count
+        larger, see `MaxPoolGate`. Without it, maximum pooling is refused.
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
     **options
@@ -209,7 +209,7 @@ def _layers(
     input_shape: tuple[int, int, int] | None,
     normalize: tuple[Any, Any] | None,
     names: Literal["role", "module"],
-    max_pooling: Literal["gate"] | None,
+    max_pooling: GateRule | None,
 ) -> Layers:
     """Read a CNN, unless it has been read before."""
     if isinstance(module, Layers):

@@ -1,5 +1,7 @@
 """Maximum pooling by a gate, against a loop over windows and torch."""
 
+from functools import partial
+
 import brian2
 import numpy as np
 import pytest
@@ -37,16 +39,18 @@ WINDOWS = [
 
 
 class Gate(nn.Module):
-    """The rule, with a loop: the first of those with most spikes so far may pass."""
+    """The rules, with a loop: the first of those with most spikes so far may pass."""
 
-    def __init__(self, size, stride=None, padding=0, ceil_mode=False):
+    def __init__(self, size, stride=None, padding=0, ceil_mode=False, rule="gate"):
         super().__init__()
+        self.rule = rule
         self.pool = nn.MaxPool2d(size, stride, padding, ceil_mode=ceil_mode)
         self.count = 0
 
     def forward(self, x):
         spikes = x[0].numpy()
         _, height, width = spikes.shape
+        self.before = np.broadcast_to(self.count, spikes.shape)
         self.count = self.count + (spikes > 0)
         found = np.zeros(self.pool(x).shape[1:], spikes.dtype)
         size, stride, padding = (
@@ -62,7 +66,11 @@ class Gate(nn.Module):
                     continue
                 if best is None or self.count[place] > self.count[best]:
                     best = place
-            found[c, oy, ox] = spikes[best]
+            had = self.count[best] - (spikes[best] > 0)
+            others = self.before[c][max(top, 0) : top + size[0]]
+            record = others[:, max(left, 0) : left + size[1]].max()
+            if self.rule == "gate" or had == record:
+                found[c, oy, ox] = spikes[best]
         return torch.tensor(found[None])
 
 
@@ -72,8 +80,8 @@ def spikes_of(shape, seed=0):
     return rng.random((N_STEPS, *shape)) < rng.random(shape)
 
 
-def expected_spikes(windows, spikes, delay=0):
-    gate = Gate(*windows[1:])
+def expected_spikes(windows, spikes, delay=0, rule="gate"):
+    gate = Gate(*windows[1:], rule=rule)
     late = np.concatenate([np.zeros_like(spikes[:delay]), spikes])[:N_STEPS]
     return np.stack(
         [gate(torch.tensor(s[None].astype(float))).numpy()[0] for s in late]
@@ -93,11 +101,11 @@ def replay(spikes, n_more=0):
     )
 
 
-def gates(windows, index, delay=0):
+def gates(windows, index, delay=0, rule="gate"):
     """Make a gate with what it needs, and what it has to do."""
     shape, *options = windows
     spikes = spikes_of(shape, index)
-    expected = channels_last(expected_spikes(windows, spikes, delay))
+    expected = channels_last(expected_spikes(windows, spikes, delay, rule))
     source = replay(spikes, n_more=2)
     target = NeuronGroup(
         expected[0].size + 3, "v : 1", threshold="v >= 1", reset="v -= 1"
@@ -112,6 +120,7 @@ def gates(windows, index, delay=0):
         padding,
         ceil_mode=ceil_mode,
         delay=delay * ms,
+        rule=rule,
     )
     monitor = SpikeMonitor(target)
     return (source, target, gate, monitor), monitor, expected
@@ -133,7 +142,7 @@ def one_millisecond_steps():
 
 
 def check_all(cases):
-    made = [gates(WINDOWS[index], index, delay) for index, delay in cases]
+    made = [gates(WINDOWS[index], index, *options) for index, *options in cases]
     network = Network(*(part for parts, *_ in made for part in parts))
     network.run((N_STEPS + 1) * ms)
     for _, monitor, expected in made:
@@ -141,16 +150,34 @@ def check_all(cases):
 
 
 def test_every_spike_in_numpy():
-    check_all([*((index, 0) for index in range(len(WINDOWS))), (2, 3)])
+    for rule in ("gate", "largest-count"):
+        check_all([(index, 0, rule) for index in range(len(WINDOWS))])
+    check_all([(2, 3)])
 
 
 #: The other targets take seconds to compile each: overlap and padding, with a delay.
-FEW = [(3, 0), (2, 3)]
+FEW = [(3, 0, "largest-count"), (2, 3)]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_as_many_spikes_pass_as_the_largest_count(windows):
+    shape, size, stride, padding, ceil_mode = windows
+    spikes = spikes_of(shape)
+    passed = expected_spikes(windows, spikes, rule="largest-count") > 0
+    for step in (5, N_STEPS):
+        expected = F.max_pool2d(
+            torch.tensor(spikes[:step].sum(0)[None].astype(float)),
+            size,
+            stride,
+            padding,
+            ceil_mode=ceil_mode,
+        )
+        np.testing.assert_array_equal(passed[:step].sum(0), expected[0].numpy())
 
 
 @pytest.mark.slow
 def test_every_spike_in_cython():
-    made = [gates(WINDOWS[index], index, delay) for index, delay in FEW]
+    made = [gates(WINDOWS[index], index, *options) for index, *options in FEW]
     others = [part for parts, *_ in made for part in parts[:2] + parts[3:]]
     for part in (*others, *(p for o in others for p in o.contained_objects)):
         part.codeobj_class = NumpyCodeObject  # what is not tested takes no time
@@ -268,10 +295,13 @@ def cnn(pools=nn.MaxPool2d, bias=False):
 
 @pytest.mark.standalone
 @pytest.mark.parametrize(
-    ("synapses", "propagation", "encoding", "channels"),
-    [("shared", "step", "poisson", False), ("explicit", "instant", "current", True)],
+    ("synapses", "propagation", "encoding", "channels", "rule"),
+    [
+        ("shared", "step", "poisson", False, "gate"),
+        ("explicit", "instant", "current", True, "largest-count"),
+    ],
 )
-def test_every_spike_of_a_network(synapses, propagation, encoding, channels):
+def test_every_spike_of_a_network(synapses, propagation, encoding, channels, rule):
     has_bias = encoding == "current"
     thresholds = {"conv1": 2.0, "conv2": 1.0, "ip1": 0.5}
     if channels:
@@ -281,7 +311,7 @@ def test_every_spike_of_a_network(synapses, propagation, encoding, channels):
         cnn(bias=has_bias),
         SHAPE,
         thresholds=thresholds,
-        max_pooling="gate",
+        max_pooling=rule,
         encoding=encoding,
         propagation=propagation,
         synapses=synapses,
@@ -300,7 +330,7 @@ def test_every_spike_of_a_network(synapses, propagation, encoding, channels):
             else {"input_spikes": raster(result, "input", image)}
         )
         expected = layer_spikes(
-            cnn(Gate, bias=has_bias),
+            cnn(partial(Gate, rule=rule), bias=has_bias),
             N_STEPS,
             thresholds=[snn.thresholds[name] for name in NAMES],
             propagation=propagation,

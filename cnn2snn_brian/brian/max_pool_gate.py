@@ -1,10 +1,16 @@
 """
 Maximum pooling of spikes: a gate for Brian2 that passes the busiest input's spikes.
 
-The gate counts the spikes of each input since the image's start. Of each window, a
-spike passes if its neuron is the one with the most spikes so far, this spike included
-[1]_. Where several have as many, that with the lowest index in the order (y, x) counts
-as the one. In a step at most one spike of a window passes.
+The gate counts the spikes of each input since the image's start. By the rule "gate", a
+spike passes if its neuron is the one with the most spikes of its window so far, this
+spike included [1]_. Where several have as many, that with the lowest index in the order
+(y, x) counts as the one. When the lead changes, more spikes pass than any input has.
+
+By the rule "largest-count", a spike passes if its neuron then has more spikes than any
+neuron of the window had before. So exactly as many spikes have passed, at any time, as
+the busiest input has.
+
+By both, at most one spike of a window passes in a step.
 
 References
 ----------
@@ -41,8 +47,9 @@ class GateSynapses(SharedSynapses):
 
     Attributes
     ----------
-    spikes_so_far : VariableView
-        Spikes of each input that have arrived. Set it to 0 between images.
+    spikes_so_far, spikes_passed : VariableView
+        Spikes of each input that have arrived, and of each window that have passed. Set
+        both to 0 for a new image.
 
     Raises
     ------
@@ -57,14 +64,21 @@ class GateSynapses(SharedSynapses):
     ) -> None:
         super().__init__(source, target, layer, **options)
         channels, _, width = layer.input_shape
-        self.template_kwds |= {"channels": channels, "width": width}
+        self.template_kwds |= {
+            "channels": channels,
+            "width": width,
+            "by_count": layer.rule == "largest-count",
+        }
 
     def _add_variables(self, dtype: Any, unit: Any) -> None:
         super()._add_variables(dtype, unit)
         layer, variables = self.layer, self.variables
         assert isinstance(layer, MaxPool2d)
-        variables.add_constant("_n_inputs", value=len(self.source))
-        variables.add_array("spikes_so_far", size=len(self.source), dtype=np.int32)
+        for name, group in (
+            ("spikes_so_far", self.source),
+            ("spikes_passed", self.target),
+        ):
+            variables.add_array(name, size=len(group), dtype=np.int32)
         # First and last row and column of each window, next to each other in memory.
         windows = [(*row, *column) for row in layer.rows for column in layer.columns]
         variables.add_array(
@@ -77,7 +91,10 @@ class GateSynapses(SharedSynapses):
         )
 
     def leaders(
-        self, inputs: npt.NDArray[Any], counts: npt.NDArray[Any]
+        self,
+        inputs: npt.NDArray[Any],
+        counts: npt.NDArray[Any],
+        passed: npt.NDArray[Any],
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """
         Find the spikes that pass, for Brian2's NumPy target.
@@ -88,6 +105,8 @@ class GateSynapses(SharedSynapses):
             Inputs that spike in this step.
         counts : ndarray of int, shape (n_inputs,)
             Spikes of each input so far, these included.
+        passed : ndarray of int, shape (n_targets,)
+            Spikes of each window that have passed.
 
         Returns
         -------
@@ -108,8 +127,13 @@ class GateSynapses(SharedSynapses):
                 # `argmax` takes the first of equal ones.
                 first = counts[window].argmax(0)
                 leader = window[first, np.arange(channels)]
-                passes = np.flatnonzero(spiking[leader])
-                post.append((y * layer.shape[2] + x) * channels + passes)
+                targets = (y * layer.shape[2] + x) * channels + np.arange(channels)
+                passes = (
+                    counts[leader] > passed[targets]
+                    if layer.rule == "largest-count"
+                    else spiking[leader]
+                )
+                post.append(targets[passes])
                 pre.append(leader[passes])
         return np.concatenate(post), np.concatenate(pre)
 

@@ -14,7 +14,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
-from cnn2snn_brian.layers.max_pool2d import MaxPool2d, pool_windows
+from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d, pool_windows
 from cnn2snn_brian.layers.order import INPUT
 
 __all__ = ["Conv2dSynapses", "DenseSynapses", "MaxPoolGate", "PoolSynapses"]
@@ -151,11 +151,13 @@ class PoolSynapses(SharedSynapses):
 
 class MaxPoolGate(GateSynapses):
     """
-    Maximum pooling of spikes, channel by channel [1]_.
+    Maximum pooling of spikes, channel by channel.
 
-    Of each window, a spike passes if its neuron is the one with the most spikes so far,
-    this spike included; of equal ones, the one with the lowest index in (y, x) counts
-    as the first. In a step at most one spike of a window passes.
+    By the rule "gate" [1]_, a spike passes if its neuron is the one with the most
+    spikes of its window so far, this spike included; of equal ones, the one with the
+    lowest index in (y, x) counts. By "largest-count", a spike passes if its neuron then
+    has more spikes than any neuron of the window had before: so as many pass as the
+    busiest input has. By both, at most one spike of a window passes in a step.
 
     Parameters
     ----------
@@ -173,14 +175,17 @@ class MaxPoolGate(GateSynapses):
         Whether a window may reach over the end, as in torch.
     weight : float or Quantity
         What a spike that passes adds.
+    rule : {"gate", "largest-count"}
+        Which spikes pass.
     **options
         ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
         `SharedSynapses`. With a delay, spikes count when they arrive.
 
     Attributes
     ----------
-    spikes_so_far : VariableView
-        Spikes of each input that have arrived. Set it to 0 for a new image.
+    spikes_so_far, spikes_passed : VariableView
+        Spikes of each input that have arrived, and of each window that have passed. Set
+        both to 0 for a new image.
 
     Raises
     ------
@@ -211,6 +216,7 @@ class MaxPoolGate(GateSynapses):
         padding: int | Pair = 0,
         ceil_mode: bool = False,
         weight: Any = 1.0,
+        rule: GateRule = "gate",
         **options: Any,
     ) -> None:
         window = _pair("size", size, 1)
@@ -228,7 +234,9 @@ class MaxPoolGate(GateSynapses):
             # As in torch: no window starts behind the source.
             n_out -= (n_out - 1) * by >= n + p
             axes.append(pool_windows(n, max(n_out, 0), length, by, p))
-        layer = MaxPool2d("synapses", (INPUT,), shape, rows=axes[0], columns=axes[1])
+        layer = MaxPool2d(
+            "synapses", (INPUT,), shape, rows=axes[0], columns=axes[1], rule=rule
+        )
         super().__init__(source, target, layer, **_named(options, weight, "maxpool"))
         self.w = weight
 

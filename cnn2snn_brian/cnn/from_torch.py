@@ -21,7 +21,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
-from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d, check_rule
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
 
@@ -96,7 +96,7 @@ class _Chain:
         How layers are named.
     normalized : bool
         Whether pixels are normalized, so that some are negative.
-    max_pooling : {"gate"}, optional
+    max_pooling : {"gate", "largest-count"}, optional
         What maximum pooling becomes; None refuses it.
     """
 
@@ -106,7 +106,7 @@ class _Chain:
         names: Literal["role", "module"],
         *,
         normalized: bool,
-        max_pooling: Literal["gate"] | None,
+        max_pooling: GateRule | None,
     ) -> None:
         self.shape, self.names, self.normalized = shape, names, normalized
         self.max_pooling = max_pooling
@@ -179,12 +179,15 @@ class _Chain:
                 "any pooling) and train again.",
             )
         if kind == "MaxPool2d" and self.max_pooling is None:
+            found, other = "the function max_pool2d", "nn.AvgPool2d"
+            if step.module is not None:
+                found, other = str(step.module), "cnn2snn_brian.adjust replaces it"
             raise UnsupportedModuleError(
                 step.where,
-                f"found {step.module or 'the function max_pool2d'}",
-                "Use average pooling (cnn2snn_brian.adjust replaces MaxPool2d) and "
-                "train again, or give max_pooling='gate', which passes the spikes of "
-                f"the busiest input. {SUPPORTED}",
+                f"found {found}",
+                f"Use average pooling ({other}) and train again, or give "
+                "max_pooling='gate' or 'largest-count', which pass spikes of the "
+                f"busiest input. {SUPPORTED}",
             )
         role, build = BUILDERS[kind]
         source = self.layers[-1].name if self.layers else INPUT
@@ -192,7 +195,10 @@ class _Chain:
         if kind == "Linear":
             # Its input was flattened; its weights are in the order of what was.
             arguments += (self.layers[-1].shape if self.layers else self.shape,)
-        self.layers.append(build(*arguments))
+        layer = build(*arguments)
+        if isinstance(layer, MaxPool2d) and self.max_pooling is not None:
+            layer = replace(layer, rule=self.max_pooling)
+        self.layers.append(layer)
         self.places.append(step.where)
         self.foldable = kind in ("Conv2d", "Linear")
         self.rectified = not self.foldable
@@ -217,7 +223,7 @@ def from_torch(
     normalize: tuple[Any, Any] | None = None,
     *,
     names: Literal["role", "module"] = "role",
-    max_pooling: Literal["gate"] | None = None,
+    max_pooling: GateRule | None = None,
 ) -> Layers:
     """
     Read a trained CNN.
@@ -237,9 +243,9 @@ def from_torch(
     names : {"role", "module"}
         Name layers conv1, pool1, ..., ip1, or by their path in the module with ``_``
         for ``.`` (a name in Brian2 has no dots).
-    max_pooling : {"gate"}, optional
-        What MaxPool2d becomes: a population behind a `MaxPoolGate`. Without it,
-        MaxPool2d is refused.
+    max_pooling : {"gate", "largest-count"}, optional
+        What MaxPool2d becomes: a population behind a `MaxPoolGate` of this rule.
+        Without it, MaxPool2d is refused.
 
     Returns
     -------
@@ -264,9 +270,8 @@ def from_torch(
     if names not in ("role", "module"):
         message = f"names={names!r}: expected 'role' or 'module'"
         raise InputError(message)
-    if max_pooling not in (None, "gate"):
-        message = f"max_pooling={max_pooling!r}: expected 'gate' or None"
-        raise InputError(message)
+    if max_pooling is not None:
+        check_rule("max_pooling", max_pooling)
     shape = tuple(int(size) for size in input_shape)
     if len(shape) != 3 or min(shape) < 1:
         message = f"input_shape {input_shape}: expected (channels, height, width)"

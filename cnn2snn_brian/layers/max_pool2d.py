@@ -1,6 +1,7 @@
 """Maximum pooling as a layer: a gate that passes the spikes of the busiest input."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +10,37 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.order import FloatArray
 
-__all__ = ["PASSED", "MaxPool2d", "pool_windows"]
+__all__ = ["PASSED", "GateRule", "MaxPool2d", "check_rule", "pool_windows"]
+
+#: Which spikes pass: those of the input with most spikes so far, or those that make the
+#: largest count of a window larger.
+GateRule = Literal["gate", "largest-count"]
 
 #: What a spike that passes the gate adds to a neuron of the pooled population. Its
 #: threshold is 1 and its reset to 0, so each such spike makes one of its own. The
 #: little above 1 is for thresholds by channel, which are rounded.
 PASSED = 1 + 2.0**-10
+
+
+def check_rule(what: str, rule: object) -> None:
+    """
+    Check the rule of a gate.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    rule : object
+        What was given.
+
+    Raises
+    ------
+    InputError
+        If it is no `GateRule`.
+    """
+    if rule not in get_args(GateRule):
+        message = f"{what}={rule!r}: expected 'gate' or 'largest-count'"
+        raise InputError(message)
 
 
 def pool_windows(
@@ -44,8 +70,7 @@ class MaxPool2d(ByContent):
     """
     Maximum pooling, channel by channel.
 
-    In a spiking network it is a gate [1]_, see `MaxPoolGate`: of each window, the
-    spikes of the input with most spikes so far pass.
+    In a spiking network it is a gate [1]_, see `MaxPoolGate`.
 
     Attributes
     ----------
@@ -57,11 +82,13 @@ class MaxPool2d(ByContent):
         (channels, height, width) of that layer.
     rows, columns : tuple of tuple of int
         First input position and the one after the last, for each output position.
+    rule : {"gate", "largest-count"}
+        Which spikes pass.
 
     Raises
     ------
     InputError
-        If a window is empty or outside the input.
+        If a window is empty or outside the input, or the rule is unknown.
 
     References
     ----------
@@ -74,10 +101,12 @@ class MaxPool2d(ByContent):
     input_shape: tuple[int, int, int]
     rows: tuple[tuple[int, int], ...]
     columns: tuple[tuple[int, int], ...]
+    rule: GateRule = "gate"
     bias: None = field(default=None, init=False)
     n_parameters: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        check_rule("rule", self.rule)
         for size, windows in (
             (self.input_shape[1], self.rows),
             (self.input_shape[2], self.columns),

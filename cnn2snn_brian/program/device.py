@@ -118,9 +118,10 @@ def _delayed_spikes(
     connected = network[synapses]
     lines = []
     if isinstance(connected, GateSynapses):
-        counts = connected.variables["spikes_so_far"]
-        counted = device.get_array_name(counts)
-        lines.append(f"program.add_state({counted}, {counts.size});")
+        for name in ("spikes_so_far", "spikes_passed"):
+            counts = connected.variables[name]
+            counted = device.get_array_name(counts)
+            lines.append(f"program.add_state({counted}, {counts.size});")
     if not isinstance(connected, SharedSynapses):
         return [
             "program.add_start([]() {",

@@ -1,5 +1,5 @@
 {# See templates/standalone/max_pool_gate.cpp. #}
-{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot, _windows, spikes_so_far } #}
+{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot, _windows, spikes_so_far, spikes_passed } #}
 {% extends 'common_group.pyx' %}
 {% block maincode %}
     {% set spikespace = get_array_name(variables['_spikespace']) %}
@@ -33,6 +33,9 @@
         _count = {{spikes_so_far}}[_source]
         for _r in range({{_run_first}}[_source], {{_run_first}}[_source + 1]):
             _post = {{_runs}}[3 * _r]
+            {% if by_count %}
+            _leads = _count > {{spikes_passed}}[_post]
+            {% else %}
             _window = 4 * (_post // {{channels}})
             _leads = 1
             for _y in range({{_windows}}[_window], {{_windows}}[_window + 1]):
@@ -41,8 +44,10 @@
                     # Of equal ones the first leads.
                     if {{spikes_so_far}}[_other] > _count or ({{spikes_so_far}}[_other] == _count and _other < _source):
                         _leads = 0
+            {% endif %}
             if _leads == 0:
                 continue
+            {{spikes_passed}}[_post] += 1
             _postsynaptic_idx = _post + _target_start
             {% if '_kernel_idx' in variables %}
             _kernel_idx = {{_runs}}[3 * _r + 1]

@@ -1,9 +1,9 @@
 {#
 Maximum pooling of spikes, see max_pool_gate.py. All spikes of a step are counted first;
-then each of them passes to the windows in which its neuron leads. Brian2 writes the
+then each of them passes to the windows where the rule lets it. Brian2 writes the
 statement, for one target and one weight.
 #}
-{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot, _windows, spikes_so_far } #}
+{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot, _windows, spikes_so_far, spikes_passed } #}
 {# WRITES_TO_READ_ONLY_VARIABLES { _delayed, _slot } #}
 {% extends 'common_group.cpp' %}
 
@@ -38,6 +38,10 @@ statement, for one target and one weight.
         const int32_t _count = {{spikes_so_far}}[_source];
         for (int32_t _r = {{_run_first}}[_source]; _r < {{_run_first}}[_source + 1]; _r++) {
             const int32_t _post = {{_runs}}[3 * _r];
+            {% if by_count %}
+            // As many spikes have passed as the largest count was before.
+            if (_count <= {{spikes_passed}}[_post]) continue;
+            {% else %}
             const int32_t* _window = {{_windows}} + 4 * (_post / {{channels}});
             bool _leads = true;
             for (int32_t _y = _window[0]; _y < _window[1] && _leads; _y++)
@@ -48,6 +52,8 @@ statement, for one target and one weight.
                     if (_its > _count || (_its == _count && _other < _source)) _leads = false;
                 }
             if (!_leads) continue;
+            {% endif %}
+            {{spikes_passed}}[_post]++;
             const int32_t _postsynaptic_idx = _post + _target_start;
             const int32_t _kernel_idx = {{_runs}}[3 * _r + 1];
             const int32_t _vectorisation_idx = _postsynaptic_idx;
