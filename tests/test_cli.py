@@ -22,11 +22,12 @@ from cnn2snn_brian import (
     models,
 )
 from cnn2snn_brian.cli import main
-from cnn2snn_brian.cli.convert import InputEncoding, PresetName, ResetRule
+from cnn2snn_brian.cli.convert import InputEncoding, MaxPooling, PresetName, ResetRule
 from cnn2snn_brian.cli.train import Activation, Optimizer
 from cnn2snn_brian.cli.tune import MethodChoice
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.description.network import CHOICES
+from cnn2snn_brian.layers.max_pool2d import GateRule
 from cnn2snn_brian.train import TrainingSettings
 from cnn2snn_brian.tuning import MethodName
 
@@ -316,6 +317,7 @@ def test_names_of_options_are_those_of_the_description():
     assert [name.value for name in ResetRule] == [*CHOICES["reset"]]
     assert [name.value for name in InputEncoding] == [*CHOICES["encoding"]]
     assert [name.value for name in PresetName] == [*PRESETS]
+    assert {name.value for name in MaxPooling} == {*get_args(GateRule)}
     for optimizer in Optimizer:
         TrainingSettings(optimizer=optimizer.value)
     for activation in Activation:
