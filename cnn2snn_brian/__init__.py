@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.brian.synapse_kinds import (
         Conv2dSynapses,
         DenseSynapses,
+        MaxPoolGate,
         PoolSynapses,
     )
     from cnn2snn_brian.cnn.adjust import adjust
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Conv2dSynapses": "brian.synapse_kinds",
     "DenseSynapses": "brian.synapse_kinds",
+    "MaxPoolGate": "brian.synapse_kinds",
     "PoolSynapses": "brian.synapse_kinds",
     "adjust": "cnn.adjust",
     "from_torch": "cnn.from_torch",
@@ -110,6 +112,7 @@ __all__ = [
     "InputError",
     "Layers",
     "Lesion",
+    "MaxPoolGate",
     "NeuronModel",
     "PoolSynapses",
     "Recording",

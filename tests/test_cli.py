@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -17,14 +18,16 @@ from cnn2snn_brian import (
     InputError,
     SimulationResult,
     SpikingNetwork,
+    adjust,
     models,
 )
 from cnn2snn_brian.cli import main
-from cnn2snn_brian.cli.convert import InputEncoding, PresetName, ResetRule
-from cnn2snn_brian.cli.train import Optimizer
+from cnn2snn_brian.cli.convert import InputEncoding, MaxPooling, PresetName, ResetRule
+from cnn2snn_brian.cli.train import Activation, Optimizer
 from cnn2snn_brian.cli.tune import MethodChoice
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.description.network import CHOICES
+from cnn2snn_brian.layers.max_pool2d import GateRule
 from cnn2snn_brian.train import TrainingSettings
 from cnn2snn_brian.tuning import MethodName
 
@@ -146,6 +149,42 @@ def test_train_convert_run(cli, tmp_path):
     result = cli("run", "d.snn", "--data", "pictures")
     assert result.returncode == 1
     assert "no class 'three'" in result.stderr
+
+
+def test_fine_tune_for_few_steps(cli, tmp_path):
+    start = Path(models.__file__).parent / "pretrained" / "digits.safetensors"
+    common = ("train", "digits", "--data", "digits", "--learning-rate", "0.01")
+    result = cli(
+        *common, "--out", "q.safetensors", "--epochs", "1", "--from", start,
+        "--activation", "quantized", "--steps", "4",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    card = json.loads((tmp_path / "q.json").read_text())
+    assert card["quantized_steps"] == 4
+    assert card["test_accuracy"] > 0.95
+    # Once more, from a CNN that is quantized.
+    again = (*common, "--out", "r.safetensors", "--epochs", "1")
+    result = cli(*again, "--from", "q.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["quantized_steps"] == 4
+    result = cli(
+        "convert", "q.snn", "--weights", "q.safetensors", "--preset", "few-steps"
+    )
+    assert result.returncode == 0, result.stderr
+    snn = SpikingNetwork.load(tmp_path / "q.snn")
+    assert {ceiling.steps for ceiling in snn.layers.ceilings} == {4}
+    for arguments, message in (
+        (("--steps", "4"), "belong together"),
+        (("--activation", "quantized"), "belong together"),
+        (("--activation", "quantized", "--steps", "0"), "--steps is 0"),
+        (("--from", "q.safetensors", "--activation", "relu"), "can't be had back"),
+        (("--from", "nowhere.safetensors"), "nowhere.json: not a readable model card"),
+    ):
+        result = cli(*again, *arguments)
+        assert result.returncode != 0
+        assert message in " ".join(result.stderr.replace("│", " ").split())
+    result = cli(*again, "--from", start.with_name("cifar10_quick.safetensors"))
+    assert "weights of cifar10_quick with 10 classes, expected digits" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -278,8 +317,12 @@ def test_names_of_options_are_those_of_the_description():
     assert [name.value for name in ResetRule] == [*CHOICES["reset"]]
     assert [name.value for name in InputEncoding] == [*CHOICES["encoding"]]
     assert [name.value for name in PresetName] == [*PRESETS]
+    assert {name.value for name in MaxPooling} == {*get_args(GateRule)}
     for optimizer in Optimizer:
         TrainingSettings(optimizer=optimizer.value)
+    for activation in Activation:
+        steps = None if activation is Activation.relu else 4
+        adjust(models.digits(), activation.value, steps=steps)
     assert {name.value for name in MethodChoice} == {*get_args(MethodName)}
     assert {*models.INPUT_SHAPES} == {*models.ARCHITECTURES}
 

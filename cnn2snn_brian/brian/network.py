@@ -12,6 +12,7 @@ from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
+from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
@@ -31,6 +32,7 @@ from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.joined import drive, parts
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, weights_of_channel
@@ -156,7 +158,8 @@ def _built(
             layer.name,
             math.prod(layer.shape),
             clock=clock,
-            reset=snn.reset,
+            # What passes a gate is a whole spike, of which nothing is left.
+            reset="zero" if isinstance(layer, MaxPool2d) else snn.reset,
             constant_input=constant,
             dtype=snn.dtype,
             model=models[layer.name],
@@ -218,7 +221,7 @@ def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
     ----------
     kind : {"shared", "explicit"}
         Kind of the synapses.
-    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
         The connections.
     share : ndarray of float, shape (channels,)
         Worth of a spike of each channel of the source.
@@ -228,7 +231,7 @@ def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
     ndarray of float, shape (n_weights,)
         In the order of ``w`` of the synapses.
     """
-    if kind == "explicit":
+    if kind == "explicit" and not isinstance(layer, MaxPool2d):
         listed = connections(layer)
         return listed.weight * share[listed.pre % len(share)]
     stored = kernel_to_memory(layer.inner if isinstance(layer, Pooled) else layer)
@@ -252,7 +255,9 @@ def _connected(
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
     shared = snn.synapses == "shared"
-    make = droppable(SharedSynapses) if shared else explicit_synapses
+    make: Any = droppable(SharedSynapses) if shared else explicit_synapses
+    if isinstance(layer, MaxPool2d):  # there are no others that compare their sources
+        make = droppable(GateSynapses)
     return make(
         source,
         target,

@@ -19,6 +19,7 @@ from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.record import described_layers, described_model
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
 
@@ -172,6 +173,10 @@ class NetworkDescription:
             raise InputError(message)
         for what, choices in CHOICES.items():
             check_choice(what, getattr(self, what), choices)
+        gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
+        if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
+            message = "maximum pooling of the image counts spikes: encoding='poisson'"
+            raise InputError(message)
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
             message = f"dt is {self.dt_s} s, expected a time above 0"
             raise InputError(message)

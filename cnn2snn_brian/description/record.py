@@ -9,9 +9,11 @@ from brian2.units.fundamentalunits import get_or_create_dimension
 
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.joined import Joined
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
@@ -24,7 +26,8 @@ __all__ = [
 ]
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv2d, AvgPool2d, Linear, Placed, Pooled, Joined)
+    kind.__name__: kind
+    for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled, Joined)
 }
 
 #: Fields of a neuron model that are numbers, with units, by name.
@@ -155,12 +158,16 @@ def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, An
     Returns
     -------
     descriptions : list of dict
-        Of each layer its fields that are no arrays, and its ``kind``.
+        Of each layer its fields that are no arrays, its ``kind`` and, if it has one,
+        activation and steps of its ``ceiling``.
     arrays : dict of str to ndarray
         Weights and biases, ``conv1.weight``.
     """
     arrays: dict[str, Any] = {}
     descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
+    for ceiling in layers.ceilings:
+        described = descriptions[layers.names.index(ceiling.layer)]
+        described["ceiling"] = [ceiling.activation, ceiling.steps]
     return descriptions, arrays
 
 
@@ -182,8 +189,12 @@ def layers_of(
     Layers
         The layers.
     """
-    layers = tuple(
-        _layer_of(description, _name_of(description), arrays)
-        for description in descriptions
-    )
-    return Layers(_tuples(list(input_shape)), layers)
+    layers, ceilings = [], []
+    for given in descriptions:
+        description = dict(given)
+        ceiling = description.pop("ceiling", None)
+        name = _name_of(description)
+        layers.append(_layer_of(description, name, arrays))
+        if ceiling is not None:
+            ceilings.append(Ceiling(name, *ceiling))
+    return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))

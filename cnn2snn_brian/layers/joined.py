@@ -7,7 +7,7 @@ the channels only: `Placed`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.base import NEWER, ByContent, check_bias
+from cnn2snn_brian.layers.base import ByContent, check_bias
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
@@ -25,7 +26,7 @@ from cnn2snn_brian.layers.pooled import Pooled
 __all__ = ["AnyLayer", "Joined", "Part", "drive", "parts", "renamed", "reweighted"]
 
 #: What connects one layer with another.
-Part = Conv2d | AvgPool2d | Linear | Placed | Pooled
+Part = Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +45,6 @@ class Joined(ByContent):
         Constant input of each neuron.
     n_bias_parameters : int
         Number of trained values behind the bias.
-    ceiling : float, optional
-        Largest activation, as in ReLU6.
 
     Raises
     ------
@@ -58,7 +57,6 @@ class Joined(ByContent):
     parts: tuple[Part, ...]
     bias: FloatArray | None = None
     n_bias_parameters: int = 0
-    ceiling: float | None = field(default=None, metadata=NEWER)
 
     def __post_init__(self) -> None:
         shapes = {part.shape for part in self.parts}
@@ -92,7 +90,7 @@ class Joined(ByContent):
 
 
 #: What may be a layer of a network.
-AnyLayer = Conv2d | AvgPool2d | Linear | Placed | Pooled | Joined
+AnyLayer = Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled | Joined
 
 
 def parts(layer: AnyLayer) -> tuple[Part, ...]:
@@ -193,6 +191,6 @@ def reweighted(layer: AnyLayer, change: Callable[[FloatArray], FloatArray]) -> A
     if isinstance(layer, Placed | Pooled):
         inner = reweighted(layer.layer, change)
         return replace(layer, layer=inner)  # type: ignore[arg-type]
-    if isinstance(layer, AvgPool2d):
+    if isinstance(layer, AvgPool2d | MaxPool2d):
         return layer
     return replace(layer, weight=change(layer.weight))

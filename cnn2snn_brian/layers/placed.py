@@ -74,11 +74,6 @@ class Placed(ByContent):
         return
 
     @property
-    def ceiling(self) -> None:
-        """There is none."""
-        return
-
-    @property
     def n_parameters(self) -> int:
         """Number of trained values."""
         return self.layer.n_parameters

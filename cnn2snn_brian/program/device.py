@@ -21,6 +21,7 @@ from brian2.devices.device import all_devices, reset_device, set_device
 from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
+from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.network import program_network
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
@@ -112,10 +113,16 @@ class AfterThresholds(CodeRunner):  # type: ignore[misc]
 def _delayed_spikes(
     device: CPPStandaloneDevice, network: Any, synapses: str
 ) -> list[str]:
-    """C++ that forgets spikes that are under way when an image starts."""
+    """C++ that forgets spikes that are under way or counted when an image starts."""
     if synapses not in network:
         return []
     connected = network[synapses]
+    lines = []
+    if isinstance(connected, GateSynapses):
+        for name in ("spikes_so_far", "spikes_passed"):
+            counts = connected.variables[name]
+            counted = device.get_array_name(counts)
+            lines.append(f"program.add_state({counted}, {counts.size});")
     if not isinstance(connected, SharedSynapses):
         return [
             "program.add_start([]() {",
@@ -124,14 +131,14 @@ def _delayed_spikes(
             "});",
         ]
     if not connected.template_kwds["delay_steps"]:
-        return []
+        return lines
     ring, slot = (
         str(device.get_array_name(connected.variables[name]))
         for name in ("_delayed", "_slot")
     )
     n_rows = connected.template_kwds["delay_steps"] + 1
     row = connected.variables["_delayed"].size // n_rows
-    return [f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
+    return [*lines, f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
 
 
 def _read_shape(layer: Any) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.run_settings import check_settings, numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.joined import parts
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.program.protocol import (
@@ -139,6 +140,7 @@ def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
         for part in parts(layer):
             if part.inputs == (INPUT,):
                 inner = part.layer if isinstance(part, Pooled) else part
+                assert not isinstance(inner, MaxPool2d)  # the description refuses it
                 found.append(CurrentReader(inner, in_order))
                 in_order = in_order[:0]  # biases come once
     return tuple(found)
