@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         models,
         plots,
         results,
+        stimuli,
         train,
         tuning,
     )
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
+    from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
     from cnn2snn_brian.tuning import (
         CalibrationResult,
         TuningResult,
@@ -88,6 +90,11 @@ _HOMES = {
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
+    "Events": "stimuli",
+    "Movie": "stimuli",
+    "Sequence": "stimuli",
+    "SpikeTrains": "stimuli",
+    "Still": "stimuli",
     "CalibrationResult": "tuning",
     "TuningResult": "tuning",
     "calibrate": "tuning",
@@ -95,7 +102,17 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = (
+    "data",
+    "errors",
+    "layers",
+    "models",
+    "plots",
+    "results",
+    "stimuli",
+    "train",
+    "tuning",
+)
 
 __all__ = [
     "IF",
@@ -107,16 +124,21 @@ __all__ = [
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
+    "Events",
     "InputError",
     "Layers",
     "Lesion",
+    "Movie",
     "NeuronModel",
     "PoolSynapses",
     "Recording",
+    "Sequence",
     "SimulationError",
     "SimulationResult",
     "Simulator",
+    "SpikeTrains",
     "SpikingNetwork",
+    "Still",
     "TuningResult",
     "UnsupportedModuleError",
     "adjust",
@@ -132,6 +154,7 @@ __all__ = [
     "models",
     "plots",
     "results",
+    "stimuli",
     "summary",
     "sweep",
     "train",
