@@ -101,6 +101,9 @@ class SpikingNetwork(NetworkDescription):
             if image is not None:
                 message = "give an image or stimulus, or input=..., not both"
                 raise InputError(message)
+            if isinstance(input, Stimulus):
+                message = f"input is a {input.label}: a stimulus is the first argument"
+                raise InputError(message)
             if float(given.input_jitter):
                 message = (
                     "input_jitter: spikes of a group of your own can't be displaced; "

@@ -100,7 +100,7 @@ def _check_group(snn: NetworkDescription, group: Any) -> None:
     if "_spikespace" not in getattr(group, "variables", {}):
         message = (
             f"input is a {type(group).__name__}, expected a Brian2 group that spikes, "
-            "such as a SpikeGeneratorGroup; a stimulus is the first argument"
+            "such as a SpikeGeneratorGroup"
         )
         raise InputError(message)
     n_inputs = math.prod(snn.input_shape)
