@@ -160,6 +160,36 @@ class RecordedSpikes:
         t = self.dt_s * (self.recorded_steps(image) + 1).astype(np.float64)
         return Potentials(t, v, self._positions(layer, neuron))
 
+    def binned(self, layer: str, bin: Any) -> npt.NDArray[np.int32]:
+        """
+        Count the recorded spikes of every neuron in bins of time.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded in each trial, or ``input``.
+        bin : Quantity [s]
+            Width of a bin, a multiple of the time step. A last bin that is not full is
+            left out.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_images, n_bins, ``*layer.shape``)
+            Spikes; 0 also where nothing was recorded.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial, or the bin can't be used.
+        """
+        width = self._steps_of_bin(bin)
+        self._recorded(layer, 0)
+        n, n_bins = math.prod(self.shapes[layer]), self.n_steps // width
+        counts = np.zeros((self.n_images, n_bins, n), np.int32)
+        for row in range(self.n_images):
+            counts[row] = self._in_bins(layer, row, width)
+        return from_neurons(counts, self.shapes[layer])
+
     def psth(self, layer: str, bin: Any) -> npt.NDArray[np.float64]:
         r"""
         Give the peri-stimulus time histogram of every neuron.
@@ -196,11 +226,7 @@ class RecordedSpikes:
         rates = np.zeros((n_stimuli, n_bins, n))
         complete = np.zeros((n_stimuli, n_bins), bool)
         for row, stimulus in enumerate(self.stimulus_of_row):
-            neuron, step = self._recorded(layer, row)
-            inside = step < n_bins * width
-            place = step[inside] // width * n + neuron[inside]
-            counted = np.bincount(place, minlength=n_bins * n)
-            rates[stimulus] += counted.reshape(n_bins, n)
+            rates[stimulus] += self._in_bins(layer, row, width)
             known = self.recorded_steps(row)
             if layer == self.output_layer:
                 known = np.arange(self.steps_of_row[row])
@@ -237,6 +263,14 @@ class RecordedSpikes:
             who, first = np.unique(neuron, return_index=True)
             times[row, who] = step[first] * self.dt_s
         return from_neurons(times, self.shapes[layer])
+
+    def _in_bins(self, layer: str, row: int, width: int) -> npt.NDArray[np.int64]:
+        """Count spikes in bins of so many steps, (n_bins, n_neurons)."""
+        n, n_bins = math.prod(self.shapes[layer]), self.n_steps // width
+        neuron, step = self._recorded(layer, row)
+        inside = step < n_bins * width
+        place = step[inside].astype(np.int64) // width * n + neuron[inside]
+        return np.bincount(place, minlength=n_bins * n).reshape(n_bins, n)
 
     def _recorded(self, layer: str, row: int) -> tuple[IntArray, IntArray]:
         """Give neurons and steps of recorded spikes."""
