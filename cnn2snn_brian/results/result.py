@@ -175,6 +175,7 @@ class SimulationResult(SpikeData):
         pictures: Iterable[int] | None = None,
         layers: Iterable[str] | None = None,
         title: str = "Spikes of a converted CNN",
+        stimuli: Any = None,
     ) -> Path:
         """
         Write one HTML file to look into this result with a browser.
@@ -202,6 +203,8 @@ class SimulationResult(SpikeData):
             Layers to look into; all by default.
         title : str
             Heading of the page.
+        stimuli : Stimulus or sequence of Stimulus, optional
+            Of a result of trials, what was shown: the page has the frame at its cursor.
 
         Returns
         -------
@@ -219,5 +222,5 @@ class SimulationResult(SpikeData):
             If the folder of `path` does not exist.
         """
         return write_inspector(
-            self, path, images, labels, cnn, classes, pictures, layers, title
+            self, path, images, labels, cnn, classes, pictures, layers, title, stimuli
         )

@@ -52,7 +52,9 @@ def summary(result: Any) -> str:
     if result.trials is not None:
         n, longest = result.trials.n_stimuli, result.n_steps
         same = len(set(result.trials.n_steps)) == 1
-        rows = f"{n} stimuli, {result.n_repeats} trials of each, "
+        rows = (
+            f"{n} stimul{'i' if n > 1 else 'us'}, {result.n_repeats} trials of each, "
+        )
         rows += f"{longest} steps" if same else f"at most {longest} steps"
     lines = [
         f"{rows} of {1e3 * result.dt_s:g} ms, seed {result.seed}",
