@@ -38,6 +38,7 @@ DEVICE_NAME = "cnn2snn_standalone"
 #: Of the part of a program that Brian2 does not generate.
 HEADERS = (
     "picture_program.h",
+    "image_current.h",
     "population.h",
     "random_numbers.h",
     "run_settings.h",

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "image_current.h"
 #include "population.h"
 #include "random_numbers.h"
 #include "run_settings.h"
@@ -117,27 +118,11 @@ public:
     template <typename Real>
     void add_current(size_t n_pixels, Real* current) {
         n_values_ = n_pixels;
-        read_array(run_first_);
-        read_array(run_post_);
-        read_array(run_weight_);
-        read_array(run_length_);
-        read_array(weights_);
-        read_array(biases_);
-        show_ = [this, current]() {
-            std::copy(biases_.begin(), biases_.end(), current);
-            // Channels of one position reach the same targets, each of which is then
-            // read and written once.
-            for (size_t pixel = 0; pixel < values_.size();) {
-                const size_t left = values_.size() - pixel;
-                if (left >= 3 && is_together(pixel, 3)) {
-                    add_pixels<3>(pixel, current);
-                    pixel += 3;
-                } else {
-                    add_pixels<1>(pixel, current);
-                    pixel++;
-                }
-            }
-        };
+        for (auto* array : {&image_.first, &image_.post, &image_.weight, &image_.length})
+            read_array(*array);
+        read_array(image_.weights);
+        read_array(image_.biases);
+        show_ = [this, current]() { image_.show(values_, current); };
     }
 
     // Called once all populations are known.
@@ -293,8 +278,7 @@ private:
     std::vector<uint32_t> counts_;
     std::vector<float> values_;
     std::vector<char> record_, narrow_;
-    std::vector<int32_t> run_first_, run_post_, run_weight_, run_length_;
-    std::vector<float> weights_, biases_;
+    ImageCurrent image_;
     std::function<void()> show_;
     std::vector<std::function<void()>> starts_;
     bool has_lesions_ = false;
@@ -308,40 +292,6 @@ private:
              std::function<void(int32_t)> hold) {
         populations_.push_back({name, spikespace, n, 0, false, {}, {}, std::move(start),
                                 std::move(potential), {}, {}, std::move(hold), {}, {}});
-    }
-
-    // Whether pixels next to each other reach the same targets.
-    bool is_together(size_t pixel, size_t n) const {
-        const int32_t first = run_first_[pixel], n_runs = run_first_[pixel + 1] - first;
-        for (size_t k = 1; k < n; k++) {
-            const int32_t other = run_first_[pixel + k];
-            if (run_first_[pixel + k + 1] - other != n_runs) return false;
-            for (int32_t r = 0; r < n_runs; r++)
-                if (run_post_[other + r] != run_post_[first + r]
-                    || run_length_[other + r] != run_length_[first + r])
-                    return false;
-        }
-        return true;
-    }
-
-    // Add what N pixels give to the targets that they share.
-    template <size_t N, typename Real>
-    void add_pixels(size_t pixel, Real* current) const {
-        for (int32_t r = 0; r < run_first_[pixel + 1] - run_first_[pixel]; r++) {
-            Real value[N];
-            const float* weight[N];
-            for (size_t k = 0; k < N; k++) {
-                value[k] = values_[pixel + k];
-                weight[k] = weights_.data() + run_weight_[run_first_[pixel + k] + r];
-            }
-            const int32_t length = run_length_[run_first_[pixel] + r];
-            Real* __restrict target = current + run_post_[run_first_[pixel] + r];
-            for (int32_t i = 0; i < length; i++) {
-                Real sum = target[i];
-                for (size_t k = 0; k < N; k++) sum += value[k] * weight[k][i];
-                target[i] = sum;
-            }
-        }
     }
 
     void silence() {

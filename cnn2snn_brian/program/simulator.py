@@ -11,6 +11,7 @@ import math
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -285,14 +286,9 @@ class Simulator:
             reaching = [name for name in layer.inputs if name in raw]
             if reaching:
                 fan_out = self._fan_out[layer.name]
-                # Exact: the sums stay far below 2**53.
-                delivered = sum(raw[name] @ fan_out for name in reaching)
+                delivered = sum(_reached(raw[name], fan_out) for name in reaching)
                 events[layer.name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
-        versions = {
-            name: importlib.metadata.version(name)
-            for name in ("cnn2snn-brian", "brian2", "numpy")
-        }
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
             output_potentials=last.reshape(len(last), -1),
@@ -305,7 +301,7 @@ class Simulator:
             network=snn.summary(),
             program={"compiler": self._build.compiler, "flags": self._build.flags},
             timings={"build": self._build_seconds, "run": seconds},
-            versions=versions,
+            versions=_versions(),
             shapes=shapes,
             recorded={
                 (names[population], image): spikes
@@ -316,6 +312,23 @@ class Simulator:
                 for (image, population), v in outputs.traces.items()
             },
         )
+
+
+def _reached(counts: Any, fan_out: Any) -> Any:
+    """Count the targets that all spikes of each image reach."""
+    # Exact: the sums stay far below 2**53. Image by image, numbers stay in the cache.
+    return np.array([image.astype(float) @ fan_out for image in counts])
+
+
+@cache
+def _found_versions() -> tuple[tuple[str, str], ...]:
+    # Reading the metadata of a package takes longer than a short run.
+    names = ("cnn2snn-brian", "brian2", "numpy")
+    return tuple((name, importlib.metadata.version(name)) for name in names)
+
+
+def _versions() -> dict[str, str]:
+    return dict(_found_versions())
 
 
 def _structure(snn: NetworkDescription) -> Any:
