@@ -13,7 +13,13 @@
 
 namespace cnn2snn_columns {
 
-using cnn2snn_sums::MOST;
+// Registers for sums. Others hold a value and what is loaded.
+#if defined(__AVX512F__)
+constexpr int MOST = 24;
+#else
+constexpr int MOST = 12;
+#endif
+
 using cnn2snn_sums::Registers;
 
 // The sums of KX positions next to each other, L registers each. OUT channels of a
