@@ -130,6 +130,7 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
                 # Then a block of neurons has the numbers of the first one.
                 "is_periodic": channels is not None and BLOCK % channels == 0,
                 "block": BLOCK,
+                "has_flags": group.variables["v"].dtype == np.float32,
             },
             needed_variables=["leak"],
             codeobj_class=own_code_object_class(),

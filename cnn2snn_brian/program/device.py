@@ -40,6 +40,7 @@ DEVICE_NAME = "cnn2snn_standalone"
 HEADERS = (
     "input_file.h",
     "picture_program.h",
+    "image_current.h",
     "population.h",
     "random_numbers.h",
     "run_settings.h",

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "image_current.h"
 #include "input_file.h"
 #include "population.h"
 #include "random_numbers.h"
@@ -116,25 +117,13 @@ public:
     void add_current(size_t n_pixels, Real* current) {
         const size_t begin = n_values_;
         n_values_ += n_pixels;
-        auto connections = std::make_shared<Connections>();
-        read_array(connections->first);
-        read_array(connections->post);
-        read_array(connections->weight);
-        read_array(connections->length);
-        read_array(connections->weights);
-        read_array(connections->biases);
-        shows_.push_back([connections, begin, n_pixels, current](const float* values) {
-            const Connections& to = *connections;
-            std::copy(to.biases.begin(), to.biases.end(), current);
-            for (size_t pixel = 0; pixel < n_pixels; pixel++) {
-                const Real value = values[begin + pixel];
-                for (int32_t r = to.first[pixel]; r < to.first[pixel + 1]; r++) {
-                    Real* __restrict target = current + to.post[r];
-                    const float* __restrict weight = to.weights.data() + to.weight[r];
-                    for (int32_t i = 0; i < to.length[r]; i++)
-                        target[i] += value * weight[i];
-                }
-            }
+        auto image = std::make_shared<ImageCurrent>();
+        for (auto* array : {&image->first, &image->post, &image->weight, &image->length})
+            read_array(*array);
+        read_array(image->weights);
+        read_array(image->biases);
+        shows_.push_back([image, begin, n_pixels, current](const float* values) {
+            image->show(values + begin, n_pixels, current);
         });
     }
 
@@ -299,12 +288,6 @@ public:
     }
 
 private:
-    // Runs of targets of all pixels, their weights, and biases.
-    struct Connections {
-        std::vector<int32_t> first, post, weight, length;
-        std::vector<float> weights, biases;
-    };
-
     std::string directory_;
     std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
     int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;

@@ -11,6 +11,7 @@ import math
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -296,16 +297,12 @@ class Simulator:
         for layer in snn.layers:
             reaching = [part for part in parts(layer) if part.inputs[0] in raw]
             if reaching:
-                # Exact: the sums stay far below 2**53.
                 delivered = sum(
-                    raw[part.inputs[0]] @ self._fan_out[part.name] for part in reaching
+                    _reached(raw[part.inputs[0]], self._fan_out[part.name])
+                    for part in reaching
                 )
                 events[layer.name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
-        versions = {
-            name: importlib.metadata.version(name)
-            for name in ("cnn2snn-brian", "brian2", "numpy")
-        }
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
             output_potentials=last.reshape(len(last), -1),
@@ -320,7 +317,7 @@ class Simulator:
             network=snn.summary(),
             program={"compiler": self._build.compiler, "flags": self._build.flags},
             timings={"build": self._build_seconds, "run": seconds},
-            versions=versions,
+            versions=_versions(),
             shapes=shapes,
             recorded={
                 (names[population], image): spikes
@@ -333,6 +330,23 @@ class Simulator:
             trials=job.trials,
             windows=job.windows,
         )
+
+
+def _reached(counts: Any, fan_out: Any) -> Any:
+    """Count the targets that all spikes of each image reach."""
+    # Exact: the sums stay far below 2**53. Image by image, numbers stay in the cache.
+    return np.array([image.astype(float) @ fan_out for image in counts])
+
+
+@cache
+def _found_versions() -> tuple[tuple[str, str], ...]:
+    # Reading the metadata of a package takes longer than a short run.
+    names = ("cnn2snn-brian", "brian2", "numpy")
+    return tuple((name, importlib.metadata.version(name)) for name in names)
+
+
+def _versions() -> dict[str, str]:
+    return dict(_found_versions())
 
 
 def _structure(snn: NetworkDescription) -> Any:
