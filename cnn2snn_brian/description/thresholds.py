@@ -136,9 +136,10 @@ def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByC
     trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     for layer in layers:
         before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
+        inner = layer.layer if isinstance(layer, Pooled) else layer
         if layer.name in trained:
             largest[layer.name] = trained[layer.name]
-        elif isinstance(layer, AvgPool2d | MaxPool2d):
+        elif isinstance(inner, AvgPool2d | MaxPool2d):
             largest[layer.name] = before
         elif layer.name == layers.names[-1]:
             largest[layer.name] = _largest_sum(layer, before)
