@@ -19,6 +19,7 @@ from cnn2snn_brian.layers import (
     stack,
     to_neurons,
 )
+from cnn2snn_brian.layers.joined import Joined
 
 
 def conv(name="conv1", source=INPUT, *, shape=(2, 7, 6), n_out=3, seed=0):
@@ -326,7 +327,10 @@ def test_activations_rectify_all_but_the_last_layer():
 def test_a_layer_that_reads_two_layers_adds_them():
     first = Linear("a", (INPUT,), (1, 1, 2), np.array([[1.0, 0.0], [0.0, 1.0]]))
     second = Linear("b", ("a",), (2,), np.array([[0.0, 2.0], [2.0, 0.0]]))
-    third = Linear("c", ("a", "b"), (2,), np.array([[1.0, 10.0]]))
+    weight = np.array([[1.0, 10.0]])
+    third = Joined(
+        "c", tuple(Linear(f"c_from_{name}", (name,), (2,), weight) for name in "ab")
+    )
     layers = Layers((1, 1, 2), (first, second, third))
     found = layers.activations(np.array([[[[3.0, 5.0]]]]))
     # a = (3, 5), b = (10, 6), their sum (13, 11).
@@ -353,9 +357,9 @@ def test_table_of_layers():
     rows = [line.split() for line in text.splitlines()]
     # 75 neurons with 12 taps each; 12 neurons with 4 inputs each; 12 inputs to 4.
     assert ["input", "image", "2x7x6", "84"] in rows
-    assert ["conv1", "Conv2d", "3x5x5", "75", "900", "36"] in rows
-    assert ["pool1", "AvgPool2d", "3x2x2", "12", "48", "0"] in rows
-    assert ["ip1", "Linear", "4", "4", "48", "52"] in rows
+    assert ["conv1", "Conv2d", "input", "3x5x5", "75", "900", "36"] in rows
+    assert ["pool1", "AvgPool2d", "conv1", "3x2x2", "12", "48", "0"] in rows
+    assert ["ip1", "Linear", "pool1", "4", "4", "48", "52"] in rows
     assert ["total", "175", "996", "88"] in rows
     assert small_cnn().n_synapses == 996
 

@@ -149,18 +149,22 @@ def test_a_saved_network_keeps_its_ceilings(tmp_path):
         dataclasses.replace(relu, layers=relu.layers[:1], ceilings=snn.layers.ceilings)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda m: m.insert(2, ClipFloorShift(3)), r"^2: .*does not follow"),
-        (lambda m: m.insert(0, ClipFloorShift(3)), r"^0: .*does not follow"),
-        (lambda m: m[1].ceiling.data.fill_(-1), r"^1: .*ceiling=-1"),
-    ],
-)
-def test_misplaced_activations_are_refused(change, message):
+@pytest.mark.parametrize("place", [0, 2])
+def test_an_activation_of_no_layer_has_neurons_of_its_own(place):
     module = cnn()
-    change(module)
-    with pytest.raises(UnsupportedModuleError, match=message):
+    module.insert(place, ClipFloorShift(3, ceiling=0.7))
+    images = np.random.default_rng(0).random((2, *SHAPE))
+    layers = from_torch(module, SHAPE)
+    found = layers.activations(images)[layers.names[-1]]
+    with torch.no_grad():
+        expected = module.double()(torch.tensor(images)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_ceiling_below_0_is_refused():
+    module = cnn()
+    module[1].ceiling.data.fill_(-1)
+    with pytest.raises(UnsupportedModuleError, match=r"^1: .*ceiling=-1"):
         from_torch(module, SHAPE)
 
 

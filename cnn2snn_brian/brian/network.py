@@ -17,7 +17,13 @@ from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.versions import check_version
-from cnn2snn_brian.description.layer_numbers import LayerNumber, reference, worth
+from cnn2snn_brian.description.gains import (
+    input_gains,
+    part_delays_s,
+    unlinked,
+    weight_factors,
+)
+from cnn2snn_brian.description.layer_numbers import LayerNumber, reference
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
@@ -25,6 +31,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.layers.connectivity import connections
+from cnn2snn_brian.layers.joined import drive, parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
@@ -137,11 +144,16 @@ def _built(
         or np.ndim(parameters.thresholds[name])
         or np.ndim(parameters.leak[name])
     }
+    gains = input_gains(snn.layers, parameters.thresholds, parameters.rate_scale)
+    # Spikes of channels with lower thresholds stand for less.
+    factors = {} if for_program else weight_factors(snn.layers, parameters)
+    step_s = snn.dt_s if snn.propagation == "step" else 0.0
+    delays = part_delays_s(snn.layers, snn.delays_s, step_s)
     for index, layer in enumerate(snn.layers):
         schedule = Schedule(snn.propagation, index + 1)
         constant: Literal["none", "first", "linked"] = "none"
         if snn.has_constant_input:
-            constant = "first" if index == 0 else "linked"
+            constant = "first" if layer.name in unlinked(snn.layers) else "linked"
         group = if_neurons(
             layer.name,
             math.prod(layer.shape),
@@ -158,7 +170,7 @@ def _built(
         )
         _set_state(group, layer, parameters, models[layer.name])
         if constant == "first":
-            group.input_scale = parameters.rate_scale
+            group.input_scale = gains[layer.name]
         elif constant == "linked":
             source = groups[layer.inputs[0]]
             group.input_scale = linked_var(source, "output_scale")
@@ -166,14 +178,13 @@ def _built(
             group.bias = to_neurons(layer.bias, layer.shape)
         network.add(group)
         groups[layer.name] = group
-        for source_name in layer.inputs:
+        for part in parts(layer):
+            (source_name,) = part.inputs
             if source_name in groups:  # an image as a current has no neurons
-                source = groups[source_name]
-                synapses = _connected(snn, layer, source, group, schedule)
-                # Spikes of channels with lower thresholds stand for less.
-                share = worth(parameters.thresholds.get(source_name, 1.0))
-                if share is not None:
-                    synapses.w = scaled_weights(snn.synapses, layer, share)
+                source, late = groups[source_name], delays[part.name]
+                synapses = _connected(snn, layer, part, source, group, schedule, late)
+                if part.name in factors:
+                    synapses.w = scaled_weights(snn.synapses, part, factors[part.name])
                 network.add(synapses)
     return network
 
@@ -204,14 +215,14 @@ def _set_state(
 
 def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
     """
-    Multiply the weights of a layer by what spikes of its source are worth.
+    Multiply the weights of connections by what spikes of their source are worth.
 
     Parameters
     ----------
     kind : {"shared", "explicit"}
         Kind of the synapses.
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Pooled
-        The layer.
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
+        The connections.
     share : ndarray of float, shape (channels,)
         Worth of a spike of each channel of the source.
 
@@ -223,16 +234,22 @@ def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
     if kind == "explicit" and not isinstance(layer, MaxPool2d):
         listed = connections(layer)
         return listed.weight * share[listed.pre % len(share)]
-    stored = kernel_to_memory(layer.layer if isinstance(layer, Pooled) else layer)
+    stored = kernel_to_memory(layer.inner if isinstance(layer, Pooled) else layer)
     return (
         stored * share[np.arange(len(stored)) // weights_of_channel(layer) % len(share)]
     )
 
 
 def _connected(
-    snn: NetworkDescription, layer: Any, source: Any, target: Any, schedule: Schedule
+    snn: NetworkDescription,
+    layer: Any,
+    part: Any,
+    source: Any,
+    target: Any,
+    schedule: Schedule,
+    delay_s: float,
 ) -> Any:
-    """Make the synapses into a layer."""
+    """Make the synapses of a part of a layer."""
     on_pre = snn.models(snn.neurons)[layer.name].on_pre
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
@@ -244,11 +261,11 @@ def _connected(
     return make(
         source,
         target,
-        layer,
+        part,
         on_pre=on_pre,
-        delay=snn.delays_s.get(layer.name, 0.0) * second,
+        delay=delay_s * second,
         clock=target.clock,
-        name=f"{layer.name}_synapses",
+        name=f"{part.name}_synapses",
         dtype=snn.dtype,
         when=schedule.synapses.when,
         order=schedule.synapses.order,
@@ -285,15 +302,17 @@ def show(
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
-    first, group = snn.layers[0], network[snn.layer_names[0]]
     if snn.encoding == "poisson":
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
-        current = first.drive(pixels)[0]
-        if first.bias is not None:
-            current = current + first.bias
-        group.bias = to_neurons(current, first.shape)
-    if snn.has_constant_input:
+        for layer in snn.layers:
+            if INPUT in layer.inputs:
+                current = drive(layer, {INPUT: pixels})[0]
+                if layer.bias is not None:
+                    current = current + layer.bias
+                network[layer.name].bias = to_neurons(current, layer.shape)
+    if snn.has_constant_input and scale != own:
         # Biases are scaled like the input that they are added to.
-        group.input_scale = scale
+        for name in unlinked(snn.layers):
+            network[name].input_scale = network[name].input_scale * scale / own
     network.rate_scale = scale

@@ -39,6 +39,7 @@ from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import (
     Runs,
@@ -59,7 +60,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     ----------
     source, target : Group
         The populations, or subgroups of them, channels last.
-    layer : Conv2d, AvgPool2d, Linear or Pooled
+    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
         What connects to what, with which weight.
     on_pre : str
         What a spike of the source does: statements on the target's variables (with or
@@ -103,7 +104,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self,
         source: Any,
         target: Any,
-        layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled,
+        layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
         *,
         on_pre: str = "v_post += w",
         delay: Quantity = 0 * ms,
@@ -263,7 +264,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             self.variables.indices["w"] = "_idx"
 
     @property
-    def _inner(self) -> Conv2d | AvgPool2d | MaxPool2d | Linear:
+    def _inner(self) -> Conv2d | AvgPool2d | MaxPool2d | Linear | Placed:
         return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
 
     def arrivals(self, spikes: Any) -> Iterator[tuple[int, int, float]]:
@@ -334,6 +335,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     @kernel.setter
     def kernel(self, value: Any) -> None:
         layer = self._inner
+        layer = layer.layer if isinstance(layer, Placed) else layer
         shape: tuple[int, ...] = (
             layer.weight.shape
             if isinstance(layer, Conv2d | Linear)

@@ -1,5 +1,5 @@
 """
-Trace a PyTorch CNN with torch.fx: the calls of its ``forward``, one after another.
+Trace a PyTorch CNN with torch.fx: the calls of its ``forward``, and who reads whom.
 
 ``F.relu(x)`` and ``x.flatten(1)`` count like modules. Every call of the trace is either
 understood or refused by its place in the module; nothing is skipped silently.
@@ -25,7 +25,7 @@ __all__ = ["SUPPORTED", "Step", "Tracer", "steps"]
 
 SUPPORTED = (
     "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
-    "Dropout, Identity, and BatchNorm right after Conv2d or Linear, in one chain."
+    "ReLU6, BatchNorm, Dropout, Identity, sums and concatenations over channels."
 )
 
 #: What to do about the things that users have most often.
@@ -46,6 +46,10 @@ class Step:
 
     Attributes
     ----------
+    name : str
+        Name of its result.
+    reads : tuple of str
+        Names of the results that it reads.
     where : str
         Its place: the path of the module, or of the one that calls a function.
     kind : str
@@ -55,9 +59,11 @@ class Step:
     args, kwargs : tuple, dict
         Arguments of the call, the input first.
     input_shape, shape : tuple of int
-        Shape of what goes in and comes out, without the batch.
+        Shape of what goes in (of several, the first) and comes out, without the batch.
     """
 
+    name: str
+    reads: tuple[str, ...]
     where: str
     kind: str
     module: nn.Module | None
@@ -97,6 +103,14 @@ _FUNCTIONS: dict[Any, str] = {
     torch.relu_: "ReLU",
     "relu": "ReLU",
     "relu_": "ReLU",
+    F.relu6: "ReLU6",
+    operator.add: "add",
+    operator.iadd: "add",
+    torch.add: "add",
+    "add": "add",
+    "add_": "add",
+    torch.cat: "cat",
+    torch.concat: "cat",
     F.avg_pool2d: "AvgPool2d",
     F.adaptive_avg_pool2d: "AdaptiveAvgPool2d",
     F.max_pool2d: "MaxPool2d",
@@ -120,6 +134,7 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",
     nn.MaxPool2d: "MaxPool2d",
     nn.ReLU: "ReLU",
+    nn.ReLU6: "ReLU6",
     ClipFloorShift: "ReLU",  # one that saturates; `from_torch` notes where
     nn.Flatten: "Flatten",
     nn.Dropout: "Dropout",
@@ -222,9 +237,39 @@ def _kind(node: torch.fx.Node, root: nn.Module) -> tuple[str, str, nn.Module | N
     return where, kind, None
 
 
-def steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[Step]:
+def _output(node: torch.fx.Node) -> torch.fx.Node:
+    """Find the one tensor that is returned."""
+    returned = node.args[0]
+    if isinstance(returned, torch.fx.Node) and _shape(returned) is not None:
+        return returned
+    if isinstance(returned, torch.fx.Node):
+        raise UnsupportedModuleError(
+            _place(returned), "it returns more than one tensor", SUPPORTED
+        )
+    heads = [_place(n) for n in node.all_input_nodes if _shape(n) is not None]
+    raise UnsupportedModuleError(
+        _module_path(node),
+        f"returns {len(heads)} tensors, of {', '.join(heads)}",
+        "Return one tensor: convert each head as a CNN of its own.",
+    )
+
+
+def _needed(output: torch.fx.Node) -> set[torch.fx.Node]:
+    """Collect all that a result depends on."""
+    found, waiting = set(), [output]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
+
+
+def steps(
+    module: nn.Module, input_shape: tuple[int, int, int]
+) -> tuple[str, list[Step], str]:
     """
-    List the calls of a CNN that is one chain.
+    List the calls of a CNN.
 
     Parameters
     ----------
@@ -235,63 +280,71 @@ def steps(module: nn.Module, input_shape: tuple[int, int, int]) -> list[Step]:
 
     Returns
     -------
-    list of Step
-        The calls, with the shapes of what goes in and comes out.
+    image : str
+        Name of what goes in.
+    steps : list of Step
+        The calls that the result depends on, each behind those that it reads, with the
+        shapes of what goes in and comes out.
+    result : str
+        Name of what comes out.
 
     Raises
     ------
     UnsupportedModuleError
-        For a call that is not understood, or a branch.
+        For a call that is not understood, or more results than one.
     InputError
         If `input_shape` does not fit the CNN.
     """
     graph = _traced(module, input_shape)
     root = graph.owning_module
     assert root is not None
-    found = []
-    last: torch.fx.Node | None = None
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            last = node
-            continue
-        if node.op == "output":
-            if node.args[0] is not last:
-                raise UnsupportedModuleError(
-                    _module_path(node),
-                    f"returns {node.args[0]}, not the result of the last layer",
-                    "Return one tensor.",
-                )
-            continue
-        # ``x.shape[0]`` or ``x.size(0)`` for a view: its effect shows in the shapes.
-        if node.op == "call_method" and node.target in ("size", "dim"):
-            continue
-        looks_up = node.target in (getattr, operator.getitem)
-        if node.op == "call_function" and looks_up and _shape(node) is None:
-            continue
-        reads = [n for n in node.all_input_nodes if _shape(n) is not None]
-        if node.op != "get_attr" and not reads and _shape(node) is None:
-            continue  # arithmetic on sizes
-        if node.op == "get_attr" or reads != [last]:
-            where = _place(node)
-            raise UnsupportedModuleError(
-                where,
-                f"reads {', '.join(n.name for n in reads) or 'a tensor of its own'}, "
-                f"where the chain is at {last}",
-                f"Branches are not supported. {SUPPORTED}",
-            )
-        assert last is not None
-        where, kind, child = _kind(node, root)
-        before, after = _shape(last), _shape(node)
-        assert before is not None
-        if after is None:
-            raise UnsupportedModuleError(
-                where, f"{child or kind} returns more than one tensor", SUPPORTED
-            )
-        args, kwargs = torch.fx.map_arg(
-            (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
+    image = next(node.name for node in graph.nodes if node.op == "placeholder")
+    output = _output(next(node for node in graph.nodes if node.op == "output"))
+    needed = _needed(output)
+    found = [
+        _step(node, root)
+        for node in graph.nodes
+        if node in needed and node.op != "placeholder" and not _is_size(node)
+    ]
+    return image, found, output.name
+
+
+def _is_size(node: torch.fx.Node) -> bool:
+    """Whether a call only deals with sizes, ``x.shape[0]``: it shows in the shapes."""
+    if node.op == "get_attr":
+        return False
+    return _shape(node) is None
+
+
+def _step(node: torch.fx.Node, root: nn.Module) -> Step:
+    reads = [n for n in node.all_input_nodes if _shape(n) is not None]
+    tensors = [n for n in reads if n.op == "get_attr"]
+    if node.op == "get_attr" or not reads or tensors:
+        raise UnsupportedModuleError(
+            _place(node),
+            f"reads {', '.join(n.name for n in tensors) or 'a tensor of its own'}",
+            f"All that is computed has to come from the image. {SUPPORTED}",
         )
-        found.append(Step(where, kind, child, args, kwargs, before, after))
-        last = node
+    where, kind, child = _kind(node, root)
+    before, after = _shape(reads[0]), _shape(node)
+    assert before is not None
+    if after is None:
+        found = f"{child or kind} returns more than one tensor"
+        raise UnsupportedModuleError(where, found, SUPPORTED)
+    args, kwargs = torch.fx.map_arg(
+        (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
+    )
+    names = tuple(n.name for n in _operands(node)) or tuple(n.name for n in reads)
+    return Step(node.name, names, where, kind, child, args, kwargs, before, after)
+
+
+def _operands(node: torch.fx.Node) -> list[torch.fx.Node]:
+    """List the tensors that a call reads, in order, also those it reads twice."""
+    found: list[torch.fx.Node] = []
+    torch.fx.map_arg(
+        (node.args, node.kwargs),
+        lambda n: found.append(n) if _shape(n) is not None else None,
+    )
     return found
 
 

@@ -279,14 +279,11 @@ def shown_number(number: ByChannel) -> str:
 
 @dataclass(frozen=True)
 class Threshold(LayerNumber):
-    """Thresholds; a spike of a channel is worth its share of the largest one."""
+    """Thresholds; biases are scaled by the largest one of a layer's channels."""
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write thresholds, their reference, and the worth of spikes."""
+        """Write thresholds and their reference."""
         found = super().numbers(what, value, network)
         for name, number in value.items():
             found[f"{name}.v_ref"] = np.array([reference(number)])
-            share = worth(number)
-            if share is not None:
-                found[f"{name}.worth"] = share
         return found

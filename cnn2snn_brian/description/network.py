@@ -173,7 +173,8 @@ class NetworkDescription:
             raise InputError(message)
         for what, choices in CHOICES.items():
             check_choice(what, getattr(self, what), choices)
-        if self.encoding == "current" and isinstance(self.layers[0], MaxPool2d):
+        gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
+        if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
             message = "maximum pooling of the image counts spikes: encoding='poisson'"
             raise InputError(message)
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):

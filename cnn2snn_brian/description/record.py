@@ -11,8 +11,10 @@ from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.joined import Joined
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
 
@@ -24,7 +26,8 @@ __all__ = [
 ]
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear)
+    kind.__name__: kind
+    for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled, Joined)
 }
 
 #: Fields of a neuron model that are numbers, with units, by name.
@@ -98,16 +101,19 @@ def model_of(described: dict[str, Any]) -> NeuronModel:
 def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
     """Describe one layer, and collect its arrays."""
     description: dict[str, Any] = {"kind": type(layer).__name__}
-    if isinstance(layer, Pooled):
-        description["pools"] = [
-            _described_layer(p, prefix, arrays) for p in layer.pools
-        ]
-        description["layer"] = _described_layer(layer.layer, prefix, arrays)
-        return description
     for item in dataclasses.fields(layer):
         value = getattr(layer, item.name)
         if isinstance(value, np.ndarray):
             arrays[f"{prefix}.{item.name}"] = value
+        elif isinstance(value, tuple(_KINDS.values())):
+            description[item.name] = _described_layer(value, prefix, arrays)
+        elif item.name in ("parts", "pools"):
+            description[item.name] = [
+                _described_layer(
+                    part, part.name if item.name == "parts" else "", arrays
+                )
+                for part in value
+            ]
         elif item.init and value is not None:
             description[item.name] = value
     return description
@@ -115,19 +121,29 @@ def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[st
 
 def _layer_of(description: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> Any:
     """Make the layer that `_described_layer` described."""
-    kind = description["kind"]
-    if kind == Pooled.__name__:
-        parts = (*description["pools"], description["layer"])
-        *pools, layer = (_layer_of(part, prefix, arrays) for part in parts)
-        return Pooled(tuple(pools), layer)
-    fields = {name: _tuples(v) for name, v in description.items() if name != "kind"}
-    if kind != AvgPool2d.__name__:
-        fields |= {
-            name.removeprefix(f"{prefix}."): array
-            for name, array in arrays.items()
-            if name.startswith(f"{prefix}.")
-        }
-    return _KINDS[kind](**fields)
+    fields: dict[str, Any] = {}
+    for what, value in description.items():
+        if what in ("parts", "pools"):
+            fields[what] = tuple(
+                _layer_of(part, _name_of(part) if what == "parts" else "", arrays)
+                for part in value
+            )
+        elif isinstance(value, dict):
+            fields[what] = _layer_of(value, prefix, arrays)
+        elif what != "kind":
+            fields[what] = _tuples(value)
+    kind = _KINDS[description["kind"]]
+    for item in dataclasses.fields(kind):
+        if f"{prefix}.{item.name}" in arrays:
+            fields[item.name] = arrays[f"{prefix}.{item.name}"]
+    return kind(**fields)
+
+
+def _name_of(description: dict[str, Any]) -> str:
+    """Find the name of a layer, which may be within another."""
+    if "name" in description:
+        return str(description["name"])
+    return _name_of(description["layer"])
 
 
 def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -177,7 +193,7 @@ def layers_of(
     for given in descriptions:
         description = dict(given)
         ceiling = description.pop("ceiling", None)
-        name = description.get("layer", description)["name"]
+        name = _name_of(description)
         layers.append(_layer_of(description, name, arrays))
         if ceiling is not None:
             ceilings.append(Ceiling(name, *ceiling))

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+import numpy as np
+
+from cnn2snn_brian.description.gains import input_gains, unlinked, weight_factors
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.settings import (
@@ -100,6 +103,14 @@ def numbers(
         for item in fields(holder):
             value = getattr(holder, item.name)
             found |= setting_of(item).numbers(item.name, value, network)
+    for name, factors in weight_factors(network.layers, parameters).items():
+        found[f"{name}_synapses.factors"] = factors
+    if network.has_constant_input:
+        gains = input_gains(
+            network.layers, parameters.thresholds, parameters.rate_scale
+        )
+        for name in unlinked(network.layers):
+            found[f"{name}.input_scale"] = np.array([gains[name]])
     return found
 
 

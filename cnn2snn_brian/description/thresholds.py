@@ -17,7 +17,6 @@ References
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,10 @@ import numpy.typing as npt
 from cnn2snn_brian.description.layer_numbers import ByChannel, reference, worth
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.joined import drive, reweighted
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT
-from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.layers.pooling import is_pooling
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = [
@@ -71,10 +70,11 @@ def data_based_thresholds(
     Returns
     -------
     dict of str to float or ndarray of shape (channels,)
-        Threshold of every layer: its percentile over that of the layer before; for
-        the first layer times `rate_scale`. By channel, each percentile is over the
-        largest one of the layer before. A layer of a quantized CNN has its ceiling
-        instead of a percentile.
+        Threshold of every layer: its percentile over that of the layer before (of
+        several, the largest); for the first layer times `rate_scale`. By channel, each
+        percentile is over the largest one of the layer before. What saturates, as
+        ReLU6 and a quantized CNN do, has its ceiling in place of the percentile, so
+        that a spike in each step is that.
 
     Raises
     ------
@@ -136,13 +136,12 @@ def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByC
     trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     for layer in layers:
         before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
-        inner = layer.layer if isinstance(layer, Pooled) else layer
         if layer.name in trained:
             largest[layer.name] = trained[layer.name]
-        elif isinstance(inner, AvgPool2d | MaxPool2d):
+        elif isinstance(layer, MaxPool2d) or is_pooling(layer):
             largest[layer.name] = before
         elif layer.name == layers.names[-1]:
-            largest[layer.name] = _largest_sum(layer, before)
+            largest[layer.name] = _largest_sum(layers, largest, before)
         else:
             message = (
                 f"{layer.name}: it has no ceiling (a ReLU, or another activation than "
@@ -153,17 +152,21 @@ def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByC
     return {name: largest[name] / scales[name] for name in layers.names}
 
 
-def _largest_sum(layer: Any, before: float) -> float:
-    """Bound what reaches a neuron, if no input is above `before`."""
-    if isinstance(layer, Pooled):
-        positive: Any = layer.with_weight(np.maximum(layer.weight, 0))
-    else:
-        positive = replace(layer, weight=np.maximum(layer.weight, 0))
-    sums = positive.drive(np.full((1, *layer.input_shape), before))[0]
-    if layer.bias is not None:
-        sums = sums + layer.bias
-    largest = float(sums.max())
-    return largest if largest > 0 else before
+def _largest_sum(
+    layers: Layers, largest: Mapping[str, ByChannel], before: float
+) -> float:
+    """Bound what reaches a neuron of the last layer."""
+    last, shapes = layers[-1], layers.shapes
+    values = {
+        name: np.full((1, *shapes[name]), reference(largest.get(name, 1.0)))
+        for name in last.inputs
+    }
+    positive = reweighted(last, lambda weight: np.maximum(weight, 0))
+    sums = drive(positive, values)[0]
+    if last.bias is not None:
+        sums = sums + last.bias
+    found = float(sums.max())
+    return found if found > 0 else before
 
 
 def with_gates(

@@ -70,6 +70,8 @@ class ByContent:
                 found.update(np.ascontiguousarray(value).data)
             elif isinstance(value, tuple) and value and hasattr(value[0], "digest"):
                 found.update("".join(part.digest for part in value).encode())
+            elif hasattr(value, "digest"):
+                found.update(value.digest.encode())
             else:
                 found.update(repr(value).encode())
         return found.hexdigest()

@@ -1,4 +1,4 @@
-"""The largest activation of a layer that was trained for spikes, and its steps."""
+"""The largest activation of a layer, and the steps that it was trained with."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ __all__ = ["Ceiling"]
 @dataclass(frozen=True, eq=False)
 class Ceiling(ByContent):
     """
-    What a layer of a quantized CNN computes instead of ReLU.
+    What a layer computes instead of ReLU: ReLU6, or a quantized activation.
 
     Attributes
     ----------
@@ -22,8 +22,9 @@ class Ceiling(ByContent):
         Name of the layer.
     activation : float
         Its largest activation, above 0: that of a neuron which spikes in each step.
-    steps : int
-        Number of equal steps from 0 to there, at least 1.
+    steps : int, optional
+        Number of equal steps from 0 to there, at least 1; without it, nothing is
+        rounded.
 
     Raises
     ------
@@ -38,10 +39,11 @@ class Ceiling(ByContent):
 
     layer: str
     activation: float
-    steps: int
+    steps: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.activation < np.inf or self.steps < 1:
+        n_steps = 1 if self.steps is None else self.steps
+        if not 0 < self.activation < np.inf or n_steps < 1:
             message = (
                 f"{self.layer}: a ceiling of {self.activation} in {self.steps} steps, "
                 "expected a number above 0 and at least 1 step"
@@ -50,7 +52,7 @@ class Ceiling(ByContent):
 
     def clipped(self, drive: FloatArray) -> FloatArray:
         """
-        Compute the activations, rounded to steps (eq. 15 of Bu et al.).
+        Compute the activations; with steps, rounded to them (eq. 15 of Bu et al.).
 
         Parameters
         ----------
@@ -62,6 +64,8 @@ class Ceiling(ByContent):
         ndarray of float
             Of the same shape, from 0 to the ceiling.
         """
+        if self.steps is None:
+            return np.clip(drive, 0, self.activation)
         steps = np.floor(drive * (self.steps / self.activation) + 0.5)
         return np.asarray(
             np.clip(steps, 0, self.steps) * (self.activation / self.steps),

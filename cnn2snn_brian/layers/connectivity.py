@@ -5,7 +5,7 @@ Indices are those of Brian2 groups: channels last, see `cnn2snn_brian.layers`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
 __all__ = ["MAX_SYNAPSES", "Connections", "connections"]
@@ -133,8 +134,16 @@ def _pooled(layer: Pooled) -> Connections:
     return Connections(pre.astype(np.int32), post.astype(np.int32), weight)
 
 
+def _placed(layer: Placed) -> Connections:
+    """Count the targets in the whole layer, channels last."""
+    own = connections(layer.layer)
+    place, channel = np.divmod(own.post, layer.layer.shape[0])
+    post = place * layer.channels + layer.start + channel
+    return replace(own, post=post.astype(np.int32))
+
+
 def connections(
-    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled,
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
 ) -> Connections:
     """
     List all synapses of a layer.
@@ -144,7 +153,7 @@ def connections(
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
         The layer.
 
     Returns
@@ -168,4 +177,6 @@ def connections(
         return _conv2d(layer)
     if isinstance(layer, AvgPool2d | MaxPool2d):
         return _pool2d(layer)
+    if isinstance(layer, Placed):
+        return _placed(layer)
     return _pooled(layer) if isinstance(layer, Pooled) else _linear(layer)

@@ -17,6 +17,7 @@ from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import FloatArray, Shape
+from cnn2snn_brian.layers.placed import Placed
 
 __all__ = ["Pooled"]
 
@@ -30,7 +31,7 @@ class Pooled(ByContent):
     ----------
     pools : tuple of AvgPool2d
         The poolings, in the order of the data. The first one reads the layer before.
-    layer : Conv2d, Linear or AvgPool2d
+    layer : Conv2d, Linear, AvgPool2d or Placed
         What reads the last pooling.
 
     Raises
@@ -40,7 +41,7 @@ class Pooled(ByContent):
     """
 
     pools: tuple[AvgPool2d, ...]
-    layer: Conv2d | Linear | AvgPool2d
+    layer: Conv2d | Linear | AvgPool2d | Placed
 
     def __post_init__(self) -> None:
         shapes = [pool.input_shape for pool in self.pools[1:]]
@@ -70,9 +71,14 @@ class Pooled(ByContent):
         return self.layer.shape
 
     @property
+    def inner(self) -> Conv2d | Linear | AvgPool2d:
+        """The layer behind the poolings, wherever its outputs are placed."""
+        return self.layer.layer if isinstance(self.layer, Placed) else self.layer
+
+    @property
     def weight(self) -> FloatArray:
         """Weights of the layer behind the poolings."""
-        return self.layer.weight  # type: ignore[union-attr]
+        return self.inner.weight  # type: ignore[union-attr]
 
     def with_weight(self, weight: FloatArray) -> "Pooled":
         """
@@ -88,9 +94,13 @@ class Pooled(ByContent):
         Pooled
             The same layer with these weights.
         """
-        if isinstance(self.layer, AvgPool2d):
+        inner = self.inner
+        if isinstance(inner, AvgPool2d):
             return self
-        return replace(self, layer=replace(self.layer, weight=weight))
+        inner = replace(inner, weight=weight)
+        if isinstance(self.layer, Placed):
+            return replace(self, layer=replace(self.layer, layer=inner))
+        return replace(self, layer=inner)
 
     @property
     def bias(self) -> FloatArray | None:
@@ -166,18 +176,17 @@ class Pooled(ByContent):
         """
         covered = [self.axis_matrix(axis) != 0 for axis in (0, 1)]
         channels = self.input_shape[0]
-        if isinstance(self.layer, Linear):
+        inner = self.inner
+        if isinstance(inner, Linear):
             any_cell = np.outer(*(cells.any(0) for cells in covered))
-            one = any_cell * len(self.layer.weight)
+            one = any_cell * len(inner.weight)
         else:
             reached = [
-                (_reached(self.layer, axis) @ covered[axis].astype(np.int64)) > 0
+                (_reached(inner, axis) @ covered[axis].astype(np.int64)) > 0
                 for axis in (0, 1)
             ]
             per_group = (
-                len(self.layer.weight) // self.layer.groups
-                if isinstance(self.layer, Conv2d)
-                else 1
+                len(inner.weight) // inner.groups if isinstance(inner, Conv2d) else 1
             )
             one = np.outer(*(cells.sum(0) for cells in reached)) * per_group
         return np.broadcast_to(one, (channels, *one.shape)).astype(np.int64)

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from rich.table import Table
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.ceiling import Ceiling
-from cnn2snn_brian.layers.conv2d import Conv2d
-from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.joined import AnyLayer, Joined, drive, parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.layers.pooling import composed, is_pooling
 from cnn2snn_brian.printing import as_text
 
 __all__ = ["Layers"]
@@ -26,13 +26,13 @@ __all__ = ["Layers"]
 MAX_IMAGES, MAX_VALUES = 50, 2**25
 
 
-AnyLayer = Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled
-
-
 @dataclass(frozen=True, eq=False)
 class Layers(ByContent):
     """
     All layers of a CNN, in the order in which they are computed.
+
+    They are a directed acyclic graph: a layer reads one or more of those before it, and
+    may be read by several.
 
     Attributes
     ----------
@@ -45,7 +45,8 @@ class Layers(ByContent):
         ``ip1`` a linear layer, whose neurons take the inner product of their input
         with their weights.
     ceilings : tuple of Ceiling
-        Of a quantized CNN, the largest activation of its layers (see `adjust`).
+        Largest activations of layers that saturate: of ReLU6, and of a quantized CNN
+        (see `adjust`).
 
     Raises
     ------
@@ -67,11 +68,12 @@ class Layers(ByContent):
             if layer.name in shapes:
                 message = f"two layers are named {layer.name!r}"
                 raise InputError(message)
-            for name in layer.inputs:
-                if shapes.get(name) != layer.input_shape:
+            for part in parts(layer):
+                (name,) = part.inputs
+                if shapes.get(name) != part.input_shape:
                     message = (
                         f"{layer.name}: reads {name!r} of shape {shapes.get(name)}, "
-                        f"expected {layer.input_shape}"
+                        f"expected {part.input_shape}"
                     )
                     raise InputError(message)
             shapes[layer.name] = layer.shape
@@ -114,30 +116,35 @@ class Layers(ByContent):
         Returns
         -------
         Layers
-            The same CNN in which no layer but the last one, or one that a maximum
-            pooling reads, is an average pooling; `Pooled` layers read what was pooled.
+            The same CNN in which no layer is an average pooling but the last one, one
+            that a maximum pooling reads, or one that saturates; `Pooled` layers read
+            what was pooled.
         """
-        pools = {layer.name: layer for layer in self if isinstance(layer, AvgPool2d)}
-        pools.pop(self.names[-1], None)
+        pools = {layer.name: layer for layer in self if is_pooling(layer)}
+        kept = {self.names[-1], *(ceiling.layer for ceiling in self.ceilings)}
         for layer in self:
             if isinstance(layer, MaxPool2d):  # not linear: it needs spikes to read
-                pools.pop(layer.inputs[0], None)
-        made: list[AnyLayer] = []
-        for layer in self:
-            if layer.name in pools:
-                continue
-            chain: list[AvgPool2d] = []
-            source = layer.inputs[0]
-            while source in pools:
-                chain.insert(0, pools[source])
-                source = pools[source].inputs[0]
-            made.append(Pooled(tuple(chain), layer) if chain else layer)  # type: ignore[arg-type]
+                kept.update(layer.inputs)
+        pools = {name: layer for name, layer in pools.items() if name not in kept}
+        made = [composed(layer, pools) for layer in self if layer.name not in pools]
         return Layers(self.input_shape, tuple(made), self.ceilings)
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """
+        Number of layers on the longest way from the input to each layer.
+
+        It is 0 for the input and 1 for a layer that reads nothing else.
+        """
+        found = {INPUT: 0}
+        for layer in self.layers:
+            found[layer.name] = 1 + max(found[name] for name in layer.inputs)
+        return found
 
     @property
     def n_synapses(self) -> int:
         """Number of synapses, the zero padding left out."""
-        return sum(int(layer.fan_out().sum()) for layer in self.layers)
+        return sum(map(_n_synapses, self.layers))
 
     def activations(self, images: FloatArray) -> dict[str, FloatArray]:
         """
@@ -160,16 +167,14 @@ class Layers(ByContent):
         values: dict[str, FloatArray] = {INPUT: images}
         ceilings = {ceiling.layer: ceiling for ceiling in self.ceilings}
         for layer in self.layers:
-            drive: FloatArray = sum(  # type: ignore[assignment]
-                layer.drive(values[name]) for name in layer.inputs
-            )
+            total = drive(layer, values)
             if layer.bias is not None:
-                drive = drive + layer.bias
+                total = total + layer.bias
             if layer.name in ceilings:
-                values[layer.name] = ceilings[layer.name].clipped(drive)
-                continue
-            is_last = layer is self.layers[-1]
-            values[layer.name] = drive if is_last else np.maximum(drive, 0)
+                total = ceilings[layer.name].clipped(total)
+            elif layer is not self.layers[-1]:
+                total = np.maximum(total, 0)
+            values[layer.name] = total
         del values[INPUT]
         return values
 
@@ -228,27 +233,43 @@ class Layers(ByContent):
         table = Table(box=None)
         table.add_column("layer")
         table.add_column("kind")
+        table.add_column("reads")
         table.add_column("shape")
         for title in ("neurons", "synapses", "parameters"):
             table.add_column(title, justify="right")
         shape = "x".join(map(str, self.input_shape))
         n_input = math.prod(self.input_shape)
-        table.add_row(INPUT, "image", shape, f"{n_input:,}", "", "")
+        table.add_row(INPUT, "image", "", shape, f"{n_input:,}", "", "")
         totals = np.array([n_input, 0, 0])
         for layer in self.layers:
             counts = (
                 math.prod(layer.shape),
-                int(layer.fan_out().sum()),
+                _n_synapses(layer),
                 layer.n_parameters,
             )
             totals += counts
             table.add_row(
                 layer.name,
-                type(layer.layer).__name__ + " of averages"
-                if isinstance(layer, Pooled)
-                else type(layer).__name__,
+                _kind(layer),
+                ", ".join(layer.inputs),
                 "x".join(map(str, layer.shape)),
                 *(f"{count:,}" for count in counts),
             )
-        table.add_row("total", "", "", *(f"{total:,}" for total in totals))
+        table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
         return as_text(table)
+
+
+def _n_synapses(layer: AnyLayer) -> int:
+    return sum(int(part.fan_out().sum()) for part in parts(layer))
+
+
+def _kind(layer: AnyLayer) -> str:
+    """Describe the connections into a layer in a word or two."""
+    if isinstance(layer, Joined):
+        kinds = dict.fromkeys(map(_kind, layer.parts))
+        return f"{' + '.join(kinds)} of {len(layer.parts)}"
+    if isinstance(layer, Pooled):
+        return f"{_kind(layer.layer)} of averages"
+    if isinstance(layer, Placed):
+        return _kind(layer.layer)
+    return type(layer).__name__

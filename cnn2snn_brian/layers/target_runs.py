@@ -19,6 +19,7 @@ from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.max_pool2d import PASSED, MaxPool2d
 from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
 __all__ = [
@@ -106,7 +107,7 @@ def _is_one_run_a_row(layer: Conv2d) -> bool:
 
 
 def kernel_to_memory(
-    layer: Conv2d | AvgPool2d | MaxPool2d | Linear,
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed,
     weight: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """
@@ -114,7 +115,7 @@ def kernel_to_memory(
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d or Linear
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
         The layer.
     weight : ndarray, optional
         Other weights of the same shape; the layer's own by default.
@@ -125,6 +126,8 @@ def kernel_to_memory(
         Convolution: (in_channels, ky, kx, out_channels / groups), flipped in x. Linear:
         (sources in neuron order, n_out). Pooling: one weight for each target.
     """
+    if isinstance(layer, Placed):
+        layer = layer.layer
     if isinstance(layer, AvgPool2d | MaxPool2d):
         if weight is not None:
             by_place = np.asarray(weight)
@@ -143,13 +146,15 @@ def kernel_to_memory(
     return np.ascontiguousarray(grouped.transpose(0, 2, 3, 4, 1)[:, :, :, ::-1]).ravel()
 
 
-def weights_of_channel(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled) -> int:
+def weights_of_channel(
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
+) -> int:
     """
     Count the weights of a channel of the source that lie next to each other.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
         The layer.
 
     Returns
@@ -157,7 +162,9 @@ def weights_of_channel(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled) 
     int
         Weight ``k`` of `kernel_to_memory` belongs to channel ``k // n % channels``.
     """
-    inner = layer.layer if isinstance(layer, Pooled) else layer
+    inner = layer.inner if isinstance(layer, Pooled) else layer
+    if isinstance(inner, Placed):
+        inner = inner.layer
     if isinstance(inner, AvgPool2d | MaxPool2d):
         return 1
     if isinstance(inner, Linear):
@@ -167,14 +174,14 @@ def weights_of_channel(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Pooled) 
 
 
 def kernel_from_memory(
-    layer: Conv2d | AvgPool2d | MaxPool2d | Linear, stored: npt.NDArray[Any]
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed, stored: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """
     Order stored weights like torch does; the inverse of `kernel_to_memory`.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d or Linear
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
         The layer.
     stored : ndarray, shape (n_weights,)
         Weights in the order of the synapses.
@@ -185,6 +192,8 @@ def kernel_from_memory(
         Weights in the shape of ``layer.weight``; for pooling (out_height, out_width).
     """
     stored = np.asarray(stored)
+    if isinstance(layer, Placed):
+        layer = layer.layer
     if isinstance(layer, AvgPool2d | MaxPool2d):
         return stored.reshape(*layer.shape[1:], -1)[..., 0]
     if isinstance(layer, Linear):
@@ -297,13 +306,34 @@ def pool_cells(layer: Pooled) -> Cells:
     )
 
 
-def runs(layer: Conv2d | AvgPool2d | MaxPool2d | Linear) -> Runs:
+def _placed(layer: Placed) -> Runs:
+    """Cut the runs of the channels into those of one position each."""
+    own, mine = runs(layer.layer), layer.layer.shape[0]
+    # A run starts at any channel of a position, and ends with one or in it.
+    n_places = -(-(own.post % mine + own.length) // mine)
+    run = np.repeat(np.arange(len(own.post)), n_places)
+    within = np.arange(len(run)) - np.repeat(np.cumsum(n_places) - n_places, n_places)
+    begin = own.post[run] // mine * mine + within * mine
+    first = np.maximum(begin, own.post[run])
+    end = np.minimum(begin + mine, (own.post + own.length)[run])
+    place, channel = np.divmod(first, mine)
+    starts = np.concatenate([[0], np.cumsum(n_places)])
+    return Runs(
+        starts[own.first].astype(np.int32),
+        (place * layer.channels + layer.start + channel).astype(np.int32),
+        (own.weight[run] + first - own.post[run]).astype(np.int32),
+        (end - first).astype(np.int32),
+        own.channels,
+    )
+
+
+def runs(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed) -> Runs:
     """
     Compute the runs of a layer.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d or Linear
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
         The layer.
 
     Returns
@@ -311,6 +341,8 @@ def runs(layer: Conv2d | AvgPool2d | MaxPool2d | Linear) -> Runs:
     Runs
         Its runs; weights are in the order of `kernel_to_memory`.
     """
+    if isinstance(layer, Placed):
+        return _placed(layer)
     if isinstance(layer, Conv2d):
         return _conv2d(layer)
     if isinstance(layer, AvgPool2d | MaxPool2d):

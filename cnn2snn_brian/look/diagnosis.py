@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.gains import output_gains
 from cnn2snn_brian.description.layer_numbers import reference, worth
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.joined import drive
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.spikes.correlation import Correlation
@@ -148,22 +150,20 @@ def _drives(
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Sum the input of each neuron over an image, from the spikes that it got."""
     parameters, n_steps = result.parameters, result.n_steps
-    scale = parameters.rate_scale  # of biases, see neurons.CONSTANT_INPUT_MODEL
+    gains = output_gains(layers, parameters.thresholds, parameters.rate_scale)
+    # In the units of the CNN, summed over the steps.
+    sent: dict[str, Any] = {INPUT: n_steps * pixels}  # an image as a constant current
+    for name, spikes in counts.items():
+        share = worth(parameters.thresholds.get(name, 1.0))
+        each = 1.0 if share is None else by_channel(share, layers.shapes[name])
+        sent[name] = (spikes * (each / gains[name])).astype(np.float32)
     for layer in layers:
         shape = layer.shape
+        gain = min(gains[name] for name in layer.inputs)
         total: Any = n_steps * by_channel(parameters.leak[layer.name], shape)
-        for name in layer.inputs:
-            if name in counts:
-                share = worth(parameters.thresholds.get(name, 1.0))
-                arriving = counts[name].astype(np.float32)
-                if share is not None:
-                    arriving = arriving * by_channel(share, layer.input_shape)
-                total = total + layer.drive(arriving)
-            else:  # an image as a constant current
-                total = total + n_steps * scale * layer.drive(pixels)
+        total = total + gain * drive(layer, sent)
         if layer.bias is not None:
-            total = total + n_steps * scale * layer.bias
-        scale = scale / reference(parameters.thresholds[layer.name])
+            total = total + n_steps * gain * layer.bias
         yield layer.name, np.asarray(total)
 
 
@@ -206,8 +206,8 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
         }
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
-        for name, drive in _drives(layers, result, batch, pixels[part]):
-            _add(sums[name], batch[name], activations[name], drive, result.n_steps)
+        for name, total in _drives(layers, result, batch, pixels[part]):
+            _add(sums[name], batch[name], activations[name], total, result.n_steps)
     rows = {}
     for name, found in sums.items():
         events = result.events.get(name)

@@ -28,6 +28,7 @@ from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import numbers
+from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import weights_of_channel
@@ -151,19 +152,19 @@ def _read_shape(layer: Any) -> tuple[int, ...]:
 def _worth_of_spikes(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> list[str]:
-    """C++ that multiplies weights by what spikes of a channel stand for."""
+    """C++ that multiplies weights by what spikes of their source stand for."""
     lines = []
-    for layer in snn.layers:
-        synapses = f"{layer.name}_synapses"
-        if synapses not in network or layer.inputs[0] == INPUT:
+    for part in (part for layer in snn.layers for part in parts(layer)):
+        synapses = f"{part.name}_synapses"
+        if synapses not in network:
             continue
-        variables, channels = network[synapses].variables, layer.input_shape[0]
-        key = f"{layer.inputs[0]}.worth"
+        variables, channels = network[synapses].variables, part.input_shape[0]
+        key = f"{synapses}.factors"
         if isinstance(network[synapses], SharedSynapses):
             weights = device.get_array_name(variables["w"])
             lines.append(
                 f'program.scale_weights("{key}", {weights}, {variables["w"].size}, '
-                f"{weights_of_channel(layer)}, {channels});"
+                f"{weights_of_channel(part)}, {channels});"
             )
         else:
             weights, sources = (
@@ -194,7 +195,7 @@ def _picture_loop(
     bound: set[tuple[str, str]] = set()
     for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
         name, _, variable = key.partition(".")
-        if variable and variable in network[name].variables:
+        if variable and name in network and variable in network[name].variables:
             size = network[name].variables[variable].size
             lines.append(f'program.set("{key}", {array(name, variable)}, {size});')
             bound.add((name, variable))
@@ -218,16 +219,16 @@ def _picture_loop(
             lines.append(
                 f"program.add_state({array(name, variable.name)}, {variable.size});"
             )
-        lines += _delayed_spikes(device, network, f"{name}_synapses")
+        for part in parts(snn.layers[name]):
+            lines += _delayed_spikes(device, network, f"{part.name}_synapses")
     lines += _worth_of_spikes(device, network, snn)
-    first = snn.layer_names[0]
-    if snn.has_constant_input:
-        lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
     if snn.encoding == "current":
-        lines.append(
-            f"program.add_current({math.prod(_read_shape(snn.layers[0]))}, "
-            f"{array(first, 'bias')});"
-        )
+        for layer in snn.layers:
+            for part in parts(layer):
+                if part.inputs == (INPUT,):
+                    n = math.prod(_read_shape(part))
+                    bias = array(layer.name, "bias")
+                    lines.append(f"program.add_current({n}, {bias});")
     lines += [
         "program.open();",
         "cnn2snn::current_program() = &program;",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
@@ -12,10 +13,16 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.run_settings import check_settings, numbers
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
-from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
-from cnn2snn_brian.program.protocol import ProgramInputs, count_dtype, picture_seeds
+from cnn2snn_brian.program.protocol import (
+    CurrentReader,
+    ProgramInputs,
+    count_dtype,
+    picture_seeds,
+)
 from cnn2snn_brian.program.recording import Record, Recording
 from cnn2snn_brian.program.recording_size import check_recording
 
@@ -102,13 +109,7 @@ def prepared(
         n_steps,
         sum(map(len, traced)) * int(trace.sum()),
     )
-    first = snn.layers[0] if snn.encoding == "current" else None
-    if isinstance(first, Pooled):
-        # The program gets what the layer behind the pooling reads.
-        pixels = first.averages(pixels).astype(np.float32)
-        first = first.layer
-    assert not isinstance(first, MaxPool2d)  # NetworkDescription refuses it
-    in_order = to_neurons(pixels, pixels.shape[1:])
+    in_order, readers = _as_read(snn, pixels), _current_readers(snn)
     seeds = picture_seeds(int(seed), 0, n_images)
     return [
         Job(
@@ -118,7 +119,7 @@ def prepared(
                 numbers(snn, parameters, perturbations),
                 n_steps,
                 in_order,
-                first,
+                readers,
                 seeds,
                 mask,
                 count_dtype(n_steps),
@@ -128,6 +129,37 @@ def prepared(
         )
         for parameters, perturbations in chosen
     ]
+
+
+def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
+    """List all that reads an image as a constant current."""
+    found: list[CurrentReader] = []
+    for layer in snn.layers if snn.encoding == "current" else ():
+        bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
+        in_order = to_neurons(bias, layer.shape).astype(np.float32)
+        for part in parts(layer):
+            if part.inputs == (INPUT,):
+                inner = part.layer if isinstance(part, Pooled) else part
+                assert not isinstance(inner, MaxPool2d)  # the description refuses it
+                found.append(CurrentReader(inner, in_order))
+                in_order = in_order[:0]  # biases come once
+    return tuple(found)
+
+
+def _as_read(
+    snn: NetworkDescription, pixels: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Give the program what each reader of an image reads, in the order of neurons."""
+    if snn.encoding != "current":
+        return to_neurons(pixels, pixels.shape[1:])
+    read = []
+    for part in (part for layer in snn.layers for part in parts(layer)):
+        if part.inputs == (INPUT,):
+            values = pixels
+            if isinstance(part, Pooled):
+                values = part.averages(pixels).astype(np.float32)
+            read.append(to_neurons(values, values.shape[1:]))
+    return np.concatenate(read, axis=1)
 
 
 def _checked(

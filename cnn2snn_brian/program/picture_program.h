@@ -13,6 +13,7 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <new>
 #include <string>
 #include <vector>
@@ -39,7 +40,7 @@ public:
         : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE6", 8) != 0)
+        if (std::memcmp(magic, "PICTURE7", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         n_steps_ = static_cast<size_t>(read_one<int64_t>());
@@ -57,10 +58,10 @@ public:
     void add_poisson(const std::string& name, int32_t* spikespace, size_t n,
                      double* rates, double dt) {
         n_values_ = n;
-        show_ = [this, n, rates, dt]() {
+        shows_.push_back([this, n, rates, dt]() {
             for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
             if (jitter_ > 0) displace(n, rates, dt);
-        };
+        });
         add(name, spikespace, n, []() {}, nullptr, [](int32_t) {});
     }
 
@@ -106,35 +107,33 @@ public:
     // Something else to do at a picture's start.
     void add_start(std::function<void()> start) { starts_.push_back(std::move(start)); }
 
-    // The scale of the first layer's constant input.
-    template <typename Real>
-    void set_input_scale(Real* input_scale) {
-        *input_scale = static_cast<Real>(rate_scale_);
-    }
-
-    // A picture as the constant input of the first layer: each pixel times its weights,
-    // by the runs of target_runs.py, and the biases.
+    // A picture as the constant input of a layer that reads it: each pixel times its
+    // weights, by the runs of target_runs.py, and the biases. A layer may read it more
+    // than once; biases come with the first time.
     template <typename Real>
     void add_current(size_t n_pixels, Real* current) {
-        n_values_ = n_pixels;
-        read_array(run_first_);
-        read_array(run_post_);
-        read_array(run_weight_);
-        read_array(run_length_);
-        read_array(weights_);
-        read_array(biases_);
-        show_ = [this, current]() {
-            std::copy(biases_.begin(), biases_.end(), current);
-            for (size_t pixel = 0; pixel < values_.size(); pixel++) {
-                const Real value = values_[pixel];
-                for (int32_t r = run_first_[pixel]; r < run_first_[pixel + 1]; r++) {
-                    Real* __restrict target = current + run_post_[r];
-                    const float* __restrict weight = weights_.data() + run_weight_[r];
-                    for (int32_t i = 0; i < run_length_[r]; i++)
+        const size_t begin = n_values_;
+        n_values_ += n_pixels;
+        auto connections = std::make_shared<Connections>();
+        read_array(connections->first);
+        read_array(connections->post);
+        read_array(connections->weight);
+        read_array(connections->length);
+        read_array(connections->weights);
+        read_array(connections->biases);
+        shows_.push_back([this, connections, begin, n_pixels, current]() {
+            const Connections& to = *connections;
+            std::copy(to.biases.begin(), to.biases.end(), current);
+            for (size_t pixel = 0; pixel < n_pixels; pixel++) {
+                const Real value = values_[begin + pixel];
+                for (int32_t r = to.first[pixel]; r < to.first[pixel + 1]; r++) {
+                    Real* __restrict target = current + to.post[r];
+                    const float* __restrict weight = to.weights.data() + to.weight[r];
+                    for (int32_t i = 0; i < to.length[r]; i++)
                         target[i] += value * weight[i];
                 }
             }
-        };
+        });
     }
 
     // Called once all populations are known.
@@ -179,7 +178,7 @@ public:
         noise_random().seed(picture_seed ^ 0xbb67ae8584caa73bu);
         input_noise_random().seed(picture_seed ^ 0x3c6ef372fe94f82bu);
         seed(picture_seed);  // of Brian2's own generator
-        show_();
+        for (const auto& show : shows_) show();
         std::fill(counts_.begin(), counts_.end(), 0);
         for (size_t p = 0; p < populations_.size(); p++) {
             auto& population = populations_[p];
@@ -278,6 +277,12 @@ public:
     }
 
 private:
+    // Runs of targets of all pixels, their weights, and biases.
+    struct Connections {
+        std::vector<int32_t> first, post, weight, length;
+        std::vector<float> weights, biases;
+    };
+
     std::string directory_;
     std::ifstream inputs_;
     std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
@@ -290,10 +295,7 @@ private:
     std::vector<uint32_t> counts_;
     std::vector<float> values_;
     std::vector<char> record_, narrow_;
-    std::vector<int32_t> run_first_, run_post_, run_weight_, run_length_;
-    std::vector<float> weights_, biases_;
-    std::function<void()> show_;
-    std::vector<std::function<void()>> starts_;
+    std::vector<std::function<void()>> shows_, starts_;
     bool has_lesions_ = false;
     double deletion_ = 0, jitter_ = 0;  // a probability, and a number of steps
     size_t n_steps_ = 0;

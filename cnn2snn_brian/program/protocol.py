@@ -16,12 +16,18 @@ from cnn2snn_brian.description.settings import Numbers
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
-from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, runs
 
-__all__ = ["ProgramInputs", "ProgramOutputs", "count_dtype", "picture_seeds"]
+__all__ = [
+    "CurrentReader",
+    "ProgramInputs",
+    "ProgramOutputs",
+    "count_dtype",
+    "picture_seeds",
+]
 
-MAGIC = b"PICTURE6"
+MAGIC = b"PICTURE7"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -72,15 +78,28 @@ def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
     )
 
 
-def _current_arrays(layer: Conv2d | AvgPool2d | Linear) -> list[npt.NDArray[Any]]:
-    """List the runs, weights and biases that turn pixels into currents."""
-    table = runs(layer)
-    n_neurons = int(np.prod(layer.shape))
-    bias = np.zeros(n_neurons, np.float32)
-    if layer.bias is not None:
-        bias = to_neurons(layer.bias, layer.shape).astype(np.float32)
-    weights = kernel_to_memory(layer).astype(np.float32)
-    return [table.first, table.post, table.weight, table.length, weights, bias]
+@dataclass(frozen=True)
+class CurrentReader:
+    """
+    What reads an image as a constant current.
+
+    Attributes
+    ----------
+    layer : Linear, Conv2d, AvgPool2d or Placed
+        The connections.
+    biases : ndarray of float32, shape (n_neurons,)
+        Biases of the neurons; empty if they come with other connections.
+    """
+
+    layer: Conv2d | AvgPool2d | Linear | Placed
+    biases: npt.NDArray[np.float32]
+
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """List the runs, weights and biases that turn pixels into currents."""
+        table = runs(self.layer)
+        weights = kernel_to_memory(self.layer).astype(np.float32)
+        targets = [table.first, table.post, table.weight, table.length]
+        return [*targets, weights, self.biases]
 
 
 @dataclass(frozen=True)
@@ -95,9 +114,10 @@ class ProgramInputs:
     n_steps : int
         Steps of an image.
     pixels : ndarray of float32, shape (n_images, n_inputs)
-        Intensities in [0, 1], in the order of neurons.
-    first_layer : Linear or Conv2d or AvgPool2d, optional
-        With images as currents, the layer that the program computes them with.
+        Intensities in [0, 1], in the order of neurons; with images as currents, what
+        each reader reads, one after another.
+    current_readers : tuple of CurrentReader
+        With images as currents, all that reads them, in the order of the layers.
     seeds : ndarray of uint64, shape (n_images,)
         Seed of each image.
     record : ndarray of bool, shape (n_images, n_populations)
@@ -113,7 +133,7 @@ class ProgramInputs:
     settings: Numbers
     n_steps: int
     pixels: npt.NDArray[np.float32]
-    first_layer: Conv2d | AvgPool2d | Linear | None
+    current_readers: tuple[CurrentReader, ...]
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: type[np.unsignedinteger[Any]]
@@ -168,8 +188,8 @@ class ProgramInputs:
                 key = name.encode()
                 file.write(struct.pack("=q", len(key)) + key)
                 file.write(struct.pack("=q", len(values)) + values.tobytes())
-            if self.first_layer is not None:
-                for array in _current_arrays(self.first_layer):
+            for reader in self.current_readers:
+                for array in reader.arrays():
                     file.write(struct.pack("=q", len(array)) + array.tobytes())
             for neurons in self.traced:
                 file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.layer_numbers import reference, worth
+from cnn2snn_brian.description.gains import input_gains
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.joined import drive
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 
@@ -122,22 +123,18 @@ def expected_rates(
     rates: dict[str, npt.NDArray[np.floating[Any]]] = {
         INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
     }
-    arriving = dict(rates)
-    # A bias is scaled like the activations that it is added to.
-    scale = parameters.rate_scale
+    # In the units of the CNN, where what comes from several layers can be added.
+    activations = {INPUT: np.clip(pixels, 0, 1 / parameters.rate_scale)}
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     for layer in layers:
-        drive: Any = sum(layer.drive(arriving[name]) for name in layer.inputs)
-        drive = drive + by_channel(parameters.leak[layer.name], layer.shape)
+        threshold, gain = parameters.thresholds[layer.name], gains[layer.name]
+        total: Any = drive(layer, activations) * gain
+        total = total + by_channel(parameters.leak[layer.name], layer.shape)
         if layer.bias is not None:
-            drive = drive + layer.bias * scale
-        threshold = parameters.thresholds[layer.name]
-        scale = scale / reference(threshold)
-        rate = np.clip(drive / by_channel(threshold, layer.shape), 0, 1)
-        rates[layer.name] = rate
-        share = worth(threshold)
-        arriving[layer.name] = (
-            rate if share is None else rate * by_channel(share, layer.shape)
-        )
+            total = total + layer.bias * gain
+        by_neuron = by_channel(threshold, layer.shape)
+        rates[layer.name] = np.clip(total / by_neuron, 0, 1)
+        activations[layer.name] = rates[layer.name] * by_neuron / gain
     return rates
 
 

@@ -21,6 +21,7 @@ from brian2 import Quantity, check_units, second
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.run_settings import documented
 from cnn2snn_brian.errors import InputError, SimulationError
+from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.program.cache import check_cache
 from cnn2snn_brian.program.compiler import PROGRAM, build_program, find_compiler
@@ -112,8 +113,9 @@ class Simulator:
             self.close()
             raise
         self._fan_out = {
-            layer.name: to_neurons(layer.fan_out(), layer.input_shape).astype(float)
+            part.name: to_neurons(part.fan_out(), part.input_shape).astype(float)
             for layer in snn.layers
+            for part in parts(layer)
         }
         self._build_seconds = time.perf_counter() - start
 
@@ -282,11 +284,12 @@ class Simulator:
         raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
         events = {}
         for layer in snn.layers:
-            reaching = [name for name in layer.inputs if name in raw]
+            reaching = [part for part in parts(layer) if part.inputs[0] in raw]
             if reaching:
-                fan_out = self._fan_out[layer.name]
                 # Exact: the sums stay far below 2**53.
-                delivered = sum(raw[name] @ fan_out for name in reaching)
+                delivered = sum(
+                    raw[part.inputs[0]] @ self._fan_out[part.name] for part in reaching
+                )
                 events[layer.name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
         versions = {

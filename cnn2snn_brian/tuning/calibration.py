@@ -34,7 +34,7 @@ from cnn2snn_brian.description.presets import suitable_duration
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.description.thresholds import input_scales, largest_activation
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import Layer
+from cnn2snn_brian.layers.joined import AnyLayer
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
@@ -239,7 +239,7 @@ class _Fit:
         return [item.name for item in fields(_Fit)]
 
     @classmethod
-    def of(cls, largest: float, parameters: Parameters, layer: Layer) -> "_Fit":
+    def of(cls, largest: float, parameters: Parameters, layer: AnyLayer) -> "_Fit":
         n = layer.shape[0]
         start = np.broadcast_to(parameters.v_init[layer.name], n)
         return cls([largest] * n, [0.0] * n, [float(x) for x in start])
