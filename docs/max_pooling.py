@@ -16,7 +16,7 @@ from cnn2snn_brian import convert
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.train import TrainingSettings, accuracy, train
 
-DURATIONS = (4, 8, 16, 32, 64, 128, 256)
+DURATIONS = (4, 8, 16, 32, 64, 128)
 PRESETS = {"few-steps": "currents", "paper": "Poisson"}
 RULES = {"gate": "o-", "largest-count": "s--"}
 

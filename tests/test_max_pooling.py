@@ -17,6 +17,7 @@ from cnn2snn_brian import (
     MaxPoolGate,
     SpikingNetwork,
     UnsupportedModuleError,
+    calibrate,
     convert,
     from_torch,
     kernel_noise,
@@ -24,6 +25,7 @@ from cnn2snn_brian import (
 from cnn2snn_brian.layers import AvgPool2d, MaxPool2d, Pooled
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.target_runs import runs
+from cnn2snn_brian.tuning import Bisection
 
 N_STEPS = 20
 
@@ -322,6 +324,14 @@ def test_every_spike_of_a_network(synapses, propagation, encoding, channels, rul
         result = simulator.run(
             IMAGES, v_min=-4, v_init=0.5, record=simulator.populations, seed=3
         )
+        if channels:
+            fit = calibrate(
+                simulator, IMAGES, scales=(0.5, 1), rounds=1, progress=False
+            )
+            largest = fit.found.thresholds["conv1"] / max(fit.found.thresholds["conv1"])
+            np.testing.assert_allclose(fit.found.thresholds["pool1"], largest)
+            assert not np.any(fit.found.leak["pool1"])
+            assert [*fit.errors] == ["conv1", "conv2"]
     assert len(np.unique(result.spike_counts["pool1"])) > 3
     for image, pixels in enumerate(IMAGES):
         given = (
@@ -388,6 +398,8 @@ def test_a_gate_has_the_scale_of_what_it_reads():
     given = convert(cnn(), SHAPE, **options, thresholds={"conv1": 2.0, "pool2": 3.0})
     assert given.thresholds["pool1"] == 1
     assert given.thresholds["pool2"] == 3
+    scope = Bisection().scope(snn, pictures.astype(np.float32), 5, 0)
+    assert scope.layers == ("conv1", "conv2", "ip1")
     with pytest.raises(InputError, match=r"thresholds: give numbers"):
         convert(cnn(), SHAPE, thresholds={"conv1": 2.0}, max_pooling="gate")
 

@@ -115,6 +115,8 @@ def test_thresholds_come_from_the_cnn():
         "ip1": pytest.approx(0.5 / 2.0),
         "ip2": pytest.approx(bound),
     }
+    averages = nn.Sequential(cnn()[:2], nn.AvgPool2d(2), nn.AvgPool2d(2, 1)).eval()
+    assert convert(averages, SHAPE, preset="few-steps").thresholds["pool2"] == 1.0
     with_neurons = convert(cnn(bias=False), SHAPE).thresholds
     assert list(with_neurons.values())[:3] == [2.0, 1.0, 0.25]
     given = convert(cnn(), SHAPE, preset="few-steps", thresholds={"ip2": 3.0})
