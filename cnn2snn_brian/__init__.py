@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from cnn2snn_brian.description.neuron_models import NeuronModel
     from cnn2snn_brian.description.noise import kernel_noise
     from cnn2snn_brian.description.presets import PRESETS
-    from cnn2snn_brian.description.ready_made_neurons import IF, LIF, ConductanceLIF
+    from cnn2snn_brian.description.ready_made_neurons import (
+        IF,
+        LIF,
+        AdaptiveIF,
+        ConductanceLIF,
+    )
     from cnn2snn_brian.description.thresholds import data_based_thresholds
     from cnn2snn_brian.errors import (
         BuildError,
@@ -71,6 +76,7 @@ _HOMES = {
     "NeuronModel": "description.neuron_models",
     "kernel_noise": "description.noise",
     "PRESETS": "description.presets",
+    "AdaptiveIF": "description.ready_made_neurons",
     "ConductanceLIF": "description.ready_made_neurons",
     "IF": "description.ready_made_neurons",
     "LIF": "description.ready_made_neurons",
@@ -101,6 +107,7 @@ __all__ = [
     "IF",
     "LIF",
     "PRESETS",
+    "AdaptiveIF",
     "BuildError",
     "CalibrationResult",
     "ConductanceLIF",

@@ -170,7 +170,8 @@ def _built(
                 # Spikes of channels with lower thresholds stand for less.
                 share = worth(parameters.thresholds.get(source_name, 1.0))
                 if share is not None:
-                    synapses.w = scaled_weights(snn.synapses, layer, share)
+                    kind = snn.synapse_kinds[layer.name]
+                    synapses.w = scaled_weights(kind, layer, share)
                 network.add(synapses)
     return network
 
@@ -234,7 +235,7 @@ def _connected(
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    shared = snn.synapses == "shared"
+    shared = snn.synapse_kinds[layer.name] == "shared"
     make = droppable(SharedSynapses) if shared else explicit_synapses
     return make(
         source,

@@ -11,6 +11,16 @@ import numpy as np
 from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
+from cnn2snn_brian.description.choices import (
+    CHOICES,
+    Encoding,
+    Propagation,
+    Reset,
+    SynapseKind,
+    check_choice,
+    checked_kinds,
+    shown_kind,
+)
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, shown_number
 from cnn2snn_brian.description.neuron_models import NeuronModel
@@ -31,43 +41,6 @@ __all__ = [
     "check_choice",
     "delays_in_seconds",
 ]
-
-Reset = Literal["zero", "subtract"]
-Encoding = Literal["poisson", "current"]
-SynapseKind = Literal["shared", "explicit"]
-Propagation = Literal["step", "instant"]
-
-#: Fields that have one of a few values.
-CHOICES = {
-    "reset": ("zero", "subtract"),
-    "encoding": ("poisson", "current"),
-    "synapses": ("shared", "explicit"),
-    "dtype": ("float32", "float64"),
-    "propagation": ("step", "instant"),
-}
-
-
-def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """
-    Check that a value is one of a few.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    value : object
-        What was given.
-    choices : tuple of str
-        What is possible.
-
-    Raises
-    ------
-    InputError
-        If it is none of them.
-    """
-    if value not in choices:
-        message = f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
-        raise InputError(message)
 
 
 def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
@@ -122,8 +95,9 @@ class NetworkDescription:
         Whether a spike sets the potential to 0 or takes the threshold from it.
     encoding : {"poisson", "current"}
         Whether an image is Poisson spikes, or a constant current into the first layer.
-    synapses : {"shared", "explicit"}
-        Whether only kernels are stored (see `SharedSynapses`), or every synapse.
+    synapses : {"shared", "explicit"} or dict of str to {"shared", "explicit"}
+        Whether only kernels are stored (see `SharedSynapses`), or every synapse; of all
+        layers or by layer, and ``"shared"`` for layers that a dict leaves out.
     dt_s : float
         Time step in seconds.
     dtype : {"float32", "float64"}
@@ -156,7 +130,7 @@ class NetworkDescription:
     parameters: Parameters
     reset: Reset = "zero"
     encoding: Encoding = "poisson"
-    synapses: SynapseKind = "shared"
+    synapses: SynapseKind | Mapping[str, SynapseKind] = "shared"
     dt_s: float = 1e-3
     dtype: Literal["float32", "float64"] = "float32"
     classes: tuple[str, ...] | None = None
@@ -170,8 +144,11 @@ class NetworkDescription:
         if self.classes is not None and len(self.classes) != n_outputs:
             message = f"{n_outputs} output neurons, but {len(self.classes)} class names"
             raise InputError(message)
+        kinds = checked_kinds(self.synapses, self.layer_names)
+        object.__setattr__(self, "synapses", kinds)
         for what, choices in CHOICES.items():
-            check_choice(what, getattr(self, what), choices)
+            if what != "synapses":
+                check_choice(what, getattr(self, what), choices)
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
             message = f"dt is {self.dt_s} s, expected a time above 0"
             raise InputError(message)
@@ -196,6 +173,13 @@ class NetworkDescription:
         object.__setattr__(self, "delays_s", FrozenDict(self.delays_s))
         if isinstance(self.neurons, Mapping):
             object.__setattr__(self, "neurons", FrozenDict(self.neurons))
+
+    @property
+    def synapse_kinds(self) -> dict[str, SynapseKind]:
+        """Kind of the synapses into every layer, in order."""
+        if isinstance(self.synapses, Mapping):
+            return dict(self.synapses)
+        return dict.fromkeys(self.layer_names, self.synapses)
 
     def models(
         self, neurons: NeuronModel | Mapping[str, NeuronModel]
@@ -367,7 +351,8 @@ class NetworkDescription:
     def __str__(self) -> str:
         settings = (
             f"encoding {self.encoding}, reset {self.reset}, dt {self.dt}, "
-            f"rate scale {self.parameters.rate_scale:g}, {self.synapses} synapses, "
+            f"rate scale {self.parameters.rate_scale:g}, {shown_kind(self.synapses)} "
+            "synapses, "
             f"{self.dtype}, propagation {self.propagation}"
         )
         thresholds = ", ".join(
