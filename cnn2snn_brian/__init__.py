@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.description.lesions import Lesion
     from cnn2snn_brian.description.neuron_models import NeuronModel
     from cnn2snn_brian.description.noise import kernel_noise
+    from cnn2snn_brian.description.plasticity import STDP, RewardSTDP, Rule
     from cnn2snn_brian.description.presets import PRESETS
     from cnn2snn_brian.description.ready_made_neurons import (
         IF,
@@ -75,6 +76,9 @@ _HOMES = {
     "Lesion": "description.lesions",
     "NeuronModel": "description.neuron_models",
     "kernel_noise": "description.noise",
+    "STDP": "description.plasticity",
+    "RewardSTDP": "description.plasticity",
+    "Rule": "description.plasticity",
     "PRESETS": "description.presets",
     "AdaptiveIF": "description.ready_made_neurons",
     "ConductanceLIF": "description.ready_made_neurons",
@@ -107,6 +111,7 @@ __all__ = [
     "IF",
     "LIF",
     "PRESETS",
+    "STDP",
     "AdaptiveIF",
     "BuildError",
     "CalibrationResult",
@@ -120,6 +125,8 @@ __all__ = [
     "NeuronModel",
     "PoolSynapses",
     "Recording",
+    "RewardSTDP",
+    "Rule",
     "SimulationError",
     "SimulationResult",
     "Simulator",

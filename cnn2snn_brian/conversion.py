@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from brian2 import Quantity, check_units, ms, second
 
 from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
-from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_seconds
+from cnn2snn_brian.description.network import delays_in_seconds
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF

@@ -13,6 +13,7 @@ from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
+from cnn2snn_brian.brian.plastic_synapses import set_rule
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.versions import check_version
@@ -82,6 +83,10 @@ def brian_network(
             group.release_probability = perturbations.release_probability[name]
         if name in masks:
             group.lesioned = to_neurons(masks[name], masks[name].shape)
+    for name, rule in perturbations.plasticity.items():
+        layer = snn.layers[snn.layer_names.index(name)]
+        weights = perturbations.weights.get(name)
+        set_rule(network[f"{name}_synapses"], rule, layer, weights)
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
     if deletion or float(jitter) or INPUT in masks:
         hidden = masks.get(INPUT)
@@ -237,6 +242,7 @@ def _connected(
         on_pre = f"{TRANSMITTED}\n{failing}"
     shared = snn.synapse_kinds[layer.name] == "shared"
     make = droppable(SharedSynapses) if shared else explicit_synapses
+    learning = {} if shared else {"rule": snn.rules.get(layer.name)}
     return make(
         source,
         target,
@@ -248,6 +254,7 @@ def _connected(
         dtype=snn.dtype,
         when=schedule.synapses.when,
         order=schedule.synapses.order,
+        **learning,
     )
 
 

@@ -27,8 +27,8 @@ from brian2.groups.group import CodeRunner
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.schedule import Place, Schedule
+from cnn2snn_brian.description.choices import Reset
 from cnn2snn_brian.description.layer_numbers import LayerNumber
-from cnn2snn_brian.description.network import Reset
 from cnn2snn_brian.description.neuron_models import RESETS, NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.ready_made_neurons import IF

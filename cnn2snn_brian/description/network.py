@@ -25,22 +25,19 @@ from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, shown_number
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.plasticity import Rule, checked_rules
 from cnn2snn_brian.description.ready_made_neurons import IF
-from cnn2snn_brian.description.record import described_layers, described_model
+from cnn2snn_brian.description.record import (
+    described_layers,
+    described_model,
+    described_rule,
+)
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = [
-    "Encoding",
-    "NetworkDescription",
-    "Propagation",
-    "Reset",
-    "SynapseKind",
-    "check_choice",
-    "delays_in_seconds",
-]
+__all__ = ["NetworkDescription", "delays_in_seconds"]
 
 
 def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
@@ -114,6 +111,8 @@ class NetworkDescription:
         transmitted.
     propagation : {"step", "instant"}
         Whether a spike acts on the next layer one step later, or within the step.
+    rules : dict of str to Rule
+        Layers whose synapses learn, and their rules of plasticity.
 
     Raises
     ------
@@ -138,6 +137,7 @@ class NetworkDescription:
     delays_s: Mapping[str, float] = field(default_factory=dict)
     release_probability: Mapping[str, float] = field(default_factory=dict)
     propagation: Propagation = "step"
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_outputs = math.prod(self.layers[-1].shape)
@@ -171,6 +171,10 @@ class NetworkDescription:
         # Copies that can't be changed behind the checks.
         object.__setattr__(self, "release_probability", FrozenDict(release))
         object.__setattr__(self, "delays_s", FrozenDict(self.delays_s))
+        # Spikes reach all layers but one that gets the image as a current.
+        connected = self.layer_names[self.encoding == "current" :]
+        rules = checked_rules(self.rules, self.synapse_kinds, connected)
+        object.__setattr__(self, "rules", rules)
         if isinstance(self.neurons, Mapping):
             object.__setattr__(self, "neurons", FrozenDict(self.neurons))
 
@@ -314,6 +318,8 @@ class NetworkDescription:
                 settings[name] = getattr(self, name)
         if self.propagation != "step":
             settings["propagation"] = self.propagation
+        if self.rules:
+            settings["rules"] = {k: described_rule(r) for k, r in self.rules.items()}
         return settings, arrays
 
     @property
@@ -373,4 +379,7 @@ class NetworkDescription:
             if values:
                 listed = ", ".join(f"{k} {v:g}{unit}" for k, v in values.items())
                 settings += f"\n{what}: {listed}"
+        if self.rules:
+            shown = [f"{name} {rule}" for name, rule in self.rules.items()]
+            settings += f"\nplasticity: {'; '.join(shown)}"
         return f"{self.layers}\nthresholds: {thresholds}\n{settings}"

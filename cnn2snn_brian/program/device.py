@@ -31,13 +31,17 @@ from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import weights_of_channel
 from cnn2snn_brian.program.compiler import UNIT
+from cnn2snn_brian.program.learning import HEADER, learning_after, learning_before
 
 __all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
 
 DEVICE_NAME = "cnn2snn_standalone"
+#: What all generated files read; `HEADER` reads it in networks that learn.
+PROGRAM_HEADER = "picture_program.h"
 #: Of the part of a program that Brian2 does not generate.
 HEADERS = (
-    "picture_program.h",
+    HEADER,
+    PROGRAM_HEADER,
     "population.h",
     "random_numbers.h",
     "run_settings.h",
@@ -117,10 +121,14 @@ def _delayed_spikes(
     connected = network[synapses]
     if not isinstance(connected, SharedSynapses):
         return [
-            "program.add_start([]() {",
-            f"    for (auto* queue : brian::{connected.pre.name}.queue)",
-            "        for (auto& spikes : queue->queue) spikes.clear();",
-            "});",
+            line
+            for pathway in connected._pathways
+            for line in (
+                "program.add_start([]() {",
+                f"    for (auto* queue : brian::{pathway.name}.queue)",
+                "        for (auto& spikes : queue->queue) spikes.clear();",
+                "});",
+            )
         ]
     if not connected.template_kwds["delay_steps"]:
         return []
@@ -213,6 +221,7 @@ def _picture_loop(
             )
         lines += _delayed_spikes(device, network, f"{name}_synapses")
     lines += _worth_of_spikes(device, network, snn)
+    lines += learning_before(device, network, snn)
     first = snn.layer_names[0]
     if snn.has_constant_input:
         lines.append(f"program.set_input_scale({array(first, 'input_scale')});")
@@ -230,8 +239,12 @@ def _picture_loop(
         "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
         "})) {",
         f"    {network.name}.t = 0;",
+        # Brian2 sets it at the end of a step only: the first step would see the time at
+        # which the last image ended.
+        f"    {device.get_array_name(clock.variables['t'])}[0] = 0;",
     ]
-    after = ["    program.finish(Network::_globally_stopped);", "}"]
+    after = learning_after(device, network, snn)
+    after += ["    program.finish(Network::_globally_stopped);", "}"]
     return "\n".join(lines), "\n".join(after)
 
 
@@ -262,7 +275,7 @@ def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -
             for index in range(first, len(snn.layers) + 1):
                 place = Schedule(snn.propagation, index).perturbation
                 network.add(AfterThresholds(group, place, index - first))
-        device.headers.append(f'"{HEADERS[0]}"')
+        device.headers.append(f'"{HEADER if snn.rules else PROGRAM_HEADER}"')
         before, after = _picture_loop(device, network, snn)
         device.insert_code("before_network_run", before)
         device.insert_code("after_network_run", after)

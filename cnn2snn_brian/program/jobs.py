@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn2snn_brian.description.learning import check_trials
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
@@ -16,7 +17,7 @@ from cnn2snn_brian.layers.order import to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.program.protocol import ProgramInputs, count_dtype, picture_seeds
 from cnn2snn_brian.program.recording import Record, Recording
-from cnn2snn_brian.program.recording_size import check_recording
+from cnn2snn_brian.program.recording_size import check_recording, check_weights
 
 __all__ = ["Job", "prepared"]
 
@@ -90,6 +91,9 @@ def prepared(
         for parameters, _ in chosen:
             check_rate_scale(parameters.rate_scale, pixels)
     names, n_images = tuple(snn.population_shapes), len(pixels)
+    for _, perturbations in chosen:
+        check_trials(perturbations, n_images)
+    check_weights(snn, [perturbations for _, perturbations in chosen], n_images)
     recording = Recording.of(record)
     mask = recording.spike_mask(names, n_images)
     traced, trace = recording.traced(names, snn.layers.shapes, n_images)

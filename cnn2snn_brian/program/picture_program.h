@@ -194,6 +194,17 @@ public:
         return true;
     }
 
+    // The picture that is shown, and whether it is the last one.
+    int64_t picture() const { return picture_; }
+    bool is_last() const { return picture_ + 1 == n_pictures_; }
+
+    // The first neuron of the last population with most spikes so far; -1 without any.
+    int64_t answer() const {
+        const uint32_t* counts = counts_.data() + populations_.back().first;
+        const uint32_t* most = std::max_element(counts, counts + populations_.back().n);
+        return *most == 0 ? -1 : most - counts;
+    }
+
     // Behind the threshold of a population (of all, if it is below 0): what happens to
     // input spikes, and lesions.
     void after_thresholds(int population) {

@@ -62,6 +62,11 @@ class SpikeData:
         Of a layer and an image, neuron and step of each spike.
     recorded_potentials : dict of (str, int) to (ndarray, ndarray)
         Of a layer and an image, neurons and their potentials, (n_steps, n_neurons).
+    weights : dict of str to ndarray of float64
+        Learned weights of layers that have a rule of plasticity: at the end of the run,
+        or, if weights were reset for each trial, at the end of each, along a first
+        axis. Of a `Linear` (n_out, n_in) as in torch, else (n_synapses,) in the order
+        of the Brian2 synapses.
     """
 
     spike_counts: SpikeCounts
@@ -81,6 +86,9 @@ class SpikeData:
     recorded_potentials: dict[
         tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]
     ] = field(default_factory=dict, repr=False)
+    weights: dict[str, npt.NDArray[np.float64]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def n_images(self) -> int:
