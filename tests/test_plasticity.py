@@ -33,7 +33,7 @@ OWN = Rule(
     on_pre="n += 1\nw += rate * (v_th_post - n)",
     on_post="w -= rate * n",
     on_trial_end="w = clip(w + reward * rate, -2, 2)",
-    parameters={"rate": 1 / 32},
+    parameters={"rate": 1 / 128},
     initial={"n": 2},
     name="own",
 )
@@ -41,7 +41,9 @@ RULES = {
     "stdp": STDP(
         4 * ms, 7 * ms, a_plus=STEP, a_minus=0.75 * STEP, w_min=-0.5, w_max=0.9
     ),
-    "reward": RewardSTDP(4 * ms, 7 * ms, a_plus=STEP, a_minus=STEP / 2, w_max=0.9),
+    "reward": RewardSTDP(
+        4 * ms, 7 * ms, a_plus=STEP, a_minus=STEP / 2, baseline=0.25, w_max=0.9
+    ),
     "own": OWN,
 }
 
@@ -94,7 +96,7 @@ def learned_by_loop(kind, input_spikes, weights, *, propagation="step", delay=0,
         apre = apre + STEP * pre
         counted = counted + pre
         if kind == "own":
-            change((2.0 - counted)[None] / 32, pre[None])
+            change((2.0 - counted)[None] / 128, pre[None])
         else:
             change(apost[:, None], pre[None])
 
@@ -112,15 +114,15 @@ def learned_by_loop(kind, input_spikes, weights, *, propagation="step", delay=0,
             arrive_first(t)
             arrive_last(t)
         apost = apost - (0.75 if kind == "stdp" else 0.5) * STEP * post
-        by = -counted / 32 if kind == "own" else apre
+        by = -counted / 128 if kind == "own" else apre
         change(by[None], post[:, None])
     return found, w, e
 
 
 def rewarded(kind, w, e, reward):
     if kind == "reward":
-        return np.minimum(w + reward * e, 0.9)
-    return np.clip(w + reward / 32, -2, 2) if kind == "own" else w
+        return np.minimum(w + (reward - 0.25) * e, 0.9)
+    return np.clip(w + reward / 128, -2, 2) if kind == "own" else w
 
 
 def start_weights():

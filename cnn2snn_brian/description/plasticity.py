@@ -317,6 +317,7 @@ def RewardSTDP(
     *,
     a_plus: float = 0.01,
     a_minus: float = 0.0,
+    baseline: float = 0.0,
     w_min: float = -np.inf,
     w_max: float = np.inf,
 ) -> Rule:
@@ -324,8 +325,9 @@ def RewardSTDP(
     Reward-modulated STDP: what `STDP` would change waits for the trial's reward [1]_.
 
     The changes of a trial add up to an eligibility :math:`e` of each synapse. At the
-    trial's end the weight gets :math:`r\, e`, with the reward :math:`r` of the trial.
-    Until then it stays as it is; a reward of 0 changes nothing.
+    trial's end the weight gets :math:`(r - b)\, e`, with the reward :math:`r` of the
+    trial and the `baseline` :math:`b`, the reward that was expected. Until then it
+    stays as it is.
 
     Parameters
     ----------
@@ -334,6 +336,10 @@ def RewardSTDP(
     a_plus, a_minus : float
         What a pair of spikes adds to, or takes from, the eligibility. By default only
         source before target counts.
+    baseline : float
+        Reward that changes nothing. With rewards of 1 and -1 and a baseline of 1,
+        weights change after errors only; with a baseline of 0, most changes follow
+        what the network does anyway.
     w_min, w_max : float
         Bounds of the weights.
 
@@ -358,7 +364,10 @@ def RewardSTDP(
         f"{TRACES}eligibility : 1",
         on_pre="apre += a_plus\neligibility += apost",
         on_post="apost -= a_minus\neligibility += apre",
-        on_trial_end="w = clip(w + reward * eligibility, w_min, w_max)",
-        parameters=_parameters(tau_pre, tau_post, a_plus, a_minus, w_min, w_max),
+        on_trial_end="w = clip(w + (reward - baseline) * eligibility, w_min, w_max)",
+        parameters={
+            **_parameters(tau_pre, tau_post, a_plus, a_minus, w_min, w_max),
+            "baseline": _number("baseline", baseline),
+        },
         name="RewardSTDP",
     )
