@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         models,
         plots,
         results,
+        stimuli,
         train,
         tuning,
     )
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
+    from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
     from cnn2snn_brian.tuning import (
         CalibrationResult,
         TuningResult,
@@ -98,6 +100,11 @@ _HOMES = {
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
+    "Events": "stimuli",
+    "Movie": "stimuli",
+    "Sequence": "stimuli",
+    "SpikeTrains": "stimuli",
+    "Still": "stimuli",
     "CalibrationResult": "tuning",
     "TuningResult": "tuning",
     "calibrate": "tuning",
@@ -105,7 +112,17 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = (
+    "data",
+    "errors",
+    "layers",
+    "models",
+    "plots",
+    "results",
+    "stimuli",
+    "train",
+    "tuning",
+)
 
 __all__ = [
     "IF",
@@ -119,18 +136,23 @@ __all__ = [
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
+    "Events",
     "InputError",
     "Layers",
     "Lesion",
+    "Movie",
     "NeuronModel",
     "PoolSynapses",
     "Recording",
     "RewardSTDP",
     "Rule",
+    "Sequence",
     "SimulationError",
     "SimulationResult",
     "Simulator",
+    "SpikeTrains",
     "SpikingNetwork",
+    "Still",
     "TuningResult",
     "UnsupportedModuleError",
     "adjust",
@@ -146,6 +168,7 @@ __all__ = [
     "models",
     "plots",
     "results",
+    "stimuli",
     "summary",
     "sweep",
     "train",

@@ -30,8 +30,8 @@ STEP = 1 / 16
 #: Spikes are counted; variables of neurons, parameters and rewards are read.
 OWN = Rule(
     "n : 1",
-    on_pre="n += 1\nw += rate * (v_th_post - n)",
-    on_post="w -= rate * n",
+    on_pre="n += 1\nw += rate * (v_th_post - n / 8)",
+    on_post="w -= rate * n / 64",
     on_trial_end="w = clip(w + reward * rate, -2, 2)",
     parameters={"rate": 1 / 128},
     initial={"n": 2},
@@ -96,7 +96,7 @@ def learned_by_loop(kind, input_spikes, weights, *, propagation="step", delay=0,
         apre = apre + STEP * pre
         counted = counted + pre
         if kind == "own":
-            change((2.0 - counted)[None] / 128, pre[None])
+            change((2.0 - counted / 8)[None] / 128, pre[None])
         else:
             change(apost[:, None], pre[None])
 
@@ -114,7 +114,7 @@ def learned_by_loop(kind, input_spikes, weights, *, propagation="step", delay=0,
             arrive_first(t)
             arrive_last(t)
         apost = apost - (0.75 if kind == "stdp" else 0.5) * STEP * post
-        by = -counted / 128 if kind == "own" else apre
+        by = -counted / 8192 if kind == "own" else apre
         change(by[None], post[:, None])
     return found, w, e
 
@@ -156,7 +156,7 @@ def test_trials_in_brian_equal_the_numpy_loop(kind, options):
     monitors = {name: SpikeMonitor(net[name]) for name in ("input", *LAYERS)}
     net.add(*monitors.values())
     net.store()
-    weights, rewards = start_weights(), (1.0, -0.5, 2.0)
+    weights, rewards = start_weights(), (1.0, 0.0, 2.0)
     for image, reward in zip(IMAGES, rewards, strict=True):
         snn.show(net, image)
         net.run(N_STEPS * ms, namespace={})
@@ -217,7 +217,7 @@ def check_trials(result, kind, options, weights, rewards, *, kept=True):
     ],
 )
 def test_a_program_learns_what_the_numpy_loop_learns(kind, options, tmp_path):
-    rewards = (1.0, -0.5, 2.0)
+    rewards = (1.0, 0.0, 2.0)
     record = ("input", *LAYERS)
     snn = network(kind, **options)
     if kind == "own":  # two layers that learn; the first one's steps are 0

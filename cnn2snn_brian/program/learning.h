@@ -2,6 +2,7 @@
 // reset, variables of the synapses, rewards, and the learned weights as a result.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <functional>
@@ -48,29 +49,39 @@ public:
 
     // The reward of the picture that ends.
     double reward() const {
-        const size_t picture = static_cast<size_t>(program_.picture());
+        const size_t picture = static_cast<size_t>(program_.picture_);
         if (!labels_.empty())
-            return static_cast<double>(program_.answer()) == labels_[picture] ? 1 : -1;
+            return static_cast<double>(answer()) == labels_[picture] ? 1 : -1;
         return rewards_.empty() ? 0 : rewards_[picture];
     }
 
     // Behind what rules do at a picture's end: the weights that were learned; those of
     // the last picture, if weights go on.
     void write() {
-        if (keeps_ && !program_.is_last()) return;
+        if (keeps_ && !is_last()) return;
         for (size_t layer = 0; layer < weights_.size(); layer++) {
             const std::vector<double> weights = weights_[layer]();
-            const int64_t head[3] = {program_.picture(), static_cast<int64_t>(layer),
+            const int64_t head[3] = {program_.picture_, static_cast<int64_t>(layer),
                                      static_cast<int64_t>(weights.size())};
             file_.write(reinterpret_cast<const char*>(head), sizeof(head));
             file_.write(reinterpret_cast<const char*>(weights.data()),
                         static_cast<std::streamsize>(weights.size() * sizeof(double)));
         }
-        if (program_.is_last()) file_.flush();
+        if (is_last()) file_.flush();
         if (!file_) fail(EXIT_WRITE_FAILED, "can't write the learned weights");
     }
 
 private:
+    bool is_last() const { return program_.picture_ + 1 == program_.n_pictures_; }
+
+    // The first neuron of the last population with most spikes so far; -1 without any.
+    int64_t answer() const {
+        const auto& last = program_.populations_.back();
+        const uint32_t* counts = program_.counts_.data() + last.first;
+        const uint32_t* most = std::max_element(counts, counts + last.n);
+        return *most == 0 ? -1 : most - counts;
+    }
+
     PictureProgram& program_;
     bool keeps_;
     const std::vector<double>&rewards_, &labels_;
