@@ -26,41 +26,33 @@ figure_file = "learning_after_a_lesion.png"
 
 training, test = load_digits()
 cnn, _ = models.pretrained("digits")
-snn = convert(
-    cnn,
-    test.input_shape,
-    calibration=training.images,
-    synapses={"ip1": "explicit"},  # each synapse learns on its own
-)
+options = {"calibration": training.images, "synapses": {"ip1": "explicit"}}
+snn = convert(cnn, test.input_shape, **options)
 plastic = snn.plasticity("ip1", RewardSTDP(a_plus=step, baseline=1))
-trials = np.random.default_rng(0).permutation(
-    np.tile(np.arange(len(training)), n_rounds)
-)
+trials = np.random.default_rng(0).permutation(n_rounds * len(training)) % len(training)
+images, labels = training.images[trials], training.labels[trials]
 
 with plastic.compile(duration) as simulator:
     fixed = {"plasticity": {"ip1": RewardSTDP(a_plus=0)}}
-    whole = simulator.run(test.images, **fixed)
-    lesioned = simulator.run(test.images, lesion=lesion, **fixed)
-    labels = training.labels[trials]
-    course = simulator.run(training.images[trials], labels=labels, lesion=lesion)
-    learned = simulator.run(test.images, lesion=lesion, weights=course.weights, **fixed)
-results = {"before": whole, "lesioned": lesioned, "learned again": learned}
-accuracies = {name: result.accuracy(test.labels) for name, result in results.items()}
-for name, share in accuracies.items():
-    print(f"{name}: {share:.1%} of {len(test)} test digits")
+    results = {
+        "before": simulator.run(test.images, **fixed),
+        "lesioned": simulator.run(test.images, lesion=lesion, **fixed),
+    }
+    course = simulator.run(images, labels=labels, lesion=lesion)
+    learned = {"lesion": lesion, "weights": course.weights, **fixed}
+    results["learned again"] = simulator.run(test.images, **learned)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-is_right = course.predictions == labels
-left.plot(
-    np.arange(window, len(trials) + 1),
-    np.convolve(is_right, np.ones(window) / window, "valid"),
-    label=f"training digits, last {window} trials",
-)
-for (name, share), style in zip(accuracies.items(), (":", "--", "-"), strict=True):
+mean = np.convolve(course.predictions == labels, np.ones(window) / window, "valid")
+left.plot(np.arange(window, len(trials) + 1), mean, label=f"last {window} trials")
+for (name, result), style in zip(results.items(), (":", "--", "-"), strict=True):
+    share = result.accuracy(test.labels)
+    print(f"{name}: {share:.1%} of {len(test)} test digits")
     left.axhline(share, color="0.4", ls=style, lw=1, label=f"test digits, {name}")
 left.set(xlabel="trial", ylabel="accuracy", ylim=(0.5, 1.02))
 left.legend(fontsize="small", loc="lower right")
-right.plot(lesioned.weights["ip1"].ravel(), course.weights["ip1"].ravel(), ".", ms=2)
+before, after = (run.weights["ip1"].ravel() for run in (results["lesioned"], course))
+right.plot(before, after, ".", ms=2)
 right.axline((0, 0), slope=1, color="0.4", lw=1)
 right.set(xlabel="weight before learning", ylabel="weight after learning")
 fig.savefig(figure_file, dpi=120)
