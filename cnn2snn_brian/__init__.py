@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     from cnn2snn_brian.description.lesions import Lesion
     from cnn2snn_brian.description.neuron_models import NeuronModel
     from cnn2snn_brian.description.noise import kernel_noise
+    from cnn2snn_brian.description.plasticity import STDP, RewardSTDP, Rule
     from cnn2snn_brian.description.presets import PRESETS
-    from cnn2snn_brian.description.ready_made_neurons import IF, LIF, ConductanceLIF
+    from cnn2snn_brian.description.ready_made_neurons import (
+        IF,
+        LIF,
+        AdaptiveIF,
+        ConductanceLIF,
+    )
     from cnn2snn_brian.description.thresholds import data_based_thresholds
     from cnn2snn_brian.errors import (
         BuildError,
@@ -74,7 +80,11 @@ _HOMES = {
     "Lesion": "description.lesions",
     "NeuronModel": "description.neuron_models",
     "kernel_noise": "description.noise",
+    "STDP": "description.plasticity",
+    "RewardSTDP": "description.plasticity",
+    "Rule": "description.plasticity",
     "PRESETS": "description.presets",
+    "AdaptiveIF": "description.ready_made_neurons",
     "ConductanceLIF": "description.ready_made_neurons",
     "IF": "description.ready_made_neurons",
     "LIF": "description.ready_made_neurons",
@@ -120,6 +130,8 @@ __all__ = [
     "IF",
     "LIF",
     "PRESETS",
+    "STDP",
+    "AdaptiveIF",
     "BuildError",
     "CalibrationResult",
     "ConductanceLIF",
@@ -135,6 +147,8 @@ __all__ = [
     "NeuronModel",
     "PoolSynapses",
     "Recording",
+    "RewardSTDP",
+    "Rule",
     "Sequence",
     "SimulationError",
     "SimulationResult",

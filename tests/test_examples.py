@@ -27,6 +27,10 @@ PRINTED = {
     "09_larger_brian2_model.py": (r"(\d+) of 10 digits won", 8),
     "10_dask_cluster.py": (r"are the same: True\naccuracy (\d+\.\d)%", 95),
     "11_your_own_cnn.py": (r"CNN: (\d+\.\d)%", 85),
+    # Of the spikes of the second convolution; neurons that don't tire have about 0.
+    "14_repetition_suppression.py": (r"AdaptiveIF conv2: (\d+\.\d)% fewer", 15),
+    # It was 75 before.
+    "17_learning_after_a_lesion.py": (r"learned again: (\d+\.\d)%", 85),
 }
 
 

@@ -14,6 +14,7 @@ from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.neurons import if_neurons
+from cnn2snn_brian.brian.plastic_synapses import set_rule
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current
@@ -101,6 +102,10 @@ def brian_network(
             group.release_probability = perturbations.release_probability[name]
         if name in masks:
             group.lesioned = to_neurons(masks[name], masks[name].shape)
+    for name, rule in perturbations.plasticity.items():
+        layer = snn.layers[snn.layer_names.index(name)]
+        weights = perturbations.weights.get(name)
+        set_rule(network[f"{name}_synapses"], rule, layer, weights)
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
     if deletion or float(jitter) or INPUT in masks:
         hidden = masks.get(INPUT)
@@ -202,7 +207,8 @@ def _built(
                 source, late = groups[source_name], delays[part.name]
                 synapses = _connected(snn, layer, part, source, group, schedule, late)
                 if part.name in factors:
-                    synapses.w = scaled_weights(snn.synapses, part, factors[part.name])
+                    kind = snn.synapse_kinds[layer.name]
+                    synapses.w = scaled_weights(kind, part, factors[part.name])
                 network.add(synapses)
     return network
 
@@ -272,10 +278,11 @@ def _connected(
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    shared = snn.synapses == "shared"
+    shared = snn.synapse_kinds[layer.name] == "shared"
+    learning = {} if shared else {"rule": snn.rules.get(layer.name)}
     make: Any = droppable(SharedSynapses) if shared else explicit_synapses
     if isinstance(layer, MaxPool2d):  # there are no others that compare their sources
-        make = droppable(GateSynapses)
+        make, learning = droppable(GateSynapses), {}
     return make(
         source,
         target,
@@ -287,6 +294,7 @@ def _connected(
         dtype=snn.dtype,
         when=schedule.synapses.when,
         order=schedule.synapses.order,
+        **learning,
     )
 
 

@@ -32,14 +32,18 @@ from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import weights_of_channel
 from cnn2snn_brian.program.compiler import UNIT
+from cnn2snn_brian.program.learning import HEADER, learning_after, learning_before
 
 __all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
 
 DEVICE_NAME = "cnn2snn_standalone"
+#: What all generated files read; `HEADER` reads it in networks that learn.
+PROGRAM_HEADER = "picture_program.h"
 #: Of the part of a program that Brian2 does not generate.
 HEADERS = (
+    HEADER,
+    PROGRAM_HEADER,
     "input_file.h",
-    "picture_program.h",
     "image_current.h",
     "population.h",
     "random_numbers.h",
@@ -127,10 +131,14 @@ def _delayed_spikes(
             lines.append(f"program.add_state({counted}, {counts.size});")
     if not isinstance(connected, SharedSynapses):
         return [
-            "program.add_start([]() {",
-            f"    for (auto* queue : brian::{connected.pre.name}.queue)",
-            "        for (auto& spikes : queue->queue) spikes.clear();",
-            "});",
+            line
+            for pathway in connected._pathways
+            for line in (
+                "program.add_start([]() {",
+                f"    for (auto* queue : brian::{pathway.name}.queue)",
+                "        for (auto& spikes : queue->queue) spikes.clear();",
+                "});",
+            )
         ]
     if not connected.template_kwds["delay_steps"]:
         return lines
@@ -224,6 +232,7 @@ def _picture_loop(
         for part in parts(snn.layers[name]):
             lines += _delayed_spikes(device, network, f"{part.name}_synapses")
     lines += _worth_of_spikes(device, network, snn)
+    lines += learning_before(device, network, snn)
     if snn.encoding == "current":
         for layer in snn.layers:
             for part in parts(layer):
@@ -240,8 +249,12 @@ def _picture_loop(
         "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
         "})) {",
         f"    {network.name}.t = 0;",
+        # Brian2 sets it at the end of a step only: the first step would see the time at
+        # which the last image ended.
+        f"    {device.get_array_name(clock.variables['t'])}[0] = 0;",
     ]
-    after = ["    program.finish(Network::_globally_stopped);", "}"]
+    after = learning_after(device, network, snn)
+    after += ["    program.finish(Network::_globally_stopped);", "}"]
     return "\n".join(lines), "\n".join(after)
 
 
@@ -283,7 +296,7 @@ def write_sources(snn: NetworkDescription, directory: Path) -> None:
             for index in range(first, len(snn.layers) + 1):
                 place = Schedule(snn.propagation, index).perturbation
                 network.add(AfterThresholds(group, place, index - first))
-        device.headers.append('"picture_program.h"')
+        device.headers.append(f'"{HEADER if snn.rules else PROGRAM_HEADER}"')
         before, after = _picture_loop(device, network, snn)
         device.insert_code("before_network_run", before)
         device.insert_code("after_network_run", after)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn2snn_brian.description.learning import check_trials
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
@@ -23,7 +24,11 @@ from cnn2snn_brian.program.protocol import (
     picture_seeds,
 )
 from cnn2snn_brian.program.recording import Record, Recording, steps_in
-from cnn2snn_brian.program.recording_size import check_counts, check_recording
+from cnn2snn_brian.program.recording_size import (
+    check_counts,
+    check_recording,
+    check_weights,
+)
 from cnn2snn_brian.program.shown import shown_in_run
 from cnn2snn_brian.spikes.trials import Trials
 
@@ -110,6 +115,9 @@ def prepared(
     dtype = count_dtype(max(part.n_steps for part in showing.shown))
     sizes = [math.prod(shape) for shape in snn.population_shapes.values()]
     check_counts(n_rows, len(chosen), np.dtype(dtype).itemsize * sum(sizes))
+    for _, perturbations in chosen:
+        check_trials(perturbations, n_rows)
+    check_weights(snn, [perturbations for _, perturbations in chosen], n_rows)
     recording = Recording.of(record)
     mask = recording.spike_mask(names, n_rows)
     traced, trace = recording.traced(names, snn.layers.shapes, n_rows)

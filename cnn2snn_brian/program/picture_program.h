@@ -38,6 +38,8 @@ void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); 
 namespace cnn2snn {
 
 class PictureProgram : public RunSettings, private InputFile {
+    friend class Learning;
+
 public:
     explicit PictureProgram(const std::string& directory)
         : InputFile(directory + "inputs"), directory_(directory) {

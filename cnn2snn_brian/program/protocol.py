@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
 from cnn2snn_brian.description.settings import Numbers
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
@@ -145,6 +146,11 @@ class ProgramInputs:
         """Number of images, or of trials."""
         return len(self.stimulus)
 
+    @property
+    def is_one_run(self) -> bool:
+        """Whether each image goes on with the weights of the one before."""
+        return bool(np.any(self.settings.get(KEPT, 0)))
+
     def part(self, which: slice) -> "ProgramInputs":
         """
         Take some of the images.
@@ -159,10 +165,15 @@ class ProgramInputs:
         ProgramInputs
             Their inputs, with the same parameters.
         """
+        settings = {
+            name: values[which] if name in BY_TRIAL else values
+            for name, values in self.settings.items()
+        }
         # Only what these show, since a part may travel.
         own, stimulus = np.unique(self.stimulus[which], return_inverse=True)
         return replace(
             self,
+            settings=settings,
             shown=tuple(self.shown[k] for k in own),
             stimulus=stimulus,
             seeds=self.seeds[which],
@@ -220,12 +231,18 @@ class ProgramOutputs:
     traces : dict of (image, population) to ndarray of float32
         Potentials of the traced neurons at the end of each recorded step, of shape
         (n_recorded_steps, n_neurons).
+    weights : dict of (image, layer) to ndarray of float64
+        Weights at the end of an image, by the index among the layers that learn; of the
+        last image alone if they go on from image to image.
     """
 
     counts: npt.NDArray[np.unsignedinteger[Any]]
     potentials: npt.NDArray[np.float64]
     spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
     traces: dict[tuple[int, int], npt.NDArray[np.float32]] = field(default_factory=dict)
+    weights: dict[tuple[int, int], npt.NDArray[np.float64]] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
@@ -242,19 +259,22 @@ class ProgramOutputs:
         ProgramOutputs
             All results; images are counted from the first part on.
         """
-        spikes, traces = {}, {}
+        spikes, traces, weights = {}, {}, {}
         start = 0
         for part in parts:
             for (picture, population), recorded in part.spikes.items():
                 spikes[start + picture, population] = recorded
             for (picture, population), trace in part.traces.items():
                 traces[start + picture, population] = trace
+            for (picture, layer), learned in part.weights.items():
+                weights[start + picture, layer] = learned
             start += len(part.counts)
         return cls(
             np.concatenate([part.counts for part in parts]),
             np.concatenate([part.potentials for part in parts]),
             spikes,
             traces,
+            weights,
         )
 
     @classmethod
@@ -296,4 +316,11 @@ class ProgramOutputs:
             trace = np.frombuffer(raw, np.float32, n_steps * n, position)
             traces[picture, population] = trace.reshape(n_steps, n).copy()
             position += trace.nbytes
-        return cls(counts, potentials, spikes, traces)
+        learned = directory / "weights"
+        raw = learned.read_bytes() if learned.exists() else b""
+        weights, position = {}, 0
+        while position < len(raw):
+            picture, layer, n = struct.unpack_from("=3q", raw, position)
+            weights[picture, layer] = np.frombuffer(raw, float, n, position + 24).copy()
+            position += 24 + 8 * n
+        return cls(counts, potentials, spikes, traces, weights)

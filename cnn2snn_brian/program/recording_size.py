@@ -12,14 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.description.gains import input_gains
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.joined import drive
+from cnn2snn_brian.layers.joined import drive, n_synapses
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = [
     "RecordingSize",
+    "check_recording",
+    "check_weights",
     "check_counts",
     "check_recording",
     "expected_rates",
@@ -31,6 +35,9 @@ BYTES_PER_SPIKE = 8
 
 #: A recorded potential is a float32.
 BYTES_PER_POTENTIAL = 4
+
+#: A learned weight is a float64.
+BYTES_PER_WEIGHT = 8
 
 #: While a recording is read, the program's file of it is in memory too.
 PEAK = 2
@@ -296,3 +303,36 @@ def check_recording(
     if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
         warnings.warn(f"{said}. {advice}", stacklevel=5)
     return size
+
+
+def check_weights(
+    snn: NetworkDescription, settings: Sequence[Perturbations], n_images: int
+) -> None:
+    """
+    Refuse to keep the learned weights of each image, if they don't fit into memory.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network.
+    settings : sequence of Perturbations
+        What runs do beside; weights that are kept from image to image are few.
+    n_images : int
+        Number of images.
+
+    Raises
+    ------
+    InputError
+        If the weights and a copy of them need more than the free memory.
+    """
+    n_runs = sum(not perturbations.keep_weights for perturbations in settings)
+    learning = [layer for layer in snn.layers if layer.name in snn.rules]
+    each = BYTES_PER_WEIGHT * sum(map(n_synapses, learning))
+    size, free = n_runs * n_images * each, free_memory()
+    if size > SMALL and free is not None and PEAK * size > free:
+        message = (
+            f"the learned weights of {n_images} trials take {size / 1e9:.1f} GB and a "
+            f"copy of them, {free / 1e9:.1f} GB of memory are free; show fewer images, "
+            "or keep the weights from trial to trial"
+        )
+        raise InputError(message)

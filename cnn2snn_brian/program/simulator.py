@@ -24,6 +24,7 @@ from cnn2snn_brian.description.run_settings import documented
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.layers.synapse_order import from_synapses
 from cnn2snn_brian.program.cache import check_cache
 from cnn2snn_brian.program.compiler import PROGRAM, build_program, find_compiler
 from cnn2snn_brian.program.device import write_sources
@@ -327,9 +328,24 @@ class Simulator:
                 (names[population], image): (job.inputs.traced[population], v)
                 for (image, population), v in outputs.traces.items()
             },
+            weights=self._weights(outputs, job),
             trials=job.trials,
             windows=job.windows,
         )
+
+    def _weights(self, outputs: ProgramOutputs, job: Job) -> dict[str, Any]:
+        """Learned weights by layer, of the last image or of each."""
+        found = {}
+        for index, name in enumerate(self.snn.rules):
+            layer = self.snn.layers[self.snn.layer_names.index(name)]
+            images = sorted(image for image, which in outputs.weights if which == index)
+            of_images = [
+                from_synapses(layer, outputs.weights[image, index]) for image in images
+            ]
+            found[name] = (
+                of_images[-1] if job.inputs.is_one_run else np.stack(of_images)
+            )
+        return found
 
 
 def _reached(counts: Any, fan_out: Any) -> Any:
@@ -359,5 +375,6 @@ def _structure(snn: NetworkDescription) -> Any:
         snn.dt_s,
         {name: model.structure for name, model in models.items()},
         set(snn.release_probability),
+        {name: rule.structure for name, rule in snn.rules.items()},
         INPUT in snn.population_shapes,
     )

@@ -7,8 +7,8 @@ pictures, one picture after another: ``neuron`` is an index into the layer's Bri
 group, ordered (y, x, channel), ``step`` the time step, and ``n_spikes`` says how many
 belong to each of the pictures in ``picture``. The membrane potentials in
 ``recorded_potentials/conv1`` are ``potential`` with the dimensions (picture, step,
-neuron), for the pictures in ``picture`` and the indices in ``neuron``. The attribute
-``settings`` is JSON.
+neuron), for the pictures in ``picture`` and the indices in ``neuron``. ``weights/ip1``
+are learned weights. The attribute ``settings`` is JSON.
 """
 
 import json
@@ -138,6 +138,9 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
         spikes = file.create_group("recorded")
         for name in {layer: None for layer, _ in result.recorded}:
             _write_spikes(spikes.create_group(name), result, name)
+        learned = file.create_group("weights")
+        for name, array in result.weights.items():
+            _write(learned, name, array)
         traced = file.create_group("recorded_potentials")
         for name in {layer: None for layer, _ in result.recorded_potentials}:
             _write_potentials(traced.create_group(name), result, name)
@@ -263,6 +266,8 @@ def _read(file: h5py.File) -> dict[str, Any]:
         "shapes": shapes,
         "recorded": spikes,
         "recorded_potentials": traced,
+        # Files of earlier versions have none.
+        "weights": {k: array[...] for k, array in file.get("weights", {}).items()},
         "trials": None if trials is None else Trials.of(trials),
         "windows": tuple((int(start), int(stop)) for start, stop in windows),
     }

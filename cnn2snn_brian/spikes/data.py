@@ -64,6 +64,11 @@ class SpikeData(RecordedSpikes):
         Of a layer and an image, neuron and step of each spike.
     recorded_potentials : dict of (str, int) to (ndarray, ndarray)
         Of a layer and an image, neurons and their potentials, (n_steps, n_neurons).
+    weights : dict of str to ndarray of float64
+        Learned weights of layers that have a rule of plasticity: at the end of the run,
+        or, if weights were reset for each trial, at the end of each, along a first
+        axis. Of a `Linear` (n_out, n_in) as in torch, else (n_synapses,) in the order
+        of the Brian2 synapses.
     trials : Trials or None
         What the rows are if stimuli were shown: ``n_images`` is the number of trials
         then, and ``duration_s`` that of the longest.
@@ -89,6 +94,9 @@ class SpikeData(RecordedSpikes):
     recorded_potentials: dict[
         tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]
     ] = field(default_factory=dict, repr=False)
+    weights: dict[str, npt.NDArray[np.float64]] = field(
+        default_factory=dict, repr=False
+    )
     trials: Trials | None = field(default=None, repr=False)
     windows: tuple[tuple[int, int], ...] = ()
 

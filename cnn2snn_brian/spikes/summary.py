@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from cnn2snn_brian.description.choices import shown_kind
 from cnn2snn_brian.description.settings import setting_of
 
 __all__ = ["summary"]
@@ -13,9 +14,10 @@ MAX_CLASSES = 10
 
 def _of_the_network(result: Any) -> list[str]:
     """Say what was simulated."""
+    shown = {**result.network, "synapses": shown_kind(result.network["synapses"])}
     choices = ("encoding", "reset", "synapses", "dtype")
     lines = [
-        ", ".join(f"{what} {result.network[what]}" for what in choices),
+        ", ".join(f"{what} {shown[what]}" for what in choices),
         f"layers: {', '.join(result.parameters.thresholds)}, "
         f"hash of their weights {result.network['layers'][:8]}",
     ]
