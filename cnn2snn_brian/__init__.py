@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         errors,
         layers,
         models,
+        physiology,
         plots,
         results,
         train,
@@ -95,7 +96,17 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = (
+    "data",
+    "errors",
+    "layers",
+    "models",
+    "physiology",
+    "plots",
+    "results",
+    "train",
+    "tuning",
+)
 
 __all__ = [
     "IF",
@@ -130,6 +141,7 @@ __all__ = [
     "kernel_noise",
     "layers",
     "models",
+    "physiology",
     "plots",
     "results",
     "summary",

@@ -5,7 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from cnn2snn_brian.look.inspector import write_inspector
+from cnn2snn_brian.physiology.histograms import Psth, psth
+from cnn2snn_brian.physiology.latencies import first_spike
 from cnn2snn_brian.results.exports import to_neo, to_xarray
 from cnn2snn_brian.results.hdf5 import load_result, save_result
 from cnn2snn_brian.spikes.data import SpikeData
@@ -123,6 +128,55 @@ class SimulationResult(SpikeData):
             If xarray is not installed.
         """
         return to_xarray(self, labels)
+
+    def psth(self, layer: str, *, bin: Any, window: Any = None) -> Psth:
+        """
+        Compute firing rates over time, see `physiology.psth`.
+
+        Parameters
+        ----------
+        layer : str
+            Name of a recorded layer, or ``input``.
+        bin : Quantity [s] or float
+            Width of a time bin, a multiple of the time step.
+        window : tuple of (Quantity [s] or float), optional
+            Start and end; the whole trial by default.
+
+        Returns
+        -------
+        Psth
+            Rates of each stimulus, neuron and bin, means over repeats.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded, or the window is no whole number of bins.
+        """
+        return psth(self, layer, bin=bin, window=window)
+
+    def first_spike(self, layer: str, window: Any = None) -> npt.NDArray[np.float64]:
+        """
+        Give the time of each neuron's first spike, see `physiology.first_spike`.
+
+        Parameters
+        ----------
+        layer : str
+            Name of a recorded layer, or ``input``.
+        window : tuple of (Quantity [s] or float), optional
+            Start and end; the whole trial by default.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_stimuli, n_repeats, n_neurons)
+            Seconds since the start of the window; NaN without a spike. Neurons are in
+            the order (channel, y, x).
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded, or the window is empty or outside the trial.
+        """
+        return first_spike(self, layer, window)
 
     def inspect(
         self,
