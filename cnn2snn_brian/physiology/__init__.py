@@ -11,7 +11,8 @@ from cnn2snn_brian.physiology.reverse_correlation import (
     receptive_field,
 )
 from cnn2snn_brian.physiology.selectivity import sparseness
-from cnn2snn_brian.physiology.trials import TrialSpikes, counts, trial_spikes
+from cnn2snn_brian.physiology.trains import TrialSpikes
+from cnn2snn_brian.physiology.trials import counts, trial_spikes
 from cnn2snn_brian.physiology.tuning_curves import Tuning, tuning
 from cnn2snn_brian.physiology.variability import (
     fano_factor,

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology.trials import TrialSpikes, trial_of_row, trial_spikes
+from cnn2snn_brian.physiology.trains import TrialSpikes
+from cnn2snn_brian.physiology.trials import trial_of_row, trial_spikes
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.decision import decisions
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology.trials import TrialSpikes, counts
+from cnn2snn_brian.physiology.trains import TrialSpikes
+from cnn2snn_brian.physiology.trials import counts
 from cnn2snn_brian.spikes.correlation import correlation
 from cnn2snn_brian.spikes.data import SpikeData
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology.trials import TrialSpikes, counts, trial_spikes
+from cnn2snn_brian.physiology.trains import TrialSpikes
+from cnn2snn_brian.physiology.trials import counts, trial_spikes
 from cnn2snn_brian.spikes.data import SpikeData
 
 if TYPE_CHECKING:
