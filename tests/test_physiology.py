@@ -1,7 +1,7 @@
 """Measures against closed forms, plain loops and generators of known spikes."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -33,18 +33,19 @@ def generated(rate_hz, n_repeats, seed=0, dt=DT):
     )
 
 
+def rows_of_trials(result, **said):
+    """A result that says which trial its rows are, as one of stimuli does."""
+    kind = type("RowsOfTrials", (SimulationResult,), said)
+    return kind(**{item.name: getattr(result, item.name) for item in fields(result)})
+
+
 def with_repeats(result, stimulus_of_row, repeat_of_row):
-    """A result that says which trial each row is."""
-    rows = SimulationResult(**vars(result))
-    n_repeats = max(repeat_of_row) + 1
-    for name, value in (
-        ("n_repeats", n_repeats),
-        ("stimulus_of_row", np.array(stimulus_of_row)),
-        ("repeat_of_row", np.array(repeat_of_row)),
-    ):
-        if not hasattr(rows, name):
-            object.__setattr__(rows, name, value)
-    return rows
+    return rows_of_trials(
+        result,
+        n_repeats=max(repeat_of_row) + 1,
+        stimulus_of_row=np.array(stimulus_of_row),
+        repeat_of_row=np.array(repeat_of_row),
+    )
 
 
 # Trials.
@@ -96,6 +97,22 @@ def test_rows_are_repeats_of_stimuli(random_result):
     np.testing.assert_array_equal(counts[0], expected[[0, 2]])
     spikes = physiology.trial_spikes(rows, "conv1")
     np.testing.assert_array_equal(spikes.counts(), counts)
+
+
+def test_what_was_not_recorded_is_not_silence(random_result):
+    rows = replace_rows(random_result, [2, 0])
+    part = rows_of_trials(rows, windows=((5, 10), (12, 20)))
+    expected = physiology.counts(rows, "conv1", (6 * ms, 10 * ms))
+    found = physiology.counts(part, "conv1", (6 * ms, 10 * ms))
+    np.testing.assert_array_equal(found, expected)
+    for window in (None, (4 * ms, 9 * ms), (9 * ms, 13 * ms)):
+        with pytest.raises(InputError, match="only from 0.005 to 0.01 s, 0.012 to"):
+            physiology.first_spike(part, "conv1", window)
+    assert physiology.counts(part, "conv1").sum() > expected.sum()
+    physiology.first_spike(part, "ip1")  # always recorded
+    unequal = rows_of_trials(rows, steps_of_row=np.array([20, 10]))
+    with pytest.raises(InputError, match="stimuli last 0.01 to 0.02 s"):
+        psth(unequal, "conv1", bin=1 * ms)
 
 
 def test_bins_hold_whole_steps():
@@ -231,16 +248,20 @@ def test_psth_is_a_mean_over_repeats():
 
 def test_short_cuts_of_a_result(random_result):
     found = random_result.psth("ip1", bin=2 * ms)
-    assert found.rate_hz.shape == (3, 3, 10)
-    total = found.rate_hz.sum(2) * 2e-3
+    assert found.shape == (3, 10, 3)
+    total = found.sum(1) * 2e-3
     np.testing.assert_allclose(total[[0, 2]], random_result.spike_counts["ip1"][[0, 2]])
+    rows = replace_rows(random_result, [2, 0])
+    total = rows.psth("conv1", bin=20 * ms)[:, 0] * 20e-3
+    np.testing.assert_allclose(total, rows.spike_counts["conv1"])
     first = random_result.first_spike("ip1")
+    assert first.shape == (3, 3)
     for row in range(3):
         neuron, step = random_result.recorded["ip1", row]
         for unit in range(3):
             steps = step[neuron == unit]
             expected = steps.min() * 1e-3 if len(steps) else math.nan
-            np.testing.assert_allclose(first[row, 0, unit], expected)
+            np.testing.assert_allclose(first[row, unit], expected)
 
 
 @pytest.mark.parametrize("width", [1, 5])

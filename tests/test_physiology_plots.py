@@ -90,6 +90,10 @@ def test_fano_factor(ax, spikes):
     np.testing.assert_allclose(ax.collections[0].get_offsets(), expected)
     mean = (expected[:, 1] / expected[:, 0]).mean()
     assert texts(ax) == [f"all: mean Fano factor {mean:.2f}", "Fano factor 1"]
+    other = plt.figure().add_subplot()
+    plots.plot_fano_factor(spikes, ax=other, n_steps=40)
+    x, y = other.get_lines()[-1].get_data()
+    np.testing.assert_allclose(y, 40 * (x / 40) * (1 - x / 40))
     with pytest.raises(InputError, match="2 repeats"):
         plots.plot_fano_factor(np.ones((2, 1, 2)), ax=ax)
 

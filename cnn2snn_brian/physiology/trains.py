@@ -75,6 +75,8 @@ class TrialSpikes:
         Length of a trial in seconds.
     dt_s : float or None
         Time step in seconds, where times have one.
+    recorded_s : tuple of (float, float)
+        Starts and ends of what was recorded, in seconds; empty if all was.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class TrialSpikes:
     n_neurons: int
     duration_s: float
     dt_s: float | None = None
+    recorded_s: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "duration_s", seconds(self.duration_s, "duration_s"))
@@ -136,10 +139,11 @@ class TrialSpikes:
         Raises
         ------
         InputError
-            If it is empty or outside the trial.
+            If it is empty, outside the trial, or was not recorded as a whole.
         """
+        whole = (0.0, self.duration_s)
         if window is None:
-            return 0.0, self.duration_s
+            window = whole
         if np.ndim(window) != 1 or len(window) != 2:
             message = f"window is {window!r}, expected (start, end)"
             raise InputError(message)
@@ -148,6 +152,17 @@ class TrialSpikes:
             message = (
                 f"window is {start:g} to {end:g} s, expected two times in order, from "
                 f"0 to {self.duration_s:g} s"
+            )
+            raise InputError(message)
+        slack = _SLACK * self.duration_s
+        if not any(
+            first <= start + slack and end <= last + slack
+            for first, last in self.recorded_s or (whole,)
+        ):
+            spans = ", ".join(f"{a:g} to {b:g} s" for a, b in self.recorded_s)
+            message = (
+                f"window is {start:g} to {end:g} s, but spikes were recorded only from "
+                f"{spans}"
             )
             raise InputError(message)
         return start, end
@@ -296,4 +311,5 @@ class TrialSpikes:
             len(chosen),
             self.duration_s,
             self.dt_s,
+            self.recorded_s,
         )

@@ -69,8 +69,8 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
     Raises
     ------
     InputError
-        If the layer does not exist or was not recorded in all rows, or `data` is of
-        another kind.
+        If the layer does not exist or was not recorded in all rows, stimuli differ in
+        duration, or `data` is of another kind.
     """
     if isinstance(data, TrialSpikes):
         return data
@@ -82,6 +82,14 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
         raise InputError(message)
     name = _layer_of(data, layer)
     shape = data.shapes[name]
+    lengths = np.asarray(getattr(data, "steps_of_row", data.n_steps)) * data.dt_s
+    if np.ptp(lengths) > 0:
+        message = (
+            f"stimuli last {lengths.min():g} to {lengths.max():g} s, expected one "
+            "duration: what is silent and what is over would look the same"
+        )
+        raise InputError(message)
+    windows = getattr(data, "windows", ()) if name != data.output_layer else ()
     trials, n_stimuli, n_repeats = trial_of_row(data)
     found: list[tuple[Any, Any, Any]] = []
     for row, trial in enumerate(trials):
@@ -98,6 +106,7 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
         math.prod(shape),
         data.duration_s,
         data.dt_s,
+        tuple((first * data.dt_s, last * data.dt_s) for first, last in windows),
     )
 
 

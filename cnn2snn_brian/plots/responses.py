@@ -190,6 +190,7 @@ def plot_fano_factor(
     *,
     window: Any = None,
     label: str | None = None,
+    n_steps: int | None = None,
 ) -> Any:
     """
     Draw the variance of counts against their mean.
@@ -207,6 +208,9 @@ n_neurons)
         Start and end; the whole trial by default.
     label : str, optional
         Name in the legend.
+    n_steps : int, optional
+        Steps that were counted. Then there is a dotted line for neurons that spike with
+        the same probability in each step, at most once, as Poisson input does.
 
     Returns
     -------
@@ -241,10 +245,14 @@ n_neurons)
     )
     if not n_before:
         ax.axline((0, 0), slope=1, color=GREY, ls="--", lw=1, label="Fano factor 1")
+    if n_steps is not None:
+        x = np.linspace(0, n_steps, 101)
+        name = f"one spike a step at most, {n_steps} steps"
+        ax.plot(x, x * (1 - x / n_steps), color="black", ls=":", lw=1.4, label=name)
     ax.set(xlabel="mean spikes", ylabel="variance of spikes")
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="upper left")
     return ax
 
 

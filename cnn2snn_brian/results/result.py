@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.look.inspector import write_inspector
-from cnn2snn_brian.physiology.histograms import Psth, psth
+from cnn2snn_brian.physiology.histograms import psth
 from cnn2snn_brian.physiology.latencies import first_spike
 from cnn2snn_brian.results.exports import to_neo, to_xarray
 from cnn2snn_brian.results.hdf5 import load_result, save_result
@@ -129,54 +129,51 @@ class SimulationResult(SpikeData):
         """
         return to_xarray(self, labels)
 
-    def psth(self, layer: str, *, bin: Any, window: Any = None) -> Psth:
+    def psth(self, layer: str, bin: Any) -> npt.NDArray[np.float64]:
         """
         Compute firing rates over time, see `physiology.psth`.
 
         Parameters
         ----------
         layer : str
-            Name of a recorded layer, or ``input``.
+            A layer that was recorded, or ``input``.
         bin : Quantity [s] or float
             Width of a time bin, a multiple of the time step.
-        window : tuple of (Quantity [s] or float), optional
-            Start and end; the whole trial by default.
 
         Returns
         -------
-        Psth
-            Rates of each stimulus, neuron and bin, means over repeats.
+        ndarray of float64, shape (n_stimuli, n_bins, ``*layer.shape``)
+            Rates in Hz, the mean of all trials of a stimulus.
 
         Raises
         ------
         InputError
-            If the layer was not recorded, or the window is no whole number of bins.
+            If the layer was not recorded in each trial, or a trial is no whole number
+            of bins.
         """
-        return psth(self, layer, bin=bin, window=window)
+        rate = np.moveaxis(psth(self, layer, bin=bin).rate_hz, 2, 1)
+        return rate.reshape(*rate.shape[:2], *self.shapes[layer])
 
-    def first_spike(self, layer: str, window: Any = None) -> npt.NDArray[np.float64]:
+    def first_spike(self, layer: str) -> npt.NDArray[np.float64]:
         """
-        Give the time of each neuron's first spike, see `physiology.first_spike`.
+        Give the time of the first spike of every neuron, see `physiology.first_spike`.
 
         Parameters
         ----------
         layer : str
-            Name of a recorded layer, or ``input``.
-        window : tuple of (Quantity [s] or float), optional
-            Start and end; the whole trial by default.
+            A layer that was recorded, or ``input``.
 
         Returns
         -------
-        ndarray of float64, shape (n_stimuli, n_repeats, n_neurons)
-            Seconds since the start of the window; NaN without a spike. Neurons are in
-            the order (channel, y, x).
+        ndarray of float64, shape (n_images, ``*layer.shape``)
+            Seconds since the start of each trial, NaN of neurons without a spike.
 
         Raises
         ------
         InputError
-            If the layer was not recorded, or the window is empty or outside the trial.
+            If the layer was not recorded in each trial.
         """
-        return first_spike(self, layer, window)
+        return first_spike(self, layer).reshape(-1, *self.shapes[layer])
 
     def inspect(
         self,
