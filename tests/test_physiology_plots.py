@@ -128,6 +128,7 @@ def test_receptive_field(ax):
     # Around the pixel in row 1 and column 2.
     np.testing.assert_allclose(corners.min(0), [1.5, 0.5], atol=0.1)
     np.testing.assert_allclose(corners.max(0), [2.5, 1.5], atol=0.1)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 4.5), (3.5, -0.5))
     other = plt.figure().add_subplot()
     plots.plot_receptive_field(found, 0, other, channel=1, title="darker")
     np.testing.assert_allclose(other.images[0].get_array(), found.sta[0, 0, 1])
@@ -150,8 +151,8 @@ def test_rdm(ax):
 
 
 def test_comparisons(ax):
-    one = physiology.Comparison(0.4, 0.3, 0.6, 0.01, "spearman")
-    two = physiology.Comparison(0.1, -0.1, 0.2, 0.3, "spearman")
+    one = physiology.Comparison(0.4, 0.3, 0.6, 0.01, "spearman", 9)
+    two = physiology.Comparison(0.1, -0.1, 0.2, 0.3, "spearman", 9)
     plots.plot_comparisons({"CNN": one, "pixels": two}, ax)
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.4, 0.1])
     bars = [segment[:, 1] for segment in ax.collections[0].get_segments()]

@@ -97,6 +97,7 @@ def test_pairs_without_a_value_are_left_out():
     assert compare(silent, second, n_bootstrap=20).value == pytest.approx(
         compare(*part, n_bootstrap=20).value
     )
+    assert compare(silent, second, n_bootstrap=1).n_pairs == 21
     none = compare(np.full((5, 5), np.nan), np.ones((5, 5)), n_bootstrap=5)
     assert math.isnan(none.value)
     assert math.isnan(none.low)

@@ -141,6 +141,8 @@ class Comparison:
         Share of relabellings of the stimuli with at least this correlation.
     method : str
         "spearman" or "pearson".
+    n_pairs : int
+        Pairs of stimuli that have a value in both matrices.
     """
 
     value: float
@@ -148,6 +150,7 @@ class Comparison:
     high: float
     p_value: float
     method: str
+    n_pairs: int
 
 
 def _alike(first: FloatArray, second: FloatArray, method: str) -> float:
@@ -240,4 +243,7 @@ def compare(
     if np.isfinite(value) and n_permutations:
         # Ranks in another order add up to the same, but for the last digits.
         p_value = (1 + (shuffled >= value - 1e-12).sum()) / (1 + n_permutations)
-    return Comparison(value, float(low), float(high), float(p_value), method)
+    known = np.isfinite(a[row, column]) & np.isfinite(b[row, column])
+    return Comparison(
+        value, float(low), float(high), float(p_value), method, int(known.sum())
+    )

@@ -91,13 +91,14 @@ def plot_receptive_field(
         image, significant = image[channel], significant[channel]
     ax = given_or_current(ax)
     limit = max(np.abs(image).max(), 1e-12)
-    ax.imshow(image, cmap=DIVERGING, vmin=-limit, vmax=limit)
+    drawn = ax.imshow(image, cmap=DIVERGING, vmin=-limit, vmax=limit)
+    left, right, bottom, top = drawn.get_extent()
     if significant.any():
         # Enlarged, so that the outline follows the edges of pixels.
         fine = np.kron(np.pad(significant, 1), np.ones((8, 8)))
         y, x = ((np.arange(n) + 0.5) / 8 - 1.5 for n in fine.shape)
         ax.contour(x, y, fine, [0.5], colors="black", linewidths=0.9)
-    ax.set(xticks=[], yticks=[])
+    ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     ax.set_title(title or f"neuron {neuron}, p = {field.p_value[neuron]:.2g}")
     return ax
 
