@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         physiology,
         plots,
         results,
+        stimuli,
         train,
         tuning,
     )
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
+    from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
     from cnn2snn_brian.tuning import (
         CalibrationResult,
         TuningResult,
@@ -89,6 +91,11 @@ _HOMES = {
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
+    "Events": "stimuli",
+    "Movie": "stimuli",
+    "Sequence": "stimuli",
+    "SpikeTrains": "stimuli",
+    "Still": "stimuli",
     "CalibrationResult": "tuning",
     "TuningResult": "tuning",
     "calibrate": "tuning",
@@ -104,6 +111,7 @@ _MODULES = (
     "physiology",
     "plots",
     "results",
+    "stimuli",
     "train",
     "tuning",
 )
@@ -118,16 +126,21 @@ __all__ = [
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
+    "Events",
     "InputError",
     "Layers",
     "Lesion",
+    "Movie",
     "NeuronModel",
     "PoolSynapses",
     "Recording",
+    "Sequence",
     "SimulationError",
     "SimulationResult",
     "Simulator",
+    "SpikeTrains",
     "SpikingNetwork",
+    "Still",
     "TuningResult",
     "UnsupportedModuleError",
     "adjust",
@@ -144,6 +157,7 @@ __all__ = [
     "physiology",
     "plots",
     "results",
+    "stimuli",
     "summary",
     "sweep",
     "train",

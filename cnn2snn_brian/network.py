@@ -13,7 +13,9 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.description.storage import load_network, save_network
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.program.simulator import Simulator
+from cnn2snn_brian.stimuli.base import Stimulus
 
 __all__ = ["SpikingNetwork"]
 
@@ -52,6 +54,7 @@ class SpikingNetwork(NetworkDescription):
         parameters: Parameters | None = None,
         *,
         seed: int = 0,
+        input: Any = None,
         **perturbations: Any,
     ) -> Network:
         """
@@ -63,14 +66,18 @@ class SpikingNetwork(NetworkDescription):
 
         Parameters
         ----------
-        image : ndarray, shape (channels, height, width), optional
-            The image to show, float in [0, 1] or uint8. Without one, the input is
-            silent.
+        image : ndarray, shape (channels, height, width), or Stimulus, optional
+            The image to show, float in [0, 1] or uint8; or a stimulus in time. Without
+            one, the input is silent.
         parameters : Parameters, optional
             Use these instead of the network's own.
         seed : int
             Seed of lesions without one, and of lost and displaced input spikes. All
             other random numbers follow ``brian2.seed``.
+        input : Group, optional
+            A group of your own in place of the input, such as a `SpikeGeneratorGroup`:
+            anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
+            and the network's time step. It keeps its name.
         **perturbations
             ``neurons``, ``release_probability``, ``lesion``, ``input_deletion`` and
             ``input_jitter`` as in `Simulator.run`. Layers with lesions have a variable
@@ -84,14 +91,32 @@ class SpikingNetwork(NetworkDescription):
         Raises
         ------
         InputError
-            If the image, the number of synapses or an argument can't be used.
+            If the image, the stimulus, the group, the number of synapses or an
+            argument can't be used.
         NotImplementedError
             If input spikes are perturbed or silenced in Brian2's standalone mode.
         """
         given = Perturbations.of(self, seed, **perturbations)
+        if input is not None:
+            if image is not None:
+                message = "give an image or stimulus, or input=..., not both"
+                raise InputError(message)
+            if isinstance(input, Stimulus):
+                message = f"input is a {input.label}: a stimulus is the first argument"
+                raise InputError(message)
+            if float(given.input_jitter):
+                message = (
+                    "input_jitter: spikes of a group of your own can't be displaced; "
+                    "show SpikeTrains for that"
+                )
+                raise InputError(message)
+        parameters = parameters or self.parameters
+        if input is not None or isinstance(image, Stimulus):
+            stimulus = image if input is None else input
+            return brian_network(self, parameters, given, seed, stimulus)
         if image is not None:
             check_images(np.asarray(image)[None], self.input_shape)
-        network = brian_network(self, parameters or self.parameters, given, seed)
+        network = brian_network(self, parameters, given, seed)
         if image is not None:
             show(self, network, image)
         return network
@@ -135,7 +160,8 @@ class SpikingNetwork(NetworkDescription):
         Parameters
         ----------
         duration : Quantity [s]
-            How long an image is shown, a multiple of dt.
+            How long an image is shown, and how long a stimulus takes at most; a
+            multiple of dt.
         cache_directory : path-like, optional
             Where compiled programs are kept; the user's cache directory by default.
 

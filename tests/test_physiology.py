@@ -35,8 +35,11 @@ def generated(rate_hz, n_repeats, seed=0, dt=DT):
 
 def rows_of_trials(result, **said):
     """A result that says which trial its rows are, as one of stimuli does."""
-    kind = type("RowsOfTrials", (SimulationResult,), said)
-    return kind(**{item.name: getattr(result, item.name) for item in fields(result)})
+    own = {
+        item.name: said.pop(item.name, getattr(result, item.name))
+        for item in fields(result)
+    }
+    return type("RowsOfTrials", (SimulationResult,), said)(**own)
 
 
 def with_repeats(result, stimulus_of_row, repeat_of_row):

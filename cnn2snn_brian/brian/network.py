@@ -1,7 +1,7 @@
 """From a description to a plain Brian2 network of named groups and synapses."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.layer_numbers import LayerNumber, reference, worth
 from cnn2snn_brian.description.network import NetworkDescription
@@ -23,10 +24,12 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, weights_of_channel
+from cnn2snn_brian.stimuli.base import Stimulus
 
 __all__ = ["brian_network", "program_network", "scaled_weights", "show"]
 
@@ -43,6 +46,7 @@ def brian_network(
     parameters: Parameters,
     perturbations: Perturbations,
     seed: int = 0,
+    stimulus: Any = None,
 ) -> Network:
     """
     Build the network of a description on the active device.
@@ -58,22 +62,28 @@ def brian_network(
         input.
     seed : int
         Seed of lost and displaced input spikes.
+    stimulus : Stimulus or Group, optional
+        What is shown, or a group of the user's that takes the place of the input.
 
     Returns
     -------
     brian2.Network
-        The network at the start of an image, with a silent input. `show` gives it an
-        image.
+        The network at the start of an image, without a stimulus with a silent input.
+        `show` gives it an image.
 
     Raises
     ------
     InputError
-        If there are more synapses than Brian2 can number.
+        If there are more synapses than Brian2 can number, or the stimulus can't be
+        used.
     NotImplementedError
         If input spikes are perturbed or silenced in Brian2's standalone mode.
     """
     masks = perturbations.lesion
-    network = _built(snn, parameters, masks)
+    source, draw = chosen_input(snn, stimulus, parameters.rate_scale)
+    network = _built(snn, parameters, masks, source=source)
+    if isinstance(stimulus, Stimulus) and snn.encoding == "current":
+        set_current(snn, network, stimulus)
     for name, model in perturbations.neurons.items():
         group = network[name]
         for what, value in model.values.items():
@@ -86,7 +96,10 @@ def brian_network(
     if deletion or float(jitter) or INPUT in masks:
         hidden = masks.get(INPUT)
         mask = None if hidden is None else to_neurons(hidden, hidden.shape)
-        perturb_input(network, mask, deletion, float(jitter) / snn.dt_s, seed)
+        group = network[INPUT] if stimulus is None or draw is not None else stimulus
+        perturb_input(
+            network, mask, deletion, float(jitter) / snn.dt_s, seed, group, draw
+        )
     return network
 
 
@@ -114,6 +127,7 @@ def _built(
     lesions: Mapping[str, Any],
     *,
     for_program: bool = False,
+    source: Callable[[Clock], Any] | None = None,
 ) -> Network:
     check_version()
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
@@ -124,8 +138,12 @@ def _built(
     network.rate_scale = parameters.rate_scale
     if snn.encoding == "poisson":
         n_inputs = math.prod(snn.input_shape)
-        groups[INPUT] = droppable(PoissonGroup)(
-            n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
+        groups[INPUT] = (
+            droppable(PoissonGroup)(
+                n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
+            )
+            if source is None
+            else source(clock)
         )
         network.add(groups[INPUT])
     by_channel = {
@@ -282,6 +300,9 @@ def show(
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
     first, group = snn.layers[0], network[snn.layer_names[0]]
     if snn.encoding == "poisson":
+        if INPUT not in network or not hasattr(network[INPUT], "_rates"):
+            message = "the network has other input than rates; build one for the image"
+            raise InputError(message)
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
         current = first.drive(pixels)[0]

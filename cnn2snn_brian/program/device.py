@@ -14,7 +14,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from brian2 import second
 from brian2.core.variables import ArrayVariable
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import all_devices, reset_device, set_device
@@ -37,10 +36,12 @@ __all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
 DEVICE_NAME = "cnn2snn_standalone"
 #: Of the part of a program that Brian2 does not generate.
 HEADERS = (
+    "input_file.h",
     "picture_program.h",
     "population.h",
     "random_numbers.h",
     "run_settings.h",
+    "shown.h",
 )
 
 
@@ -235,19 +236,30 @@ def _picture_loop(
     return "\n".join(lines), "\n".join(after)
 
 
-def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -> None:
+def _set_duration(device: CPPStandaloneDevice, network: Any, dt_s: float) -> None:
+    """Let Brian2's line that runs the network take as many steps as a trial has."""
+    ((_, lines),) = (
+        entry for kind, entry in device.main_queue if kind == "run_network"
+    )
+    (index,) = (k for k, line in enumerate(lines) if f"{network.name}.run(" in line)
+    # The product that Brian2 would have had: the same bits, so the same steps.
+    duration = f"program.n_steps() * {float(dt_s)!r}"
+    before, _, behind = lines[index].partition(f"run({float(dt_s)!r},")
+    assert behind, lines[index]
+    lines[index] = f"{before}run({duration},{behind}"
+
+
+def write_sources(snn: NetworkDescription, directory: Path) -> None:
     """
     Write the C++ project of a network that is shown images.
 
     Its sources depend on the structure of the network only: weights and biases are
-    files beside them, everything else comes at run time.
+    files beside them, everything else comes at run time, durations too.
 
     Parameters
     ----------
     snn : NetworkDescription
         The network.
-    duration_s : float
-        How long an image is shown, in seconds.
     directory : Path
         An empty folder. The device, the clock and Brian2's preferences are afterwards
         as they were before.
@@ -262,14 +274,16 @@ def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -
             for index in range(first, len(snn.layers) + 1):
                 place = Schedule(snn.propagation, index).perturbation
                 network.add(AfterThresholds(group, place, index - first))
-        device.headers.append(f'"{HEADERS[0]}"')
+        device.headers.append('"picture_program.h"')
         before, after = _picture_loop(device, network, snn)
         device.insert_code("before_network_run", before)
         device.insert_code("after_network_run", after)
         # The results are in files of our own. Without this, all synapses would be
         # written to disk at the end of each program run.
         device.insert_code("before_end", "return 0;")
-        network.run(duration_s * second, namespace={})
+        # The duration is that of each trial; Brian2 needs one to write its line.
+        network.run(snn.dt, namespace={})
+        _set_duration(device, network, snn.dt_s)
         device.build(directory=str(directory), compile=False, run=False)
     for name in HEADERS:
         with as_file(files("cnn2snn_brian.program") / name) as path:

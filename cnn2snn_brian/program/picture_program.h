@@ -17,9 +17,11 @@
 #include <string>
 #include <vector>
 
+#include "input_file.h"
 #include "population.h"
 #include "random_numbers.h"
 #include "run_settings.h"
+#include "shown.h"
 
 // Vectors that start at a cache line are read and written twice as fast. Brian2 makes
 // all its arrays with new[].
@@ -33,16 +35,15 @@ void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); 
 
 namespace cnn2snn {
 
-class PictureProgram : public RunSettings {
+class PictureProgram : public RunSettings, private InputFile {
 public:
     explicit PictureProgram(const std::string& directory)
-        : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
+        : InputFile(directory + "inputs"), directory_(directory) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE6", 8) != 0)
+        if (std::memcmp(magic, "PICTURE7", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
-        n_steps_ = static_cast<size_t>(read_one<int64_t>());
         count_bytes_ = read_one<int64_t>();
         const int64_t n_settings = read_one<int64_t>();
         for (int64_t k = 0; k < n_settings; k++) {
@@ -57,10 +58,11 @@ public:
     void add_poisson(const std::string& name, int32_t* spikespace, size_t n,
                      double* rates, double dt) {
         n_values_ = n;
-        show_ = [this, n, rates, dt]() {
-            for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
-            if (jitter_ > 0) displace(n, rates, dt);
+        show_ = [this, n, rates, dt](const float* values) {
+            for (size_t i = 0; i < n; i++)
+                rates[i] = values == nullptr ? 0 : rate_scale_ * values[i] / dt;
         };
+        displace_ = [this, n, rates, dt]() { displace(n, rates, dt); };
         add(name, spikespace, n, []() {}, nullptr, [](int32_t) {});
     }
 
@@ -123,10 +125,10 @@ public:
         read_array(run_length_);
         read_array(weights_);
         read_array(biases_);
-        show_ = [this, current]() {
+        show_ = [this, current](const float* values) {
             std::copy(biases_.begin(), biases_.end(), current);
-            for (size_t pixel = 0; pixel < values_.size(); pixel++) {
-                const Real value = values_[pixel];
+            for (size_t pixel = 0; pixel < n_values_; pixel++) {
+                const Real value = values[pixel];
                 for (int32_t r = run_first_[pixel]; r < run_first_[pixel + 1]; r++) {
                     Real* __restrict target = current + run_post_[r];
                     const float* __restrict weight = weights_.data() + run_weight_[r];
@@ -155,8 +157,8 @@ public:
         }
         deletion_ = number("input_deletion");
         jitter_ = number("input_jitter");
+        windows_ = numbers("record_windows");
         counts_.resize(n_neurons_);
-        values_.resize(n_values_);
         record_.resize(populations_.size());
         counts_file_.open(directory_ + "counts", std::ios::binary);
         potentials_file_.open(directory_ + "potentials", std::ios::binary);
@@ -173,13 +175,17 @@ public:
         const uint64_t picture_seed = read_one<uint64_t>();
         is_traced_ = read_one<char>() != 0;
         read(reinterpret_cast<char*>(record_.data()), record_.size());
-        read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
+        // The repeats of a stimulus follow each other, and it comes once.
+        if (read_one<char>() != 0) shown_.read(*this, n_values_);
         random().seed(picture_seed);
         network_random().seed(picture_seed ^ 0x6a09e667f3bcc908u);
         noise_random().seed(picture_seed ^ 0xbb67ae8584caa73bu);
         input_noise_random().seed(picture_seed ^ 0x3c6ef372fe94f82bu);
         seed(picture_seed);  // of Brian2's own generator
-        show_();
+        shown_.start();
+        if (jitter_ > 0) displace_();
+        frame_ = shown_.frame(0);
+        show_(shown_.values(frame_, n_values_));
         std::fill(counts_.begin(), counts_.end(), 0);
         for (size_t p = 0; p < populations_.size(); p++) {
             auto& population = populations_[p];
@@ -194,6 +200,9 @@ public:
         return true;
     }
 
+    // Number of steps of the trial that was started.
+    int32_t n_steps() const { return shown_.n_steps; }
+
     // Behind the threshold of a population (of all, if it is below 0): what happens to
     // input spikes, and lesions.
     void after_thresholds(int population) {
@@ -201,8 +210,10 @@ public:
             if (has_lesions_) silence(populations_[static_cast<size_t>(population)]);
             return;
         }
+        Population& input = populations_[0];
+        if (shown_.are_spikes() && jitter_ == 0)
+            input.spikespace[input.n] = shown_.spikes(step_, input.spikespace);
         if (jitter_ > 0) {
-            Population& input = populations_[0];
             int32_t n_spikes = 0;
             const char* now = displaced_.data() + static_cast<size_t>(step_) * input.n;
             for (size_t i = 0; i < input.n; i++)
@@ -222,21 +233,29 @@ public:
     void after_step() {
         // Synapses have moved lesioned neurons since the thresholds.
         if (has_lesions_ && is_traced_) silence();
+        const bool in_window = is_in_window();
         for (auto& population : populations_) {
+            const bool is_last = &population == &populations_.back();
             const int32_t n_spikes = population.spikespace[population.n];
             const int32_t* spikes = population.spikespace;
             uint32_t* counts = counts_.data() + population.first;
             for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
-            if (population.recorded) {
+            // Decisions over time need all spikes of the last layer.
+            if (population.recorded && (in_window || is_last)) {
                 population.index.insert(population.index.end(), spikes, spikes + n_spikes);
                 population.step.insert(population.step.end(), n_spikes, step_);
             }
-            if (is_traced_)
+            if (is_traced_ && in_window)
                 for (const int32_t i : population.traced)
                     population.trace.push_back(
                         static_cast<float>(population.potential(i)));
         }
         step_++;
+        if (step_ == shown_.n_steps) return;
+        const int32_t next = shown_.frame(step_);
+        if (next == frame_) return;
+        frame_ = next;
+        show_(shown_.values(frame_, n_values_));
     }
 
     // Write the results of a picture, and say on standard output that it is done.
@@ -259,8 +278,11 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
             if (!is_traced_ || population.traced.empty()) continue;
-            const int64_t head[4] = {picture_, static_cast<int64_t>(p), step_,
-                                     static_cast<int64_t>(population.traced.size())};
+            const size_t n_traced = population.traced.size();
+            const int64_t head[4] = {
+                picture_, static_cast<int64_t>(p),
+                static_cast<int64_t>(population.trace.size() / n_traced),
+                static_cast<int64_t>(n_traced)};
             write(traces_file_, head, 4);
             write(traces_file_, population.trace.data(), population.trace.size());
         }
@@ -279,24 +301,24 @@ public:
 
 private:
     std::string directory_;
-    std::ifstream inputs_;
     std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
     int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;
     double rate_scale_ = 1;
-    int32_t step_ = 0;
+    int32_t step_ = 0, frame_ = 0;
     bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
     std::vector<Population> populations_;
     std::vector<uint32_t> counts_;
-    std::vector<float> values_;
+    Shown shown_;
+    std::vector<double> windows_;  // first step, and step behind the last one, by turns
     std::vector<char> record_, narrow_;
     std::vector<int32_t> run_first_, run_post_, run_weight_, run_length_;
     std::vector<float> weights_, biases_;
-    std::function<void()> show_;
+    std::function<void(const float*)> show_;
+    std::function<void()> displace_;
     std::vector<std::function<void()>> starts_;
     bool has_lesions_ = false;
     double deletion_ = 0, jitter_ = 0;  // a probability, and a number of steps
-    size_t n_steps_ = 0;
     std::vector<char> displaced_;  // whether an input neuron spikes, step by step
     std::function<void(std::ofstream&)> potential_;  // of the last population
 
@@ -317,38 +339,36 @@ private:
         for (const int32_t i : population.lesioned) population.hold(i);
     }
 
-    // Draw the input spikes of the picture as its steps will, and displace them.
+    bool is_in_window() const {
+        if (windows_.empty()) return true;
+        for (size_t k = 0; k < windows_.size(); k += 2)
+            if (windows_[k] <= step_ && step_ < windows_[k + 1]) return true;
+        return false;
+    }
+
+    // Draw the input spikes of the trial as its steps will, and displace them.
     void displace(size_t n, const double* rates, double dt) {
-        displaced_.assign(n_steps_ * n, 0);
+        const int32_t n_steps = shown_.n_steps;
+        displaced_.assign(static_cast<size_t>(n_steps) * n, 0);
         Random ahead = random();
-        const double n_steps = static_cast<double>(n_steps_);
-        for (size_t step = 0; step < n_steps_; step++) {
-            for (size_t i = 0; i < n; i++) {
-                if (ahead.uniform() >= rates[i] * dt) continue;
-                const double to = std::rint(static_cast<double>(step)
-                                            + jitter_ * input_noise_random().normal());
-                if (to >= 0 && to < n_steps)
-                    displaced_[static_cast<size_t>(to) * n + i] = 1;
+        const auto move = [&](int32_t step, size_t i) {
+            const double to = std::rint(step + jitter_ * input_noise_random().normal());
+            if (to >= 0 && to < n_steps) displaced_[static_cast<size_t>(to) * n + i] = 1;
+        };
+        std::vector<int32_t> given(n);
+        for (int32_t step = 0; step < n_steps; step++) {
+            if (shown_.are_spikes()) {
+                const int32_t n_spikes = shown_.spikes(step, given.data());
+                for (int32_t k = 0; k < n_spikes; k++)
+                    move(step, static_cast<size_t>(given[static_cast<size_t>(k)]));
+                continue;
             }
+            const int32_t frame = shown_.frame(step);
+            if (step == 0 || frame != shown_.frame(step - 1))
+                show_(shown_.values(frame, n_values_));
+            for (size_t i = 0; i < n; i++)
+                if (ahead.uniform() < rates[i] * dt) move(step, i);
         }
-    }
-
-    void read(char* data, size_t n) {
-        inputs_.read(data, static_cast<std::streamsize>(n));
-        if (!inputs_) fail(EXIT_BAD_INPUTS, "the inputs file ends too early");
-    }
-
-    template <typename T>
-    T read_one() {
-        T value;
-        read(reinterpret_cast<char*>(&value), sizeof(T));
-        return value;
-    }
-
-    template <typename T>
-    void read_array(std::vector<T>& array) {
-        array.resize(static_cast<size_t>(read_one<int64_t>()));
-        read(reinterpret_cast<char*>(array.data()), array.size() * sizeof(T));
     }
 
     template <typename T>

@@ -18,10 +18,11 @@ from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import to_neurons
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, runs
+from cnn2snn_brian.program.shown import Shown
 
 __all__ = ["ProgramInputs", "ProgramOutputs", "count_dtype", "picture_seeds"]
 
-MAGIC = b"PICTURE6"
+MAGIC = b"PICTURE7"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -92,10 +93,10 @@ class ProgramInputs:
     ----------
     settings : dict of str to ndarray of float64
         Named numbers of the run, see `run_settings.numbers`.
-    n_steps : int
-        Steps of an image.
-    pixels : ndarray of float32, shape (n_images, n_inputs)
-        Intensities in [0, 1], in the order of neurons.
+    shown : tuple of Shown
+        The images, or stimuli, each once.
+    stimulus : ndarray of int64, shape (n_images,)
+        Which of these each row of the result is of; repeats are neighbours.
     first_layer : Linear or Conv2d or AvgPool2d, optional
         With images as currents, the layer that the program computes them with.
     seeds : ndarray of uint64, shape (n_images,)
@@ -111,8 +112,8 @@ class ProgramInputs:
     """
 
     settings: Numbers
-    n_steps: int
-    pixels: npt.NDArray[np.float32]
+    shown: tuple[Shown, ...]
+    stimulus: npt.NDArray[np.int64]
     first_layer: Conv2d | AvgPool2d | Linear | None
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
@@ -122,8 +123,8 @@ class ProgramInputs:
 
     @property
     def n_images(self) -> int:
-        """Number of images."""
-        return len(self.pixels)
+        """Number of images, or of trials."""
+        return len(self.stimulus)
 
     def part(self, which: slice) -> "ProgramInputs":
         """
@@ -139,9 +140,12 @@ class ProgramInputs:
         ProgramInputs
             Their inputs, with the same parameters.
         """
+        # Only what these show, since a part may travel.
+        own, stimulus = np.unique(self.stimulus[which], return_inverse=True)
         return replace(
             self,
-            pixels=self.pixels[which],
+            shown=tuple(self.shown[k] for k in own),
+            stimulus=stimulus,
             seeds=self.seeds[which],
             record=self.record[which],
             trace=self.trace[which],
@@ -159,11 +163,7 @@ class ProgramInputs:
         n_bytes = np.dtype(self.count_dtype).itemsize
         with path.open("wb") as file:
             file.write(MAGIC)
-            file.write(
-                struct.pack(
-                    "=4q", self.n_images, self.n_steps, n_bytes, len(self.settings)
-                )
-            )
+            file.write(struct.pack("=3q", self.n_images, n_bytes, len(self.settings)))
             for name, values in self.settings.items():
                 key = name.encode()
                 file.write(struct.pack("=q", len(key)) + key)
@@ -173,11 +173,16 @@ class ProgramInputs:
                     file.write(struct.pack("=q", len(array)) + array.tobytes())
             for neurons in self.traced:
                 file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
-            for seed, traced, record, pixels in zip(
-                self.seeds, self.trace, self.record, self.pixels, strict=True
+            before = -1
+            for seed, traced, record, stimulus in zip(
+                self.seeds, self.trace, self.record, self.stimulus, strict=True
             ):
                 file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
-                file.write(pixels.tobytes())
+                # Repeats of a stimulus: it is written once.
+                file.write(bytes([int(stimulus != before)]))
+                if stimulus != before:
+                    self.shown[stimulus].write(file)
+                before = stimulus
 
 
 @dataclass(frozen=True)
@@ -194,8 +199,8 @@ class ProgramOutputs:
     spikes : dict of (image, population) to (ndarray of int32, ndarray of int32)
         Neuron and step of each recorded spike, in order of time.
     traces : dict of (image, population) to ndarray of float32
-        Potentials of the traced neurons at the end of each step, of shape (n_steps,
-        n_neurons).
+        Potentials of the traced neurons at the end of each recorded step, of shape
+        (n_recorded_steps, n_neurons).
     """
 
     counts: npt.NDArray[np.unsignedinteger[Any]]

@@ -64,7 +64,8 @@ class Simulator:
         The network. Later changes of its parameters are followed, unless `run` is
         given others.
     duration : Quantity [s]
-        How long an image is shown, a multiple of dt.
+        How long an image is shown, and how long a stimulus takes at most; a multiple of
+        dt.
     cache_directory : path-like, optional
         Where compiled programs are kept. By default ``$CNN2SNN_BRIAN_CACHE``, or the
         user's cache directory.
@@ -104,7 +105,7 @@ class Simulator:
         self._closed = False
         try:
             self._project = Path(self._directory.name)
-            write_sources(snn, self.n_steps * snn.dt_s, self._project)
+            write_sources(snn, self._project)
             built = build_program(self._project, cache)
             self.compiled, self._build = built.compiled, built
             self._program = self._project / PROGRAM
@@ -148,15 +149,18 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
+        repeats: int = 1,
         **settings: Any,
     ) -> SimulationResult:
         """
-        Show images to the network. Nothing is compiled.
+        Show images or stimuli to the network. Nothing is compiled.
 
         Parameters
         ----------
-        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-            Intensities, float in [0, 1] or uint8.
+        images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
+            Intensities of images, float in [0, 1] or uint8, of shape (n_images,
+            channels, height, width), each shown for the program's duration; or stimuli
+            in time (see `cnn2snn_brian.stimuli`) that take at most that long.
         seed : int
             Seed of everything random, at least 0.
         record : iterable of str, dict of str to iterable of int, or Recording
@@ -171,6 +175,10 @@ class Simulator:
             Images of one program run. It does not change the result either.
         progress : bool
             Whether to show a progress bar.
+        repeats : int
+            Trials of each image or stimulus. A trial starts from the starting
+            potentials and has input spikes of its own. The result has a row for each:
+            stimulus after stimulus, its repeats in order.
         **settings
             Any of these. A dict by layer may leave layers out; the network's own
             values hold where nothing is given.
@@ -197,6 +205,7 @@ class Simulator:
             executor=executor,
             shard_size=shard_size,
             progress=progress,
+            repeats=repeats,
         )
         return result
 
@@ -210,6 +219,7 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
+        repeats: int = 1,
     ) -> Generator[tuple[int, SimulationResult], None, None]:
         """
         Show the same images with several settings; all are run at once.
@@ -219,11 +229,11 @@ class Simulator:
 
         Parameters
         ----------
-        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-            Intensities, float in [0, 1] or uint8.
+        images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
+            Images or stimuli, as in `run`.
         settings : sequence of dict
             What each run has of its own, by name: the settings that `run` takes.
-        seed, record, executor, shard_size, progress
+        seed, record, executor, shard_size, progress, repeats
             As in `run`.
 
         Returns
@@ -250,7 +260,7 @@ class Simulator:
             )
             raise InputError(message)
         workers = check_workers(executor, shard_size)
-        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record)
+        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record, repeats)
         return self._results(jobs, int(seed), workers, shard_size, progress)
 
     def _results(
@@ -297,7 +307,9 @@ class Simulator:
             spike_counts=SpikeCounts(raw, shapes),
             output_potentials=last.reshape(len(last), -1),
             events=events,
-            duration_s=self.duration_s,
+            duration_s=self.duration_s
+            if job.trials is None
+            else max(job.trials.n_steps) * snn.dt_s,
             dt_s=snn.dt_s,
             seed=seed,
             parameters=job.parameters,
@@ -315,6 +327,8 @@ class Simulator:
                 (names[population], image): (job.inputs.traced[population], v)
                 for (image, population), v in outputs.traces.items()
             },
+            trials=job.trials,
+            windows=job.windows,
         )
 
 

@@ -48,9 +48,16 @@ def summary(result: Any) -> str:
     str
         Its size, its ties, the network, all settings of the run, and versions.
     """
+    rows = f"{result.n_images} images, {result.n_steps} steps"
+    if result.trials is not None:
+        n, longest = result.trials.n_stimuli, result.n_steps
+        same = len(set(result.trials.n_steps)) == 1
+        rows = (
+            f"{n} stimul{'i' if n > 1 else 'us'}, {result.n_repeats} trials of each, "
+        )
+        rows += f"{longest} steps" if same else f"at most {longest} steps"
     lines = [
-        f"{result.n_images} images, {result.n_steps} steps of {1e3 * result.dt_s:g} ms,"
-        f" seed {result.seed}",
+        f"{rows} of {1e3 * result.dt_s:g} ms, seed {result.seed}",
         f"{result.n_events:,} synaptic events, {result.timings.get('run', 0):.2f} s",
         f"{int(result.ties.sum())} ties for the most output spikes, of these "
         f"{int(result.silent.sum())} without any output spike",
