@@ -5,7 +5,6 @@ Twenty of scikit-learn's digits, each shown 40 times to the CNN that comes with 
 package.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,6 +13,7 @@ from brian2 import ms
 
 from cnn2snn_brian import convert, models, physiology, plots
 from cnn2snn_brian.data import load_digits
+from cnn2snn_brian.stimuli import Still
 
 folder = Path(__file__).parent / "images"
 n_repeats = 40
@@ -26,17 +26,12 @@ cnn, _ = models.pretrained("digits")
 snn = convert(cnn, digits.input_shape, calibration=training.images)
 layers = ("input", *snn.layer_names)
 with snn.compile(100 * ms) as simulator:
-    result = simulator.run(np.repeat(images, n_repeats, axis=0), record=layers)
+    stimuli = [Still(image / 255) for image in images]
+    result = simulator.run(stimuli, repeats=n_repeats, record=layers)
     many = simulator.run(test.images, record=layers)
 
 
-def trials(layer):
-    """Rows are repeats of images."""
-    spikes = physiology.trial_spikes(result, layer)
-    return replace(spikes, n_stimuli=len(images), n_repeats=n_repeats)
-
-
-spikes = {layer: trials(layer) for layer in layers}
+spikes = {layer: physiology.trial_spikes(result, layer) for layer in layers}
 latencies = {name: physiology.latency(spikes[name]) for name in snn.layer_names}
 fig, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
 plots.plot_psth(

@@ -11,38 +11,38 @@ over phases and spatial frequencies.
 That the two agree is a test of the simulation, and no finding about the CNN.
 """
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 from brian2 import ms
 
 from cnn2snn_brian import convert, models, physiology
 from cnn2snn_brian.plots import plot_tuning
+from cnn2snn_brian.stimuli import static_grating
 
 duration = 200 * ms  # how long a grating is shown
-size = 15  # pixels; the kernels have 5
-orientations = np.arange(0, 180, 15)  # degrees
+shape = (3, 15, 15)  # of a grating; the kernels have 5 x 5 pixels
+orientations = range(0, 180, 15)  # degrees
 frequencies = (1 / 8, 1 / 5)  # cycles a pixel
-phases = np.arange(0, 2 * np.pi, np.pi / 4)
+phases = range(0, 360, 45)  # degrees
 seed = 0  # of the Poisson spikes
 figure_file = "orientation_tuning.png"
 
-angles, f, phase = (a.ravel() for a in np.meshgrid(orientations, frequencies, phases))
-y, x = np.mgrid[:size, :size] - size // 2
-sine, cosine = np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))
-across = x * sine[:, None, None] + y * cosine[:, None, None]
-waves = np.cos(2 * np.pi * f[:, None, None] * across + phase[:, None, None])
-images = np.repeat(0.5 + 0.5 * waves[:, None], 3, axis=1)  # grey
+chosen = product(orientations, frequencies, phases)
+gratings = [static_grating(shape, *values) for values in chosen]
+angles = [grating.parameters["orientation"] for grating in gratings]
+images = np.array([grating.image for grating in gratings])
 
 cnn, _ = models.pretrained("cifar10_quick_adjusted")
 conv1 = cnn[:2]
-snn = convert(conv1, (3, size, size), calibration=images, preset="free-floor")
+snn = convert(conv1, shape, calibration=images, preset="free-floor")
 with snn.compile(duration) as simulator:
-    result = simulator.run(images, seed=seed)
-middle = np.ravel_multi_index((range(32), size // 2, size // 2), (32, size, size))
+    result = simulator.run(gratings, seed=seed)
+middle = np.ravel_multi_index((range(32), 7, 7), (32, 15, 15))
 found = physiology.tuning(physiology.counts(result, "conv1")[..., middle], angles)
-drive = np.maximum(snn.layers.activations(images)["conv1"], 0)
-drive = drive.reshape(len(images), 1, -1)[..., middle]
-expected = physiology.tuning(drive, angles)
+drive = np.maximum(snn.layers.activations(images)["conv1"], 0)[..., 7, 7]
+expected = physiology.tuning(drive[:, None], angles)
 
 tuned = (expected.circular_variance < 0.8) & (found.mean.max(0) > 0)
 pairs = zip(found.mean.T[tuned], expected.mean.T[tuned], strict=True)
