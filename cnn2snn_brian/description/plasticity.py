@@ -216,7 +216,7 @@ def checked_rules(
             raise InputError(message)
         if connected[name] != 1:
             message = (
-                f"plasticity of {name}: it reads {connected[name]} layers; the synapses "
+                f"plasticity of {name}: it reads {connected[name]} layers; synapses "
                 "of one pair of layers can learn"
             )
             raise InputError(message)
