@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
+from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
@@ -290,11 +291,12 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
         if name not in weights:
             continue
         behind = weights.pop(name)
-        synapses = connections(layers[name])
-        n_pre = int(np.prod(shapes[layers[name].inputs[0]]))
-        at = (synapses.post, synapses.pre)
-        matrix = csr_array((synapses.weight, at), shape=(behind.shape[1], n_pre))
-        before = np.asarray(matrix.T @ behind.T).T
-        for source in layers[name].inputs:
+        for part in parts(layers[name]):
+            (source,) = part.inputs
+            synapses = connections(part)
+            n_pre = int(np.prod(shapes[source]))
+            at = (synapses.post, synapses.pre)
+            matrix = csr_array((synapses.weight, at), shape=(behind.shape[1], n_pre))
+            before = np.asarray(matrix.T @ behind.T).T
             weights[source] = weights.get(source, 0) + before
     return from_neurons(np.asarray(weights[INPUT], float), shapes[INPUT])
