@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         errors,
         layers,
         models,
+        physiology,
         plots,
         results,
+        stimuli,
         train,
         tuning,
     )
@@ -33,8 +35,14 @@ if TYPE_CHECKING:
     from cnn2snn_brian.description.lesions import Lesion
     from cnn2snn_brian.description.neuron_models import NeuronModel
     from cnn2snn_brian.description.noise import kernel_noise
+    from cnn2snn_brian.description.plasticity import STDP, RewardSTDP, Rule
     from cnn2snn_brian.description.presets import PRESETS
-    from cnn2snn_brian.description.ready_made_neurons import IF, LIF, ConductanceLIF
+    from cnn2snn_brian.description.ready_made_neurons import (
+        IF,
+        LIF,
+        AdaptiveIF,
+        ConductanceLIF,
+    )
     from cnn2snn_brian.description.thresholds import data_based_thresholds
     from cnn2snn_brian.errors import (
         BuildError,
@@ -51,6 +59,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
+    from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
     from cnn2snn_brian.tuning import (
         CalibrationResult,
         TuningResult,
@@ -72,7 +81,11 @@ _HOMES = {
     "Lesion": "description.lesions",
     "NeuronModel": "description.neuron_models",
     "kernel_noise": "description.noise",
+    "STDP": "description.plasticity",
+    "RewardSTDP": "description.plasticity",
+    "Rule": "description.plasticity",
     "PRESETS": "description.presets",
+    "AdaptiveIF": "description.ready_made_neurons",
     "ConductanceLIF": "description.ready_made_neurons",
     "IF": "description.ready_made_neurons",
     "LIF": "description.ready_made_neurons",
@@ -90,6 +103,11 @@ _HOMES = {
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
+    "Events": "stimuli",
+    "Movie": "stimuli",
+    "Sequence": "stimuli",
+    "SpikeTrains": "stimuli",
+    "Still": "stimuli",
     "CalibrationResult": "tuning",
     "TuningResult": "tuning",
     "calibrate": "tuning",
@@ -97,29 +115,49 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = (
+    "data",
+    "errors",
+    "layers",
+    "models",
+    "physiology",
+    "plots",
+    "results",
+    "stimuli",
+    "train",
+    "tuning",
+)
 
 __all__ = [
     "IF",
     "LIF",
     "PRESETS",
+    "STDP",
+    "AdaptiveIF",
     "BuildError",
     "CalibrationResult",
     "ConductanceLIF",
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
+    "Events",
     "InputError",
     "Layers",
     "Lesion",
     "MaxPoolGate",
+    "Movie",
     "NeuronModel",
     "PoolSynapses",
     "Recording",
+    "RewardSTDP",
+    "Rule",
+    "Sequence",
     "SimulationError",
     "SimulationResult",
     "Simulator",
+    "SpikeTrains",
     "SpikingNetwork",
+    "Still",
     "TuningResult",
     "UnsupportedModuleError",
     "adjust",
@@ -133,8 +171,10 @@ __all__ = [
     "kernel_noise",
     "layers",
     "models",
+    "physiology",
     "plots",
     "results",
+    "stimuli",
     "summary",
     "sweep",
     "train",

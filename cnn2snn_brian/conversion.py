@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from brian2 import Quantity, check_units, ms, second
 
 from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
-from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_seconds
+from cnn2snn_brian.description.network import delays_in_seconds
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF
@@ -115,9 +116,10 @@ def convert(
     encoding : {"poisson", "current"}, optional
         Whether an image is Poisson spikes, or a constant current into the first
         layer: no input spikes, for few steps.
-    synapses : {"shared", "explicit"}, optional
+    synapses : {"shared", "explicit"} or dict of str to str, optional
         Whether only kernels are stored (see `SharedSynapses`; the default), or every
-        synapse.
+        synapse; for all layers, or by layer: ``{"ip1": "explicit"}``. Layers that are
+        not named are shared.
     propagation : {"step", "instant"}, optional
         Whether a spike acts on the next layer one step later (the paper's), or spikes
         cross all layers within a step.
@@ -125,7 +127,8 @@ def convert(
         Type of the state of neurons and synapses; float32 by default.
     neurons : NeuronModel or dict of str to NeuronModel, optional
         What a neuron computes: `IF` (the paper's, the default), `LIF`,
-        `ConductanceLIF` or a `NeuronModel` of your own; for all layers, or by layer.
+        `ConductanceLIF`, `AdaptiveIF` or a `NeuronModel` of your own; for all layers,
+        or by layer.
     delay : Quantity [s] or dict of str to Quantity [s], optional
         Delay of the synapses into all layers, or into some by name; a multiple of dt.
     release_probability : float or dict of str to float, optional

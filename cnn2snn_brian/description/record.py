@@ -8,6 +8,7 @@ from brian2 import Quantity, get_dimensions, second
 from brian2.units.fundamentalunits import get_or_create_dimension
 
 from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
@@ -21,8 +22,10 @@ from cnn2snn_brian.layers.stack import Layers
 __all__ = [
     "described_layers",
     "described_model",
+    "described_rule",
     "layers_of",
     "model_of",
+    "rule_of",
 ]
 
 _KINDS: dict[str, type[Any]] = {
@@ -30,7 +33,7 @@ _KINDS: dict[str, type[Any]] = {
     for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled, Joined)
 }
 
-#: Fields of a neuron model that are numbers, with units, by name.
+#: Fields of a neuron model and of a rule that are numbers, with units, by name.
 _NUMBERS = ("parameters", "initial")
 
 
@@ -41,11 +44,14 @@ def _tuples(value: Any) -> Any:
 
 def _number(value: Any) -> list[Any]:
     """Write a parameter as its number in SI units and its dimensions."""
-    return [float(value), list(get_dimensions(value)._dims)]
+    number = float(value)
+    # A text where JSON has no number.
+    written = number if np.isfinite(number) else str(number)
+    return [written, list(get_dimensions(value)._dims)]
 
 
 def _quantity(stored: list[Any]) -> Any:
-    number, dimensions = stored
+    number, dimensions = float(stored[0]), stored[1]
     return (
         Quantity(number, dim=get_or_create_dimension(dimensions))
         if any(dimensions)
@@ -96,6 +102,46 @@ def model_of(described: dict[str, Any]) -> NeuronModel:
     if values["refractory"]:
         values["refractory"] *= second
     return NeuronModel(**values)
+
+
+def described_rule(rule: Rule) -> dict[str, Any]:
+    """
+    Turn a rule of plasticity into what JSON can hold.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+
+    Returns
+    -------
+    dict
+        Its fields; numbers in SI units with their dimensions.
+    """
+    values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
+    for name in _NUMBERS:
+        values[name] = {key: _number(value) for key, value in values[name].items()}
+    return values
+
+
+def rule_of(described: dict[str, Any]) -> Rule:
+    """
+    Make the rule of plasticity that `described_rule` described.
+
+    Parameters
+    ----------
+    described : dict
+        Its fields.
+
+    Returns
+    -------
+    Rule
+        The rule.
+    """
+    values = dict(described)
+    for name in _NUMBERS:
+        values[name] = {key: _quantity(value) for key, value in values[name].items()}
+    return Rule(**values)
 
 
 def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,16 @@ from cnn2snn_brian.layers.order import FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
-__all__ = ["AnyLayer", "Joined", "Part", "drive", "parts", "renamed", "reweighted"]
+__all__ = [
+    "AnyLayer",
+    "Joined",
+    "Part",
+    "drive",
+    "n_synapses",
+    "parts",
+    "renamed",
+    "reweighted",
+]
 
 #: What connects one layer with another.
 Part = Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled
@@ -137,6 +146,23 @@ def drive(layer: AnyLayer, values: Mapping[str, npt.NDArray[Any]]) -> FloatArray
     for more in arriving[1:]:
         total = total + more
     return total
+
+
+def n_synapses(layer: AnyLayer) -> int:
+    """
+    Count the synapses into a layer, the zero padding left out.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
+        The layer.
+
+    Returns
+    -------
+    int
+        Number of synapses of all its parts.
+    """
+    return sum(int(part.fan_out().sum()) for part in parts(layer))
 
 
 def renamed(part: Part, name: str, source: str) -> Part:

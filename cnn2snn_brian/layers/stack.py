@@ -12,7 +12,7 @@ from rich.table import Table
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.ceiling import Ceiling
-from cnn2snn_brian.layers.joined import AnyLayer, Joined, drive, parts
+from cnn2snn_brian.layers.joined import AnyLayer, Joined, drive, n_synapses, parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
@@ -144,7 +144,7 @@ class Layers(ByContent):
     @property
     def n_synapses(self) -> int:
         """Number of synapses, the zero padding left out."""
-        return sum(map(_n_synapses, self.layers))
+        return sum(map(n_synapses, self.layers))
 
     def activations(self, images: FloatArray) -> dict[str, FloatArray]:
         """
@@ -244,7 +244,7 @@ class Layers(ByContent):
         for layer in self.layers:
             counts = (
                 math.prod(layer.shape),
-                _n_synapses(layer),
+                n_synapses(layer),
                 layer.n_parameters,
             )
             totals += counts
@@ -257,10 +257,6 @@ class Layers(ByContent):
             )
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
         return as_text(table)
-
-
-def _n_synapses(layer: AnyLayer) -> int:
-    return sum(int(part.fan_out().sum()) for part in parts(layer))
 
 
 def _kind(layer: AnyLayer) -> str:
