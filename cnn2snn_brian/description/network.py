@@ -182,7 +182,8 @@ class NetworkDescription:
             for layer in self.layers
             if not (self.encoding == "current" and INPUT in layer.inputs)
         }
-        rules = checked_rules(self.rules, self.synapse_kinds, connected)
+        relays = [n for n in self.layers.names if isinstance(self.layers[n], MaxPool2d)]
+        rules = checked_rules(self.rules, self.synapse_kinds, connected, relays)
         object.__setattr__(self, "rules", rules)
         if isinstance(self.neurons, Mapping):
             object.__setattr__(self, "neurons", FrozenDict(self.neurons))

@@ -8,7 +8,7 @@ inputs of a compiled program; everything else of a rule is its structure.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,6 +179,7 @@ def checked_rules(
     rules: Mapping[str, Rule],
     kinds: Mapping[str, str],
     connected: Mapping[str, int],
+    gates: Collection[str] = (),
 ) -> Mapping[str, Rule]:
     """
     Check the rules of a network.
@@ -192,6 +193,8 @@ def checked_rules(
     connected : dict of str to int
         Of the layers that spikes reach, the number of layers that each reads; an image
         as a current needs no synapses.
+    gates : collection of str
+        Layers of maximum pooling, whose synapses have nothing to learn.
 
     Returns
     -------
@@ -213,6 +216,9 @@ def checked_rules(
                 f"plasticity of {name}: with encoding='current' no spikes reach the "
                 "first layer"
             )
+            raise InputError(message)
+        if name in gates:
+            message = f"plasticity of {name}: a gate of maximum pooling can't learn"
             raise InputError(message)
         if connected[name] != 1:
             message = (
