@@ -15,6 +15,7 @@ from cnn2snn_brian import (
     Rule,
     SimulationResult,
     SpikingNetwork,
+    Still,
     convert,
 )
 from cnn2snn_brian.layers import from_neurons
@@ -249,6 +250,12 @@ def test_a_program_learns_what_the_numpy_loop_learns(kind, options, tmp_path):
         repeated = simulator.run(IMAGES, record=record, **more.settings)
         np.testing.assert_array_equal(repeated.weights["ip1"], more.weights["ip1"])
         if kind == "reward":
+            # Stimulus after stimulus, its repeats in order.
+            twice = [0.5, 1.0, 0.0, -0.25, 1.0, 1.0]
+            stimuli = [Still(image, N_STEPS * ms) for image in IMAGES]
+            trials = simulator.run(stimuli, repeats=2, reward=twice, seed=5)
+            images = simulator.run(IMAGES.repeat(2, 0), reward=twice, seed=5)
+            np.testing.assert_array_equal(trials.weights["ip1"], images.weights["ip1"])
             check_labels(simulator, record)
             alone.save(tmp_path / "run.h5")
             loaded = SimulationResult.load(tmp_path / "run.h5")
