@@ -107,7 +107,7 @@ def brian_network(
         if name in masks:
             group.lesioned = to_neurons(masks[name], masks[name].shape)
     for name, rule in perturbations.plasticity.items():
-        layer = snn.layers[snn.layer_names.index(name)]
+        layer = snn.layers[name]
         weights = perturbations.weights.get(name)
         set_rule(network[f"{name}_synapses"], rule, layer, weights)
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
