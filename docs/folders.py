@@ -32,6 +32,7 @@ FOLDERS = {
     "train": (3.6, 4, "training", False),
     "cnn": (2.6, 3, "PyTorch CNNs, read, adjusted", False),
     "data": (3.6, 3, "images and their classes", False),
+    "stimuli": (0.5, 3, "stimuli in time", True),
     "description": (1.5, 2, "networks, settings of a run", True),
     "layers": (1.5, 1, "Conv2d, AvgPool2d, Linear", True),
     "ground": (1.5, 0, "errors, files, checkpoint, printing, progress, extras", False),
