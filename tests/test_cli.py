@@ -10,13 +10,17 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from brian2 import ms
 from PIL import Image
 
 from cnn2snn_brian import (
     PRESETS,
     InputError,
+    Movie,
     SimulationResult,
+    SpikeTrains,
     SpikingNetwork,
+    convert,
     models,
 )
 from cnn2snn_brian.cli import main
@@ -350,3 +354,51 @@ def test_names_of_classes_come_from_calibration_if_they_are_as_many(cli, tmp_pat
         assert result.returncode == 0, result.stderr
         assert ("stay without names" in result.stdout) == (expected is None)
         assert SpikingNetwork.load(tmp_path / "x.snn").classes == expected
+
+
+@pytest.mark.standalone
+def test_run_and_inspect_stimuli(cli, tmp_path):
+    training, test = load_digits()
+    cnn, _ = models.pretrained("digits")
+    convert(
+        cnn, test.input_shape, calibration=training.images, classes=test.classes
+    ).save(tmp_path / "digits.snn")
+    movie = Movie(test.images[:5], 20 * ms)
+    movie.save(tmp_path / "movie.npz")
+    SpikeTrains([3, 5], [10, 20] * ms, 50 * ms, name="few").save(tmp_path / "few.npz")
+    shown = ("--stimulus", "movie.npz", "--stimulus", "few.npz", "--repeats", 3)
+    run = ("run", "digits.snn", *shown, "--seed", 2)
+    ended = cli(*run, "--json", "--save", "r.h5", "--record", "conv1")
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["duration_ms"] == 100
+    assert [row["stimulus"] for row in report["stimuli"]] == ["movie", "few"]
+    assert [row["duration_ms"] for row in report["stimuli"]] == [100, 50]
+    result = SimulationResult.load(tmp_path / "r.h5")
+    assert result.n_repeats == 3
+    rate = result.spike_counts["conv1"][:3].mean() / 0.1
+    assert report["stimuli"][0]["rates_hz"]["conv1"] == pytest.approx(rate)
+    assert report["stimuli"][1]["rates_hz"]["input"] == pytest.approx(2 / 64 / 0.05)
+    with convert(cnn, test.input_shape, calibration=training.images).compile(
+        100 * ms
+    ) as simulator:
+        own = simulator.run(movie, repeats=3, seed=2)
+    np.testing.assert_array_equal(
+        own.spike_counts["ip1"], result.spike_counts["ip1"][:3]
+    )
+    ended = cli(*run)
+    assert "2 stimuli, 3 trials of each" in ended.stdout
+    inspected = cli("inspect", "r.h5", *shown[:4], "--out", "r.html")
+    assert inspected.returncode == 0, inspected.stderr
+    assert '"stimulusName":"few"' in (tmp_path / "r.html").read_text()
+    for arguments, status, says in (
+        ((), 2, "give either --data"),
+        (("--data", "digits", *shown), 2, "give either --data"),
+        ((*shown, "--n", 3), 2, "--n goes with --data"),
+        (("--data", "digits", "--repeats", 2), 2, "--repeats goes with"),
+        ((*shown, "--duration", 50), 1, "longer than the program, 50 ms"),
+        (("--stimulus", "none.npz"), 1, "there is no such file"),
+    ):
+        ended = cli("run", "digits.snn", *arguments)
+        assert ended.returncode == status
+        assert says in " ".join(re.sub("[│\n]", " ", ended.stderr).split())

@@ -49,16 +49,6 @@ def _rate(plotting: Any, models: Any, x_range: Any) -> Any:
     source = models.ColumnDataSource(
         {"t": [], "rate": [], "selected": [], "trials": []}, name="rate_source"
     )
-    # Of several trials of a stimulus: their mean.
-    rate.step(
-        "t",
-        "trials",
-        source=source,
-        mode="after",
-        name="trials_line",
-        line_width=2,
-        line_alpha=0.6,
-    )
     rate.step("t", "rate", source=source, mode="after", name="rate_line", line_width=2)
     rate.step(
         "t",
@@ -68,6 +58,15 @@ def _rate(plotting: Any, models: Any, x_range: Any) -> Any:
         name="selected_line",
         line_width=2,
         line_dash="dashed",
+    )
+    # Of several trials of a stimulus: their mean.
+    rate.step(
+        "t",
+        "trials",
+        source=source,
+        mode="after",
+        name="trials_line",
+        line_width=2,
     )
     return rate
 

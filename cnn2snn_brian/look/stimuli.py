@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT
@@ -43,7 +42,7 @@ def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
 
 def frames_of(
     result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
-) -> list[dict[str, npt.NDArray[Any]] | None]:
+) -> list[dict[str, Any] | None]:
     """
     Give the frames of stimuli, and when they are shown.
 
@@ -73,7 +72,7 @@ def frames_of(
         n = 0 if trials is None else trials.n_stimuli
         message = f"stimuli: {len(given)} are given, the result is of {n}"
         raise InputError(message)
-    found: list[dict[str, npt.NDArray[Any]] | None] = []
+    found: list[dict[str, Any] | None] = []
     channels, height, width = result.shapes[INPUT]
     for k, stimulus in enumerate(given):
         stimulus.check((channels, height, width), result.dt_s)

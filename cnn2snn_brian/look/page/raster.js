@@ -18,6 +18,11 @@ function showRaster() {
     : place > 1
       ? `${whole(found.total)} spikes of ${whole(found.size)} neurons; a band is a channel, its neurons row after row.`
       : `${whole(found.total)} spikes of ${whole(found.size)} neurons.`;
+  const {stimulus} = run.pictures[state.picture];
+  const trials = run.pictures.filter((picture) => picture.stimulus === stimulus).length;
+  if (stimulus !== undefined && trials > 1 && found.recorded) {
+    element("raster-note").textContent += ` Below, the second line is the mean of ${trials} trials.`;
+  }
   element("raster").hidden = !found.recorded;
   drawRaster();
   showRate();
