@@ -15,7 +15,7 @@ from cnn2snn_brian.brian.input_noise import perturb_input
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
-from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current
+from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current, takes_images
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.layer_numbers import LayerNumber, reference, worth
 from cnn2snn_brian.description.network import NetworkDescription
@@ -299,10 +299,10 @@ def show(
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
     first, group = snn.layers[0], network[snn.layer_names[0]]
+    if not takes_images(snn, network):
+        message = "the network has other input than an image; build one for the image"
+        raise InputError(message)
     if snn.encoding == "poisson":
-        if INPUT not in network or not hasattr(network[INPUT], "_rates"):
-            message = "the network has other input than rates; build one for the image"
-            raise InputError(message)
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
         current = first.drive(pixels)[0]
