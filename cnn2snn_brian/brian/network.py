@@ -17,7 +17,7 @@ from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.plastic_synapses import set_rule
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
-from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current
+from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current, takes_images
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.gains import (
     input_gains,
@@ -352,10 +352,10 @@ def show(
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
+    if not takes_images(snn, network):
+        message = "the network has other input than an image; build one for the image"
+        raise InputError(message)
     if snn.encoding == "poisson":
-        if INPUT not in network or not hasattr(network[INPUT], "_rates"):
-            message = "the network has other input than rates; build one for the image"
-            raise InputError(message)
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
         for layer in snn.layers:
@@ -364,8 +364,10 @@ def show(
                 if layer.bias is not None:
                     current = current + layer.bias
                 network[layer.name].bias = to_neurons(current, layer.shape)
-    if snn.has_constant_input and scale != own:
+    if snn.has_constant_input:
         # Biases are scaled like the input that they are added to.
         for name in unlinked(snn.layers):
-            network[name].input_scale = network[name].input_scale * scale / own
+            only = snn.layers[name].inputs == (INPUT,)
+            before = float(network[name].input_scale)
+            network[name].input_scale = scale if only else before * scale / own
     network.rate_scale = scale
