@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.experiments.sweep import sweep
     from cnn2snn_brian.layers import Layers
     from cnn2snn_brian.look.diagnosis import diagnose
-    from cnn2snn_brian.network import SpikingNetwork
+    from cnn2snn_brian.network import SpikingNetwork, from_nir
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
@@ -85,6 +85,7 @@ _HOMES = {
     "Layers": "layers",
     "diagnose": "look.diagnosis",
     "SpikingNetwork": "network",
+    "from_nir": "network",
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
@@ -126,6 +127,7 @@ __all__ = [
     "data_based_thresholds",
     "diagnose",
     "errors",
+    "from_nir",
     "from_torch",
     "kernel_noise",
     "layers",

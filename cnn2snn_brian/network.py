@@ -8,14 +8,22 @@ import numpy as np
 from brian2 import Network, Quantity, check_units, ms, second
 
 from cnn2snn_brian.brian.network import brian_network, show
-from cnn2snn_brian.description.network import NetworkDescription
+from cnn2snn_brian.description.network import (
+    Encoding,
+    NetworkDescription,
+    Propagation,
+    Reset,
+)
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.description.storage import load_network, save_network
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.exchange.reading import network_fields
+from cnn2snn_brian.exchange.to_nir import Pooling, Resistance, to_nir
 from cnn2snn_brian.program.simulator import Simulator
 
-__all__ = ["SpikingNetwork"]
+__all__ = ["SpikingNetwork", "from_nir"]
 
 
 class SpikingNetwork(NetworkDescription):
@@ -153,6 +161,65 @@ class SpikingNetwork(NetworkDescription):
         """
         return Simulator(self, duration, cache_directory=cache_directory)
 
+    def to_nir(
+        self,
+        *,
+        pooling: Pooling = "depthwise",
+        strict: bool = True,
+        resistance: Resistance = "step",
+        metadata: bool = True,
+    ) -> Any:
+        """
+        Write the network as a graph of NIR, the format that simulators exchange [1]_.
+
+        Weights, biases and leaks are those that act at run time: spikes of all
+        populations count alike, and the graph alone makes the same spikes where a step
+        is computed like here, with spikes that cross all layers within it. Its input is
+        Poisson spikes, or pixels times ``rate_scale`` for images as currents.
+        ``nir.write`` makes a file of it.
+
+        Parameters
+        ----------
+        pooling : {"depthwise", "avg", "sum"}
+            How average pooling without neurons is written: as a Conv2d, which every
+            simulator reads, as AvgPool2d or as SumPool2d.
+        strict : bool
+            NIR's neurons spike where v is above ``v_threshold``, those here where it
+            reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
+            ``v_th``, so that both say the same; if False it is ``v_th``.
+        resistance : {"step", "second"}
+            Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
+            so that input times dt does.
+        metadata : bool
+            Whether what NIR can't say is kept with the graph, for `from_nir`.
+
+        Returns
+        -------
+        nir.NIRGraph
+            The graph.
+
+        Raises
+        ------
+        InputError
+            If NIR has no node for a part of the network: other neurons than IF and LIF,
+            a refractory period, membrane noise, synapses that fail, or pooling windows
+            of different sizes.
+        MissingLibraryError
+            If the library nir is not installed.
+
+        References
+        ----------
+        .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
+           doi:10.1038/s41467-024-52259-9
+        """
+        return to_nir(
+            self,
+            pooling=pooling,
+            strict=strict,
+            resistance=resistance,
+            metadata=metadata,
+        )
+
     def save(self, path: str | Path) -> None:
         """
         Write the network to one file: layers, weights, thresholds and settings.
@@ -190,3 +257,86 @@ class SpikingNetwork(NetworkDescription):
             If the file is missing, damaged or of another kind.
         """
         return cls(**load_network(path))
+
+
+@check_units(dt=second)
+def from_nir(
+    graph: Any,
+    *,
+    reset: Reset | None = None,
+    strict: bool | None = None,
+    dt: Quantity | None = None,
+    encoding: Encoding | None = None,
+    propagation: Propagation | None = None,
+    resistance: Resistance | None = None,
+    **options: Any,
+) -> SpikingNetwork:
+    """
+    Read a spiking network from a graph of NIR.
+
+    A graph that `SpikingNetwork.to_nir` made is read back as it was, with the same
+    fingerprint. A graph of another program says less than a simulation needs: what is
+    not given here is assumed, and a warning names each assumption.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph or path-like
+        The graph, or a file with one. It may have IF, LIF, Threshold, Conv2d, Linear,
+        Affine, Scale, AvgPool2d, SumPool2d, Flatten and Delay nodes, and graphs within.
+        Edges may be in any order; a node that several others lead to reads their sum.
+    reset : {"zero", "subtract"}, optional
+        Whether a spike sets the potential to ``v_reset`` or takes the threshold from
+        it. Assumed: "zero", as NIR defines it.
+    strict : bool, optional
+        Whether neurons spike where v is above ``v_threshold``, as NIR defines it
+        (assumed), or where they reach it. ``v_th`` is then the next larger number.
+    dt : Quantity [s], optional
+        Time step. Assumed: 1 ms.
+    encoding : {"poisson", "current"}, optional
+        Whether images are Poisson spikes (assumed) or currents.
+    propagation : {"step", "instant"}, optional
+        Whether spikes cross all layers within a step (assumed), or act on the next
+        layer one step later.
+    resistance : {"step", "second"}, optional
+        Whether a step of an IF node adds ``r`` times its input (assumed), or that times
+        dt in seconds. LIF nodes add ``r * dt / tau`` times their input, a step of
+        Euler.
+    **options
+        ``v_min``, ``v_init`` and ``rate_scale`` (assumed: ``-inf``, 0 and 1),
+        ``synapses``, ``dtype`` and ``classes``, as in `convert`.
+
+    Returns
+    -------
+    SpikingNetwork
+        The network.
+
+    Raises
+    ------
+    InputError
+        If the graph is recurrent, has a node that can't be read (the message has its
+        name), or an argument can't be used.
+    MissingLibraryError
+        If the library nir is not installed.
+
+    Examples
+    --------
+    >>> snn = from_nir("network.nir", reset="subtract")  # doctest: +SKIP
+    """
+    known = ("v_min", "v_init", "rate_scale", "synapses", "dtype", "classes")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        message = f"unknown argument {', '.join(unknown)}; expected {', '.join(known)}"
+        raise InputError(message)
+    given = {
+        "reset": reset,
+        "strict": strict,
+        "dt_s": None if dt is None else float(dt / second),
+        "encoding": encoding,
+        "propagation": propagation,
+        "resistance": resistance,
+        **options,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if "classes" in given:
+        given["classes"] = tuple(given["classes"])
+    return SpikingNetwork(**network_fields(graph, given))

@@ -22,7 +22,7 @@ ORDER = """
     layers
     description
     cnn data
-    brian models spikes train
+    brian exchange models spikes train
     look
     results
     program
