@@ -15,6 +15,7 @@ from benchmarks.networks import Options
 from benchmarks.scaling import scaling
 from benchmarks.simulators import few_steps, simulators
 from benchmarks.synapses import synapses
+from benchmarks.trials import long_runs, same_as_brian, trials
 from benchmarks.tuning import tuning
 from benchmarks.workers import workers
 
@@ -31,6 +32,9 @@ BENCHMARKS = {
     "memory": memory,
     "workers": workers,
     "tuning": tuning,
+    "trials": trials,
+    "long_runs": long_runs,
+    "same_as_brian": same_as_brian,
 }
 
 

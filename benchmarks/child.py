@@ -23,6 +23,7 @@ import torch
 from brian2 import ms
 
 from benchmarks.competitors import COMPETITORS
+from benchmarks.machine import compiled_for
 from benchmarks.measure import pinned, seconds
 from benchmarks.networks import Settings, Workload
 
@@ -140,7 +141,8 @@ class Child(AbstractContextManager["Child"]):
 
 def _ours(task: Task) -> tuple[Run, dict[str, Any]]:
     snn = task.workload.convert(task.settings)
-    simulator = snn.compile(task.settings.n_steps * ms)
+    with compiled_for(task.settings.processor):
+        simulator = snn.compile(task.settings.n_steps * ms)
     images = task.workload.images
 
     def run() -> Any:

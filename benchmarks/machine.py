@@ -6,14 +6,17 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from brian2 import prefs
 from brian2.codegen.cpp_prefs import get_compiler_and_args
 
 from benchmarks.measure import cores
 
-__all__ = ["compiler", "compiler_flags", "load", "machine"]
+__all__ = ["compiled_for", "compiler", "compiler_flags", "load", "machine"]
 
 PACKAGES = (
     "cnn2snn-brian",
@@ -69,6 +72,32 @@ def compiler_flags() -> list[str]:
         Brian2's.
     """
     return list(get_compiler_and_args()[1])
+
+
+@contextmanager
+def compiled_for(processor: str) -> Iterator[None]:
+    """
+    Compile networks for another processor.
+
+    Parameters
+    ----------
+    processor : str
+        A flag in place of ``-march=native``.
+
+    Yields
+    ------
+    None
+        Afterwards, Brian2's preference is as before.
+    """
+    preferences = prefs.codegen.cpp
+    before = preferences.extra_compile_args_gcc
+    preferences.extra_compile_args_gcc = [
+        processor if flag == "-march=native" else flag for flag in before
+    ]
+    try:
+        yield
+    finally:
+        preferences.extra_compile_args_gcc = before
 
 
 def _said(*command: str) -> str:

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from brian2 import ms
 from benchmarks.cost import show
 from benchmarks.measure import Summary, Table, rounds
 from benchmarks.networks import PAPER, Options, paper_workload
-from cnn2snn_brian import Simulator
 
-__all__ = ["memory"]
+__all__ = ["memory", "peak_mb"]
 
 N_IMAGES = {"shared": 100, "explicit": 3}
 
@@ -34,7 +34,7 @@ class _Peak(threading.Thread):
         this = psutil.Process()
         while not self._ended.wait(1e-3):
             for child in this.children():
-                self.mb = max(self.mb, _peak_mb(child.pid))
+                self.mb = max(self.mb, _memory_mb(child.pid))
 
     def __enter__(self) -> "_Peak":
         self.start()
@@ -45,7 +45,7 @@ class _Peak(threading.Thread):
         self.join()
 
 
-def _peak_mb(process_id: int) -> float:
+def _memory_mb(process_id: int) -> float:
     """
     Read the largest memory that a process has had since its program started.
 
@@ -63,9 +63,22 @@ def _peak_mb(process_id: int) -> float:
     return int(found.group(1)) * 1024 / 1e6 if found else 0.0
 
 
-def _run(simulator: Simulator, images: Any) -> float:
+def peak_mb(action: Callable[[], Any]) -> float:
+    """
+    Measure the memory of a program that is run.
+
+    Parameters
+    ----------
+    action : callable
+        Runs the program.
+
+    Returns
+    -------
+    float
+        Its peak in MB (10^6 bytes).
+    """
     with _Peak() as peak:
-        show(simulator, images)()
+        action()
     if not peak.mb:
         message = "the program ended before its memory could be read"
         raise RuntimeError(message)
@@ -96,7 +109,8 @@ def memory(options: Options) -> list[Table]:
         images = workload.images[np.arange(n) % len(workload.images)]
         with snn.compile(PAPER.n_steps * ms) as simulator:
             found = rounds(
-                {kind: lambda s=simulator, i=images: _run(s, i)}, options.repeats
+                {kind: lambda s=simulator, i=images: peak_mb(show(s, i))},
+                options.repeats,
             )
         table.rows.append(
             {

@@ -14,7 +14,9 @@ from torch import nn
 from cnn2snn_brian import InputError, SpikingNetwork, convert, data, models
 
 __all__ = [
+    "AVX2",
     "FEW_STEPS",
+    "NATIVE",
     "PAPER",
     "Options",
     "Settings",
@@ -23,6 +25,9 @@ __all__ = [
     "vgg_workload",
     "wide_workload",
 ]
+
+#: Compiler flags: the processor at hand, and one without AVX-512.
+NATIVE, AVX2 = "-march=native", "-mavx2"
 
 #: Images that thresholds are computed from.
 N_CALIBRATION = 50
@@ -43,6 +48,8 @@ class Settings:
         Preset of our network, in place of the other settings.
     normalization : str
         How another simulator scales activations, a key of its `NORMALIZATIONS`.
+    processor : str
+        Compiler flag of our programs that says what the processor can do.
     """
 
     n_steps: int = 100
@@ -52,6 +59,7 @@ class Settings:
     v_min: float = 0.0
     preset: str | None = None
     normalization: str = ""
+    processor: str = NATIVE
 
 
 PAPER = Settings()

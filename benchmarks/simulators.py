@@ -1,6 +1,7 @@
 """Our program against other simulators of the same CNN."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 
 import torch
@@ -9,6 +10,7 @@ from benchmarks.child import OURS, Child, Task
 from benchmarks.competitors import COMPETITORS
 from benchmarks.measure import Summary, Table, cores, ratios, rounds
 from benchmarks.networks import (
+    AVX2,
     FEW_STEPS,
     PAPER,
     Options,
@@ -60,11 +62,13 @@ def _compare(options: Options, settings: Settings, table: Table) -> Table:
             table.notes.append(f"{n_cores} cores were asked, there are fewer.")
             continue
         with ExitStack() as stack:
+            shown = {name: (name, settings) for name in names}
+            shown[f"{OURS}, {AVX2}"] = (OURS, replace(settings, processor=AVX2))
             children = {
                 name: stack.enter_context(
-                    Child(Task(name, workload, settings, n_cores, n_cores))
+                    Child(Task(of, workload, own, n_cores, n_cores))
                 )
-                for name in names
+                for name, (of, own) in shown.items()
             }
             actions = {name: child.run for name, child in children.items()}
             rounds(actions, 1)

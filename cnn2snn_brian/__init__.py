@@ -16,14 +16,17 @@ if TYPE_CHECKING:
         errors,
         layers,
         models,
+        physiology,
         plots,
         results,
+        stimuli,
         train,
         tuning,
     )
     from cnn2snn_brian.brian.synapse_kinds import (
         Conv2dSynapses,
         DenseSynapses,
+        MaxPoolGate,
         PoolSynapses,
     )
     from cnn2snn_brian.cnn.adjust import adjust
@@ -32,8 +35,14 @@ if TYPE_CHECKING:
     from cnn2snn_brian.description.lesions import Lesion
     from cnn2snn_brian.description.neuron_models import NeuronModel
     from cnn2snn_brian.description.noise import kernel_noise
+    from cnn2snn_brian.description.plasticity import STDP, RewardSTDP, Rule
     from cnn2snn_brian.description.presets import PRESETS
-    from cnn2snn_brian.description.ready_made_neurons import IF, LIF, ConductanceLIF
+    from cnn2snn_brian.description.ready_made_neurons import (
+        IF,
+        LIF,
+        AdaptiveIF,
+        ConductanceLIF,
+    )
     from cnn2snn_brian.description.thresholds import data_based_thresholds
     from cnn2snn_brian.errors import (
         BuildError,
@@ -44,12 +53,14 @@ if TYPE_CHECKING:
     )
     from cnn2snn_brian.experiments.summary import summary
     from cnn2snn_brian.experiments.sweep import sweep
+    from cnn2snn_brian.foreign import from_nir
     from cnn2snn_brian.layers import Layers
     from cnn2snn_brian.look.diagnosis import diagnose
-    from cnn2snn_brian.network import SpikingNetwork, from_nir
+    from cnn2snn_brian.network import SpikingNetwork
     from cnn2snn_brian.program.recording import Recording
     from cnn2snn_brian.program.simulator import Simulator
     from cnn2snn_brian.results import SimulationResult
+    from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
     from cnn2snn_brian.tuning import (
         CalibrationResult,
         TuningResult,
@@ -63,6 +74,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Conv2dSynapses": "brian.synapse_kinds",
     "DenseSynapses": "brian.synapse_kinds",
+    "MaxPoolGate": "brian.synapse_kinds",
     "PoolSynapses": "brian.synapse_kinds",
     "adjust": "cnn.adjust",
     "from_torch": "cnn.from_torch",
@@ -70,7 +82,11 @@ _HOMES = {
     "Lesion": "description.lesions",
     "NeuronModel": "description.neuron_models",
     "kernel_noise": "description.noise",
+    "STDP": "description.plasticity",
+    "RewardSTDP": "description.plasticity",
+    "Rule": "description.plasticity",
     "PRESETS": "description.presets",
+    "AdaptiveIF": "description.ready_made_neurons",
     "ConductanceLIF": "description.ready_made_neurons",
     "IF": "description.ready_made_neurons",
     "LIF": "description.ready_made_neurons",
@@ -85,10 +101,15 @@ _HOMES = {
     "Layers": "layers",
     "diagnose": "look.diagnosis",
     "SpikingNetwork": "network",
-    "from_nir": "network",
+    "from_nir": "foreign",
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
+    "Events": "stimuli",
+    "Movie": "stimuli",
+    "Sequence": "stimuli",
+    "SpikeTrains": "stimuli",
+    "Still": "stimuli",
     "CalibrationResult": "tuning",
     "TuningResult": "tuning",
     "calibrate": "tuning",
@@ -96,28 +117,49 @@ _HOMES = {
 }
 
 #: Modules that are names of their own, as in ``c2s.models.pretrained("digits")``.
-_MODULES = ("data", "errors", "layers", "models", "plots", "results", "train", "tuning")
+_MODULES = (
+    "data",
+    "errors",
+    "layers",
+    "models",
+    "physiology",
+    "plots",
+    "results",
+    "stimuli",
+    "train",
+    "tuning",
+)
 
 __all__ = [
     "IF",
     "LIF",
     "PRESETS",
+    "STDP",
+    "AdaptiveIF",
     "BuildError",
     "CalibrationResult",
     "ConductanceLIF",
     "Conv2dSynapses",
     "ConversionError",
     "DenseSynapses",
+    "Events",
     "InputError",
     "Layers",
     "Lesion",
+    "MaxPoolGate",
+    "Movie",
     "NeuronModel",
     "PoolSynapses",
     "Recording",
+    "RewardSTDP",
+    "Rule",
+    "Sequence",
     "SimulationError",
     "SimulationResult",
     "Simulator",
+    "SpikeTrains",
     "SpikingNetwork",
+    "Still",
     "TuningResult",
     "UnsupportedModuleError",
     "adjust",
@@ -132,8 +174,10 @@ __all__ = [
     "kernel_noise",
     "layers",
     "models",
+    "physiology",
     "plots",
     "results",
+    "stimuli",
     "summary",
     "sweep",
     "train",

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from brian2 import Quantity, check_units, ms, second
 
 from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
-from cnn2snn_brian.description.network import CHOICES, check_choice, delays_in_seconds
+from cnn2snn_brian.description.network import delays_in_seconds
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 from cnn2snn_brian.description.ready_made_neurons import IF
-from cnn2snn_brian.description.thresholds import data_based_thresholds
+from cnn2snn_brian.description.thresholds import (
+    ceiling_thresholds,
+    data_based_thresholds,
+    with_gates,
+)
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.network import SpikingNetwork
 
@@ -49,6 +55,7 @@ def convert(
     normalize: tuple[Any, Any] | None = None,
     names: Literal["role", "module"] = "role",
     pooling: Literal["neurons", "synapses"] | None = None,
+    max_pooling: GateRule | None = None,
     classes: Sequence[str] | None = None,
     **options: Any,
 ) -> SpikingNetwork:
@@ -65,8 +72,10 @@ def convert(
     input_shape : tuple of int
         Shape of an image, (channels, height, width). Not needed with `Layers`.
     thresholds : float or dict of str to float, optional
-        One number for all layers, or a number for each by name. Without it, they
-        come from `calibration`; a dict of some layers takes the rest from there.
+        One number for all layers, or a number for each by name; populations behind
+        the gates of maximum pooling may be left out. Without it, they
+        come from `calibration`; a dict of some layers takes the rest from there. A
+        quantized CNN (see `adjust`) needs neither: it was trained with its thresholds.
     calibration : ndarray or torch.Tensor, shape (n, channels, height, width), optional
         Training images that thresholds are computed from, see
         `data_based_thresholds`.
@@ -86,6 +95,10 @@ def convert(
     pooling : {"neurons", "synapses"}, optional
         Whether average pooling is a population of neurons (the paper's), or part of the
         synapses into the layer behind it: no neurons, thresholds or rounding there.
+    max_pooling : {"gate", "largest-count"}, optional
+        What maximum pooling becomes: a population of neurons that pass on the spikes
+        of the input with most spikes so far, or those that make the largest count
+        larger, see `MaxPoolGate`. Without it, maximum pooling is refused.
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
     **options
@@ -103,9 +116,10 @@ def convert(
     encoding : {"poisson", "current"}, optional
         Whether an image is Poisson spikes, or a constant current into the first
         layer: no input spikes, for few steps.
-    synapses : {"shared", "explicit"}, optional
+    synapses : {"shared", "explicit"} or dict of str to str, optional
         Whether only kernels are stored (see `SharedSynapses`; the default), or every
-        synapse.
+        synapse; for all layers, or by layer: ``{"ip1": "explicit"}``. Layers that are
+        not named are shared.
     propagation : {"step", "instant"}, optional
         Whether a spike acts on the next layer one step later (the paper's), or spikes
         cross all layers within a step.
@@ -113,7 +127,8 @@ def convert(
         Type of the state of neurons and synapses; float32 by default.
     neurons : NeuronModel or dict of str to NeuronModel, optional
         What a neuron computes: `IF` (the paper's, the default), `LIF`,
-        `ConductanceLIF` or a `NeuronModel` of your own; for all layers, or by layer.
+        `ConductanceLIF`, `AdaptiveIF` or a `NeuronModel` of your own; for all layers,
+        or by layer.
     delay : Quantity [s] or dict of str to Quantity [s], optional
         Delay of the synapses into all layers, or into some by name; a multiple of dt.
     release_probability : float or dict of str to float, optional
@@ -143,7 +158,7 @@ def convert(
         settings["percentile"] = percentile
     if per_channel is not None:
         settings["per_channel"] = per_channel
-    layers = _layers(module, input_shape, normalize, names)
+    layers = _layers(module, input_shape, normalize, names, max_pooling)
     pooling = settings.pop("pooling", "neurons") if pooling is None else pooling
     check_choice("pooling", pooling, ("neurons", "synapses"))
     if pooling == "synapses":
@@ -197,17 +212,23 @@ def _layers(
     input_shape: tuple[int, int, int] | None,
     normalize: tuple[Any, Any] | None,
     names: Literal["role", "module"],
+    max_pooling: GateRule | None,
 ) -> Layers:
     """Read a CNN, unless it has been read before."""
     if isinstance(module, Layers):
-        if normalize is not None:
-            message = "normalize: these layers were read before; give it to from_torch"
-            raise InputError(message)
+        for what, given in (("normalize", normalize), ("max_pooling", max_pooling)):
+            if given is not None:
+                message = (
+                    f"{what}: these layers were read before; give it to from_torch"
+                )
+                raise InputError(message)
         return module
     if input_shape is None:
         message = "input_shape is missing: (channels, height, width) of an image"
         raise InputError(message)
-    return from_torch(module, input_shape, normalize, names=names)
+    return from_torch(
+        module, input_shape, normalize, names=names, max_pooling=max_pooling
+    )
 
 
 def _thresholds(
@@ -217,11 +238,21 @@ def _thresholds(
     settings: Mapping[str, Any],
 ) -> ByLayer:
     """Take thresholds that are given, and the rest from calibration images."""
-    by_name = isinstance(thresholds, Mapping)
-    if by_name:
-        check_names("thresholds", thresholds, layers.names)  # type: ignore[arg-type]
-    if thresholds is not None and not (by_name and set(layers.names) - {*thresholds}):  # type: ignore[misc]
-        return thresholds
+    given: dict[str, Any] = {}
+    if isinstance(thresholds, Mapping):
+        check_names("thresholds", thresholds, layers.names)
+        given = with_gates(layers, thresholds)
+        if not set(layers.names) - {*given}:
+            return given
+    elif thresholds is not None:
+        gates = [layer for layer in layers if isinstance(layer, MaxPool2d)]
+        # One number is for neurons that sum; a gate's is 1.
+        summing = (layer.name for layer in layers if layer not in gates)
+        named = dict.fromkeys(summing, thresholds)
+        return with_gates(layers, named) if gates else thresholds
+    if calibration is None and layers.ceilings:
+        found = ceiling_thresholds(layers, settings.get("rate_scale", 1.0))
+        return with_gates(layers, found, given)
     if calibration is None:
         message = (
             "thresholds: give numbers, or calibration=... (training images) to compute "
@@ -235,4 +266,4 @@ def _thresholds(
         settings.get("rate_scale", 1.0),
         per_channel=settings.get("per_channel", False),
     )
-    return {**found, **(thresholds or {})}  # type: ignore[dict-item]
+    return with_gates(layers, found, given)

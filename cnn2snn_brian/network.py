@@ -8,22 +8,20 @@ import numpy as np
 from brian2 import Network, Quantity, check_units, ms, second
 
 from cnn2snn_brian.brian.network import brian_network, show
-from cnn2snn_brian.description.network import (
-    Encoding,
-    NetworkDescription,
-    Propagation,
-    Reset,
-)
+from cnn2snn_brian.brian.plastic_synapses import end_trial
+from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.storage import load_network, save_network
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.exchange.reading import network_fields
 from cnn2snn_brian.exchange.to_nir import Pooling, Resistance, to_nir
 from cnn2snn_brian.program.simulator import Simulator
+from cnn2snn_brian.stimuli.base import Stimulus
 
-__all__ = ["SpikingNetwork", "from_nir"]
+__all__ = ["SpikingNetwork"]
 
 
 class SpikingNetwork(NetworkDescription):
@@ -32,9 +30,10 @@ class SpikingNetwork(NetworkDescription):
 
     Its fields are those of `NetworkDescription`: ``layers``, ``parameters``, ``reset``,
     ``encoding``, ``synapses``, ``dt_s``, ``dtype``, ``classes``, ``neurons``,
-    ``delays_s`` and ``release_probability``. They can be set, and are checked then;
-    ``snn.thresholds = ...`` takes what `convert` takes. ``dataclasses.replace`` makes a
-    changed copy. Two networks are equal if everything about them is, weights included.
+    ``delays_s``, ``release_probability``, ``propagation`` and ``rules``. They can be
+    set, and are checked then; ``snn.thresholds = ...`` takes what `convert` takes.
+    ``dataclasses.replace`` makes a changed copy. Two networks are equal if everything
+    about them is, weights included.
 
     Raises
     ------
@@ -54,12 +53,37 @@ class SpikingNetwork(NetworkDescription):
         checked = replace(self, **{name: value})
         object.__setattr__(self, name, getattr(checked, name))
 
+    def plasticity(self, layer: str, rule: Rule) -> "SpikingNetwork":
+        """
+        Let the synapses into a layer learn.
+
+        Parameters
+        ----------
+        layer : str
+            A layer with explicit synapses: ``convert(..., synapses={"ip1":
+            "explicit"})``.
+        rule : Rule
+            The rule: `STDP`, `RewardSTDP` or a `Rule` of your own.
+
+        Returns
+        -------
+        SpikingNetwork
+            A new network; this one stays as it is.
+
+        Raises
+        ------
+        InputError
+            If the layer is unknown or has shared or no synapses, or the rule is none.
+        """
+        return replace(self, rules={**self.rules, layer: rule})
+
     def network(
         self,
         image: Any = None,
         parameters: Parameters | None = None,
         *,
         seed: int = 0,
+        input: Any = None,
         **perturbations: Any,
     ) -> Network:
         """
@@ -71,18 +95,22 @@ class SpikingNetwork(NetworkDescription):
 
         Parameters
         ----------
-        image : ndarray, shape (channels, height, width), optional
-            The image to show, float in [0, 1] or uint8. Without one, the input is
-            silent.
+        image : ndarray, shape (channels, height, width), or Stimulus, optional
+            The image to show, float in [0, 1] or uint8; or a stimulus in time. Without
+            one, the input is silent.
         parameters : Parameters, optional
             Use these instead of the network's own.
         seed : int
             Seed of lesions without one, and of lost and displaced input spikes. All
             other random numbers follow ``brian2.seed``.
+        input : Group, optional
+            A group of your own in place of the input, such as a `SpikeGeneratorGroup`:
+            anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
+            and the network's time step. It keeps its name.
         **perturbations
-            ``neurons``, ``release_probability``, ``lesion``, ``input_deletion`` and
-            ``input_jitter`` as in `Simulator.run`. Layers with lesions have a variable
-            ``lesioned``, which can be changed.
+            ``neurons``, ``release_probability``, ``lesion``, ``input_deletion``,
+            ``input_jitter``, ``plasticity`` and ``weights`` as in `Simulator.run`.
+            Layers with lesions have a variable ``lesioned``, which can be changed.
 
         Returns
         -------
@@ -92,14 +120,35 @@ class SpikingNetwork(NetworkDescription):
         Raises
         ------
         InputError
-            If the image, the number of synapses or an argument can't be used.
+            If the image, the stimulus, the group, the number of synapses or an
+            argument can't be used.
         NotImplementedError
             If input spikes are perturbed or silenced in Brian2's standalone mode.
         """
+        for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
+            message = f"{name}: in Brian2, give it to end_trial at the end of a trial"
+            raise InputError(message)
         given = Perturbations.of(self, seed, **perturbations)
+        if input is not None:
+            if image is not None:
+                message = "give an image or stimulus, or input=..., not both"
+                raise InputError(message)
+            if isinstance(input, Stimulus):
+                message = f"input is a {input.label}: a stimulus is the first argument"
+                raise InputError(message)
+            if float(given.input_jitter):
+                message = (
+                    "input_jitter: spikes of a group of your own can't be displaced; "
+                    "show SpikeTrains for that"
+                )
+                raise InputError(message)
+        parameters = parameters or self.parameters
+        if input is not None or isinstance(image, Stimulus):
+            stimulus = image if input is None else input
+            return brian_network(self, parameters, given, seed, stimulus)
         if image is not None:
             check_images(np.asarray(image)[None], self.input_shape)
-        network = brian_network(self, parameters or self.parameters, given, seed)
+        network = brian_network(self, parameters, given, seed)
         if image is not None:
             show(self, network, image)
         return network
@@ -130,6 +179,54 @@ class SpikingNetwork(NetworkDescription):
         """
         show(self, network, image, rate_scale)
 
+    def end_trial(
+        self, network: Network, reward: float = 0.0, *, keep_weights: bool = True
+    ) -> None:
+        """
+        End a trial of a Brian2 network that learns, and go back to its start.
+
+        Rules do what they do at a trial's end, then the network is restored as
+        ``network.store()`` left it, monitors and time included. Read your monitors
+        before.
+
+        Parameters
+        ----------
+        network : brian2.Network
+            A network that `network` made, on which ``network.store()`` was called
+            before its first trial.
+        reward : float
+            Reward of the trial.
+        keep_weights : bool
+            Whether the learned weights go on, or are those of the start again.
+
+        Raises
+        ------
+        InputError
+            If nothing learns, the network was not stored, or the reward is no number.
+        """
+        if not self.rules:
+            message = (
+                "end_trial: no layer of this network learns; use network.restore()"
+            )
+            raise InputError(message)
+        if np.ndim(reward) or not np.isfinite(reward):
+            message = f"reward is {reward}, expected a finite number"
+            raise InputError(message)
+        if "default" not in network._stored_state:
+            message = (
+                "end_trial: call network.store() before the first trial, so that there "
+                "is a start to go back to"
+            )
+            raise InputError(message)
+        learned = {}
+        for name, rule in self.rules.items():
+            synapses = network[f"{name}_synapses"]
+            end_trial(synapses, rule, float(reward))
+            learned[name] = np.array(synapses.w_[:])
+        network.restore()
+        for name in learned if keep_weights else ():
+            network[f"{name}_synapses"].w = learned[name]
+
     @check_units(duration=second)
     def compile(
         self,
@@ -143,7 +240,8 @@ class SpikingNetwork(NetworkDescription):
         Parameters
         ----------
         duration : Quantity [s]
-            How long an image is shown, a multiple of dt.
+            How long an image is shown, and how long a stimulus takes at most; a
+            multiple of dt.
         cache_directory : path-like, optional
             Where compiled programs are kept; the user's cache directory by default.
 
@@ -257,86 +355,3 @@ class SpikingNetwork(NetworkDescription):
             If the file is missing, damaged or of another kind.
         """
         return cls(**load_network(path))
-
-
-@check_units(dt=second)
-def from_nir(
-    graph: Any,
-    *,
-    reset: Reset | None = None,
-    strict: bool | None = None,
-    dt: Quantity | None = None,
-    encoding: Encoding | None = None,
-    propagation: Propagation | None = None,
-    resistance: Resistance | None = None,
-    **options: Any,
-) -> SpikingNetwork:
-    """
-    Read a spiking network from a graph of NIR.
-
-    A graph that `SpikingNetwork.to_nir` made is read back as it was, with the same
-    fingerprint. A graph of another program says less than a simulation needs: what is
-    not given here is assumed, and a warning names each assumption.
-
-    Parameters
-    ----------
-    graph : nir.NIRGraph or path-like
-        The graph, or a file with one. It may have IF, LIF, Threshold, Conv2d, Linear,
-        Affine, Scale, AvgPool2d, SumPool2d, Flatten and Delay nodes, and graphs within.
-        Edges may be in any order; a node that several others lead to reads their sum.
-    reset : {"zero", "subtract"}, optional
-        Whether a spike sets the potential to ``v_reset`` or takes the threshold from
-        it. Assumed: "zero", as NIR defines it.
-    strict : bool, optional
-        Whether neurons spike where v is above ``v_threshold``, as NIR defines it
-        (assumed), or where they reach it. ``v_th`` is then the next larger number.
-    dt : Quantity [s], optional
-        Time step. Assumed: 1 ms.
-    encoding : {"poisson", "current"}, optional
-        Whether images are Poisson spikes (assumed) or currents.
-    propagation : {"step", "instant"}, optional
-        Whether spikes cross all layers within a step (assumed), or act on the next
-        layer one step later.
-    resistance : {"step", "second"}, optional
-        Whether a step of an IF node adds ``r`` times its input (assumed), or that times
-        dt in seconds. LIF nodes add ``r * dt / tau`` times their input, a step of
-        Euler.
-    **options
-        ``v_min``, ``v_init`` and ``rate_scale`` (assumed: ``-inf``, 0 and 1),
-        ``synapses``, ``dtype`` and ``classes``, as in `convert`.
-
-    Returns
-    -------
-    SpikingNetwork
-        The network.
-
-    Raises
-    ------
-    InputError
-        If the graph is recurrent, has a node that can't be read (the message has its
-        name), or an argument can't be used.
-    MissingLibraryError
-        If the library nir is not installed.
-
-    Examples
-    --------
-    >>> snn = from_nir("network.nir", reset="subtract")  # doctest: +SKIP
-    """
-    known = ("v_min", "v_init", "rate_scale", "synapses", "dtype", "classes")
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        message = f"unknown argument {', '.join(unknown)}; expected {', '.join(known)}"
-        raise InputError(message)
-    given = {
-        "reset": reset,
-        "strict": strict,
-        "dt_s": None if dt is None else float(dt / second),
-        "encoding": encoding,
-        "propagation": propagation,
-        "resistance": resistance,
-        **options,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if "classes" in given:
-        given["classes"] = tuple(given["classes"])
-    return SpikingNetwork(**network_fields(graph, given))

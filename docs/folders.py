@@ -26,6 +26,7 @@ FOLDERS = {
     "program": (1.5, 7, "Simulator, the C++ program", True),
     "results": (1.5, 6, "SimulationResult, its files", True),
     "look": (1.5, 5, "diagnosis, inspector", False),
+    "physiology": (0.46, 5, "measures of spikes in trials", False),
     "spikes": (1.5, 4, "counts, trains, what follows", True),
     "brian": (0.5, 4, "Brian2 groups and synapses", False),
     "models": (2.6, 4, "trained CNNs", False),

@@ -4,27 +4,34 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from brian2 import ms
 from PIL import Image
 
 from cnn2snn_brian import (
     PRESETS,
     InputError,
+    Movie,
     SimulationResult,
+    SpikeTrains,
     SpikingNetwork,
+    adjust,
+    convert,
     models,
 )
 from cnn2snn_brian.cli import main
-from cnn2snn_brian.cli.convert import InputEncoding, PresetName, ResetRule
-from cnn2snn_brian.cli.train import Optimizer
+from cnn2snn_brian.cli.convert import InputEncoding, MaxPooling, PresetName, ResetRule
+from cnn2snn_brian.cli.train import Activation, Optimizer
 from cnn2snn_brian.cli.tune import MethodChoice
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.description.network import CHOICES
+from cnn2snn_brian.description.choices import CHOICES
+from cnn2snn_brian.layers.max_pool2d import GateRule
 from cnn2snn_brian.train import TrainingSettings
 from cnn2snn_brian.tuning import MethodName
 
@@ -146,6 +153,42 @@ def test_train_convert_run(cli, tmp_path):
     result = cli("run", "d.snn", "--data", "pictures")
     assert result.returncode == 1
     assert "no class 'three'" in result.stderr
+
+
+def test_fine_tune_for_few_steps(cli, tmp_path):
+    start = Path(models.__file__).parent / "pretrained" / "digits.safetensors"
+    common = ("train", "digits", "--data", "digits", "--learning-rate", "0.01")
+    result = cli(
+        *common, "--out", "q.safetensors", "--epochs", "1", "--from", start,
+        "--activation", "quantized", "--steps", "4",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    card = json.loads((tmp_path / "q.json").read_text())
+    assert card["quantized_steps"] == 4
+    assert card["test_accuracy"] > 0.95
+    # Once more, from a CNN that is quantized.
+    again = (*common, "--out", "r.safetensors", "--epochs", "1")
+    result = cli(*again, "--from", "q.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["quantized_steps"] == 4
+    result = cli(
+        "convert", "q.snn", "--weights", "q.safetensors", "--preset", "few-steps"
+    )
+    assert result.returncode == 0, result.stderr
+    snn = SpikingNetwork.load(tmp_path / "q.snn")
+    assert {ceiling.steps for ceiling in snn.layers.ceilings} == {4}
+    for arguments, message in (
+        (("--steps", "4"), "belong together"),
+        (("--activation", "quantized"), "belong together"),
+        (("--activation", "quantized", "--steps", "0"), "--steps is 0"),
+        (("--from", "q.safetensors", "--activation", "relu"), "can't be had back"),
+        (("--from", "nowhere.safetensors"), "nowhere.json: not a readable model card"),
+    ):
+        result = cli(*again, *arguments)
+        assert result.returncode != 0
+        assert message in " ".join(result.stderr.replace("│", " ").split())
+    result = cli(*again, "--from", start.with_name("cifar10_quick.safetensors"))
+    assert "weights of cifar10_quick with 10 classes, expected digits" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -278,8 +321,12 @@ def test_names_of_options_are_those_of_the_description():
     assert [name.value for name in ResetRule] == [*CHOICES["reset"]]
     assert [name.value for name in InputEncoding] == [*CHOICES["encoding"]]
     assert [name.value for name in PresetName] == [*PRESETS]
+    assert {name.value for name in MaxPooling} == {*get_args(GateRule)}
     for optimizer in Optimizer:
         TrainingSettings(optimizer=optimizer.value)
+    for activation in Activation:
+        steps = None if activation is Activation.relu else 4
+        adjust(models.digits(), activation.value, steps=steps)
     assert {name.value for name in MethodChoice} == {*get_args(MethodName)}
     assert {*models.INPUT_SHAPES} == {*models.ARCHITECTURES}
 
@@ -350,3 +397,51 @@ def test_names_of_classes_come_from_calibration_if_they_are_as_many(cli, tmp_pat
         assert result.returncode == 0, result.stderr
         assert ("stay without names" in result.stdout) == (expected is None)
         assert SpikingNetwork.load(tmp_path / "x.snn").classes == expected
+
+
+@pytest.mark.standalone
+def test_run_and_inspect_stimuli(cli, tmp_path):
+    training, test = load_digits()
+    cnn, _ = models.pretrained("digits")
+    convert(
+        cnn, test.input_shape, calibration=training.images, classes=test.classes
+    ).save(tmp_path / "digits.snn")
+    movie = Movie(test.images[:5], 20 * ms)
+    movie.save(tmp_path / "movie.npz")
+    SpikeTrains([3, 5], [10, 20] * ms, 50 * ms, name="few").save(tmp_path / "few.npz")
+    shown = ("--stimulus", "movie.npz", "--stimulus", "few.npz", "--repeats", 3)
+    run = ("run", "digits.snn", *shown, "--seed", 2)
+    ended = cli(*run, "--json", "--save", "r.h5", "--record", "conv1")
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["duration_ms"] == 100
+    assert [row["stimulus"] for row in report["stimuli"]] == ["movie", "few"]
+    assert [row["duration_ms"] for row in report["stimuli"]] == [100, 50]
+    result = SimulationResult.load(tmp_path / "r.h5")
+    assert result.n_repeats == 3
+    rate = result.spike_counts["conv1"][:3].mean() / 0.1
+    assert report["stimuli"][0]["rates_hz"]["conv1"] == pytest.approx(rate)
+    assert report["stimuli"][1]["rates_hz"]["input"] == pytest.approx(2 / 64 / 0.05)
+    with convert(cnn, test.input_shape, calibration=training.images).compile(
+        100 * ms
+    ) as simulator:
+        own = simulator.run(movie, repeats=3, seed=2)
+    np.testing.assert_array_equal(
+        own.spike_counts["ip1"], result.spike_counts["ip1"][:3]
+    )
+    ended = cli(*run)
+    assert "2 stimuli, 3 trials of each" in ended.stdout
+    inspected = cli("inspect", "r.h5", *shown[:4], "--out", "r.html")
+    assert inspected.returncode == 0, inspected.stderr
+    assert '"stimulusName":"few"' in (tmp_path / "r.html").read_text()
+    for arguments, status, says in (
+        ((), 2, "give either --data"),
+        (("--data", "digits", *shown), 2, "give either --data"),
+        ((*shown, "--n", 3), 2, "--n goes with --data"),
+        (("--data", "digits", "--repeats", 2), 2, "--repeats goes with"),
+        ((*shown, "--duration", 50), 1, "longer than the program, 50 ms"),
+        (("--stimulus", "none.npz"), 1, "there is no such file"),
+    ):
+        ended = cli("run", "digits.snn", *arguments)
+        assert ended.returncode == status
+        assert says in " ".join(re.sub("[│\n]", " ", ended.stderr).split())

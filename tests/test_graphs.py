@@ -6,17 +6,11 @@ import pytest
 import torch
 from brian2 import SpikeMonitor, ms
 from torch import nn
-from torchvision import models as zoo
 
 from cnn2snn_brian import (
-    InputError,
-    SpikingNetwork,
-    UnsupportedModuleError,
-    adjust,
     convert,
 )
 from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.description.gains import part_delays_s
 
 SHAPE = (2, 9, 8)
 IMAGES = np.random.default_rng(0).integers(0, 65, (2, *SHAPE)) / 64

@@ -11,6 +11,7 @@ from brian2 import ms
 from cnn2snn_brian import InputError, SimulationResult, convert, models
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.errors import MissingLibraryError
+from cnn2snn_brian.stimuli import Sequence, SpikeTrains
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -413,3 +414,65 @@ def test_network_layers_and_module_give_the_same_feature_maps(digits, tmp_path):
         maps.append(re.findall(r'"cnn":{[^}]*}', file.read_text("utf-8")))
     assert len(maps[0]) == 5  # of the input and of four layers
     assert maps[0] == maps[1] == maps[2]
+
+
+@pytest.fixture(scope="module")
+def trials(digits, tmp_path_factory):
+    """Two trials each of a sequence and of spikes, the latter shorter."""
+    _, test, snn = digits
+    stimuli = [
+        Sequence(test.images[:2], on=30 * ms, off=20 * ms),
+        SpikeTrains([3, 60], [2, 70] * ms, 80 * ms, name="two spikes"),
+    ]
+    with snn.compile(N_STEPS * ms) as simulator:
+        result = simulator.run(stimuli, repeats=2, record=["conv1", "input"])
+    return result, stimuli
+
+
+@needs_browser
+def test_frames_and_trials_of_stimuli(opened, trials, tmp_path):
+    result, stimuli = trials
+    page = opened(result.inspect(tmp_path / "trials.html", stimuli=stimuli))
+    options = page.locator("#picture option").all_inner_texts()
+    assert [option.partition(":")[0] for option in options] == [
+        "Sequence, trial 0",
+        "Sequence, trial 1",
+        "two spikes, trial 0",
+        "two spikes, trial 1",
+    ]
+    assert page.inner_text("#summary").startswith("4 trials, 100 ms")
+    assert "mean of 2 trials" in page.inner_text("#raster-note")
+    cursor = page.get_by_label("Time cursor")
+    for step, frame in ((0, 0), (30, 0), (31, 2), (50, 2), (51, 1), (100, 2)):
+        cursor.fill(str(step))
+        assert page.inner_text("#picture-caption") == f"frame {frame}"
+        pixels = page.evaluate(
+            "Array.from(document.getElementById('input-picture').getContext('2d')"
+            ".getImageData(0, 0, 8, 8).data).filter((_, i) => i % 4 === 0)"
+        )
+        expected = np.rint(255 * stimuli[0].frames[frame]).astype(int)
+        assert pixels == expected.ravel().tolist()
+    # The mean of both trials, in Hz.
+    mean = page.evaluate(
+        "Array.from(Bokeh.documents.map((d) => d.get_model_by_name('rate_source'))"
+        ".find((s) => s).data.trials)"
+    )
+    counts = sum(
+        np.bincount(result.recorded["conv1", row][1], minlength=N_STEPS)
+        for row in (0, 1)
+    )
+    n = np.prod(result.shapes["conv1"])
+    np.testing.assert_allclose(mean[:N_STEPS], counts / 2 / n / 1e-3, rtol=1e-6)
+    page.get_by_label("Picture", exact=True).select_option(index=2)
+    assert page.locator("#input-picture").is_hidden()
+
+
+def test_stimuli_that_are_not_those_of_the_result(digits, trials, tmp_path):
+    path = tmp_path / "trials.html"
+    result, stimuli = trials
+    with pytest.raises(InputError, match="1 are given, the result is of 2"):
+        result.inspect(path, stimuli=stimuli[:1])
+    with pytest.raises(InputError, match="stimulus 1 has 100 steps, its trials 80"):
+        result.inspect(path, stimuli=[stimuli[0], stimuli[0]])
+    with pytest.raises(InputError, match="1 are given, the result is of 0"):
+        digits[0].inspect(path, stimuli=stimuli[0])

@@ -21,13 +21,13 @@ ORDER = """
     checkpoint
     layers
     description
-    cnn data
+    cnn data stimuli
     brian exchange models spikes train
-    look
+    look physiology
     results
     program
     network tuning
-    conversion
+    conversion foreign
     experiments
     plots
     paper
@@ -187,7 +187,9 @@ for module in first:
     import_module(module)
 import cnn2snn_brian as c2s
 
-modules = set("data errors layers models plots results train tuning".split())
+modules = set(
+    "data errors layers models physiology plots results stimuli train tuning".split()
+)
 for name in names:
     value = getattr(c2s, name)
     assert isinstance(value, ModuleType) == (name in modules), (name, value)

@@ -49,6 +49,12 @@ LAYERS = {
     "groups": convolution((10, 6, 5), (66, 5, 3, 3), groups=2, pad=((1, 1), (1, 1))),
     "1x1": convolution((9, 3, 4), (35, 9, 1, 1)),
     "long": convolution((4, 5, 9), (43, 4, 1, 7), pad=((0, 0), (3, 3))),
+    "rows": convolution((9, 6, 7), (48, 9, 3, 5), pad=((2, 0), (1, 3))),
+    "rows of 1x1": convolution((17, 3, 4), (16, 17, 1, 1)),
+    "long rows": convolution((6, 5, 9), (32, 6, 4, 7), pad=((0, 3), (6, 2))),
+    "blocks of rows": convolution((90, 5, 6), (80, 90, 3, 3), pad=((1, 1), (1, 1))),
+    "subsets": convolution((3, 7, 6), (32, 3, 4, 5), pad=((1, 2), (4, 0))),
+    "subsets of 1": convolution((1, 6, 8), (16, 1, 3, 2)),
     "linear": dense((5, 3, 4), 37),
     "flat": dense((45,), 101),
     "pooled": pooled(
@@ -57,6 +63,13 @@ LAYERS = {
     ),
     "pooled groups": pooled(
         (8, 6, 9), lambda shape: convolution(shape, (70, 4, 3, 2), groups=2)
+    ),
+    "pooled rows": pooled(
+        (21, 6, 7),
+        lambda shape: convolution(shape, (48, 21, 3, 3), pad=((1, 2), (0, 1))),
+    ),
+    "pooled blocks": pooled(
+        (70, 6, 8), lambda shape: convolution(shape, (64, 70, 4, 3))
     ),
     "pooled linear": pooled((4, 4, 7), lambda shape: dense(shape, 37)),
 }
@@ -97,9 +110,13 @@ def neurons(array):
 
 @pytest.mark.standalone
 @pytest.mark.parametrize(
-    "dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
+    ("dtype", "processor"),
+    [
+        (np.float32, "-march=native"),
+        pytest.param(np.float64, "-msse2", marks=pytest.mark.slow),
+    ],
 )
-def test_sums_are_exact(tmp_path, dtype):
+def test_sums_are_exact(tmp_path, dtype, processor):
     rng = np.random.default_rng(1)
     spikes = {
         name: np.array([rng.random(layer.input_shape) < rate for rate in RATES])
@@ -110,7 +127,7 @@ def test_sums_are_exact(tmp_path, dtype):
     ]
     brian2.set_device("cpp_standalone", directory=str(tmp_path / "cpp"))
     brian2.prefs.codegen.cpp.extra_compile_args_gcc = [
-        *("-O3", "-ffast-math", "-fno-finite-math-only", "-march=native", "-std=c++11")
+        *("-O3", "-ffast-math", "-fno-finite-math-only", processor, "-std=c++11")
     ]
     brian2.defaultclock.dt = 1 * ms
     played = TimedArray(np.concatenate(by_neuron, axis=1) * 1.0, dt=1 * ms)
@@ -132,7 +149,9 @@ def test_sums_are_exact(tmp_path, dtype):
         targets[name] = target
     net.run((len(RATES) + 3) * ms)
     source_code = (tmp_path / "cpp").rglob("*synapses*codeobject*.cpp")
-    assert sum("deliver<" in path.read_text() for path in source_code) > 10
+    written = [path.read_text() for path in source_code]
+    for kind in ("sums", "columns"):
+        assert sum(f"cnn2snn_{kind}::deliver<" in text for text in written) > 7
     for name, layer in LAYERS.items():
         expected = sum(reached(layer, step * 1.0) for step in spikes[name])
         np.testing.assert_array_equal(targets[name].v[:], neurons(expected), name)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from brian2.core.variables import Variables
 
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import Cells, Runs, weights_of_channel
 
@@ -24,6 +26,21 @@ SUMS_FROM = 4
 
 #: Targets in a run from which on they are; a few registers.
 SUMS_LENGTH = 32
+
+#: Sums along rows need whole registers, of any processor and both types of numbers.
+COLUMN_CHANNELS = 16
+
+#: They keep so many positions in registers, at most.
+COLUMN_WIDTH = 8
+
+#: Spikes of a position, on average, from which on they are faster.
+COLUMNS_FROM = 0.25
+
+#: The same where the weights of all subsets of the channels are added up before.
+SUBSETS_FROM = 0.25
+
+#: Weights of all subsets, at most: they stay in the first-level cache.
+SUBSET_WEIGHTS = 2**14
 
 
 def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
@@ -145,6 +162,53 @@ def _sums_constants(
     }
 
 
+def _columns_constants(
+    layer: Any, table: Runs, target: str | None, is_pooled: bool
+) -> dict[str, Any] | None:
+    """
+    Give the sizes for sums along rows, see ``templates/standalone/columns.cpp``.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d or Linear
+        The layer, without poolings in front of it.
+    table : Runs
+        Its runs.
+    target : str or None
+        The variable that a spike adds a weight to, see `added_to`.
+    is_pooled : bool
+        Whether there are poolings in front of it.
+
+    Returns
+    -------
+    dict or None
+        For the template; None where there is no such form.
+    """
+    if target is None or not isinstance(layer, Conv2d):
+        return None
+    out, _, ky, kx = layer.weight.shape
+    is_plain = layer.groups == 1 and {*layer.stride, *layer.dilation} == {1}
+    if not is_plain or out % COLUMN_CHANNELS or kx > COLUMN_WIDTH:
+        return None
+    channels, height, width = layer.input_shape
+    has_subsets = not is_pooled and 2**channels * ky * kx * out <= SUBSET_WEIGHTS
+    share = SUBSETS_FROM if has_subsets else COLUMNS_FROM
+    return {
+        "target": target,
+        "height": height,
+        "width": width,
+        "out_height": layer.shape[1],
+        "out_width": layer.shape[2],
+        "out": out,
+        "ky": ky,
+        "kx": kx,
+        "pad_y": layer.padding[0][0],
+        "pad_x": layer.padding[1][0],
+        "subsets": has_subsets,
+        "worthwhile": max(1, round(share * height * width)),
+    }
+
+
 def constants(
     layer: Any, table: Runs, on_pre: str, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -175,4 +239,8 @@ def constants(
         "channels": table.channels,
         "pool": _pool_constants(pool, target is not None),
         "sums": _sums_constants(inner, table, target),
+        "spread": {"channels": layer.shape[0], "target": target}
+        if isinstance(layer, AvgPool2d) and target is not None
+        else None,
+        "columns": _columns_constants(inner, table, target, pool is not None),
     }

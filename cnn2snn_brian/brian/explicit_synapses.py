@@ -7,6 +7,8 @@ import numpy.typing as npt
 from brian2 import Clock, Quantity, Synapses, ms
 
 from cnn2snn_brian.brian.droppable import droppable
+from cnn2snn_brian.brian.plastic_synapses import options_of
+from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.conv2d import Conv2d
@@ -27,6 +29,7 @@ def explicit_synapses(
     delay: Quantity = 0 * ms,
     when: str = "synapses",
     order: int = 0,
+    rule: Rule | None = None,
 ) -> Synapses:
     """
     Connect two populations with one stored synapse per connection.
@@ -53,6 +56,8 @@ def explicit_synapses(
         Delay of all of them.
     when, order : str, int
         Place in Brian2's schedule.
+    rule : Rule, optional
+        How they learn. Its parameters are still 0.
 
     Returns
     -------
@@ -65,17 +70,15 @@ def explicit_synapses(
         If there are more synapses than Brian2 can number.
     """
     listed = connections(layer)
+    options = {"model": "w : 1", "on_pre": on_pre, "dtype": np.dtype(dtype).type}
+    if rule is not None:
+        options |= options_of(rule, on_pre, dtype)
     synapses = droppable(Synapses)(
-        source,
-        target,
-        "w : 1",
-        on_pre=on_pre,
-        delay=delay,
-        clock=clock,
-        name=name,
-        dtype=np.dtype(dtype).type,
+        source, target, delay=delay, clock=clock, name=name, **options
     )
     synapses.pre.when, synapses.pre.order = when, order
     synapses.connect(i=listed.pre, j=listed.post)
     synapses.w = listed.weight.astype(dtype)
+    for what, value in rule.initial.items() if rule is not None else ():
+        setattr(synapses, what, value)
     return synapses

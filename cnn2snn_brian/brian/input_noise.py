@@ -24,8 +24,9 @@ class _InputPerturbation:
         deletion: float,
         jitter_steps: float,
         seed: int,
+        draw: Any,
     ) -> None:
-        self.group, self.lesioned = group, lesioned
+        self.group, self.lesioned, self.draw = group, lesioned, draw
         self.deletion, self.jitter_steps, self.seed = deletion, jitter_steps, seed
         self.begin()
 
@@ -40,14 +41,10 @@ class _InputPerturbation:
         """Give the spikes of a step, some of which come from steps around it."""
         sources = [(step, drawn)]
         if self.jitter_steps:
-            p = np.asarray(self.group.rates) * float(self.group.clock.dt)
             # Brian2 draws a step's spikes in that step, which is too late for those
             # that move ahead: they are drawn here instead.
             first = 0 if step == 0 else step + self.ahead
-            sources = [
-                (t, np.flatnonzero(self.rng.random(len(p)) < p))
-                for t in range(first, step + self.ahead + 1)
-            ]
+            sources = [(t, self._drawn(t)) for t in range(first, step + self.ahead + 1)]
         size = len(self.ring)
         for t, spikes in sources:
             shift = np.rint(self.jitter_steps * self.rng.standard_normal(len(spikes)))
@@ -57,6 +54,14 @@ class _InputPerturbation:
         now = np.flatnonzero(self.ring[step % size])
         self.ring[step % size] = False
         return now
+
+    def _drawn(self, step: int) -> npt.NDArray[np.intp]:
+        """Draw the spikes of a step ahead."""
+        if self.draw is not None:
+            spikes: npt.NDArray[np.intp] = self.draw(step, self.rng)
+            return spikes
+        p = np.asarray(self.group.rates) * float(self.group.clock.dt)
+        return np.flatnonzero(self.rng.random(len(p)) < p)
 
     def __call__(self) -> None:
         """Change the spikes of the step that has just been drawn."""
@@ -79,6 +84,8 @@ def perturb_input(
     deletion: float,
     jitter_steps: float,
     seed: int,
+    group: Any = None,
+    draw: Any = None,
 ) -> None:
     """
     Perturb the input spikes of a Brian2 network in runtime mode.
@@ -95,9 +102,17 @@ def perturb_input(
         Standard deviation of its displacement, in steps.
     seed : int
         Seed of losses and displacements.
+    group : Group, optional
+        The source of input spikes; by default the Poisson source.
+    draw : callable, optional
+        Gives the spikes of a step, of its index and a generator, if the source is no
+        Poisson source with rates that stay.
     """
-    group = network[INPUT]
-    perturbation = _InputPerturbation(group, lesioned, deletion, jitter_steps, seed)
+    group = network[INPUT] if group is None else group
+    perturbation = _InputPerturbation(
+        group, lesioned, deletion, jitter_steps, seed, draw
+    )
+    drawing = getattr(group, "thresholder", {}).get("spike", group)
     # Right behind the source's own threshold, in front of monitors and synapses: of
     # objects of one slot and order, Brian2 takes the names in alphabetical order.
     network.add(
@@ -106,6 +121,6 @@ def perturb_input(
             clock=group.clock,
             when="thresholds",
             order=0,
-            name=f"{group.thresholder['spike'].name}_perturbation",
+            name=f"{drawing.name}_perturbation",
         )
     )

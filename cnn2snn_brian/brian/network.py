@@ -1,7 +1,7 @@
 """From a description to a plain Brian2 network of named groups and synapses."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +12,12 @@ from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
+from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.neurons import if_neurons
+from cnn2snn_brian.brian.plastic_synapses import set_rule
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.gains import (
     input_gains,
@@ -29,11 +32,14 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.joined import drive, parts
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, weights_of_channel
+from cnn2snn_brian.stimuli.base import Stimulus
 
 __all__ = ["brian_network", "program_network", "scaled_weights", "show"]
 
@@ -50,6 +56,7 @@ def brian_network(
     parameters: Parameters,
     perturbations: Perturbations,
     seed: int = 0,
+    stimulus: Any = None,
 ) -> Network:
     """
     Build the network of a description on the active device.
@@ -65,22 +72,28 @@ def brian_network(
         input.
     seed : int
         Seed of lost and displaced input spikes.
+    stimulus : Stimulus or Group, optional
+        What is shown, or a group of the user's that takes the place of the input.
 
     Returns
     -------
     brian2.Network
-        The network at the start of an image, with a silent input. `show` gives it an
-        image.
+        The network at the start of an image, without a stimulus with a silent input.
+        `show` gives it an image.
 
     Raises
     ------
     InputError
-        If there are more synapses than Brian2 can number.
+        If there are more synapses than Brian2 can number, or the stimulus can't be
+        used.
     NotImplementedError
         If input spikes are perturbed or silenced in Brian2's standalone mode.
     """
     masks = perturbations.lesion
-    network = _built(snn, parameters, masks)
+    source, draw = chosen_input(snn, stimulus, parameters.rate_scale)
+    network = _built(snn, parameters, masks, source=source)
+    if isinstance(stimulus, Stimulus) and snn.encoding == "current":
+        set_current(snn, network, stimulus)
     for name, model in perturbations.neurons.items():
         group = network[name]
         for what, value in model.values.items():
@@ -89,11 +102,18 @@ def brian_network(
             group.release_probability = perturbations.release_probability[name]
         if name in masks:
             group.lesioned = to_neurons(masks[name], masks[name].shape)
+    for name, rule in perturbations.plasticity.items():
+        layer = snn.layers[snn.layer_names.index(name)]
+        weights = perturbations.weights.get(name)
+        set_rule(network[f"{name}_synapses"], rule, layer, weights)
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
     if deletion or float(jitter) or INPUT in masks:
         hidden = masks.get(INPUT)
         mask = None if hidden is None else to_neurons(hidden, hidden.shape)
-        perturb_input(network, mask, deletion, float(jitter) / snn.dt_s, seed)
+        group = network[INPUT] if stimulus is None or draw is not None else stimulus
+        perturb_input(
+            network, mask, deletion, float(jitter) / snn.dt_s, seed, group, draw
+        )
     return network
 
 
@@ -121,6 +141,7 @@ def _built(
     lesions: Mapping[str, Any],
     *,
     for_program: bool = False,
+    source: Callable[[Clock], Any] | None = None,
 ) -> Network:
     check_version()
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
@@ -131,8 +152,12 @@ def _built(
     network.rate_scale = parameters.rate_scale
     if snn.encoding == "poisson":
         n_inputs = math.prod(snn.input_shape)
-        groups[INPUT] = droppable(PoissonGroup)(
-            n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
+        groups[INPUT] = (
+            droppable(PoissonGroup)(
+                n_inputs, rates=np.zeros(n_inputs) / second, clock=clock, name=INPUT
+            )
+            if source is None
+            else source(clock)
         )
         network.add(groups[INPUT])
     by_channel = {
@@ -156,7 +181,8 @@ def _built(
             layer.name,
             math.prod(layer.shape),
             clock=clock,
-            reset=snn.reset,
+            # What passes a gate is a whole spike, of which nothing is left.
+            reset="zero" if isinstance(layer, MaxPool2d) else snn.reset,
             constant_input=constant,
             dtype=snn.dtype,
             model=models[layer.name],
@@ -181,7 +207,8 @@ def _built(
                 source, late = groups[source_name], delays[part.name]
                 synapses = _connected(snn, layer, part, source, group, schedule, late)
                 if part.name in factors:
-                    synapses.w = scaled_weights(snn.synapses, part, factors[part.name])
+                    kind = snn.synapse_kinds[layer.name]
+                    synapses.w = scaled_weights(kind, part, factors[part.name])
                 network.add(synapses)
     return network
 
@@ -218,7 +245,7 @@ def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
     ----------
     kind : {"shared", "explicit"}
         Kind of the synapses.
-    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
         The connections.
     share : ndarray of float, shape (channels,)
         Worth of a spike of each channel of the source.
@@ -228,7 +255,7 @@ def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
     ndarray of float, shape (n_weights,)
         In the order of ``w`` of the synapses.
     """
-    if kind == "explicit":
+    if kind == "explicit" and not isinstance(layer, MaxPool2d):
         listed = connections(layer)
         return listed.weight * share[listed.pre % len(share)]
     stored = kernel_to_memory(layer.inner if isinstance(layer, Pooled) else layer)
@@ -251,8 +278,11 @@ def _connected(
     if layer.name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    shared = snn.synapses == "shared"
-    make = droppable(SharedSynapses) if shared else explicit_synapses
+    shared = snn.synapse_kinds[layer.name] == "shared"
+    learning = {} if shared else {"rule": snn.rules.get(layer.name)}
+    make: Any = droppable(SharedSynapses) if shared else explicit_synapses
+    if isinstance(layer, MaxPool2d):  # there are no others that compare their sources
+        make, learning = droppable(GateSynapses), {}
     return make(
         source,
         target,
@@ -264,6 +294,7 @@ def _connected(
         dtype=snn.dtype,
         when=schedule.synapses.when,
         order=schedule.synapses.order,
+        **learning,
     )
 
 
@@ -298,6 +329,9 @@ def show(
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
     if snn.encoding == "poisson":
+        if INPUT not in network or not hasattr(network[INPUT], "_rates"):
+            message = "the network has other input than rates; build one for the image"
+            raise InputError(message)
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
         for layer in snn.layers:

@@ -27,18 +27,15 @@ from brian2.groups.group import CodeRunner
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.schedule import Place, Schedule
+from cnn2snn_brian.description.choices import Reset
 from cnn2snn_brian.description.layer_numbers import LayerNumber
-from cnn2snn_brian.description.network import Reset
-from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.neuron_models import RESETS, NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["LAYER_MODEL", "RESETS", "if_neurons"]
-
-#: What a spike does to its neuron.
-RESETS: dict[Reset, str] = {"zero": "v = 0", "subtract": "v -= v_th"}
+__all__ = ["LAYER_MODEL", "if_neurons"]
 
 #: Numbers of a layer are variables, not constants, so that a compiled run can change
 #: them.
@@ -130,6 +127,7 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
                 # Then a block of neurons has the numbers of the first one.
                 "is_periodic": channels is not None and BLOCK % channels == 0,
                 "block": BLOCK,
+                "has_flags": group.variables["v"].dtype == np.float32,
             },
             needed_variables=["leak"],
             codeobj_class=own_code_object_class(),
@@ -229,7 +227,7 @@ def if_neurons(
         threshold=(
             f"({neuron.threshold}) and not lesioned" if lesions else neuron.threshold
         ),
-        reset=RESETS[reset] if neuron.reset is None else neuron.reset,
+        reset=neuron.reset_for(reset),
         clock=clock,
         name=name,
         dtype=np.dtype(dtype).type,

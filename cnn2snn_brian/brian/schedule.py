@@ -10,7 +10,7 @@ places in Brian2's schedule.
 
 from dataclasses import dataclass
 
-from cnn2snn_brian.description.network import Propagation
+from cnn2snn_brian.description.choices import Propagation
 
 __all__ = ["Place", "Schedule"]
 

@@ -38,6 +38,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import (
@@ -95,12 +96,15 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
 
     add_to_magic_network = True
 
+    #: What runs the loops, in the folders of ``templates/``.
+    _template = "shared_synapses"
+
     @check_units(delay=second)
     def __init__(
         self,
         source: Any,
         target: Any,
-        layer: Conv2d | AvgPool2d | Linear | Placed | Pooled,
+        layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
         *,
         on_pre: str = "v_post += w",
         delay: Quantity = 0 * ms,
@@ -140,7 +144,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             code=word_substitute(on_pre, {"w": "(w * _value)"})
             if self._pool is not None
             else on_pre,
-            template="shared_synapses",
+            template=self._template,
             needed_variables=CELLS if self._pool is not None else [],
             clock=source.clock if clock is None else clock,
             when=when,
@@ -260,7 +264,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             self.variables.indices["w"] = "_idx"
 
     @property
-    def _inner(self) -> Conv2d | AvgPool2d | Linear | Placed:
+    def _inner(self) -> Conv2d | AvgPool2d | MaxPool2d | Linear | Placed:
         return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
 
     def arrivals(self, spikes: Any) -> Iterator[tuple[int, int, float]]:
@@ -333,7 +337,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         layer = self._inner
         layer = layer.layer if isinstance(layer, Placed) else layer
         shape: tuple[int, ...] = (
-            layer.shape[1:] if isinstance(layer, AvgPool2d) else layer.weight.shape
+            layer.weight.shape
+            if isinstance(layer, Conv2d | Linear)
+            else layer.shape[1:]
         )
         if np.shape(value) != shape:
             found = f"{self.name}: a kernel of shape {np.shape(value)}"

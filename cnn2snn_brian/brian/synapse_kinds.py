@@ -8,14 +8,16 @@ from brian2 import (
     get_dimensions,
 )
 
+from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d, pool_windows
 from cnn2snn_brian.layers.order import INPUT
 
-__all__ = ["Conv2dSynapses", "DenseSynapses", "PoolSynapses"]
+__all__ = ["Conv2dSynapses", "DenseSynapses", "MaxPoolGate", "PoolSynapses"]
 
 Pair = tuple[int, int]
 
@@ -145,6 +147,98 @@ class PoolSynapses(SharedSynapses):
             column_weights=(1 / window[1],) * len(axes[1]),
         )
         super().__init__(source, target, layer, **_named(options, weight, "pool"))
+
+
+class MaxPoolGate(GateSynapses):
+    """
+    Maximum pooling of spikes, channel by channel.
+
+    By the rule "gate" [1]_, a spike passes if its neuron is the one with the most
+    spikes of its window so far, this spike included; of equal ones, the one with the
+    lowest index in (y, x) counts. By "largest-count", a spike passes if its neuron then
+    has more spikes than any neuron of the window had before: so as many pass as the
+    busiest input has. By both, at most one spike of a window passes in a step.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations, channels last: (y, x, channel).
+    size : int or tuple of int
+        Window in y and x.
+    source_shape : tuple of int
+        (channels, height, width) of the source.
+    stride : int or tuple of int, optional
+        In y and x; the window's size by default.
+    padding : int or tuple of int
+        Places around the source that never spike, in y and x; at most half the window.
+    ceil_mode : bool
+        Whether a window may reach over the end, as in torch.
+    weight : float or Quantity
+        What a spike that passes adds.
+    rule : {"gate", "largest-count"}
+        Which spikes pass.
+    **options
+        ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
+        `SharedSynapses`. With a delay, spikes count when they arrive.
+
+    Attributes
+    ----------
+    spikes_so_far, spikes_passed : VariableView
+        Spikes of each input that have arrived, and of each window that have passed. Set
+        both to 0 for a new image.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit one another.
+
+    References
+    ----------
+    .. [1] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
+       Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+
+    Examples
+    --------
+    >>> from brian2 import NeuronGroup, PoissonGroup, Hz
+    >>> pixels = PoissonGroup(2 * 6 * 5, 100 * Hz)
+    >>> neurons = NeuronGroup(2 * 3 * 2, "v : 1", threshold="v >= 1", reset="v = 0")
+    >>> MaxPoolGate(pixels, neurons, 2, (2, 6, 5)).N
+    48
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        size: int | Pair,
+        source_shape: tuple[int, int, int],
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+        weight: Any = 1.0,
+        rule: GateRule = "gate",
+        **options: Any,
+    ) -> None:
+        window = _pair("size", size, 1)
+        step = window if stride is None else _pair("stride", stride, 1)
+        pad, shape = _pair("padding", padding, 0), _shape(source_shape)
+        if any(2 * p > n for p, n in zip(pad, window, strict=True)):
+            message = (
+                f"padding={padding!r}: at most half the window {window} is possible"
+            )
+            raise InputError(message)
+        axes = []
+        for n, length, by, p in zip(shape[1:], window, step, pad, strict=True):
+            beyond = n + 2 * p - length
+            n_out = (-(-beyond // by) if ceil_mode else beyond // by) + 1
+            # As in torch: no window starts behind the source.
+            n_out -= (n_out - 1) * by >= n + p
+            axes.append(pool_windows(n, max(n_out, 0), length, by, p))
+        layer = MaxPool2d(
+            "synapses", (INPUT,), shape, rows=axes[0], columns=axes[1], rule=rule
+        )
+        super().__init__(source, target, layer, **_named(options, weight, "maxpool"))
+        self.w = weight
 
 
 class DenseSynapses(SharedSynapses):

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
     from cnn2snn_brian.network import SpikingNetwork
 
-__all__ = ["InputEncoding", "PresetName", "ResetRule", "convert_command"]
+__all__ = [
+    "InputEncoding",
+    "MaxPooling",
+    "PresetName",
+    "ResetRule",
+    "convert_command",
+]
 
 # The description of a network has the same names. It takes seconds to import; a test
 # says that they agree.
@@ -50,6 +56,13 @@ class PresetName(str, Enum):
     paper = "paper"
     free_floor = "free-floor"
     few_steps = "few-steps"
+
+
+class MaxPooling(str, Enum):
+    """What maximum pooling becomes."""
+
+    gate = "gate"
+    largest_count = "largest-count"
 
 
 @dataclass(frozen=True)
@@ -228,6 +241,10 @@ def convert_command(
         InputEncoding | None,
         typer.Option(help="An image is Poisson spikes, or a constant current."),
     ] = None,
+    max_pooling: Annotated[
+        MaxPooling | None,
+        typer.Option(help="Which spikes of a window pass; by default it is refused."),
+    ] = None,
     rate_scale: Annotated[
         float, typer.Option(help="Spikes per step of the brightest pixel.")
     ] = 1.0,
@@ -236,7 +253,7 @@ def convert_command(
     """
     Convert a trained CNN: one file with layers, weights, thresholds and settings.
 
-    Needs --calibration, or a --threshold for each layer.
+    Needs --calibration, or a --threshold for each layer, or a quantized CNN.
 
     Example: cnn2snn-brian convert digits.snn --architecture digits
     --calibration digits
@@ -272,6 +289,7 @@ def convert_command(
         v_init=v_init,
         reset=reset and reset.value,
         encoding=encoding and encoding.value,
+        max_pooling=max_pooling and max_pooling.value,
         rate_scale=rate_scale,
         classes=trained.classes,
     )

@@ -1,11 +1,18 @@
 """The command ``inspect``: write the inspector's page of a result or a network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cnn2snn_brian.cli.shared import DATA_HELP, check_at_least, check_out, console
+from cnn2snn_brian.cli.stimuli import (
+    Repeats,
+    StimulusFiles,
+    check_only_images,
+    loaded,
+    longest,
+)
 from cnn2snn_brian.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +27,7 @@ N_IMAGES = 5
 
 
 def _loaded(
-    source: Path, network: Path | None, data: str | None
+    source: Path, network: Path | None, *, has_images: bool
 ) -> tuple["SimulationResult | None", "SpikingNetwork | None"]:
     """Load a result and the network that belongs to it, or a network."""
     import h5py
@@ -39,19 +46,32 @@ def _loaded(
         message = f"--network goes with a result (.h5), which {source} is not"
         raise typer.BadParameter(message)
     snn = SpikingNetwork.load(source)
-    if data is None:
-        message = "a network needs images: --data digits, cifar10 or a folder"
+    if not has_images:
+        message = (
+            "a network needs images or stimuli: --data digits, cifar10 or a folder, or "
+            "--stimulus movie.npz"
+        )
         raise typer.BadParameter(message)
     return None, snn
 
 
 def _simulated(
-    snn: "SpikingNetwork", test: "LabelledImages", duration: float, seed: int
+    snn: "SpikingNetwork",
+    shown: Any,
+    duration: float | None,
+    seed: int,
+    repeats: int,
+    *,
+    are_stimuli: bool,
 ) -> "SimulationResult":
     from brian2 import ms
 
+    if duration is None:
+        duration = longest(snn, shown) if are_stimuli else 100.0
     with snn.compile(duration * ms) as simulator:
-        return simulator.run(test.images, seed=seed, record=simulator.populations)
+        return simulator.run(
+            shown, seed=seed, record=simulator.populations, repeats=repeats
+        )
 
 
 def _class_names(
@@ -84,6 +104,8 @@ def inspect_command(
             "the images that it is of."
         ),
     ] = None,
+    stimulus: StimulusFiles = None,
+    repeats: Repeats = 1,
     whole: Annotated[
         bool,
         typer.Option(
@@ -103,8 +125,12 @@ def inspect_command(
         typer.Option(help="Seed of spikes and of the draw; a result has its own."),
     ] = None,
     duration: Annotated[
-        float, typer.Option(help="With a network: time of an image in ms.")
-    ] = 100.0,
+        float | None,
+        typer.Option(
+            help="With a network: time of an image in ms, 100 by default; of stimuli "
+            "the longest."
+        ),
+    ] = None,
     network: Annotated[
         Path | None,
         typer.Option(help="With a result: its network, to show the CNN's activations."),
@@ -130,7 +156,11 @@ def inspect_command(
     from cnn2snn_brian.layers.order import INPUT
 
     optional_library("bokeh", "inspector", "The inspector")
-    result, snn = _loaded(source, network, data)
+    result, snn = _loaded(source, network, has_images=bool(data or stimulus))
+    if data is not None or repeats != 1:
+        options: dict[str, object] = {"--n": n is not None, "--all": whole}
+        check_only_images(data, stimulus, repeats, options)
+    stimuli = loaded(stimulus) if stimulus else None
     if result is None:
         n = N_IMAGES if n is None else n
     elif seed is None:
@@ -151,8 +181,10 @@ def inspect_command(
             raise InputError(message)
     if result is None:
         assert snn is not None
-        assert test is not None
-        result = _simulated(snn, test, duration, seed)
+        shown = stimuli if test is None else test.images
+        result = _simulated(
+            snn, shown, duration, seed, repeats, are_stimuli=test is None
+        )
     written = result.inspect(
         out,
         images=None if test is None else test.images,
@@ -161,6 +193,7 @@ def inspect_command(
         classes=_class_names(result, snn, test),
         pictures=picture,
         layers=layer,
+        stimuli=stimuli,
         title=f"Spikes of {source.name}",
     )
     console.print(str(result), highlight=False)

@@ -16,6 +16,15 @@ from cnn2snn_brian.cli.shared import (
     console,
     numbers_by_layer,
 )
+from cnn2snn_brian.cli.stimuli import (
+    Repeats,
+    StimulusFiles,
+    check_only_images,
+    loaded,
+    longest,
+    stimulus_rows,
+    stimulus_table,
+)
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
@@ -50,11 +59,11 @@ def _report(result: "SimulationResult", rows: list[dict[str, Any]]) -> dict[str,
     """Put together what ``--json`` prints of a result."""
     from cnn2snn_brian.description.settings import recorded
 
+    of_classes = {"classes": rows[:-1], "all": rows[-1]} if rows else {}
     return {
         "seed": result.seed,
         "thresholds": recorded(result.parameters)["thresholds"],
-        "classes": rows[:-1],
-        "all": rows[-1],
+        **of_classes,
         "ties": int(result.ties.sum()),
         "silent": int(result.silent.sum()),
         "events": result.n_events,
@@ -82,13 +91,15 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 def run(
     network: NetworkFile,
     data: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=f"{DATA_HELP} Only test images are shown: of class folders the tenth "
             "that `train` leaves out."
         ),
-    ],
+    ] = None,
     *,
+    stimulus: StimulusFiles = None,
+    repeats: Repeats = 1,
     whole: Annotated[
         bool,
         typer.Option(
@@ -99,7 +110,12 @@ def run(
     n: Annotated[
         int | None, typer.Option(help="So many images, drawn at random.")
     ] = None,
-    duration: Annotated[float, typer.Option(help="Time of an image in ms.")] = 100.0,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            help="Time of an image in ms: 100 by default, of stimuli the longest."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of spikes and of the draw.")] = 0,
     threshold: Annotated[
         list[str] | None,
@@ -121,12 +137,16 @@ def run(
     """
     Show images to a converted network and print its accuracy, class by class.
 
+    With --stimulus, show stimuli in time and print the rates of their trials.
+
     Example: cnn2snn-brian run digits.snn --data digits --duration 100
     """
     if save is not None:
         check_out(save)
     check_at_least("--seed", seed, 0)
     check_at_least("--workers", workers, 1)
+    check_at_least("--repeats", repeats, 1)
+    check_only_images(data, stimulus, repeats, {"--n": n is not None, "--all": whole})
     thresholds = numbers_by_layer(threshold, "--threshold")
     from brian2 import ms
 
@@ -134,23 +154,37 @@ def run(
     from cnn2snn_brian.network import SpikingNetwork
 
     snn = SpikingNetwork.load(network)
-    test = load_test_images(data, snn.input_shape, n, seed, snn.classes, whole=whole)
+    test, shown = None, ""
+    what: Any
+    if stimulus:
+        what = loaded(stimulus)
+        duration = longest(snn, what) if duration is None else duration
+    else:
+        assert data is not None
+        test = load_test_images(
+            data, snn.input_shape, n, seed, snn.classes, whole=whole
+        )
+        what, duration = test.images, 100.0 if duration is None else duration
+        shown = "all" if whole else "held-out" if is_split(data) else "test"
     with snn.compile(duration * ms) as simulator:
         result = simulator.run(
-            test.images,
+            what,
             thresholds=thresholds,
             seed=seed,
             record=record or (),
             executor=workers,
             progress=not as_json,
+            repeats=repeats,
         )
     if save is not None:
         result.save(save)
+    of_run = {"network": str(network), "duration_ms": duration}
+    if test is None:
+        _print_trials(result, of_run, snn.classes, as_json=as_json)
+        return
     rows = _by_class(result, test)
-    shown = "all" if whole else "held-out" if is_split(data) else "test"
     if as_json:
-        of_run = {"network": str(network), "data": data, "part": shown}
-        report = {**of_run, "duration_ms": duration, **_report(result, rows)}
+        report = {**of_run, "data": data, "part": shown, **_report(result, rows)}
         console.print_json(json.dumps(report))
         return
     if shown == "held-out":
@@ -159,4 +193,21 @@ def run(
             "shows all"
         )
     console.print(_table(f"{network} on {data}", rows))
+    console.print(str(result), highlight=False)
+
+
+def _print_trials(
+    result: "SimulationResult",
+    of_run: dict[str, Any],
+    classes: tuple[str, ...] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what trials of stimuli gave."""
+    rows = stimulus_rows(result)
+    if as_json:
+        report = _report(result, [])
+        console.print_json(json.dumps({**of_run, "stimuli": rows, **report}))
+        return
+    console.print(stimulus_table(f"{of_run['network']}", rows, classes))
     console.print(str(result), highlight=False)

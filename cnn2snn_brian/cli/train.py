@@ -14,6 +14,7 @@ from cnn2snn_brian.cli.shared import (
     DATA_HELP,
     PROGRAM,
     Seed,
+    check_at_least,
     check_out,
     console,
 )
@@ -22,7 +23,12 @@ from cnn2snn_brian.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Optimizer", "train_command"]
+    from cnn2snn_brian.data import LabelledImages
+
+__all__ = ["Activation", "Optimizer", "train_command"]
+
+#: Images that the ceilings of a quantized CNN start from.
+N_CALIBRATION = 256
 
 
 class Optimizer(str, Enum):
@@ -30,6 +36,13 @@ class Optimizer(str, Enum):
 
     sgd = "sgd"
     adamw = "adamw"
+
+
+class Activation(str, Enum):
+    """Activations of `adjust`."""
+
+    relu = "relu"
+    quantized = "quantized"
 
 
 def _teacher(weights: Path, n_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
@@ -47,6 +60,53 @@ def _teacher(weights: Path, n_classes: int, shape: tuple[int, int, int]) -> "nn.
     module = models.create(card.architecture, n_classes)
     load_weights(module, weights)
     return module
+
+
+def _check_activation(activation: Activation | None, steps: int | None) -> None:
+    """Check that the options fit together."""
+    if (activation is Activation.quantized) != (steps is not None):
+        message = "--activation quantized and --steps belong together"
+        raise typer.BadParameter(message)
+    if steps is not None:
+        check_at_least("--steps", steps, 1)
+
+
+def _started(
+    architecture: str,
+    training: "LabelledImages",
+    start: Path | None,
+    activation: Activation | None,
+    steps: int | None,
+) -> tuple["nn.Module", int | None]:
+    """Make the CNN that is trained; say the steps of its activation, if quantized."""
+    from cnn2snn_brian import models
+    from cnn2snn_brian.cnn.adjust import adjust
+    from cnn2snn_brian.cnn.weights import load_weights, read_card
+
+    n_classes = len(training.classes)
+    module: nn.Module = models.create(architecture, n_classes)
+    had = None
+    if start is not None:
+        card = read_card(start)
+        found = (card.architecture, len(card.classes))
+        if found != (architecture, n_classes):
+            message = (
+                f"--from {start}: weights of {found[0]} with {found[1]} classes, "
+                f"expected {architecture} with {n_classes}"
+            )
+            raise InputError(message)
+        had = card.quantized_steps
+        if had is not None and activation is Activation.relu:
+            message = f"--from {start}: a quantized CNN; its ReLU can't be had back"
+            raise InputError(message)
+        load_weights(module, start)
+    if steps is None:
+        return module, had
+    # Without trained weights, activations say nothing of where they will end.
+    # They are ordered by class: take some of all.
+    some = training.images[:: max(1, len(training) // N_CALIBRATION)]
+    images = None if start is None or had else some
+    return adjust(module, "quantized", steps=steps, images=images).module, steps
 
 
 def train_command(
@@ -110,6 +170,22 @@ def train_command(
         bool,
         typer.Option("--bfloat16", help="Compute in 16 bits: faster."),
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Weights of this CNN that the training goes on from."
+        ),
+    ] = None,
+    activation: Annotated[
+        Activation | None,
+        typer.Option(
+            help="quantized: one for few steps of spikes, in place of ReLU; with "
+            "--steps. By default what --from has, or relu."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the quantized activation.")
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint.")
@@ -123,6 +199,7 @@ def train_command(
 
     Example: cnn2snn-brian train digits --data digits --out digits.safetensors
     """
+    _check_activation(activation, steps)
     from cnn2snn_brian import models
     from cnn2snn_brian.cnn.weights import ModelCard, save_weights
     from cnn2snn_brian.data import load_data
@@ -157,7 +234,7 @@ def train_command(
         )
         raise InputError(message)
     n_classes = len(training.classes)
-    module = models.create(architecture, n_classes)
+    module, quantized_steps = _started(architecture, training, start, activation, steps)
     checkpoint = out.with_suffix(".checkpoint")
     train(
         module,
@@ -166,6 +243,7 @@ def train_command(
         teacher=None if teacher is None else _teacher(teacher, n_classes, shape),
         checkpoint=checkpoint,
         resume=resume,
+        fresh=start is None,
     )
     share = accuracy(module, test)
     card = ModelCard(
@@ -178,6 +256,7 @@ def train_command(
         n_test=len(test),
         date=datetime.now(timezone.utc).date().isoformat(),
         versions={"torch": importlib.metadata.version("torch")},
+        quantized_steps=quantized_steps,
     )
     save_weights(out, module, card)
     checkpoint.unlink(missing_ok=True)

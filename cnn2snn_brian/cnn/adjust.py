@@ -4,6 +4,7 @@ The paper's adjustment of a CNN to what spikes can express.
 A firing rate is never negative, so LeakyReLU becomes ReLU; neurons get no constant
 input, so biases go; and the maximum of spike trains would need a second population of
 neurons, so maximum pooling becomes average pooling (section III.A of the paper [1]_).
+For few steps, an activation that is trained for them takes the place of ReLU.
 
 References
 ----------
@@ -13,14 +14,26 @@ References
 
 import copy
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from rich.table import Table
 from torch import nn
 
-from cnn2snn_brian.errors import UnsupportedModuleError
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
+from cnn2snn_brian.cnn.trace import Tracer
+from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import as_text
 
-__all__ = ["Adjustment", "Change", "adjust"]
+__all__ = ["Adjustment", "Change", "adjust", "quantize_in_place"]
+
+#: Percentile of a ReLU's activations above 0 that its ceiling starts at.
+PERCENTILE = 99.0
+
+#: ReLU as a function or a method of a tensor.
+_RELU_CALLS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,133 @@ def _average_pooling(pool: nn.MaxPool2d, where: str) -> nn.AvgPool2d:
     )
 
 
-def adjust(module: nn.Module) -> Adjustment:
+def _replaced(child: nn.Module, where: str, steps: int | None) -> nn.Module | None:
+    """Give what takes the place of a module, None if it stays."""
+    if isinstance(child, nn.MaxPool2d):
+        return _average_pooling(child, where)
+    if steps is not None and isinstance(child, ClipFloorShift):
+        again = ClipFloorShift(steps, child.start)
+        again.load_state_dict(child.state_dict())
+        return again
+    if steps is not None and isinstance(child, nn.ReLU | nn.LeakyReLU):
+        return ClipFloorShift(steps)
+    return nn.ReLU() if isinstance(child, nn.LeakyReLU) else None
+
+
+def _replace_all(root: nn.Sequential, steps: int | None) -> list[tuple[str, Change]]:
+    """Replace parts of a CNN, the only child of `root`; list paths and changes."""
+    changes = []
+    for path, child in list(root.named_modules(remove_duplicate=False)):
+        if path == "":
+            continue
+        parent_path, _, name = path.rpartition(".")
+        where = path.partition(".")[2] or "(the module itself)"
+        before = str(child)
+        replacement = _replaced(child, where, steps)
+        if replacement is not None:
+            root.get_submodule(parent_path)._modules[name] = replacement
+            changes.append((path, Change(where, before, str(replacement))))
+        elif (
+            steps is None
+            and isinstance(child, nn.Conv2d | nn.Linear)
+            and child.bias is not None
+        ):
+            child.bias = None
+            changes.append((path, Change(where, before, str(child))))
+    return changes
+
+
+def _check_calls(module: nn.Module) -> None:
+    """Refuse a ReLU that is no module: there would be nowhere to keep its ceiling."""
+    try:
+        nodes = Tracer().trace(nn.Sequential(module)).nodes
+    except Exception as error:
+        raise UnsupportedModuleError(
+            type(module).__name__,
+            f"torch.fx can't trace its forward: {error}",
+            "forward must not depend on the values of tensors.",
+        ) from error
+    for node in nodes:
+        if node.op != "call_module" and node.target in _RELU_CALLS:
+            where = f"forward (call of {node.name})"
+            raise UnsupportedModuleError(
+                where,
+                "found ReLU as a function",
+                "A quantized activation has a trained value: use nn.ReLU modules.",
+            )
+
+
+def quantize_in_place(module: nn.Module, steps: int) -> None:
+    """
+    Put the quantized activation in place of each ReLU of a CNN, as `adjust` does.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN; it is changed. It is no ReLU itself.
+    steps : int
+        Steps of the activation.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        For a ReLU that is a function, or maximum pooling without a counterpart.
+    InputError
+        If `steps` is out of its range.
+    """
+    ClipFloorShift(steps)  # refuses a wrong number before anything is changed
+    _check_calls(module)
+    _replace_all(nn.Sequential(module), steps)
+
+
+def _set_ceilings(module: nn.Module, images: Any) -> None:
+    """Start ceilings at the percentile of what ReLUs give on some images."""
+    values = torch.as_tensor(np.asarray(images))
+    if values.dtype == torch.uint8:
+        values = values.float() / 255
+    if values.ndim != 4 or not len(values) or not values.is_floating_point():
+        message = (
+            f"images: {values.dtype} of shape {tuple(values.shape)}, expected some of "
+            "shape (n, channels, height, width), uint8 or float"
+        )
+        raise InputError(message)
+    seen: dict[ClipFloorShift, list[torch.Tensor]] = {}
+
+    def rectify(
+        child: nn.Module, inputs: tuple[torch.Tensor, ...], _: Any
+    ) -> torch.Tensor:
+        assert isinstance(child, ClipFloorShift)
+        result = inputs[0].relu()
+        seen.setdefault(child, []).append(result[result > 0])
+        return result
+
+    activations = [m for m in module.modules() if isinstance(m, ClipFloorShift)]
+    hooks = [child.register_forward_hook(rectify) for child in activations]
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()(values.to(next(module.parameters()).dtype))
+    except RuntimeError as error:
+        message = f"images: the CNN can't compute them: {error}"
+        raise InputError(message) from error
+    finally:
+        module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    for child, parts in seen.items():
+        positive = torch.cat(parts).numpy()
+        if len(positive):
+            child.start = float(np.percentile(positive, PERCENTILE))
+            child.reset_parameters()
+
+
+def adjust(
+    module: nn.Module,
+    activation: Literal["relu", "quantized"] = "relu",
+    *,
+    steps: int | None = None,
+    images: Any = None,
+) -> Adjustment:
     """
     Replace what the paper's SNN can't express, in any CNN.
 
@@ -80,10 +219,23 @@ def adjust(module: nn.Module) -> Adjustment:
     maximum pooling becomes average pooling of the same window. All other modules and
     the weights that still apply are kept.
 
+    For SNNs of few steps, ``activation="quantized"`` puts `ClipFloorShift` in place of
+    each ReLU [1]_. Biases stay. A few epochs of ``train(..., fresh=False)`` follow, and
+    `convert` takes the thresholds from the CNN.
+
     Parameters
     ----------
     module : nn.Module
         The CNN. It is not changed.
+    activation : {"relu", "quantized"}
+        What is put in place of ReLU and LeakyReLU.
+    steps : int, optional
+        Steps of the quantized activation, about as many as the SNN will have; needed
+        with ``activation="quantized"``.
+    images : ndarray of uint8 or float, shape (n, channels, height, width), optional
+        Some training images, as `train` takes them or with pixels in [0, 1]. The
+        largest activation of each layer starts at the 99th percentile of what is above
+        0 there; without images at 8, as in the authors' code.
 
     Returns
     -------
@@ -93,7 +245,15 @@ def adjust(module: nn.Module) -> Adjustment:
     Raises
     ------
     UnsupportedModuleError
-        For maximum pooling that no average pooling corresponds to.
+        For maximum pooling that no average pooling corresponds to; with
+        ``activation="quantized"`` for a ReLU that is called as a function.
+    InputError
+        If `activation`, `steps` or `images` can't be used.
+
+    References
+    ----------
+    .. [1] Bu et al. (2022), Optimal ANN-SNN Conversion for High-accuracy and
+       Ultra-low-latency Spiking Neural Networks, doi:10.48550/arXiv.2303.04347
 
     Examples
     --------
@@ -106,23 +266,27 @@ def adjust(module: nn.Module) -> Adjustment:
       (2): AvgPool2d(kernel_size=2, stride=2, padding=0)
     )
     """
-    adjusted = nn.Sequential(copy.deepcopy(module))  # so that the root has a parent too
-    changes = []
-    for path, child in list(adjusted.named_modules(remove_duplicate=False)):
-        if path == "":
-            continue
-        parent_path, _, name = path.rpartition(".")
-        where = path.partition(".")[2] or "(the module itself)"
-        before = str(child)
-        if isinstance(child, nn.LeakyReLU):
-            replacement: nn.Module = nn.ReLU()
-            adjusted.get_submodule(parent_path)._modules[name] = replacement
-            changes.append(Change(where, before, str(replacement)))
-        elif isinstance(child, nn.MaxPool2d):
-            replacement = _average_pooling(child, where)
-            adjusted.get_submodule(parent_path)._modules[name] = replacement
-            changes.append(Change(where, before, str(replacement)))
-        elif isinstance(child, nn.Conv2d | nn.Linear) and child.bias is not None:
-            child.bias = None
-            changes.append(Change(where, before, str(child)))
-    return Adjustment(adjusted[0], tuple(changes))
+    if activation not in ("relu", "quantized"):
+        message = f"activation={activation!r}: expected 'relu' or 'quantized'"
+        raise InputError(message)
+    is_quantized = activation == "quantized"
+    if is_quantized != (steps is not None) or (images is not None and not is_quantized):
+        message = "activation='quantized' needs steps; steps and images need it"
+        raise InputError(message)
+    adjusted = copy.deepcopy(module)
+    root = nn.Sequential(adjusted)  # so that the CNN has a parent too
+    if steps is None:
+        changes = _replace_all(root, None)
+    else:
+        ClipFloorShift(steps)  # refuses a wrong number
+        _check_calls(adjusted)
+        changes = _replace_all(root, steps)
+        if images is not None:
+            _set_ceilings(root[0], images)
+    return Adjustment(
+        root[0],
+        tuple(
+            Change(change.where, change.before, str(root.get_submodule(path)))
+            for path, change in changes
+        ),
+    )

@@ -1,4 +1,4 @@
-"""One call of a CNN as a layer: convolutions, linear layers, average pooling."""
+"""One call of a CNN as a layer: convolutions, linear layers, pooling."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +13,7 @@ from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d, pool_windows
 from cnn2snn_brian.layers.order import FloatArray
 
 __all__ = ["BUILDERS", "numbers"]
@@ -197,7 +198,31 @@ def _adaptive_avg_pool2d(step: Step, name: str, source: str) -> AvgPool2d:
     )
 
 
-_Builder = Callable[..., Conv2d | AvgPool2d | Linear]
+def _max_pool2d(step: Step, name: str, source: str) -> MaxPool2d:
+    if isinstance(step.module, nn.MaxPool2d):
+        module = step.module
+    else:
+        module = nn.MaxPool2d(
+            step.argument(1, "kernel_size", None),
+            step.argument(2, "stride", None),
+            step.argument(3, "padding", 0),
+            step.argument(4, "dilation", 1),
+        )
+    if _pair(module.dilation) != (1, 1):
+        raise UnsupportedModuleError(
+            step.where, f"found {module}", "Supported is a dilation of 1."
+        )
+    sizes = (
+        step.input_shape[1:],
+        step.shape[1:],
+        *map(_pair, (module.kernel_size, module.stride, module.padding)),
+    )
+    rows, columns = (pool_windows(*axis) for axis in zip(*sizes, strict=True))
+    channels, height, width = step.input_shape
+    return MaxPool2d(name, (source,), (channels, height, width), rows, columns)
+
+
+_Builder = Callable[..., Conv2d | AvgPool2d | MaxPool2d | Linear]
 #: What makes a layer of a kind of call, and the first part of its name.
 BUILDERS: dict[str, tuple[str, _Builder]] = {
     "Conv2d": ("conv", _conv2d),
@@ -205,4 +230,5 @@ BUILDERS: dict[str, tuple[str, _Builder]] = {
     "AvgPool2d": ("pool", _avg_pool2d),
     "AdaptiveAvgPool2d": ("pool", _adaptive_avg_pool2d),
     "mean": ("pool", _adaptive_avg_pool2d),
+    "MaxPool2d": ("pool", _max_pool2d),
 }

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
-__all__ = ["SUPPORTED", "Step", "steps"]
+__all__ = ["SUPPORTED", "Step", "Tracer", "steps"]
 
 SUPPORTED = (
     "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
@@ -29,9 +30,6 @@ SUPPORTED = (
 
 #: What to do about the things that users have most often.
 ADVICE = {
-    "MaxPool2d": "Use average pooling (cnn2snn_brian.adjust replaces it) and train "
-    "again.",
-    "max_pool2d": "Use average pooling (nn.AvgPool2d) and train again.",
     "LeakyReLU": "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust "
     "replaces it) and train again.",
     "Softmax": "Leave it out: the class with the most output spikes is the same.",
@@ -115,6 +113,8 @@ _FUNCTIONS: dict[Any, str] = {
     torch.concat: "cat",
     F.avg_pool2d: "AvgPool2d",
     F.adaptive_avg_pool2d: "AdaptiveAvgPool2d",
+    F.max_pool2d: "MaxPool2d",
+    torch.max_pool2d: "MaxPool2d",
     F.dropout: "Dropout",
     F.dropout2d: "Dropout",
     torch.flatten: "Flatten",
@@ -132,8 +132,10 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.Linear: "Linear",
     nn.AvgPool2d: "AvgPool2d",
     nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",
+    nn.MaxPool2d: "MaxPool2d",
     nn.ReLU: "ReLU",
     nn.ReLU6: "ReLU6",
+    ClipFloorShift: "ReLU",  # one that saturates; `from_torch` notes where
     nn.Flatten: "Flatten",
     nn.Dropout: "Dropout",
     nn.Dropout2d: "Dropout",
@@ -151,6 +153,15 @@ def _module_path(node: torch.fx.Node) -> str:
     return f"{path} (call of {node.name})"
 
 
+class Tracer(torch.fx.Tracer):
+    """Take our own activation as one call, like the modules of torch."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one call."""
+        is_own = isinstance(m, ClipFloorShift)
+        return is_own or super().is_leaf_module(m, module_qualified_name)
+
+
 class _Propagation(ShapeProp):
     """Note the shape of every tensor, and the value of all that is none."""
 
@@ -164,13 +175,14 @@ class _Propagation(ShapeProp):
 def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Graph:
     """Trace a copy of the module and note the shape of every value (batch of 2)."""
     is_torchs_own = type(module).__module__.startswith("torch.nn")
-    if is_torchs_own and not isinstance(module, nn.Sequential):
+    is_one = is_torchs_own and not isinstance(module, nn.Sequential)
+    if is_one or isinstance(module, ClipFloorShift):
         # A bare layer would be traced into the functions that it consists of.
         module = nn.Sequential(module)
     # The caller's module keeps its mode, and its buffers are not touched.
     module = copy.deepcopy(module).double().cpu().eval()
     try:
-        traced = torch.fx.symbolic_trace(module)
+        traced = torch.fx.GraphModule(module, Tracer().trace(module))
     except Exception as error:
         where = type(module).__name__
         found = f"torch.fx can't trace its forward: {error}"
@@ -230,6 +242,10 @@ def _output(node: torch.fx.Node) -> torch.fx.Node:
     returned = node.args[0]
     if isinstance(returned, torch.fx.Node) and _shape(returned) is not None:
         return returned
+    if isinstance(returned, torch.fx.Node):
+        raise UnsupportedModuleError(
+            _place(returned), "it returns more than one tensor", SUPPORTED
+        )
     heads = [_place(n) for n in node.all_input_nodes if _shape(n) is not None]
     raise UnsupportedModuleError(
         _module_path(node),
@@ -312,7 +328,9 @@ def _step(node: torch.fx.Node, root: nn.Module) -> Step:
     where, kind, child = _kind(node, root)
     before, after = _shape(reads[0]), _shape(node)
     assert before is not None
-    assert after is not None
+    if after is None:
+        found = f"{child or kind} returns more than one tensor"
+        raise UnsupportedModuleError(where, found, SUPPORTED)
     args, kwargs = torch.fx.map_arg(
         (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
     )

@@ -139,12 +139,12 @@ class Value:
         for term in self.terms:
             narrow = on_channels(plain, term.start, term.n_channels)
             start = narrow.start if isinstance(narrow, Placed) else 0
-            second = narrow.layer if isinstance(narrow, Placed) else narrow
-            one = second if term.map is None else composed(term.map, second)  # type: ignore[arg-type]
+            second: Any = narrow.layer if isinstance(narrow, Placed) else narrow
+            one = second if term.map is None else composed(term.map, second)
             if one is None:
                 return term
             terms.append(replace(term, start=start, map=one, where=where))
-        bias = layer.bias
+        bias: Any = layer.bias
         if self.bias is not None:
             # Padding is of zeros: at the border a neuron gets a share of the bias.
             before = plain.drive(self.bias[None])[0]
@@ -255,9 +255,7 @@ def _maps(value: Value) -> Iterator[Part]:
         yield one
 
 
-def layer_of(
-    value: Value, name: str, ceiling: float | None = None
-) -> Conv2d | Linear | Joined:
+def layer_of(value: Value, name: str) -> Conv2d | Linear | Joined:
     """
     Make a layer of neurons of a value.
 
@@ -267,8 +265,6 @@ def layer_of(
         The value.
     name : str
         Name of the layer.
-    ceiling : float, optional
-        Largest activation.
 
     Returns
     -------
@@ -279,7 +275,5 @@ def layer_of(
     if len(parts) == 1 and not isinstance(parts[0], Placed):
         (source,) = parts[0].inputs
         only: Any = renamed(parts[0], name, source)
-        return replace(
-            only, bias=value.bias, n_bias_parameters=value.n_biases, ceiling=ceiling
-        )
-    return Joined(name, tuple(named(name, parts)), value.bias, value.n_biases, ceiling)
+        return replace(only, bias=value.bias, n_bias_parameters=value.n_biases)
+    return Joined(name, tuple(named(name, parts)), value.bias, value.n_biases)

@@ -15,10 +15,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from cnn2snn_brian.cnn.adjust import quantize_in_place
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 
-__all__ = ["ModelCard", "load_state", "load_weights", "read_card", "save_weights"]
+__all__ = [
+    "ModelCard",
+    "is_quantized",
+    "load_state",
+    "load_weights",
+    "read_card",
+    "save_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,9 @@ class ModelCard:
         Day of the training (ISO 8601).
     versions : dict
         Versions of the libraries used.
+    quantized_steps : int, optional
+        Steps of the quantized activation that the CNN has in place of ReLU (see
+        `adjust`); None for ReLU.
     """
 
     architecture: str
@@ -57,6 +69,7 @@ class ModelCard:
     n_test: int
     date: str
     versions: dict[str, str] = field(default_factory=dict)
+    quantized_steps: int | None = None
 
 
 def _card_path(path: str | Path) -> Path:
@@ -119,6 +132,23 @@ def read_card(path: str | Path) -> ModelCard:
         raise InputError(message) from error
 
 
+def is_quantized(module: nn.Module) -> bool:
+    """
+    Say whether a CNN has quantized activations.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN.
+
+    Returns
+    -------
+    bool
+        Whether it has any.
+    """
+    return any(isinstance(child, ClipFloorShift) for child in module.modules())
+
+
 def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
     """
     Load weights into a CNN.
@@ -126,7 +156,8 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
     Parameters
     ----------
     module : nn.Module
-        The CNN; its weights are overwritten.
+        The CNN; its weights are overwritten. If the card says that the weights are
+        those of a quantized CNN, and this one is not, it is made one (see `adjust`).
     path : path-like
         A safetensors file with its card beside it.
 
@@ -144,6 +175,8 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
         message = f"{path}: there is no such file"
         raise InputError(message)
     card = read_card(path)
+    if card.quantized_steps is not None and not is_quantized(module):
+        quantize_in_place(module, card.quantized_steps)
     load_state(module, path)
     return card
 

@@ -11,63 +11,34 @@ import numpy as np
 from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
+from cnn2snn_brian.description.choices import (
+    CHOICES,
+    Encoding,
+    Propagation,
+    Reset,
+    SynapseKind,
+    check_choice,
+    checked_kinds,
+    shown_kind,
+)
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, shown_number
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.plasticity import Rule, checked_rules
 from cnn2snn_brian.description.ready_made_neurons import IF
-from cnn2snn_brian.description.record import described_layers, described_model
+from cnn2snn_brian.description.record import (
+    described_layers,
+    described_model,
+    described_rule,
+)
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = [
-    "Encoding",
-    "NetworkDescription",
-    "Propagation",
-    "Reset",
-    "SynapseKind",
-    "check_choice",
-    "delays_in_seconds",
-]
-
-Reset = Literal["zero", "subtract"]
-Encoding = Literal["poisson", "current"]
-SynapseKind = Literal["shared", "explicit"]
-Propagation = Literal["step", "instant"]
-
-#: Fields that have one of a few values.
-CHOICES = {
-    "reset": ("zero", "subtract"),
-    "encoding": ("poisson", "current"),
-    "synapses": ("shared", "explicit"),
-    "dtype": ("float32", "float64"),
-    "propagation": ("step", "instant"),
-}
-
-
-def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """
-    Check that a value is one of a few.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    value : object
-        What was given.
-    choices : tuple of str
-        What is possible.
-
-    Raises
-    ------
-    InputError
-        If it is none of them.
-    """
-    if value not in choices:
-        message = f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
-        raise InputError(message)
+__all__ = ["NetworkDescription", "delays_in_seconds"]
 
 
 def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
@@ -122,8 +93,9 @@ class NetworkDescription:
         Whether a spike sets the potential to 0 or takes the threshold from it.
     encoding : {"poisson", "current"}
         Whether an image is Poisson spikes, or a constant current into the first layer.
-    synapses : {"shared", "explicit"}
-        Whether only kernels are stored (see `SharedSynapses`), or every synapse.
+    synapses : {"shared", "explicit"} or dict of str to {"shared", "explicit"}
+        Whether only kernels are stored (see `SharedSynapses`), or every synapse; of all
+        layers or by layer, and ``"shared"`` for layers that a dict leaves out.
     dt_s : float
         Time step in seconds.
     dtype : {"float32", "float64"}
@@ -140,6 +112,8 @@ class NetworkDescription:
         transmitted.
     propagation : {"step", "instant"}
         Whether a spike acts on the next layer one step later, or within the step.
+    rules : dict of str to Rule
+        Layers whose synapses learn, and their rules of plasticity.
 
     Raises
     ------
@@ -156,7 +130,7 @@ class NetworkDescription:
     parameters: Parameters
     reset: Reset = "zero"
     encoding: Encoding = "poisson"
-    synapses: SynapseKind = "shared"
+    synapses: SynapseKind | Mapping[str, SynapseKind] = "shared"
     dt_s: float = 1e-3
     dtype: Literal["float32", "float64"] = "float32"
     classes: tuple[str, ...] | None = None
@@ -164,14 +138,22 @@ class NetworkDescription:
     delays_s: Mapping[str, float] = field(default_factory=dict)
     release_probability: Mapping[str, float] = field(default_factory=dict)
     propagation: Propagation = "step"
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_outputs = math.prod(self.layers[-1].shape)
         if self.classes is not None and len(self.classes) != n_outputs:
             message = f"{n_outputs} output neurons, but {len(self.classes)} class names"
             raise InputError(message)
+        kinds = checked_kinds(self.synapses, self.layer_names)
+        object.__setattr__(self, "synapses", kinds)
         for what, choices in CHOICES.items():
-            check_choice(what, getattr(self, what), choices)
+            if what != "synapses":
+                check_choice(what, getattr(self, what), choices)
+        gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
+        if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
+            message = "maximum pooling of the image counts spikes: encoding='poisson'"
+            raise InputError(message)
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
             message = f"dt is {self.dt_s} s, expected a time above 0"
             raise InputError(message)
@@ -194,8 +176,23 @@ class NetworkDescription:
         # Copies that can't be changed behind the checks.
         object.__setattr__(self, "release_probability", FrozenDict(release))
         object.__setattr__(self, "delays_s", FrozenDict(self.delays_s))
+        # Spikes reach all layers but those that get the image as a current.
+        connected = {
+            layer.name: len(layer.inputs)
+            for layer in self.layers
+            if not (self.encoding == "current" and INPUT in layer.inputs)
+        }
+        rules = checked_rules(self.rules, self.synapse_kinds, connected)
+        object.__setattr__(self, "rules", rules)
         if isinstance(self.neurons, Mapping):
             object.__setattr__(self, "neurons", FrozenDict(self.neurons))
+
+    @property
+    def synapse_kinds(self) -> dict[str, SynapseKind]:
+        """Kind of the synapses into every layer, in order."""
+        if isinstance(self.synapses, Mapping):
+            return dict(self.synapses)
+        return dict.fromkeys(self.layer_names, self.synapses)
 
     def models(
         self, neurons: NeuronModel | Mapping[str, NeuronModel]
@@ -330,6 +327,8 @@ class NetworkDescription:
                 settings[name] = getattr(self, name)
         if self.propagation != "step":
             settings["propagation"] = self.propagation
+        if self.rules:
+            settings["rules"] = {k: described_rule(r) for k, r in self.rules.items()}
         return settings, arrays
 
     @property
@@ -367,7 +366,8 @@ class NetworkDescription:
     def __str__(self) -> str:
         settings = (
             f"encoding {self.encoding}, reset {self.reset}, dt {self.dt}, "
-            f"rate scale {self.parameters.rate_scale:g}, {self.synapses} synapses, "
+            f"rate scale {self.parameters.rate_scale:g}, {shown_kind(self.synapses)} "
+            "synapses, "
             f"{self.dtype}, propagation {self.propagation}"
         )
         thresholds = ", ".join(
@@ -388,4 +388,7 @@ class NetworkDescription:
             if values:
                 listed = ", ".join(f"{k} {v:g}{unit}" for k, v in values.items())
                 settings += f"\n{what}: {listed}"
+        if self.rules:
+            shown = [f"{name} {rule}" for name, rule in self.rules.items()]
+            settings += f"\nplasticity: {'; '.join(shown)}"
         return f"{self.layers}\nthresholds: {thresholds}\n{settings}"

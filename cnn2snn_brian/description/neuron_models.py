@@ -2,9 +2,10 @@
 Models of neurons: what the neurons of a converted network compute.
 
 A `NeuronModel` is an object that can be replaced: Brian2 equations, threshold, reset,
-what a spike does to its target, and parameters with their values. `IF`, `LIF` and
-`ConductanceLIF` are ready-made. Values of parameters are run-time inputs of a compiled
-program; everything else of a model is its structure, see `NeuronModel.structure`.
+what a spike does to its target, and parameters with their values. `IF`, `LIF`,
+`ConductanceLIF` and `AdaptiveIF` are ready-made. Values of parameters are run-time
+inputs of a compiled program; everything else of a model is its structure, see
+`NeuronModel.structure`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.description.uncaught import narrow_brians_hook
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["NeuronModel"]
+__all__ = ["RESETS", "NeuronModel"]
 
 narrow_brians_hook()
 
@@ -42,6 +43,9 @@ RESERVED = (
     "lesion",
     "lesioned",
 )
+
+#: What a spike does to its neuron, by the ``reset`` of `convert`.
+RESETS = {"zero": "v = 0", "subtract": "v -= v_th"}
 
 #: In equations, for variables that stand still during the refractory period.
 UNLESS = "(unless refractory)"
@@ -65,8 +69,9 @@ class NeuronModel:
         its variable, for the refractory period.
     threshold : str
         Condition for a spike.
-    reset : str, optional
-        What a spike does to its neuron; without it the ``reset`` of `convert` holds.
+    reset : str or dict of str to str, optional
+        What a spike does to its neuron; without it the ``reset`` of `convert` holds. A
+        dict has a statement for each of them, ``{"zero": ..., "subtract": ...}``.
     on_pre : str
         What a spike does to a target: statements with the weight as ``w`` and the
         target's variables as ``v_post``.
@@ -114,7 +119,7 @@ class NeuronModel:
 
     equations: str
     threshold: str = "v >= v_th"
-    reset: str | None = None
+    reset: str | Mapping[str, str] | None = None
     on_pre: str = "v_post += w"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     initial: Mapping[str, Any] = field(default_factory=dict)
@@ -154,6 +159,14 @@ class NeuronModel:
                 f"{', '.join(RESERVED)}, and parameters are not part of the equations"
             )
             raise InputError(message)
+        if isinstance(self.reset, Mapping):
+            if set(self.reset) != set(RESETS):
+                message = (
+                    f"neurons: reset has statements for {', '.join(self.reset)}; "
+                    f"expected {' and '.join(RESETS)}, or one statement"
+                )
+                raise InputError(message)
+            object.__setattr__(self, "reset", FrozenDict(self.reset))
         unknown = sorted(set(self.initial) - (declared - {"v"}))
         if unknown:
             message = (
@@ -197,6 +210,24 @@ class NeuronModel:
             and not self.has_refractory
         )
 
+    def reset_for(self, kind: str) -> str:
+        """
+        Say what a spike does to its neuron.
+
+        Parameters
+        ----------
+        kind : {"zero", "subtract"}
+            The ``reset`` of `convert`.
+
+        Returns
+        -------
+        str
+            Statements in Brian2's language.
+        """
+        if self.reset is None:
+            return RESETS[kind]
+        return self.reset if isinstance(self.reset, str) else self.reset[kind]
+
     @property
     def values(self) -> dict[str, Any]:
         """All parameters with their values, the refractory period among them."""
@@ -217,10 +248,11 @@ class NeuronModel:
     @property
     def structure(self) -> tuple[Any, ...]:
         """What a compiled program depends on: everything but parameters' values."""
+        reset = self.reset
         return (
             self.model,
             self.threshold,
-            self.reset,
+            tuple(sorted(reset.items())) if isinstance(reset, Mapping) else reset,
             self.on_pre,
             self.noise,
             self.method,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.layers.joined import reweighted
+from cnn2snn_brian.layers.order import FloatArray
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = ["kernel_noise"]
@@ -66,15 +67,17 @@ def kernel_noise(
     check_names("layers", chosen, network.names)
     made = []
     for index, layer in enumerate(network):
-        inner = layer.layer if isinstance(layer, Pooled) else layer
-        if layer.name in chosen and not isinstance(inner, AvgPool2d):
+        if layer.name in chosen:
             # A stream for each layer: the noise of one does not depend on the others.
             sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-            z = np.random.default_rng(sequence).standard_normal(inner.weight.shape)
-            weight = inner.weight * (1 + relative_sd * z)
-            changed = replace(inner, weight=weight.astype(inner.weight.dtype))
-            layer = (
-                replace(layer, layer=changed) if isinstance(layer, Pooled) else changed
-            )
+            rng = np.random.default_rng(sequence)
+            layer = reweighted(layer, partial(_noisy, relative_sd, rng))
         made.append(layer)
     return replace(network, layers=tuple(made))
+
+
+def _noisy(
+    relative_sd: float, rng: np.random.Generator, weight: FloatArray
+) -> FloatArray:
+    changed = weight * (1 + relative_sd * rng.standard_normal(weight.shape))
+    return np.asarray(changed, weight.dtype)

@@ -15,8 +15,16 @@ from brian2.units import have_same_dimensions, second
 
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import BY_LAYER, check_names
+from cnn2snn_brian.description.learning import (
+    KeptWeights,
+    RuleValues,
+    StartWeights,
+    TrialLabels,
+    TrialRewards,
+)
 from cnn2snn_brian.description.lesions import lesion_masks
 from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.record import described_model, model_of
 from cnn2snn_brian.description.settings import Numbers, Setting, setting, setting_of
 from cnn2snn_brian.errors import InputError
@@ -255,6 +263,16 @@ class Perturbations:
         Probability that an input spike is lost.
     input_jitter : Quantity [s]
         Standard deviation of the time by which an input spike is displaced.
+    plasticity : dict of str to Rule
+        Rules of the layers that learn, with the values that their parameters have.
+    weights : dict of str to ndarray of float
+        Weights that layers that learn started the run with, where they were given.
+    keep_weights : bool
+        Whether learned weights went on from trial to trial.
+    reward : tuple of float
+        Reward of each trial, if it was given.
+    labels : tuple of float
+        Class of each trial, if rewards followed from it.
     """
 
     neurons: Mapping[str, NeuronModel] = setting(
@@ -281,6 +299,37 @@ class Perturbations:
             "Spikes that leave the image's time are lost, and two spikes of a neuron "
             "in one step are one."
         )
+    )
+    plasticity: Mapping[str, Rule] = setting(
+        RuleValues(
+            "The network's rules of plasticity with other values of their parameters."
+        ),
+        default_factory=FrozenDict,
+    )
+    weights: Mapping[str, npt.NDArray[np.float64]] = setting(
+        StartWeights(
+            "Weights that layers that learn start the run with, such as the "
+            "``weights`` of an earlier result. By default those of the network."
+        ),
+        default_factory=FrozenDict,
+    )
+    keep_weights: bool = setting(
+        KeptWeights(
+            "Whether learned weights go on from trial to trial, which then run in "
+            "order in one program run (the default), or are reset for each."
+        ),
+        default=True,
+    )
+    reward: tuple[float, ...] = setting(
+        TrialRewards("Reward at the end of each trial; 0 without it and `labels`."),
+        default=(),
+    )
+    labels: tuple[float, ...] = setting(
+        TrialLabels(
+            "Class of each trial, in place of `reward`: the reward is 1 if that output "
+            "neuron is the first of those with most spikes, else -1."
+        ),
+        default=(),
     )
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Neuron models that are ready-made: `IF`, `LIF` and `ConductanceLIF`."""
+"""Neuron models that are ready-made: `IF`, `LIF`, `ConductanceLIF`, `AdaptiveIF`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from brian2 import Quantity, ms
@@ -9,7 +9,7 @@ from brian2.units import have_same_dimensions, second
 from cnn2snn_brian.description.neuron_models import UNLESS, NeuronModel
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["IF", "LIF", "ConductanceLIF"]
+__all__ = ["IF", "LIF", "AdaptiveIF", "ConductanceLIF"]
 
 
 def _checked(what: str, value: Any, dimensions: Any, *, least: float | None = 0) -> Any:
@@ -190,4 +190,93 @@ def ConductanceLIF(
         method="exponential_euler",
         refractory=refractory,
         name="ConductanceLIF",
+    )
+
+
+def AdaptiveIF(
+    tau_a: Quantity = 100 * ms,
+    step: float = 0.1,
+    *,
+    adapts: Literal["threshold", "current"] = "threshold",
+    refractory: Any = None,
+    sigma: float = 0.0,
+) -> NeuronModel:
+    r"""
+    Integrate-and-fire neurons that tire: each spike makes the next one harder.
+
+    A variable ``a`` grows by `step` with each spike and decays in between,
+    :math:`da/dt = -a / \tau_a`. It is 0 at an image's (or trial's) start and goes on
+    within it, so a stimulus that comes again meets neurons that are still adapted:
+    repetition suppression [1]_.
+
+    - ``"threshold"``: a neuron spikes at :math:`v \ge v_{th} (1 + a)` [2]_. With
+      ``reset="subtract"`` this raised threshold is taken from ``v``; taking
+      :math:`v_{th}` alone would only delay spikes.
+    - ``"current"``: :math:`dv/dt = -v_{th}\, a / \tau_a`, spike-frequency adaptation by
+      a hyperpolarising current [3]_. In all, a spike takes `step` thresholds from
+      ``v``, as far as the floor ``v_min`` lets it.
+
+    Both are integrated exactly.
+
+    Parameters
+    ----------
+    tau_a : Quantity [s]
+        Time constant of the adaptation.
+    step : float
+        What a spike adds to ``a``, a share of the threshold.
+    adapts : {"threshold", "current"}
+        What adapts.
+    refractory : Quantity [s], optional
+        Refractory period, see `IF`; ``a`` decays in it.
+    sigma : float
+        Membrane noise, see `IF`.
+
+    Returns
+    -------
+    NeuronModel
+        The model, with a variable ``a``.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+
+    References
+    ----------
+    .. [1] Vinken, Boix and Kreiman (2020), Incorporating intrinsic suppression in deep
+       neural networks captures dynamics of adaptation in neurophysiology and
+       perception, doi:10.1126/sciadv.abd4205
+    .. [2] Bellec et al. (2018), Long short-term memory and learning-to-learn in
+       networks of spiking neurons, arXiv:1803.09574
+    .. [3] Benda and Herz (2003), A universal model for spike-frequency adaptation,
+       doi:10.1162/089976603322385063
+    """
+    if adapts not in ("threshold", "current"):
+        message = f"neurons: adapts={adapts!r}: expected 'threshold' or 'current'"
+        raise InputError(message)
+    noise = _sigma(sigma)
+    by_threshold = adapts == "threshold"
+    probe = NeuronModel("v : 1", refractory=refractory)
+    # Only a differential equation can stand still while a neuron is refractory.
+    still = f"dv/dt = 0 * v / tau_a : 1 {UNLESS}"
+    level = "v_th * (1 + a)" if by_threshold else "v_th"
+    # Of the equation's exact solution, with the `a` that has just decayed.
+    added = [] if by_threshold else ["-v_th * a * (exp(dt / tau_a) - 1)"]
+    added += ["sigma * v_th * sqrt(dt / ms) * randn()"] if noise else []
+    return NeuronModel(
+        f"{still if probe.has_refractory else 'v : 1'}\nda/dt = -a / tau_a : 1",
+        threshold=f"v >= {level}",
+        reset={
+            "zero": "v = 0\na += step",
+            "subtract": f"v -= {level}\na += step",
+        },
+        parameters={
+            "tau_a": _checked("tau_a", tau_a, second),
+            "step": float(_checked("step", step, 1, least=None)),
+            **noise,
+        },
+        noise=" + ".join(added) or None,
+        method="exponential_euler",
+        refractory=probe.refractory,
+        name="AdaptiveIF",
     )

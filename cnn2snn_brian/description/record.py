@@ -8,10 +8,13 @@ from brian2 import Quantity, get_dimensions, second
 from brian2.units.fundamentalunits import get_or_create_dimension
 
 from cnn2snn_brian.description.neuron_models import NeuronModel
+from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.ceiling import Ceiling
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.joined import Joined
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
@@ -19,15 +22,18 @@ from cnn2snn_brian.layers.stack import Layers
 __all__ = [
     "described_layers",
     "described_model",
+    "described_rule",
     "layers_of",
     "model_of",
+    "rule_of",
 ]
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv2d, AvgPool2d, Linear, Placed, Pooled, Joined)
+    kind.__name__: kind
+    for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled, Joined)
 }
 
-#: Fields of a neuron model that are numbers, with units, by name.
+#: Fields of a neuron model and of a rule that are numbers, with units, by name.
 _NUMBERS = ("parameters", "initial")
 
 
@@ -38,11 +44,14 @@ def _tuples(value: Any) -> Any:
 
 def _number(value: Any) -> list[Any]:
     """Write a parameter as its number in SI units and its dimensions."""
-    return [float(value), list(get_dimensions(value)._dims)]
+    number = float(value)
+    # A text where JSON has no number.
+    written = number if np.isfinite(number) else str(number)
+    return [written, list(get_dimensions(value)._dims)]
 
 
 def _quantity(stored: list[Any]) -> Any:
-    number, dimensions = stored
+    number, dimensions = float(stored[0]), stored[1]
     return (
         Quantity(number, dim=get_or_create_dimension(dimensions))
         if any(dimensions)
@@ -93,6 +102,46 @@ def model_of(described: dict[str, Any]) -> NeuronModel:
     if values["refractory"]:
         values["refractory"] *= second
     return NeuronModel(**values)
+
+
+def described_rule(rule: Rule) -> dict[str, Any]:
+    """
+    Turn a rule of plasticity into what JSON can hold.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+
+    Returns
+    -------
+    dict
+        Its fields; numbers in SI units with their dimensions.
+    """
+    values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
+    for name in _NUMBERS:
+        values[name] = {key: _number(value) for key, value in values[name].items()}
+    return values
+
+
+def rule_of(described: dict[str, Any]) -> Rule:
+    """
+    Make the rule of plasticity that `described_rule` described.
+
+    Parameters
+    ----------
+    described : dict
+        Its fields.
+
+    Returns
+    -------
+    Rule
+        The rule.
+    """
+    values = dict(described)
+    for name in _NUMBERS:
+        values[name] = {key: _quantity(value) for key, value in values[name].items()}
+    return Rule(**values)
 
 
 def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -155,12 +204,16 @@ def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, An
     Returns
     -------
     descriptions : list of dict
-        Of each layer its fields that are no arrays, and its ``kind``.
+        Of each layer its fields that are no arrays, its ``kind`` and, if it has one,
+        activation and steps of its ``ceiling``.
     arrays : dict of str to ndarray
         Weights and biases, ``conv1.weight``.
     """
     arrays: dict[str, Any] = {}
     descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
+    for ceiling in layers.ceilings:
+        described = descriptions[layers.names.index(ceiling.layer)]
+        described["ceiling"] = [ceiling.activation, ceiling.steps]
     return descriptions, arrays
 
 
@@ -182,8 +235,12 @@ def layers_of(
     Layers
         The layers.
     """
-    layers = tuple(
-        _layer_of(description, _name_of(description), arrays)
-        for description in descriptions
-    )
-    return Layers(_tuples(list(input_shape)), layers)
+    layers, ceilings = [], []
+    for given in descriptions:
+        description = dict(given)
+        ceiling = description.pop("ceiling", None)
+        name = _name_of(description)
+        layers.append(_layer_of(description, name, arrays))
+        if ceiling is not None:
+            ceilings.append(Ceiling(name, *ceiling))
+    return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.record import layers_of, model_of
+from cnn2snn_brian.description.record import layers_of, model_of, rule_of
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 
@@ -111,6 +111,8 @@ def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any
         models = {name: model_of(values) for name, values in described.items()}
         one = len({json.dumps(values) for values in described.values()}) == 1
         fields["neurons"] = next(iter(models.values())) if one else models
+    if "rules" in fields:
+        fields["rules"] = {k: rule_of(rule) for k, rule in fields["rules"].items()}
     if fields["classes"] is not None:
         fields["classes"] = tuple(fields["classes"])
     return fields | {"layers": layers, "parameters": parameters}

@@ -22,12 +22,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.layer_numbers import ByChannel, reference
+from cnn2snn_brian.description.layer_numbers import ByChannel, reference, worth
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.joined import drive, reweighted
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.pooling import is_pooling
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = ["data_based_thresholds", "input_scales", "largest_activation"]
+__all__ = [
+    "ceiling_thresholds",
+    "data_based_thresholds",
+    "input_scales",
+    "largest_activation",
+    "with_gates",
+]
 
 
 def data_based_thresholds(
@@ -63,8 +73,8 @@ def data_based_thresholds(
         Threshold of every layer: its percentile over that of the layer before (of
         several, the largest); for the first layer times `rate_scale`. By channel, each
         percentile is over the largest one of the layer before. What saturates, as
-        ReLU6 does, has its ceiling in place of the percentile, so that a spike in each
-        step is that.
+        ReLU6 and a quantized CNN do, has its ceiling in place of the percentile, so
+        that a spike in each step is that.
 
     Raises
     ------
@@ -80,18 +90,116 @@ def data_based_thresholds(
     # One value per image would do for the maximum only: percentiles need them all.
     activations = layers.collected_activations(pixels)
     *_, last = layers.names
+    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     # Spikes of the last layer are compared: they have to be worth the same.
     largest: dict[str, ByChannel] = {}
     for layer in layers:
-        name, values = layer.name, activations.pop(layer.name)
-        by_channel = per_channel and name != last
-        largest[name] = (
-            largest_activation(name, values, percentile, by_channel)
-            if layer.ceiling is None
-            else layer.ceiling
-        )
+        name = layer.name
+        values = activations.pop(name)
+        if name in trained:
+            largest[name] = trained[name]
+        elif isinstance(layer, MaxPool2d):  # its spikes are those of its inputs
+            largest[name] = largest.get(layer.inputs[0], 1 / rate_scale)
+        else:
+            by_channel = per_channel and name != last
+            largest[name] = largest_activation(name, values, percentile, by_channel)
     scales = input_scales(layers, largest, rate_scale)
     return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByChannel]:
+    """
+    Take the thresholds that a quantized CNN was trained with (see `adjust`).
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+
+    Returns
+    -------
+    dict of str to float
+        Threshold of every layer: its ceiling over that of the layer before. An average
+        pooling has the ceiling of what it averages. The last layer, which is not
+        rectified, has the largest sum that its weights allow: it hardly spikes, and
+        the class is decided by the potential.
+
+    Raises
+    ------
+    InputError
+        If another layer has no ceiling.
+    """
+    check_rate_scale(rate_scale)
+    largest: dict[str, ByChannel] = {}
+    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
+    for layer in layers:
+        before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
+        if layer.name in trained:
+            largest[layer.name] = trained[layer.name]
+        elif isinstance(layer, MaxPool2d) or is_pooling(layer):
+            largest[layer.name] = before
+        elif layer.name == layers.names[-1]:
+            largest[layer.name] = _largest_sum(layers, largest, before)
+        else:
+            message = (
+                f"{layer.name}: it has no ceiling (a ReLU, or another activation than "
+                "ClipFloorShift); give calibration=... (training images) too"
+            )
+            raise InputError(message)
+    scales = input_scales(layers, largest, rate_scale)
+    return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def _largest_sum(
+    layers: Layers, largest: Mapping[str, ByChannel], before: float
+) -> float:
+    """Bound what reaches a neuron of the last layer."""
+    last, shapes = layers[-1], layers.shapes
+    values = {
+        name: np.full((1, *shapes[name]), reference(largest.get(name, 1.0)))
+        for name in last.inputs
+    }
+    positive = reweighted(last, lambda weight: np.maximum(weight, 0))
+    sums = drive(positive, values)[0]
+    if last.bias is not None:
+        sums = sums + last.bias
+    found = float(sums.max())
+    return found if found > 0 else before
+
+
+def with_gates(
+    layers: Layers, found: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """
+    Put thresholds together, and add those of the gates of maximum pooling.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    found : dict of str to float or ndarray of shape (channels,)
+        Thresholds by layer.
+    given : dict of str to float or ndarray of shape (channels,), optional
+        Thresholds that come first.
+
+    Returns
+    -------
+    dict of str to float or ndarray of shape (channels,)
+        Both. That of a gate which is not given lets each of its spikes be worth what it
+        is worth in the layer before: 1, or by channel the share of its threshold.
+    """
+    thresholds = {**found, **(given or {})}
+    for layer in layers:
+        source = layer.inputs[0]
+        is_open = layer.name not in (found if given is None else given)
+        if not isinstance(layer, MaxPool2d) or not is_open:
+            continue
+        if source == INPUT or source in thresholds:
+            share = worth(thresholds.get(source, 1.0))
+            thresholds[layer.name] = 1.0 if share is None else share
+    return thresholds
 
 
 def input_scales(

@@ -81,7 +81,7 @@ def _own_channels(layer: Conv2d) -> Conv2d:
 
 def _cropped(layer: Conv2d) -> Conv2d:
     """Leave out rows and columns of zeros around a kernel."""
-    used = layer.weight.any(axis=(0, 1))
+    used: Any = layer.weight.any(axis=(0, 1))
     if not used.any():
         return layer
     spans, padding = [], []
@@ -130,9 +130,8 @@ def convolved(name: str, node: Any, value: Value) -> Value:
     layer = _conv2d(name, node, value)
     if not layer.weight.any():
         # No more than a constant.
-        zero = np.zeros(layer.shape)
-        bias = zero if layer.bias is None else layer.bias
-        return Value(layer.shape, (), bias, layer.n_bias_parameters)
+        constant: Any = np.zeros(layer.shape) if layer.bias is None else layer.bias
+        return Value(layer.shape, (), constant, layer.n_bias_parameters)
     layer = _cropped(_own_channels(layer))
     plain = replace(layer, bias=None, n_bias_parameters=0)
     reached = np.flatnonzero(layer.weight.any(axis=(1, 2, 3)))
@@ -143,7 +142,7 @@ def convolved(name: str, node: Any, value: Value) -> Value:
     narrow = replace(plain, weight=layer.weight[start:end])
     found = _through(narrow, name, replace(value, bias=None))
     terms = tuple(replace(term, start=term.start + start) for term in found.terms)
-    bias = layer.bias
+    bias: Any = layer.bias
     if value.bias is not None:
         before = plain.drive(value.bias[None])[0]
         bias = before if bias is None else before + bias
@@ -277,7 +276,8 @@ def averaged(
     if len(value.shape) != 3 or value.is_flat:
         message = f"{name}: average pooling of values of shape {value.shape}"
         raise InputError(message)
-    terms, pools = [], []
+    terms: list[Term] = []
+    pools: list[AvgPool2d] = []
     for term in value.terms:
         changed = term.map
         if changed is not None and not is_pointwise(changed):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.description.network import CHOICES, check_choice
+from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
@@ -95,6 +95,8 @@ def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {"propagation": "step", **settings}
     names = ("reset", "encoding", "propagation", "dt_s", *BESIDE)
     known = {what: found[what] for what in names if found.get(what) is not None}
+    if isinstance(known.get("synapses"), Mapping):
+        del known["synapses"]  # of layers that may be others now
     known["rate_scale"] = settings["parameters"]["rate_scale"]
     for what in ("v_min", "v_init"):
         numbers = settings["parameters"][what]

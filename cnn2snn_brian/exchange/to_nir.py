@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cnn2snn_brian.description.choices import check_choice
 from cnn2snn_brian.description.gains import weight_factors
-from cnn2snn_brian.description.network import NetworkDescription, check_choice
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.ready_made_neurons import IF, LIF
 from cnn2snn_brian.description.record import described_model
@@ -191,7 +192,8 @@ class _Writer:
         (end,) = part.inputs
         if self.network.encoding == "poisson" or end != INPUT:
             end = self._delayed(part, end)
-        factor, inner = self.factors.get(part.name), part
+        factor = self.factors.get(part.name)
+        inner: Any = part
         share = 1.0
         if isinstance(part, Pooled):
             for index, pool in enumerate(part.pools):
@@ -209,7 +211,7 @@ class _Writer:
         assert isinstance(inner, Conv2d | Linear)
         if factor is not None or share != 1:
             each = np.ones(inner.input_shape[0]) if factor is None else factor
-            inner = times(inner, share * each)  # type: ignore[assignment]
+            inner = times(inner, share * each)
         name = f"{part.name}_synapses"
         if isinstance(inner, Conv2d):
             kernel = symmetric(inner)

@@ -8,7 +8,8 @@ from typing import Any
 
 from brian2 import Quantity
 
-from cnn2snn_brian.description.network import CHOICES, delays_in_seconds
+from cnn2snn_brian.description.choices import CHOICES
+from cnn2snn_brian.description.network import delays_in_seconds
 from cnn2snn_brian.description.noise import kernel_noise
 from cnn2snn_brian.description.run_settings import SETTINGS
 from cnn2snn_brian.errors import InputError

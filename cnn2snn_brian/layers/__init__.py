@@ -9,6 +9,7 @@ from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.base import Layer
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.stack import Layers
@@ -20,6 +21,7 @@ __all__ = [
     "Layer",
     "Layers",
     "Linear",
+    "MaxPool2d",
     "Pooled",
     "Shape",
     "from_neurons",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import NEWER, ByContent
+from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.order import FloatArray
 
 __all__ = ["AvgPool2d"]
@@ -33,8 +33,6 @@ class AvgPool2d(ByContent):
         First input position and the one after the last, for each output position.
     row_weights, column_weights : tuple of float
         Weight of an input, for each output position.
-    ceiling : float, optional
-        Largest activation, as in ReLU6.
 
     Raises
     ------
@@ -49,7 +47,6 @@ class AvgPool2d(ByContent):
     columns: tuple[tuple[int, int], ...]
     row_weights: tuple[float, ...]
     column_weights: tuple[float, ...]
-    ceiling: float | None = field(default=None, metadata=NEWER)
     bias: None = field(default=None, init=False)
     n_parameters: int = field(default=0, init=False)
 

@@ -16,6 +16,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import to_neurons
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
@@ -68,7 +69,7 @@ def _conv2d(layer: Conv2d) -> Connections:
     return _sorted(pre, post, weight)
 
 
-def _avg_pool2d(layer: AvgPool2d) -> Connections:
+def _pool2d(layer: AvgPool2d | MaxPool2d) -> Connections:
     rows, columns = layer.axis_matrix(0), layer.axis_matrix(1)
     y_out, y_in = (a[:, None, None] for a in np.nonzero(rows))
     x_out, x_in = (a[None, :, None] for a in np.nonzero(columns))
@@ -141,15 +142,18 @@ def _placed(layer: Placed) -> Connections:
     return replace(own, post=post.astype(np.int32))
 
 
-def connections(layer: Conv2d | AvgPool2d | Linear | Placed | Pooled) -> Connections:
+def connections(
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
+) -> Connections:
     """
     List all synapses of a layer.
 
-    Connections to the zero padding don't exist; weights of exactly 0 do.
+    Connections to the zero padding don't exist; weights of exactly 0 do. Those of a
+    maximum pooling weigh 1: that is what its gate lets pass.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
         The layer.
 
     Returns
@@ -171,8 +175,8 @@ def connections(layer: Conv2d | AvgPool2d | Linear | Placed | Pooled) -> Connect
         raise InputError(message)
     if isinstance(layer, Conv2d):
         return _conv2d(layer)
-    if isinstance(layer, AvgPool2d):
-        return _avg_pool2d(layer)
+    if isinstance(layer, AvgPool2d | MaxPool2d):
+        return _pool2d(layer)
     if isinstance(layer, Placed):
         return _placed(layer)
     return _pooled(layer) if isinstance(layer, Pooled) else _linear(layer)

@@ -1,13 +1,13 @@
 """A convolution as a layer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import NEWER, ByContent, check_bias, freeze
+from cnn2snn_brian.layers.base import ByContent, check_bias, freeze
 from cnn2snn_brian.layers.order import FloatArray
 
 __all__ = ["Conv2d"]
@@ -50,8 +50,6 @@ class Conv2d(ByContent):
         Number of groups of channels.
     n_bias_parameters : int
         Number of trained values behind the bias.
-    ceiling : float, optional
-        Largest activation, as in ReLU6.
 
     Raises
     ------
@@ -69,7 +67,6 @@ class Conv2d(ByContent):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     n_bias_parameters: int = 0
-    ceiling: float | None = field(default=None, metadata=NEWER)
 
     def __post_init__(self) -> None:
         if (

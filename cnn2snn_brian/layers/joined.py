@@ -6,8 +6,8 @@ but synapses from each of them. A concatenation needs synapses whose targets are
 the channels only: `Placed`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,27 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.base import NEWER, ByContent, check_bias
+from cnn2snn_brian.layers.base import ByContent, check_bias
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
-__all__ = ["AnyLayer", "Joined", "Part", "drive", "parts", "renamed"]
+__all__ = [
+    "AnyLayer",
+    "Joined",
+    "Part",
+    "drive",
+    "n_synapses",
+    "parts",
+    "renamed",
+    "reweighted",
+]
 
 #: What connects one layer with another.
-Part = Conv2d | AvgPool2d | Linear | Placed | Pooled
+Part = Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +54,6 @@ class Joined(ByContent):
         Constant input of each neuron.
     n_bias_parameters : int
         Number of trained values behind the bias.
-    ceiling : float, optional
-        Largest activation, as in ReLU6.
 
     Raises
     ------
@@ -58,7 +66,6 @@ class Joined(ByContent):
     parts: tuple[Part, ...]
     bias: FloatArray | None = None
     n_bias_parameters: int = 0
-    ceiling: float | None = field(default=None, metadata=NEWER)
 
     def __post_init__(self) -> None:
         shapes = {part.shape for part in self.parts}
@@ -92,7 +99,7 @@ class Joined(ByContent):
 
 
 #: What may be a layer of a network.
-AnyLayer = Conv2d | AvgPool2d | Linear | Placed | Pooled | Joined
+AnyLayer = Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled | Joined
 
 
 def parts(layer: AnyLayer) -> tuple[Part, ...]:
@@ -141,6 +148,23 @@ def drive(layer: AnyLayer, values: Mapping[str, npt.NDArray[Any]]) -> FloatArray
     return total
 
 
+def n_synapses(layer: AnyLayer) -> int:
+    """
+    Count the synapses into a layer, the zero padding left out.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
+        The layer.
+
+    Returns
+    -------
+    int
+        Number of synapses of all its parts.
+    """
+    return sum(int(part.fan_out().sum()) for part in parts(layer))
+
+
 def renamed(part: Part, name: str, source: str) -> Part:
     """
     Give connections another name and another source.
@@ -168,3 +192,31 @@ def renamed(part: Part, name: str, source: str) -> Part:
         inner = renamed(part.layer, name, pools[-1].name)
         return replace(part, pools=pools, layer=inner)  # type: ignore[arg-type]
     return replace(part, name=name, inputs=(source,))
+
+
+def reweighted(layer: AnyLayer, change: Callable[[FloatArray], FloatArray]) -> AnyLayer:
+    """
+    Give a layer other weights.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
+        The layer.
+    change : callable
+        Takes the weights of a convolution or linear layer and gives others, of the same
+        shape; for each part of the layer in turn. Averages stay as they are.
+
+    Returns
+    -------
+    Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
+        The same layer with these weights.
+    """
+    if isinstance(layer, Joined):
+        made = tuple(reweighted(part, change) for part in layer.parts)
+        return replace(layer, parts=made)  # type: ignore[arg-type]
+    if isinstance(layer, Placed | Pooled):
+        inner = reweighted(layer.layer, change)
+        return replace(layer, layer=inner)  # type: ignore[arg-type]
+    if isinstance(layer, AvgPool2d | MaxPool2d):
+        return layer
+    return replace(layer, weight=change(layer.weight))

@@ -1,13 +1,13 @@
 """A linear (fully connected) layer."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import NEWER, ByContent, check_bias, freeze
+from cnn2snn_brian.layers.base import ByContent, check_bias, freeze
 from cnn2snn_brian.layers.order import FloatArray, Shape
 
 __all__ = ["Linear"]
@@ -33,8 +33,6 @@ class Linear(ByContent):
         Constant input of each neuron.
     n_bias_parameters : int
         Number of trained values behind the bias.
-    ceiling : float, optional
-        Largest activation, as in ReLU6.
 
     Raises
     ------
@@ -48,7 +46,6 @@ class Linear(ByContent):
     weight: FloatArray
     bias: FloatArray | None = None
     n_bias_parameters: int = 0
-    ceiling: float | None = field(default=None, metadata=NEWER)
 
     def __post_init__(self) -> None:
         n_in = math.prod(self.input_shape)

@@ -1,6 +1,7 @@
 """Connections whose targets are some of the channels of a layer."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,11 +70,6 @@ class Placed(ByContent):
 
     @property
     def bias(self) -> None:
-        """There is none."""
-        return
-
-    @property
-    def ceiling(self) -> None:
         """There is none."""
         return
 
@@ -165,9 +161,9 @@ def on_channels(
     channels = layer.input_shape[0]
     if start == 0 and n == channels:
         return layer if layer.bias is None else replace(layer, bias=None)  # type: ignore[arg-type]
-    shape = (n, *layer.input_shape[1:])
+    shape: Any = (n, *layer.input_shape[1:])
     if isinstance(layer, AvgPool2d):
-        return Placed(replace(layer, input_shape=shape), start, channels)  # type: ignore[arg-type]
+        return Placed(replace(layer, input_shape=shape), start, channels)
     weight: FloatArray
     if isinstance(layer, Linear):
         weight = layer.weight.reshape(len(layer.weight), channels, -1)
@@ -178,13 +174,13 @@ def on_channels(
     per_group = channels // layer.groups
     if layer.groups == 1 or start % per_group or n % per_group:
         weight = ungrouped(layer)[:, start : start + n]
-        return replace(layer, input_shape=shape, weight=weight, groups=1)  # type: ignore[arg-type]
+        return replace(layer, input_shape=shape, weight=weight, groups=1)
     # Whole groups have outputs of their own.
     out_channels = len(layer.weight)
     outs = slice(
         start * out_channels // channels, (start + n) * out_channels // channels
     )
-    mine = replace(  # type: ignore[arg-type]
+    mine = replace(
         layer,
         input_shape=shape,
         weight=layer.weight[outs],

@@ -108,11 +108,6 @@ class Pooled(ByContent):
         return self.layer.bias
 
     @property
-    def ceiling(self) -> float | None:
-        """Largest activation, as in ReLU6."""
-        return self.layer.ceiling
-
-    @property
     def n_parameters(self) -> int:
         """Number of trained values."""
         return self.layer.n_parameters

@@ -1,10 +1,11 @@
 """Average pooling without neurons: composed with the layers that read it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.joined import AnyLayer, Joined, Part, parts, renamed
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.placed import Placed, on_channels
 from cnn2snn_brian.layers.pooled import Pooled
 
@@ -25,13 +26,9 @@ def is_pooling(layer: AnyLayer) -> bool:
     bool
         Whether it is average pooling of one layer, or of several that it joins.
     """
-    return (
-        layer.bias is None
-        and layer.ceiling is None
-        and all(
-            isinstance(part.layer if isinstance(part, Placed) else part, AvgPool2d)
-            for part in parts(layer)
-        )
+    return layer.bias is None and all(
+        isinstance(part.layer if isinstance(part, Placed) else part, AvgPool2d)
+        for part in parts(layer)
     )
 
 
@@ -92,7 +89,7 @@ def composed(layer: AnyLayer, pools: Mapping[str, AnyLayer]) -> AnyLayer:
         if source not in pools:
             found.append(part)
             continue
-        assert not isinstance(part, Pooled)
+        assert not isinstance(part, Pooled | MaxPool2d)
         for way in _ways(source, pools):
             narrow = on_channels(part, way.start, way.channels)
             found.append(Pooled(way.pools, narrow))
@@ -105,11 +102,10 @@ def composed(layer: AnyLayer, pools: Mapping[str, AnyLayer]) -> AnyLayer:
         tuple(named(layer.name, found)),
         layer.bias,
         getattr(layer, "n_bias_parameters", 0),
-        layer.ceiling,
     )
 
 
-def named(name: str, found: list[Part]) -> Iterator[Part]:
+def named(name: str, found: Sequence[Part]) -> Iterator[Part]:
     """
     Name the parts of a joined layer after what they connect.
 
@@ -117,7 +113,7 @@ def named(name: str, found: list[Part]) -> Iterator[Part]:
     ----------
     name : str
         Name of the layer.
-    found : list of Conv2d, AvgPool2d, Linear, Placed or Pooled
+    found : sequence of Conv2d, AvgPool2d, Linear, Placed or Pooled
         Its parts.
 
     Yields

@@ -11,7 +11,9 @@ from rich.table import Table
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.base import ByContent
-from cnn2snn_brian.layers.joined import AnyLayer, Joined, drive, parts
+from cnn2snn_brian.layers.ceiling import Ceiling
+from cnn2snn_brian.layers.joined import AnyLayer, Joined, drive, n_synapses, parts
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
@@ -42,16 +44,20 @@ class Layers(ByContent):
         ``conv1`` and ``conv2`` are convolutions, ``pool1`` is a pooling layer, and
         ``ip1`` a linear layer, whose neurons take the inner product of their input
         with their weights.
+    ceilings : tuple of Ceiling
+        Largest activations of layers that saturate: of ReLU6, and of a quantized CNN
+        (see `adjust`).
 
     Raises
     ------
     InputError
-        If there is no layer, two layers have one name, or a layer reads one that does
-        not come before it or has another shape.
+        If there is no layer, two layers have one name, a layer reads one that does not
+        come before it or has another shape, or a ceiling is of no layer.
     """
 
     input_shape: tuple[int, int, int]
     layers: tuple[AnyLayer, ...]
+    ceilings: tuple[Ceiling, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -71,6 +77,10 @@ class Layers(ByContent):
                     )
                     raise InputError(message)
             shapes[layer.name] = layer.shape
+        for ceiling in self.ceilings:
+            if ceiling.layer not in self.names:
+                message = f"a ceiling is given for {ceiling.layer!r}, which is no layer"
+                raise InputError(message)
 
     def __iter__(self) -> Iterator[AnyLayer]:
         return iter(self.layers)
@@ -106,13 +116,18 @@ class Layers(ByContent):
         Returns
         -------
         Layers
-            The same CNN in which no layer but the last one is an average pooling;
-            `Pooled` layers read what was pooled.
+            The same CNN in which no layer is an average pooling but the last one, one
+            that a maximum pooling reads, or one that saturates; `Pooled` layers read
+            what was pooled.
         """
         pools = {layer.name: layer for layer in self if is_pooling(layer)}
-        pools.pop(self.names[-1], None)
+        kept = {self.names[-1], *(ceiling.layer for ceiling in self.ceilings)}
+        for layer in self:
+            if isinstance(layer, MaxPool2d):  # not linear: it needs spikes to read
+                kept.update(layer.inputs)
+        pools = {name: layer for name, layer in pools.items() if name not in kept}
         made = [composed(layer, pools) for layer in self if layer.name not in pools]
-        return Layers(self.input_shape, tuple(made))
+        return Layers(self.input_shape, tuple(made), self.ceilings)
 
     @property
     def depths(self) -> dict[str, int]:
@@ -129,7 +144,7 @@ class Layers(ByContent):
     @property
     def n_synapses(self) -> int:
         """Number of synapses, the zero padding left out."""
-        return sum(map(_n_synapses, self.layers))
+        return sum(map(n_synapses, self.layers))
 
     def activations(self, images: FloatArray) -> dict[str, FloatArray]:
         """
@@ -150,12 +165,15 @@ class Layers(ByContent):
         activation_batches : The same for many images.
         """
         values: dict[str, FloatArray] = {INPUT: images}
+        ceilings = {ceiling.layer: ceiling for ceiling in self.ceilings}
         for layer in self.layers:
             total = drive(layer, values)
             if layer.bias is not None:
                 total = total + layer.bias
-            if layer is not self.layers[-1]:
-                total = np.clip(total, 0, layer.ceiling)
+            if layer.name in ceilings:
+                total = ceilings[layer.name].clipped(total)
+            elif layer is not self.layers[-1]:
+                total = np.maximum(total, 0)
             values[layer.name] = total
         del values[INPUT]
         return values
@@ -226,7 +244,7 @@ class Layers(ByContent):
         for layer in self.layers:
             counts = (
                 math.prod(layer.shape),
-                _n_synapses(layer),
+                n_synapses(layer),
                 layer.n_parameters,
             )
             totals += counts
@@ -239,10 +257,6 @@ class Layers(ByContent):
             )
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
         return as_text(table)
-
-
-def _n_synapses(layer: AnyLayer) -> int:
-    return sum(int(part.fan_out().sum()) for part in parts(layer))
 
 
 def _kind(layer: AnyLayer) -> str:

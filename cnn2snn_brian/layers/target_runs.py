@@ -17,6 +17,7 @@ from scipy import sparse
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.max_pool2d import PASSED, MaxPool2d
 from cnn2snn_brian.layers.order import to_neurons
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
@@ -106,14 +107,15 @@ def _is_one_run_a_row(layer: Conv2d) -> bool:
 
 
 def kernel_to_memory(
-    layer: Conv2d | AvgPool2d | Linear | Placed, weight: npt.NDArray[Any] | None = None
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed,
+    weight: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """
     Order the weights of a layer like its shared synapses store them.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear or Placed
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
         The layer.
     weight : ndarray, optional
         Other weights of the same shape; the layer's own by default.
@@ -126,10 +128,14 @@ def kernel_to_memory(
     """
     if isinstance(layer, Placed):
         layer = layer.layer
-    if isinstance(layer, AvgPool2d):
-        if weight is None:
-            weight = np.outer(layer.row_weights, layer.column_weights)
-        return np.repeat(np.ravel(weight), layer.shape[0])
+    if isinstance(layer, AvgPool2d | MaxPool2d):
+        if weight is not None:
+            by_place = np.asarray(weight)
+        elif isinstance(layer, MaxPool2d):
+            by_place = np.full(layer.shape[1:], PASSED)
+        else:
+            by_place = np.outer(layer.row_weights, layer.column_weights)
+        return np.repeat(by_place.ravel(), layer.shape[0])
     array = layer.weight if weight is None else np.asarray(weight)
     if isinstance(layer, Linear):
         by_place = array.reshape(len(array), *layer.input_shape)
@@ -140,13 +146,15 @@ def kernel_to_memory(
     return np.ascontiguousarray(grouped.transpose(0, 2, 3, 4, 1)[:, :, :, ::-1]).ravel()
 
 
-def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Placed | Pooled) -> int:
+def weights_of_channel(
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
+) -> int:
     """
     Count the weights of a channel of the source that lie next to each other.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
         The layer.
 
     Returns
@@ -157,7 +165,7 @@ def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Placed | Pooled) -> 
     inner = layer.inner if isinstance(layer, Pooled) else layer
     if isinstance(inner, Placed):
         inner = inner.layer
-    if isinstance(inner, AvgPool2d):
+    if isinstance(inner, AvgPool2d | MaxPool2d):
         return 1
     if isinstance(inner, Linear):
         return len(inner.weight)
@@ -166,14 +174,14 @@ def weights_of_channel(layer: Conv2d | AvgPool2d | Linear | Placed | Pooled) -> 
 
 
 def kernel_from_memory(
-    layer: Conv2d | AvgPool2d | Linear | Placed, stored: npt.NDArray[Any]
+    layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed, stored: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """
     Order stored weights like torch does; the inverse of `kernel_to_memory`.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear or Placed
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
         The layer.
     stored : ndarray, shape (n_weights,)
         Weights in the order of the synapses.
@@ -186,7 +194,7 @@ def kernel_from_memory(
     stored = np.asarray(stored)
     if isinstance(layer, Placed):
         layer = layer.layer
-    if isinstance(layer, AvgPool2d):
+    if isinstance(layer, AvgPool2d | MaxPool2d):
         return stored.reshape(*layer.shape[1:], -1)[..., 0]
     if isinstance(layer, Linear):
         n_out = layer.weight.shape[0]
@@ -234,7 +242,7 @@ def _conv2d(layer: Conv2d) -> Runs:
     return _ordered(n_sources, pre, post, weight, length, per_group)
 
 
-def _avg_pool2d(layer: AvgPool2d) -> Runs:
+def _pool2d(layer: AvgPool2d | MaxPool2d) -> Runs:
     channels, out_height, out_width = layer.shape
     _, _, width = layer.input_shape
     y_out, y_in = (a[:, None, None] for a in np.nonzero(layer.axis_matrix(0)))
@@ -319,13 +327,13 @@ def _placed(layer: Placed) -> Runs:
     )
 
 
-def runs(layer: Conv2d | AvgPool2d | Linear | Placed) -> Runs:
+def runs(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed) -> Runs:
     """
     Compute the runs of a layer.
 
     Parameters
     ----------
-    layer : Conv2d, AvgPool2d, Linear or Placed
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
         The layer.
 
     Returns
@@ -337,6 +345,6 @@ def runs(layer: Conv2d | AvgPool2d | Linear | Placed) -> Runs:
         return _placed(layer)
     if isinstance(layer, Conv2d):
         return _conv2d(layer)
-    if isinstance(layer, AvgPool2d):
-        return _avg_pool2d(layer)
+    if isinstance(layer, AvgPool2d | MaxPool2d):
+        return _pool2d(layer)
     return _linear(layer)

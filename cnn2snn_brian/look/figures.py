@@ -47,7 +47,7 @@ def _rate(plotting: Any, models: Any, x_range: Any) -> Any:
         y_axis_label="mean rate (Hz)",
     )
     source = models.ColumnDataSource(
-        {"t": [], "rate": [], "selected": []}, name="rate_source"
+        {"t": [], "rate": [], "selected": [], "trials": []}, name="rate_source"
     )
     rate.step("t", "rate", source=source, mode="after", name="rate_line", line_width=2)
     rate.step(
@@ -58,6 +58,15 @@ def _rate(plotting: Any, models: Any, x_range: Any) -> Any:
         name="selected_line",
         line_width=2,
         line_dash="dashed",
+    )
+    # Of several trials of a stimulus: their mean.
+    rate.step(
+        "t",
+        "trials",
+        source=source,
+        mode="after",
+        name="trials_line",
+        line_width=2,
     )
     return rate
 

@@ -27,6 +27,7 @@ from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.look.figures import figures
+from cnn2snn_brian.look.stimuli import frames_of, trial_of
 from cnn2snn_brian.spikes.data import SpikeData
 
 __all__ = ["write_inspector"]
@@ -231,6 +232,7 @@ def _data(
     classes: Sequence[str] | None,
     pictures: Iterable[int] | None,
     layers: Iterable[str] | None,
+    stimuli: Any,
 ) -> dict[str, Any]:
     """Everything that the page shows; checked here, before anything is made."""
     chosen = _chosen_pictures(result, pictures)
@@ -249,7 +251,11 @@ def _data(
     activations = _activations(cnn, pixels, chosen, result.n_images)
     _check_activations(activations, shapes)
     described = []
-    size = 0
+    shown = [
+        found and {what: _packed(array) for what, array in found.items()}
+        for found in frames_of(result, stimuli)
+    ]
+    size = sum(_size(own) for own in shown if own)
     predictions = result.predictions
     for place, image in enumerate(chosen):
         of_layers = {}
@@ -274,6 +280,7 @@ def _data(
                 "decision": int(predictions[image]),
                 "image": None if pixels is None else _picture(pixels[image]),
                 "layers": of_layers,
+                **trial_of(result, image),
             }
         )
     return {
@@ -285,6 +292,7 @@ def _data(
         "outputs": result.output_layer,
         "layers": [{"name": name, "shape": shapes[name]} for name in names],
         "pictures": described,
+        "stimuli": shown,
         "nImages": result.n_images,
         "seed": str(result.seed),
         "thresholds": {
@@ -311,6 +319,7 @@ def write_inspector(
     pictures: Iterable[int] | None = None,
     layers: Iterable[str] | None = None,
     title: str = "Spikes of a converted CNN",
+    stimuli: Any = None,
 ) -> Path:
     """
     Write the inspector of a result.
@@ -338,6 +347,8 @@ def write_inspector(
         Layers to look into; all by default.
     title : str
         Heading of the page.
+    stimuli : Stimulus or sequence of Stimulus, optional
+        Of a result of trials, what was shown: the page has the frame at its cursor.
 
     Returns
     -------
@@ -355,7 +366,7 @@ def write_inspector(
     """
     resources = optional_library("bokeh.resources", "inspector", "The inspector")
     embed = optional_library("bokeh.embed", "inspector", "The inspector")
-    data = _data(result, images, labels, cnn, classes, pictures, layers)
+    data = _data(result, images, labels, cnn, classes, pictures, layers, stimuli)
     with_cnn = any(
         "cnn" in entry
         for picture in data["pictures"]

@@ -2,6 +2,22 @@
 
 from cnn2snn_brian.plots.decisions import plot_decisions
 from cnn2snn_brian.plots.maps import plot_feature_maps
+from cnn2snn_brian.plots.representations import (
+    plot_comparisons,
+    plot_decoding,
+    plot_rdm,
+    plot_reaction_times,
+    plot_receptive_field,
+    plot_speed_accuracy,
+)
+from cnn2snn_brian.plots.responses import (
+    plot_correlations,
+    plot_fano_factor,
+    plot_latency,
+    plot_psth,
+    plot_sparseness,
+    plot_tuning,
+)
 from cnn2snn_brian.plots.scores import (
     plot_accuracy_over_time,
     plot_class_accuracies,
@@ -19,13 +35,25 @@ from cnn2snn_brian.plots.sweeps import plot_sweep
 __all__ = [
     "plot_accuracy_over_time",
     "plot_class_accuracies",
+    "plot_comparisons",
     "plot_confusion",
+    "plot_correlations",
     "plot_decisions",
+    "plot_decoding",
+    "plot_fano_factor",
     "plot_feature_maps",
+    "plot_latency",
     "plot_membrane",
     "plot_output_counts",
+    "plot_psth",
     "plot_raster",
     "plot_rates",
+    "plot_rdm",
+    "plot_reaction_times",
+    "plot_receptive_field",
+    "plot_sparseness",
+    "plot_speed_accuracy",
     "plot_sweep",
     "plot_threshold_sweep",
+    "plot_tuning",
 ]

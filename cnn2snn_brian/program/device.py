@@ -14,13 +14,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from brian2 import second
 from brian2.core.variables import ArrayVariable
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import all_devices, reset_device, set_device
 from brian2.groups.group import CodeRunner
 
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
+from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.network import program_network
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
@@ -32,16 +32,23 @@ from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import weights_of_channel
 from cnn2snn_brian.program.compiler import UNIT
+from cnn2snn_brian.program.learning import HEADER, learning_after, learning_before
 
 __all__ = ["DEVICE_NAME", "ProgramDevice", "write_sources"]
 
 DEVICE_NAME = "cnn2snn_standalone"
+#: What all generated files read; `HEADER` reads it in networks that learn.
+PROGRAM_HEADER = "picture_program.h"
 #: Of the part of a program that Brian2 does not generate.
 HEADERS = (
-    "picture_program.h",
+    HEADER,
+    PROGRAM_HEADER,
+    "input_file.h",
+    "image_current.h",
     "population.h",
     "random_numbers.h",
     "run_settings.h",
+    "shown.h",
 )
 
 
@@ -112,26 +119,36 @@ class AfterThresholds(CodeRunner):  # type: ignore[misc]
 def _delayed_spikes(
     device: CPPStandaloneDevice, network: Any, synapses: str
 ) -> list[str]:
-    """C++ that forgets spikes that are under way when an image starts."""
+    """C++ that forgets spikes that are under way or counted when an image starts."""
     if synapses not in network:
         return []
     connected = network[synapses]
+    lines = []
+    if isinstance(connected, GateSynapses):
+        for name in ("spikes_so_far", "spikes_passed"):
+            counts = connected.variables[name]
+            counted = device.get_array_name(counts)
+            lines.append(f"program.add_state({counted}, {counts.size});")
     if not isinstance(connected, SharedSynapses):
         return [
-            "program.add_start([]() {",
-            f"    for (auto* queue : brian::{connected.pre.name}.queue)",
-            "        for (auto& spikes : queue->queue) spikes.clear();",
-            "});",
+            line
+            for pathway in connected._pathways
+            for line in (
+                "program.add_start([]() {",
+                f"    for (auto* queue : brian::{pathway.name}.queue)",
+                "        for (auto& spikes : queue->queue) spikes.clear();",
+                "});",
+            )
         ]
     if not connected.template_kwds["delay_steps"]:
-        return []
+        return lines
     ring, slot = (
         str(device.get_array_name(connected.variables[name]))
         for name in ("_delayed", "_slot")
     )
     n_rows = connected.template_kwds["delay_steps"] + 1
     row = connected.variables["_delayed"].size // n_rows
-    return [f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
+    return [*lines, f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
 
 
 def _read_shape(layer: Any) -> tuple[int, ...]:
@@ -215,6 +232,7 @@ def _picture_loop(
         for part in parts(snn.layers[name]):
             lines += _delayed_spikes(device, network, f"{part.name}_synapses")
     lines += _worth_of_spikes(device, network, snn)
+    lines += learning_before(device, network, snn)
     if snn.encoding == "current":
         for layer in snn.layers:
             for part in parts(layer):
@@ -231,24 +249,39 @@ def _picture_loop(
         "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
         "})) {",
         f"    {network.name}.t = 0;",
+        # Brian2 sets it at the end of a step only: the first step would see the time at
+        # which the last image ended.
+        f"    {device.get_array_name(clock.variables['t'])}[0] = 0;",
     ]
-    after = ["    program.finish(Network::_globally_stopped);", "}"]
+    after = learning_after(device, network, snn)
+    after += ["    program.finish(Network::_globally_stopped);", "}"]
     return "\n".join(lines), "\n".join(after)
 
 
-def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -> None:
+def _set_duration(device: CPPStandaloneDevice, network: Any, dt_s: float) -> None:
+    """Let Brian2's line that runs the network take as many steps as a trial has."""
+    ((_, lines),) = (
+        entry for kind, entry in device.main_queue if kind == "run_network"
+    )
+    (index,) = (k for k, line in enumerate(lines) if f"{network.name}.run(" in line)
+    # The product that Brian2 would have had: the same bits, so the same steps.
+    duration = f"program.n_steps() * {float(dt_s)!r}"
+    before, _, behind = lines[index].partition(f"run({float(dt_s)!r},")
+    assert behind, lines[index]
+    lines[index] = f"{before}run({duration},{behind}"
+
+
+def write_sources(snn: NetworkDescription, directory: Path) -> None:
     """
     Write the C++ project of a network that is shown images.
 
     Its sources depend on the structure of the network only: weights and biases are
-    files beside them, everything else comes at run time.
+    files beside them, everything else comes at run time, durations too.
 
     Parameters
     ----------
     snn : NetworkDescription
         The network.
-    duration_s : float
-        How long an image is shown, in seconds.
     directory : Path
         An empty folder. The device, the clock and Brian2's preferences are afterwards
         as they were before.
@@ -263,14 +296,16 @@ def write_sources(snn: NetworkDescription, duration_s: float, directory: Path) -
             for index in range(first, len(snn.layers) + 1):
                 place = Schedule(snn.propagation, index).perturbation
                 network.add(AfterThresholds(group, place, index - first))
-        device.headers.append(f'"{HEADERS[0]}"')
+        device.headers.append(f'"{HEADER if snn.rules else PROGRAM_HEADER}"')
         before, after = _picture_loop(device, network, snn)
         device.insert_code("before_network_run", before)
         device.insert_code("after_network_run", after)
         # The results are in files of our own. Without this, all synapses would be
         # written to disk at the end of each program run.
         device.insert_code("before_end", "return 0;")
-        network.run(duration_s * second, namespace={})
+        # The duration is that of each trial; Brian2 needs one to write its line.
+        network.run(snn.dt, namespace={})
+        _set_duration(device, network, snn.dt_s)
         device.build(directory=str(directory), compile=False, run=False)
     for name in HEADERS:
         with as_file(files("cnn2snn_brian.program") / name) as path:

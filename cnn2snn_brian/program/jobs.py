@@ -1,19 +1,20 @@
 """What a run asks for: checked before it runs, and put together for the program."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cnn2snn_brian.description.learning import check_trials
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.run_settings import check_settings, numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.joined import parts
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.program.protocol import (
@@ -22,8 +23,14 @@ from cnn2snn_brian.program.protocol import (
     count_dtype,
     picture_seeds,
 )
-from cnn2snn_brian.program.recording import Record, Recording
-from cnn2snn_brian.program.recording_size import check_recording
+from cnn2snn_brian.program.recording import Record, Recording, steps_in
+from cnn2snn_brian.program.recording_size import (
+    check_counts,
+    check_recording,
+    check_weights,
+)
+from cnn2snn_brian.program.shown import shown_in_run
+from cnn2snn_brian.spikes.trials import Trials
 
 __all__ = ["Job", "prepared"]
 
@@ -45,11 +52,18 @@ class Job:
         Its values.
     inputs : ProgramInputs
         What the program gets.
+    trials : Trials, optional
+        What the rows of the result are; None for plain images.
+    windows : tuple of (int, int)
+        Steps that are recorded, from the first to the one behind the last; empty if all
+        are.
     """
 
     parameters: Parameters
     perturbations: Perturbations
     inputs: ProgramInputs
+    trials: Trials | None
+    windows: tuple[tuple[int, int], ...]
 
 
 def prepared(
@@ -59,6 +73,7 @@ def prepared(
     settings: Sequence[Mapping[str, Any]],
     seed: int,
     record: Record,
+    repeats: Any = 1,
 ) -> list[Job]:
     """
     Check all that was asked for, and put together what the program gets.
@@ -68,15 +83,17 @@ def prepared(
     snn : NetworkDescription
         The network.
     n_steps : int
-        Steps of an image.
-    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-        Intensities, float in [0, 1] or uint8.
+        Steps of the program.
+    images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
+        Images, of shape (n_images, channels, height, width), or stimuli.
     settings : sequence of dict
         What each run has of its own, by name.
     seed : int
         Seed of everything random.
     record : Recording, iterable of str, or dict of str to iterable of int
         What is recorded.
+    repeats : int
+        Trials of each image or stimulus.
 
     Returns
     -------
@@ -88,43 +105,53 @@ def prepared(
     InputError
         If something can't be used, or the recordings are expected to be too large.
     """
-    pixels = check_images(images, snn.input_shape)
     if not isinstance(seed, int | np.integer) or seed < 0:
         message = f"seed is {seed!r}, expected a whole number of at least 0"
         raise InputError(message)
     chosen = _checked(snn, settings, int(seed))
-    if snn.encoding == "poisson":
-        for parameters, _ in chosen:
-            check_rate_scale(parameters.rate_scale, pixels)
-    names, n_images = tuple(snn.population_shapes), len(pixels)
+    scales = [parameters.rate_scale for parameters, _ in chosen]
+    showing = shown_in_run(snn, n_steps, images, repeats, scales)
+    names, n_rows = tuple(snn.population_shapes), showing.n_rows
+    dtype = count_dtype(max(part.n_steps for part in showing.shown))
+    sizes = [math.prod(shape) for shape in snn.population_shapes.values()]
+    check_counts(n_rows, len(chosen), np.dtype(dtype).itemsize * sum(sizes))
+    for _, perturbations in chosen:
+        check_trials(perturbations, n_rows)
+    check_weights(snn, [perturbations for _, perturbations in chosen], n_rows)
     recording = Recording.of(record)
-    mask = recording.spike_mask(names, n_images)
-    traced, trace = recording.traced(names, snn.layers.shapes, n_images)
+    mask = recording.spike_mask(names, n_rows)
+    traced, trace = recording.traced(names, snn.layers.shapes, n_rows)
+    windows = recording.windows(snn.dt_s, n_steps)
+    kept = steps_in(windows, showing.steps_of_row)
     check_recording(
         snn.layers,
-        pixels,
+        showing.mean,
         [parameters for parameters, _ in chosen],
-        dict(zip(names, mask.T, strict=True)),
-        n_steps,
-        sum(map(len, traced)) * int(trace.sum()),
+        dict(zip(names, (mask * kept[:, None]).T, strict=True)),
+        n_potentials=sum(map(len, traced)) * int(kept[trace].sum()),
+        repeats=showing.repeats,
     )
-    in_order, readers = _as_read(snn, pixels), _current_readers(snn)
-    seeds = picture_seeds(int(seed), 0, n_images)
+    readers = _current_readers(snn)
+    stimulus = np.repeat(np.arange(len(showing.shown)), showing.repeats)
+    seeds = picture_seeds(int(seed), 0, n_rows)
+    in_windows = {"record_windows": np.array(windows, np.float64).ravel()}
     return [
         Job(
             parameters,
             perturbations,
             ProgramInputs(
-                numbers(snn, parameters, perturbations),
-                n_steps,
-                in_order,
+                numbers(snn, parameters, perturbations) | in_windows,
+                showing.shown,
+                stimulus,
                 readers,
                 seeds,
                 mask,
-                count_dtype(n_steps),
+                dtype,
                 traced,
                 trace,
             ),
+            showing.trials,
+            windows,
         )
         for parameters, perturbations in chosen
     ]
@@ -139,25 +166,10 @@ def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
         for part in parts(layer):
             if part.inputs == (INPUT,):
                 inner = part.layer if isinstance(part, Pooled) else part
+                assert not isinstance(inner, MaxPool2d)  # the description refuses it
                 found.append(CurrentReader(inner, in_order))
                 in_order = in_order[:0]  # biases come once
     return tuple(found)
-
-
-def _as_read(
-    snn: NetworkDescription, pixels: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """Give the program what each reader of an image reads, in the order of neurons."""
-    if snn.encoding != "current":
-        return to_neurons(pixels, pixels.shape[1:])
-    read = []
-    for part in (part for layer in snn.layers for part in parts(layer)):
-        if part.inputs == (INPUT,):
-            values = pixels
-            if isinstance(part, Pooled):
-                values = part.averages(pixels).astype(np.float32)
-            read.append(to_neurons(values, values.shape[1:]))
-    return np.concatenate(read, axis=1)
 
 
 def _checked(

@@ -18,9 +18,12 @@
 #include <string>
 #include <vector>
 
+#include "image_current.h"
+#include "input_file.h"
 #include "population.h"
 #include "random_numbers.h"
 #include "run_settings.h"
+#include "shown.h"
 
 // Vectors that start at a cache line are read and written twice as fast. Brian2 makes
 // all its arrays with new[].
@@ -34,16 +37,17 @@ void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); 
 
 namespace cnn2snn {
 
-class PictureProgram : public RunSettings {
+class PictureProgram : public RunSettings, private InputFile {
+    friend class Learning;
+
 public:
     explicit PictureProgram(const std::string& directory)
-        : directory_(directory), inputs_(directory + "inputs", std::ios::binary) {
+        : InputFile(directory + "inputs"), directory_(directory) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE7", 8) != 0)
+        if (std::memcmp(magic, "PICTURE8", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
-        n_steps_ = static_cast<size_t>(read_one<int64_t>());
         count_bytes_ = read_one<int64_t>();
         const int64_t n_settings = read_one<int64_t>();
         for (int64_t k = 0; k < n_settings; k++) {
@@ -58,10 +62,11 @@ public:
     void add_poisson(const std::string& name, int32_t* spikespace, size_t n,
                      double* rates, double dt) {
         n_values_ = n;
-        shows_.push_back([this, n, rates, dt]() {
-            for (size_t i = 0; i < n; i++) rates[i] = rate_scale_ * values_[i] / dt;
-            if (jitter_ > 0) displace(n, rates, dt);
+        shows_.push_back([this, n, rates, dt](const float* values) {
+            for (size_t i = 0; i < n; i++)
+                rates[i] = values == nullptr ? 0 : rate_scale_ * values[i] / dt;
         });
+        displace_ = [this, n, rates, dt]() { displace(n, rates, dt); };
         add(name, spikespace, n, []() {}, nullptr, [](int32_t) {});
     }
 
@@ -114,25 +119,13 @@ public:
     void add_current(size_t n_pixels, Real* current) {
         const size_t begin = n_values_;
         n_values_ += n_pixels;
-        auto connections = std::make_shared<Connections>();
-        read_array(connections->first);
-        read_array(connections->post);
-        read_array(connections->weight);
-        read_array(connections->length);
-        read_array(connections->weights);
-        read_array(connections->biases);
-        shows_.push_back([this, connections, begin, n_pixels, current]() {
-            const Connections& to = *connections;
-            std::copy(to.biases.begin(), to.biases.end(), current);
-            for (size_t pixel = 0; pixel < n_pixels; pixel++) {
-                const Real value = values_[begin + pixel];
-                for (int32_t r = to.first[pixel]; r < to.first[pixel + 1]; r++) {
-                    Real* __restrict target = current + to.post[r];
-                    const float* __restrict weight = to.weights.data() + to.weight[r];
-                    for (int32_t i = 0; i < to.length[r]; i++)
-                        target[i] += value * weight[i];
-                }
-            }
+        auto image = std::make_shared<ImageCurrent>();
+        for (auto* array : {&image->first, &image->post, &image->weight, &image->length})
+            read_array(*array);
+        read_array(image->weights);
+        read_array(image->biases);
+        shows_.push_back([image, begin, n_pixels, current](const float* values) {
+            image->show(values + begin, n_pixels, current);
         });
     }
 
@@ -154,8 +147,8 @@ public:
         }
         deletion_ = number("input_deletion");
         jitter_ = number("input_jitter");
+        windows_ = numbers("record_windows");
         counts_.resize(n_neurons_);
-        values_.resize(n_values_);
         record_.resize(populations_.size());
         counts_file_.open(directory_ + "counts", std::ios::binary);
         potentials_file_.open(directory_ + "potentials", std::ios::binary);
@@ -172,13 +165,17 @@ public:
         const uint64_t picture_seed = read_one<uint64_t>();
         is_traced_ = read_one<char>() != 0;
         read(reinterpret_cast<char*>(record_.data()), record_.size());
-        read(reinterpret_cast<char*>(values_.data()), values_.size() * sizeof(float));
+        // The repeats of a stimulus follow each other, and it comes once.
+        if (read_one<char>() != 0) shown_.read(*this, n_values_);
         random().seed(picture_seed);
         network_random().seed(picture_seed ^ 0x6a09e667f3bcc908u);
         noise_random().seed(picture_seed ^ 0xbb67ae8584caa73bu);
         input_noise_random().seed(picture_seed ^ 0x3c6ef372fe94f82bu);
         seed(picture_seed);  // of Brian2's own generator
-        for (const auto& show : shows_) show();
+        shown_.start();
+        if (jitter_ > 0) displace_();
+        frame_ = shown_.frame(0);
+        show(frame_);
         std::fill(counts_.begin(), counts_.end(), 0);
         for (size_t p = 0; p < populations_.size(); p++) {
             auto& population = populations_[p];
@@ -193,6 +190,9 @@ public:
         return true;
     }
 
+    // Number of steps of the trial that was started.
+    int32_t n_steps() const { return shown_.n_steps; }
+
     // Behind the threshold of a population (of all, if it is below 0): what happens to
     // input spikes, and lesions.
     void after_thresholds(int population) {
@@ -200,8 +200,10 @@ public:
             if (has_lesions_) silence(populations_[static_cast<size_t>(population)]);
             return;
         }
+        Population& input = populations_[0];
+        if (shown_.are_spikes() && jitter_ == 0)
+            input.spikespace[input.n] = shown_.spikes(step_, input.spikespace);
         if (jitter_ > 0) {
-            Population& input = populations_[0];
             int32_t n_spikes = 0;
             const char* now = displaced_.data() + static_cast<size_t>(step_) * input.n;
             for (size_t i = 0; i < input.n; i++)
@@ -221,21 +223,29 @@ public:
     void after_step() {
         // Synapses have moved lesioned neurons since the thresholds.
         if (has_lesions_ && is_traced_) silence();
+        const bool in_window = is_in_window();
         for (auto& population : populations_) {
+            const bool is_last = &population == &populations_.back();
             const int32_t n_spikes = population.spikespace[population.n];
             const int32_t* spikes = population.spikespace;
             uint32_t* counts = counts_.data() + population.first;
             for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
-            if (population.recorded) {
+            // Decisions over time need all spikes of the last layer.
+            if (population.recorded && (in_window || is_last)) {
                 population.index.insert(population.index.end(), spikes, spikes + n_spikes);
                 population.step.insert(population.step.end(), n_spikes, step_);
             }
-            if (is_traced_)
+            if (is_traced_ && in_window)
                 for (const int32_t i : population.traced)
                     population.trace.push_back(
                         static_cast<float>(population.potential(i)));
         }
         step_++;
+        if (step_ == shown_.n_steps) return;
+        const int32_t next = shown_.frame(step_);
+        if (next == frame_) return;
+        frame_ = next;
+        show(frame_);
     }
 
     // Write the results of a picture, and say on standard output that it is done.
@@ -258,8 +268,11 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
             if (!is_traced_ || population.traced.empty()) continue;
-            const int64_t head[4] = {picture_, static_cast<int64_t>(p), step_,
-                                     static_cast<int64_t>(population.traced.size())};
+            const size_t n_traced = population.traced.size();
+            const int64_t head[4] = {
+                picture_, static_cast<int64_t>(p),
+                static_cast<int64_t>(population.trace.size() / n_traced),
+                static_cast<int64_t>(n_traced)};
             write(traces_file_, head, 4);
             write(traces_file_, population.trace.data(), population.trace.size());
         }
@@ -277,28 +290,23 @@ public:
     }
 
 private:
-    // Runs of targets of all pixels, their weights, and biases.
-    struct Connections {
-        std::vector<int32_t> first, post, weight, length;
-        std::vector<float> weights, biases;
-    };
-
     std::string directory_;
-    std::ifstream inputs_;
     std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
     int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;
     double rate_scale_ = 1;
-    int32_t step_ = 0;
+    int32_t step_ = 0, frame_ = 0;
     bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
     std::vector<Population> populations_;
     std::vector<uint32_t> counts_;
-    std::vector<float> values_;
+    Shown shown_;
+    std::vector<double> windows_;  // first step, and step behind the last one, by turns
     std::vector<char> record_, narrow_;
-    std::vector<std::function<void()>> shows_, starts_;
+    std::vector<std::function<void(const float*)>> shows_;
+    std::function<void()> displace_;
+    std::vector<std::function<void()>> starts_;
     bool has_lesions_ = false;
     double deletion_ = 0, jitter_ = 0;  // a probability, and a number of steps
-    size_t n_steps_ = 0;
     std::vector<char> displaced_;  // whether an input neuron spikes, step by step
     std::function<void(std::ofstream&)> potential_;  // of the last population
 
@@ -307,6 +315,11 @@ private:
              std::function<void(int32_t)> hold) {
         populations_.push_back({name, spikespace, n, 0, false, {}, {}, std::move(start),
                                 std::move(potential), {}, {}, std::move(hold), {}, {}});
+    }
+
+    void show(int32_t frame) {
+        const float* values = shown_.values(frame, n_values_);
+        for (const auto& show_to : shows_) show_to(values);
     }
 
     void silence() {
@@ -319,38 +332,36 @@ private:
         for (const int32_t i : population.lesioned) population.hold(i);
     }
 
-    // Draw the input spikes of the picture as its steps will, and displace them.
+    bool is_in_window() const {
+        if (windows_.empty()) return true;
+        for (size_t k = 0; k < windows_.size(); k += 2)
+            if (windows_[k] <= step_ && step_ < windows_[k + 1]) return true;
+        return false;
+    }
+
+    // Draw the input spikes of the trial as its steps will, and displace them.
     void displace(size_t n, const double* rates, double dt) {
-        displaced_.assign(n_steps_ * n, 0);
+        const int32_t n_steps = shown_.n_steps;
+        displaced_.assign(static_cast<size_t>(n_steps) * n, 0);
         Random ahead = random();
-        const double n_steps = static_cast<double>(n_steps_);
-        for (size_t step = 0; step < n_steps_; step++) {
-            for (size_t i = 0; i < n; i++) {
-                if (ahead.uniform() >= rates[i] * dt) continue;
-                const double to = std::rint(static_cast<double>(step)
-                                            + jitter_ * input_noise_random().normal());
-                if (to >= 0 && to < n_steps)
-                    displaced_[static_cast<size_t>(to) * n + i] = 1;
+        const auto move = [&](int32_t step, size_t i) {
+            const double to = std::rint(step + jitter_ * input_noise_random().normal());
+            if (to >= 0 && to < n_steps) displaced_[static_cast<size_t>(to) * n + i] = 1;
+        };
+        std::vector<int32_t> given(n);
+        for (int32_t step = 0; step < n_steps; step++) {
+            if (shown_.are_spikes()) {
+                const int32_t n_spikes = shown_.spikes(step, given.data());
+                for (int32_t k = 0; k < n_spikes; k++)
+                    move(step, static_cast<size_t>(given[static_cast<size_t>(k)]));
+                continue;
             }
+            const int32_t frame = shown_.frame(step);
+            if (step == 0 || frame != shown_.frame(step - 1))
+                show(frame);
+            for (size_t i = 0; i < n; i++)
+                if (ahead.uniform() < rates[i] * dt) move(step, i);
         }
-    }
-
-    void read(char* data, size_t n) {
-        inputs_.read(data, static_cast<std::streamsize>(n));
-        if (!inputs_) fail(EXIT_BAD_INPUTS, "the inputs file ends too early");
-    }
-
-    template <typename T>
-    T read_one() {
-        T value;
-        read(reinterpret_cast<char*>(&value), sizeof(T));
-        return value;
-    }
-
-    template <typename T>
-    void read_array(std::vector<T>& array) {
-        array.resize(static_cast<size_t>(read_one<int64_t>()));
-        read(reinterpret_cast<char*>(array.data()), array.size() * sizeof(T));
     }
 
     template <typename T>

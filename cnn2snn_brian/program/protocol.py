@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
 from cnn2snn_brian.description.settings import Numbers
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
 from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, runs
+from cnn2snn_brian.program.shown import Shown
 
 __all__ = [
     "CurrentReader",
@@ -27,7 +29,7 @@ __all__ = [
     "picture_seeds",
 ]
 
-MAGIC = b"PICTURE7"
+MAGIC = b"PICTURE8"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
@@ -111,11 +113,10 @@ class ProgramInputs:
     ----------
     settings : dict of str to ndarray of float64
         Named numbers of the run, see `run_settings.numbers`.
-    n_steps : int
-        Steps of an image.
-    pixels : ndarray of float32, shape (n_images, n_inputs)
-        Intensities in [0, 1], in the order of neurons; with images as currents, what
-        each reader reads, one after another.
+    shown : tuple of Shown
+        The images, or stimuli, each once.
+    stimulus : ndarray of int64, shape (n_images,)
+        Which of these each row of the result is of; repeats are neighbours.
     current_readers : tuple of CurrentReader
         With images as currents, all that reads them, in the order of the layers.
     seeds : ndarray of uint64, shape (n_images,)
@@ -131,8 +132,8 @@ class ProgramInputs:
     """
 
     settings: Numbers
-    n_steps: int
-    pixels: npt.NDArray[np.float32]
+    shown: tuple[Shown, ...]
+    stimulus: npt.NDArray[np.int64]
     current_readers: tuple[CurrentReader, ...]
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
@@ -142,8 +143,13 @@ class ProgramInputs:
 
     @property
     def n_images(self) -> int:
-        """Number of images."""
-        return len(self.pixels)
+        """Number of images, or of trials."""
+        return len(self.stimulus)
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether each image goes on with the weights of the one before."""
+        return bool(np.any(self.settings.get(KEPT, 0)))
 
     def part(self, which: slice) -> "ProgramInputs":
         """
@@ -159,9 +165,17 @@ class ProgramInputs:
         ProgramInputs
             Their inputs, with the same parameters.
         """
+        settings = {
+            name: values[which] if name in BY_TRIAL else values
+            for name, values in self.settings.items()
+        }
+        # Only what these show, since a part may travel.
+        own, stimulus = np.unique(self.stimulus[which], return_inverse=True)
         return replace(
             self,
-            pixels=self.pixels[which],
+            settings=settings,
+            shown=tuple(self.shown[k] for k in own),
+            stimulus=stimulus,
             seeds=self.seeds[which],
             record=self.record[which],
             trace=self.trace[which],
@@ -179,11 +193,7 @@ class ProgramInputs:
         n_bytes = np.dtype(self.count_dtype).itemsize
         with path.open("wb") as file:
             file.write(MAGIC)
-            file.write(
-                struct.pack(
-                    "=4q", self.n_images, self.n_steps, n_bytes, len(self.settings)
-                )
-            )
+            file.write(struct.pack("=3q", self.n_images, n_bytes, len(self.settings)))
             for name, values in self.settings.items():
                 key = name.encode()
                 file.write(struct.pack("=q", len(key)) + key)
@@ -193,11 +203,16 @@ class ProgramInputs:
                     file.write(struct.pack("=q", len(array)) + array.tobytes())
             for neurons in self.traced:
                 file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
-            for seed, traced, record, pixels in zip(
-                self.seeds, self.trace, self.record, self.pixels, strict=True
+            before = -1
+            for seed, traced, record, stimulus in zip(
+                self.seeds, self.trace, self.record, self.stimulus, strict=True
             ):
                 file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
-                file.write(pixels.tobytes())
+                # Repeats of a stimulus: it is written once.
+                file.write(bytes([int(stimulus != before)]))
+                if stimulus != before:
+                    self.shown[stimulus].write(file)
+                before = stimulus
 
 
 @dataclass(frozen=True)
@@ -214,14 +229,20 @@ class ProgramOutputs:
     spikes : dict of (image, population) to (ndarray of int32, ndarray of int32)
         Neuron and step of each recorded spike, in order of time.
     traces : dict of (image, population) to ndarray of float32
-        Potentials of the traced neurons at the end of each step, of shape (n_steps,
-        n_neurons).
+        Potentials of the traced neurons at the end of each recorded step, of shape
+        (n_recorded_steps, n_neurons).
+    weights : dict of (image, layer) to ndarray of float64
+        Weights at the end of an image, by the index among the layers that learn; of the
+        last image alone if they go on from image to image.
     """
 
     counts: npt.NDArray[np.unsignedinteger[Any]]
     potentials: npt.NDArray[np.float64]
     spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
     traces: dict[tuple[int, int], npt.NDArray[np.float32]] = field(default_factory=dict)
+    weights: dict[tuple[int, int], npt.NDArray[np.float64]] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
@@ -238,19 +259,22 @@ class ProgramOutputs:
         ProgramOutputs
             All results; images are counted from the first part on.
         """
-        spikes, traces = {}, {}
+        spikes, traces, weights = {}, {}, {}
         start = 0
         for part in parts:
             for (picture, population), recorded in part.spikes.items():
                 spikes[start + picture, population] = recorded
             for (picture, population), trace in part.traces.items():
                 traces[start + picture, population] = trace
+            for (picture, layer), learned in part.weights.items():
+                weights[start + picture, layer] = learned
             start += len(part.counts)
         return cls(
             np.concatenate([part.counts for part in parts]),
             np.concatenate([part.potentials for part in parts]),
             spikes,
             traces,
+            weights,
         )
 
     @classmethod
@@ -292,4 +316,11 @@ class ProgramOutputs:
             trace = np.frombuffer(raw, np.float32, n_steps * n, position)
             traces[picture, population] = trace.reshape(n_steps, n).copy()
             position += trace.nbytes
-        return cls(counts, potentials, spikes, traces)
+        learned = directory / "weights"
+        raw = learned.read_bytes() if learned.exists() else b""
+        weights, position = {}, 0
+        while position < len(raw):
+            picture, layer, n = struct.unpack_from("=3q", raw, position)
+            weights[picture, layer] = np.frombuffer(raw, float, n, position + 24).copy()
+            position += 24 + 8 * n
+        return cls(counts, potentials, spikes, traces, weights)

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from brian2 import Quantity, second
+from brian2.units import have_same_dimensions
 
 from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons
 
-__all__ = ["Record", "Recording"]
+__all__ = ["Record", "Recording", "steps_in"]
 
 #: Layers whose spikes are kept, for all images or for those with the given indices.
 Spikes = Iterable[str] | Mapping[str, Iterable[int]]
@@ -37,11 +40,16 @@ class Recording:
         bytes a step and image.
     images : iterable of int, optional
         Indices of the images that potentials are kept for, all by default.
+    window : tuple of Quantity [s], or iterable of them, optional
+        From when to when spikes and potentials are kept, as (50*ms, 150*ms), or several
+        such windows; all the time by default. The last layer's spikes are kept all the
+        time.
     """
 
     spikes: Spikes = ()
     potentials: Neurons | None = None
     images: Iterable[int] | None = None
+    window: Any = None
 
     def __post_init__(self) -> None:
         def kept(given: Any) -> Any:
@@ -54,6 +62,8 @@ class Recording:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, kept(value))
+        if self.window is not None:
+            object.__setattr__(self, "window", _pairs(self.window))
 
     @classmethod
     def of(cls, record: "Record") -> "Recording":
@@ -155,6 +165,97 @@ class Recording:
         chosen = np.zeros(n_images, dtype=bool)
         chosen[images] = True
         return neurons, chosen
+
+    def windows(self, dt_s: float, n_steps: int) -> tuple[tuple[int, int], ...]:
+        """
+        Say which steps are recorded.
+
+        Parameters
+        ----------
+        dt_s : float
+            The time step in seconds.
+        n_steps : int
+            Steps of the program.
+
+        Returns
+        -------
+        tuple of (int, int)
+            First step and the one behind the last, in order; empty if all are recorded.
+
+        Raises
+        ------
+        InputError
+            If a window has no steps, is outside of the program's time or overlaps with
+            another one.
+        """
+        found = []
+        for start, stop in self.window or ():
+            steps = [float(time) / dt_s for time in (start, stop)]
+            first, behind = (round(step) for step in steps)
+            if any(abs(step - round(step)) > 1e-6 * max(1, step) for step in steps):
+                message = (
+                    f"the window {start} to {stop}: its times are no multiples of the "
+                    f"time step {1e3 * dt_s:g} ms"
+                )
+                raise InputError(message)
+            if not 0 <= first < behind <= n_steps:
+                message = (
+                    f"the window {start} to {stop} is not within the time of the "
+                    f"program, 0 to {1e3 * n_steps * dt_s:g} ms"
+                )
+                raise InputError(message)
+            found.append((first, behind))
+        found.sort()
+        if any(b[0] < a[1] for a, b in pairwise(found)):
+            message = "windows overlap; give each time once"
+            raise InputError(message)
+        return tuple(found)
+
+
+def steps_in(
+    windows: tuple[tuple[int, int], ...], n_steps: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.int64]:
+    """
+    Count the steps of trials that are recorded.
+
+    Parameters
+    ----------
+    windows : tuple of (int, int)
+        As `Recording.windows` gives them.
+    n_steps : ndarray of int, shape (n_trials,)
+        Steps of each trial.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_trials,)
+        Recorded steps of each trial.
+    """
+    if not windows:
+        return n_steps.astype(np.int64)
+    total = np.zeros(len(n_steps), np.int64)
+    for start, stop in windows:
+        total += np.minimum(n_steps, stop) - np.minimum(n_steps, start)
+    return total
+
+
+def _pairs(window: Any) -> tuple[tuple[Any, Any], ...]:
+    """Take one window or several."""
+    given = tuple(window)
+    one = len(given) == 2 and all(np.ndim(time) == 0 for time in given)
+    pairs = tuple(tuple(pair) for pair in ((given,) if one else given))
+    for pair in pairs:
+        if len(pair) != 2 or not all(
+            isinstance(time, Quantity) and have_same_dimensions(time, second)
+            if float(time)
+            else np.ndim(time) == 0
+            for time in pair
+        ):
+            message = (
+                f"window is {window!r}, expected (start, stop) in units of time, such "
+                "as (50*ms, 150*ms), or several of these"
+            )
+            raise InputError(message)
+    return pairs  # type: ignore[return-value]
 
 
 #: What `Simulator.run` takes as ``record``.

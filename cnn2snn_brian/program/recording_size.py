@@ -12,13 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.description.gains import input_gains
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.joined import drive
+from cnn2snn_brian.layers.joined import drive, n_synapses
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 
-__all__ = ["RecordingSize", "check_recording", "expected_rates", "free_memory"]
+__all__ = [
+    "RecordingSize",
+    "check_recording",
+    "check_weights",
+    "check_counts",
+    "check_recording",
+    "expected_rates",
+    "free_memory",
+]
 
 #: A spike is kept as its neuron and its step, both int32.
 BYTES_PER_SPIKE = 8
@@ -26,11 +36,17 @@ BYTES_PER_SPIKE = 8
 #: A recorded potential is a float32.
 BYTES_PER_POTENTIAL = 4
 
+#: A learned weight is a float64.
+BYTES_PER_WEIGHT = 8
+
 #: While a recording is read, the program's file of it is in memory too.
 PEAK = 2
 
 #: Below this bound in bytes nothing is estimated: any machine has so much.
 SMALL = 200e6
+
+#: Spike counts below this size in bytes are not compared with the memory.
+SMALL_COUNTS = 200e6
 
 #: From this expected size in bytes on there is a warning.
 LARGE = 2e9
@@ -142,30 +158,64 @@ def _expected_spikes(
     layers: Layers,
     pixels: npt.NDArray[Any],
     settings: Sequence[Parameters],
-    recorded: Mapping[str, npt.NDArray[np.bool_]],
-    n_steps: int,
+    steps: Mapping[str, npt.NDArray[np.int64]],
+    repeats: int,
 ) -> float:
     """Estimate the spikes of one setting, from a few settings and images."""
     chosen = np.linspace(0, len(settings) - 1, min(N_SAMPLED, len(settings)))
-    shown = np.flatnonzero(np.any(list(recorded.values()), axis=0))
+    shown = np.flatnonzero(np.any(list(steps.values()), axis=0))
     n_pictures = max(1, N_SAMPLED // len(chosen))
     sampled = shown[np.linspace(0, len(shown) - 1, n_pictures).astype(int)]
     total = 0.0
     for index in chosen.astype(int):
-        rates = expected_rates(layers, pixels[np.unique(sampled)], settings[index])
-        for name, pictures in recorded.items():
-            cells = math.prod(layers.shapes[name]) * n_steps * int(pictures.sum())
+        rates = expected_rates(
+            layers, pixels[np.unique(sampled // repeats)], settings[index]
+        )
+        for name, kept in steps.items():
+            cells = math.prod(layers.shapes[name]) * int(kept.sum())
             total += cells * float(rates[name].mean())
     return total / len(chosen)
+
+
+def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
+    """
+    Refuse trials whose spike counts will not fit into memory, before they are run.
+
+    Parameters
+    ----------
+    n_rows : int
+        Images or trials of each setting.
+    n_settings : int
+        Settings that are run.
+    bytes_per_row : int
+        Bytes of the counts of all neurons in a trial.
+
+    Raises
+    ------
+    InputError
+        If the counts and a copy of them need more than the free memory.
+    """
+    size = n_rows * n_settings * bytes_per_row
+    if size < SMALL_COUNTS:
+        return
+    free = free_memory()
+    if free is not None and PEAK * size > free:
+        message = (
+            f"the spike counts of {n_rows:,} trials take {size / 1e9:.1f} GB, and "
+            f"{PEAK} times the size is needed; {free / 1e9:.1f} GB of memory are free. "
+            "Run fewer images or repeats at a time"
+        )
+        raise InputError(message)
 
 
 def check_recording(
     layers: Layers,
     pixels: npt.NDArray[Any],
     settings: Sequence[Parameters],
-    recorded: Mapping[str, npt.NDArray[np.bool_]],
-    n_steps: int,
+    recorded: Mapping[str, npt.NDArray[Any]],
+    n_steps: int = 1,
     n_potentials: int = 0,
+    repeats: int = 1,
 ) -> RecordingSize | None:
     """
     Refuse a recording that will not fit into memory, before it is made.
@@ -178,12 +228,15 @@ def check_recording(
         The images.
     settings : sequence of Parameters
         What the neurons run with. Several settings take the sum of their sizes.
-    recorded : dict of str to ndarray of bool, shape (n_images,)
-        By population, the images of which its spikes are kept.
+    recorded : dict of str to ndarray of bool or int, shape (n_images * repeats,)
+        By population, the trials of which its spikes are kept; or how many steps of
+        each, with an `n_steps` of 1.
     n_steps : int
-        Number of steps of an image.
+        Number of steps of a trial.
     n_potentials : int
-        Potentials kept in each step, of all neurons and images.
+        Potentials kept in each step, of all neurons and trials.
+    repeats : int
+        Trials of each image.
 
     Returns
     -------
@@ -201,12 +254,13 @@ def check_recording(
         If the recording is expected to be larger than `LARGE`, or half of the free
         memory.
     """
+    steps = {
+        name: n_steps * np.asarray(kept).astype(np.int64)
+        for name, kept in recorded.items()
+    }
     parts = {
-        name: BYTES_PER_SPIKE
-        * math.prod(layers.shapes[name])
-        * n_steps
-        * int(chosen.sum())
-        for name, chosen in recorded.items()
+        name: BYTES_PER_SPIKE * math.prod(layers.shapes[name]) * int(kept.sum())
+        for name, kept in steps.items()
     }
     traces = BYTES_PER_POTENTIAL * n_potentials * n_steps
     bound = len(settings) * (sum(parts.values()) + traces)
@@ -214,7 +268,7 @@ def check_recording(
         return None
     spikes = 0.0
     if any(parts.values()):
-        spikes = _expected_spikes(layers, pixels, settings, recorded, n_steps)
+        spikes = _expected_spikes(layers, pixels, settings, steps, repeats)
     size = RecordingSize(
         bound, round(len(settings) * (BYTES_PER_SPIKE * spikes + traces))
     )
@@ -223,11 +277,17 @@ def check_recording(
     kept = [name for name in recorded if parts[name]]
     if traces > BYTES_PER_SPIKE * spikes:
         kept.append("membrane potentials")
-        most = f"{n_potentials} membrane potentials a step"
+        most = f"{n_potentials} membrane potentials"
+        most += " a step" if n_steps > 1 else ""
         advice = "Record fewer potentials: Recording(..., images=range(20))"
     else:
-        most = f"{largest} of {int(recorded[largest].sum())} images"
+        n_images = np.count_nonzero(recorded[largest])
+        most = f"{largest} of {n_images} images"
         advice = f"Record fewer images: record={{{largest!r}: range(20)}}"
+        if repeats > 1 or len(np.unique(steps[largest])) > 1:
+            most = f"{largest} of {n_images} trials"
+            advice = f"Record fewer trials: record={{{largest!r}: range(20)}}"
+            advice += ", or Recording(..., window=(start, stop))"
     said = (
         f"the recording of {', '.join(kept)} is expected to take "
         f"{size.expected / 1e9:.1f} GB (at most {size.bound / 1e9:.1f} GB), most of it "
@@ -243,3 +303,36 @@ def check_recording(
     if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
         warnings.warn(f"{said}. {advice}", stacklevel=5)
     return size
+
+
+def check_weights(
+    snn: NetworkDescription, settings: Sequence[Perturbations], n_images: int
+) -> None:
+    """
+    Refuse to keep the learned weights of each image, if they don't fit into memory.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network.
+    settings : sequence of Perturbations
+        What runs do beside; weights that are kept from image to image are few.
+    n_images : int
+        Number of images.
+
+    Raises
+    ------
+    InputError
+        If the weights and a copy of them need more than the free memory.
+    """
+    n_runs = sum(not perturbations.keep_weights for perturbations in settings)
+    learning = [layer for layer in snn.layers if layer.name in snn.rules]
+    each = BYTES_PER_WEIGHT * sum(map(n_synapses, learning))
+    size, free = n_runs * n_images * each, free_memory()
+    if size > SMALL and free is not None and PEAK * size > free:
+        message = (
+            f"the learned weights of {n_images} trials take {size / 1e9:.1f} GB and a "
+            f"copy of them, {free / 1e9:.1f} GB of memory are free; show fewer images, "
+            "or keep the weights from trial to trial"
+        )
+        raise InputError(message)

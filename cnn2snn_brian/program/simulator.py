@@ -11,6 +11,7 @@ import math
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from cnn2snn_brian.description.run_settings import documented
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.layers.synapse_order import from_synapses
 from cnn2snn_brian.program.cache import check_cache
 from cnn2snn_brian.program.compiler import PROGRAM, build_program, find_compiler
 from cnn2snn_brian.program.device import write_sources
@@ -65,7 +67,8 @@ class Simulator:
         The network. Later changes of its parameters are followed, unless `run` is
         given others.
     duration : Quantity [s]
-        How long an image is shown, a multiple of dt.
+        How long an image is shown, and how long a stimulus takes at most; a multiple of
+        dt.
     cache_directory : path-like, optional
         Where compiled programs are kept. By default ``$CNN2SNN_BRIAN_CACHE``, or the
         user's cache directory.
@@ -105,7 +108,7 @@ class Simulator:
         self._closed = False
         try:
             self._project = Path(self._directory.name)
-            write_sources(snn, self.n_steps * snn.dt_s, self._project)
+            write_sources(snn, self._project)
             built = build_program(self._project, cache)
             self.compiled, self._build = built.compiled, built
             self._program = self._project / PROGRAM
@@ -150,15 +153,18 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
+        repeats: int = 1,
         **settings: Any,
     ) -> SimulationResult:
         """
-        Show images to the network. Nothing is compiled.
+        Show images or stimuli to the network. Nothing is compiled.
 
         Parameters
         ----------
-        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-            Intensities, float in [0, 1] or uint8.
+        images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
+            Intensities of images, float in [0, 1] or uint8, of shape (n_images,
+            channels, height, width), each shown for the program's duration; or stimuli
+            in time (see `cnn2snn_brian.stimuli`) that take at most that long.
         seed : int
             Seed of everything random, at least 0.
         record : iterable of str, dict of str to iterable of int, or Recording
@@ -173,6 +179,10 @@ class Simulator:
             Images of one program run. It does not change the result either.
         progress : bool
             Whether to show a progress bar.
+        repeats : int
+            Trials of each image or stimulus. A trial starts from the starting
+            potentials and has input spikes of its own. The result has a row for each:
+            stimulus after stimulus, its repeats in order.
         **settings
             Any of these. A dict by layer may leave layers out; the network's own
             values hold where nothing is given.
@@ -199,6 +209,7 @@ class Simulator:
             executor=executor,
             shard_size=shard_size,
             progress=progress,
+            repeats=repeats,
         )
         return result
 
@@ -212,6 +223,7 @@ class Simulator:
         executor: Workers = None,
         shard_size: int | None = None,
         progress: bool = True,
+        repeats: int = 1,
     ) -> Generator[tuple[int, SimulationResult], None, None]:
         """
         Show the same images with several settings; all are run at once.
@@ -221,11 +233,11 @@ class Simulator:
 
         Parameters
         ----------
-        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-            Intensities, float in [0, 1] or uint8.
+        images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
+            Images or stimuli, as in `run`.
         settings : sequence of dict
             What each run has of its own, by name: the settings that `run` takes.
-        seed, record, executor, shard_size, progress
+        seed, record, executor, shard_size, progress, repeats
             As in `run`.
 
         Returns
@@ -252,7 +264,7 @@ class Simulator:
             )
             raise InputError(message)
         workers = check_workers(executor, shard_size)
-        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record)
+        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record, repeats)
         return self._results(jobs, int(seed), workers, shard_size, progress)
 
     def _results(
@@ -286,21 +298,19 @@ class Simulator:
         for layer in snn.layers:
             reaching = [part for part in parts(layer) if part.inputs[0] in raw]
             if reaching:
-                # Exact: the sums stay far below 2**53.
                 delivered = sum(
-                    raw[part.inputs[0]] @ self._fan_out[part.name] for part in reaching
+                    _reached(raw[part.inputs[0]], self._fan_out[part.name])
+                    for part in reaching
                 )
                 events[layer.name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
-        versions = {
-            name: importlib.metadata.version(name)
-            for name in ("cnn2snn-brian", "brian2", "numpy")
-        }
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
             output_potentials=last.reshape(len(last), -1),
             events=events,
-            duration_s=self.duration_s,
+            duration_s=self.duration_s
+            if job.trials is None
+            else max(job.trials.n_steps) * snn.dt_s,
             dt_s=snn.dt_s,
             seed=seed,
             parameters=job.parameters,
@@ -308,7 +318,7 @@ class Simulator:
             network=snn.summary(),
             program={"compiler": self._build.compiler, "flags": self._build.flags},
             timings={"build": self._build_seconds, "run": seconds},
-            versions=versions,
+            versions=_versions(),
             shapes=shapes,
             recorded={
                 (names[population], image): spikes
@@ -318,7 +328,41 @@ class Simulator:
                 (names[population], image): (job.inputs.traced[population], v)
                 for (image, population), v in outputs.traces.items()
             },
+            weights=self._weights(outputs, job),
+            trials=job.trials,
+            windows=job.windows,
         )
+
+    def _weights(self, outputs: ProgramOutputs, job: Job) -> dict[str, Any]:
+        """Learned weights by layer, of the last image or of each."""
+        found = {}
+        for index, name in enumerate(self.snn.rules):
+            layer = self.snn.layers[self.snn.layer_names.index(name)]
+            images = sorted(image for image, which in outputs.weights if which == index)
+            of_images = [
+                from_synapses(layer, outputs.weights[image, index]) for image in images
+            ]
+            found[name] = (
+                of_images[-1] if job.inputs.is_one_run else np.stack(of_images)
+            )
+        return found
+
+
+def _reached(counts: Any, fan_out: Any) -> Any:
+    """Count the targets that all spikes of each image reach."""
+    # Exact: the sums stay far below 2**53. Image by image, numbers stay in the cache.
+    return np.array([image.astype(float) @ fan_out for image in counts])
+
+
+@cache
+def _found_versions() -> tuple[tuple[str, str], ...]:
+    # Reading the metadata of a package takes longer than a short run.
+    names = ("cnn2snn-brian", "brian2", "numpy")
+    return tuple((name, importlib.metadata.version(name)) for name in names)
+
+
+def _versions() -> dict[str, str]:
+    return dict(_found_versions())
 
 
 def _structure(snn: NetworkDescription) -> Any:
@@ -331,5 +375,6 @@ def _structure(snn: NetworkDescription) -> Any:
         snn.dt_s,
         {name: model.structure for name, model in models.items()},
         set(snn.release_probability),
+        {name: rule.structure for name, rule in snn.rules.items()},
         INPUT in snn.population_shapes,
     )

@@ -229,7 +229,8 @@ def _collected(
     shards = [
         (index, part)
         for index, job in enumerate(jobs)
-        for part in _shards(job.n_images, size)
+        # Images that go on with what was learned before are one run, in order.
+        for part in _shards(job.n_images, job.n_images if job.is_one_run else size)
     ]
     missing = Counter(index for index, _ in shards)
     found: dict[int, ProgramOutputs] = {}

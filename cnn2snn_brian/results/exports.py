@@ -17,15 +17,32 @@ __all__ = ["to_neo", "to_xarray"]
 EXTRA = "export"
 
 
-def _label_of(labels: Any, n_images: int) -> Sequence[Any] | None:
+def _label_of(labels: Any, result: SpikeData) -> Sequence[Any] | None:
+    """Give each row its label; labels of stimuli hold for all of their trials."""
     if labels is None:
         return None
+    n_images, repeats = result.n_images, result.n_repeats
+    if len(labels) * repeats == n_images:
+        labels = [labels[k] for k in result.stimulus_of_row]
     if len(labels) != n_images:
-        message = f"{n_images} pictures, but {len(labels)} labels"
+        of = "pictures" if repeats == 1 else "trials"
+        message = f"{n_images} {of}, but {len(labels)} labels"
         raise InputError(message)
     return [
         label.item() if isinstance(label, np.generic) else label for label in labels
     ]
+
+
+def _named(result: SpikeData, row: int) -> dict[str, Any]:
+    """Say which stimulus and which repeat a row is, if stimuli were shown."""
+    if result.trials is None:
+        return {}
+    stimulus = int(result.stimulus_of_row[row])
+    return {
+        "stimulus": stimulus,
+        "stimulus_name": result.trials.names[stimulus],
+        "repeat": int(result.repeat_of_row[row]),
+    }
 
 
 def to_neo(
@@ -55,7 +72,9 @@ def to_neo(
     Returns
     -------
     neo.Block
-        A Segment for each picture, a Group for each layer. Every SpikeTrain is
+        A Segment for each picture or trial, a Group for each layer. The Segment of a
+        trial is annotated with ``stimulus``, ``stimulus_name`` and ``repeat``, and its
+        SpikeTrains end with the stimulus. Every SpikeTrain is
         annotated with ``layer``, ``channel``, ``y``, ``x``, ``picture`` and ``label``;
         of a linear layer, ``channel`` is the unit, ``y`` and ``x`` are 0. Neurons are
         in the order (channel, y, x). Times are in ms, from 0 to the duration.
@@ -69,7 +88,7 @@ def to_neo(
         If Neo is not installed.
     """
     neo = optional_library("neo", EXTRA, "to_neo")
-    truth = _label_of(labels, result.n_images)
+    truth = _label_of(labels, result)
     # In the order of the layers, not of the recording.
     names = [
         name for name in result.spike_counts if name in {n for n, _ in result.recorded}
@@ -101,7 +120,11 @@ def to_neo(
     groups = {name: neo.Group(name=name, layer=name) for name in names}
     block.groups.extend(groups.values())
     for image in chosen:
-        segment = neo.Segment(name=f"picture {image}", index=image, picture=image)
+        own = _named(result, image)
+        name = f"picture {image}"
+        if own:
+            name = f"stimulus {own['stimulus']}, trial {own['repeat']}"
+        segment = neo.Segment(name=name, index=image, picture=image, **own)
         segment.annotate(prediction=int(result.predictions[image]))
         if truth is not None:
             segment.annotate(label=truth[image])
@@ -126,12 +149,14 @@ def _spike_trains(
     # Stable, so that the spikes of a neuron stay in order of time.
     order = np.argsort(row, kind="stable")
     counts = np.bincount(row, minlength=math.prod(shape))
-    t_stop = 1e3 * result.duration_s * quantities.ms
+    t_stop = 1e3 * result.steps_of_row[image] * result.dt_s * quantities.ms
     times = np.split(1e3 * spikes.t[order], np.cumsum(counts)[:-1])
     positions = np.unravel_index(np.arange(len(counts)), shape)
     if len(positions) == 1:
         positions = (*positions, np.zeros_like(counts), np.zeros_like(counts))
-    annotations = {} if label is None else {"label": label}
+    annotations = _named(result, image)
+    if label is not None:
+        annotations["label"] = label
     return [
         neo.SpikeTrain(
             times[neuron],
@@ -156,7 +181,7 @@ def _spike_trains(
     ]
 
 
-def to_xarray(result: SpikeData, labels: Any = None) -> Any:
+def to_xarray(result: SpikeData, labels: Any = None, bin: Any = None) -> Any:
     """
     Make an xarray Dataset of spike counts.
 
@@ -165,12 +190,17 @@ def to_xarray(result: SpikeData, labels: Any = None) -> Any:
     result : SpikeData
         The result.
     labels : sequence of int or str, shape (n_images,), optional
-        Labels of the pictures, kept as a coordinate.
+        Labels of the pictures, or of the stimuli, kept as a coordinate.
+    bin : Quantity [s], optional
+        With it, there are also the spikes in bins of time of all layers that were
+        recorded in each picture or trial, as ``conv1_over_time``.
 
     Returns
     -------
     xarray.Dataset
-        An int32 array for each layer. The first dimension is ``picture``; the others
+        An int32 array for each layer. The first dimension is ``picture``; of trials the
+        first two are ``stimulus`` and ``trial``. ``time`` (the start of a bin in
+        seconds) follows where there is a `bin`. The others
         carry the layer's name, as layers differ in size: ``conv1_channel``,
         ``conv1_y``, ``conv1_x``, or ``ip1_unit`` of a linear layer. There are also
         ``output_potentials`` and the coordinates ``prediction`` and ``label``. Seed,
@@ -184,22 +214,51 @@ def to_xarray(result: SpikeData, labels: Any = None) -> Any:
         If xarray is not installed.
     """
     xarray = optional_library("xarray", EXTRA, "to_xarray")
-    truth = _label_of(labels, result.n_images)
+    truth = _label_of(labels, result)
+    trials = result.trials
+    rows: tuple[str, ...] = ("picture",)
+    shape: tuple[int, ...] = (result.n_images,)
+    if trials is not None:
+        rows, shape = ("stimulus", "trial"), (trials.n_stimuli, trials.n_repeats)
+
+    def by_trial(array: Any) -> Any:
+        array = np.asarray(array)
+        return array.reshape(*shape, *array.shape[1:])
+
     variables: dict[str, Any] = {}
-    for name, counts in result.spike_counts.items():
-        axes = ("channel", "y", "x") if counts.ndim == 4 else ("unit",)
-        dims = ("picture", *(f"{name}_{axis}" for axis in axes))
-        variables[name] = (dims, counts, {"long_name": f"spikes of {name}"})
-    output = variables[result.output_layer][0][1:]
-    shape = result.shapes[result.output_layer]
-    potentials = result.output_potentials.reshape(-1, *shape)
-    variables["output_potentials"] = (("picture", *output), potentials)
-    coordinates: dict[str, Any] = {
-        "picture": np.arange(result.n_images),
-        "prediction": ("picture", result.predictions),
+    axes = {
+        name: tuple(
+            f"{name}_{axis}"
+            for axis in (("channel", "y", "x") if len(own) == 3 else ("unit",))
+        )
+        for name, own in result.shapes.items()
     }
+    for name, counts in result.spike_counts.items():
+        said = {"long_name": f"spikes of {name}"}
+        variables[name] = ((*rows, *axes[name]), by_trial(counts), said)
+        whole = all((name, row) in result.recorded for row in range(result.n_images))
+        if bin is not None and whole:
+            dims = (*rows, "time", *axes[name])
+            binned = by_trial(result.binned(name, bin))
+            variables[f"{name}_over_time"] = (dims, binned, said)
+    last = result.output_layer
+    potentials = result.output_potentials.reshape(-1, *result.shapes[last])
+    variables["output_potentials"] = ((*rows, *axes[last]), by_trial(potentials))
+    coordinates: dict[str, Any] = {
+        **{name: np.arange(n) for name, n in zip(rows, shape, strict=True)},
+        "prediction": (rows, by_trial(result.predictions)),
+    }
+    if trials is not None:
+        coordinates["stimulus_name"] = ("stimulus", list(trials.names))
+        own = dict.fromkeys(key for values in trials.parameters for key in values)
+        for key in own:
+            numbers = [values.get(key, np.nan) for values in trials.parameters]
+            coordinates[key] = ("stimulus", numbers)
+    if bin is not None:
+        n_bins = round(result.n_steps * result.dt_s / float(bin) - 0.5 + 1e-6)
+        coordinates["time"] = ("time", np.arange(n_bins) * float(bin))
     if truth is not None:
-        coordinates["label"] = ("picture", np.asarray(truth))
+        coordinates["label"] = (rows, by_trial(truth))
     return xarray.Dataset(
         variables,
         coordinates,

@@ -7,8 +7,8 @@ pictures, one picture after another: ``neuron`` is an index into the layer's Bri
 group, ordered (y, x, channel), ``step`` the time step, and ``n_spikes`` says how many
 belong to each of the pictures in ``picture``. The membrane potentials in
 ``recorded_potentials/conv1`` are ``potential`` with the dimensions (picture, step,
-neuron), for the pictures in ``picture`` and the indices in ``neuron``. The attribute
-``settings`` is JSON.
+neuron), for the pictures in ``picture`` and the indices in ``neuron``. ``weights/ip1``
+are learned weights. The attribute ``settings`` is JSON.
 """
 
 import json
@@ -29,6 +29,7 @@ from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.spikes.counts import SpikeCounts
 from cnn2snn_brian.spikes.data import SpikeData
+from cnn2snn_brian.spikes.trials import Trials
 
 __all__ = ["load_result", "save_result"]
 
@@ -106,6 +107,11 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
         "counted": list(result.spike_counts),
         "events": list(result.events),
     }
+    # Left out where there are none, so that earlier versions read the rest.
+    if result.trials is not None:
+        settings["trials"] = result.trials.record()
+    if result.windows:
+        settings["windows"] = result.windows
     with (
         written_whole(path) as unfinished,
         h5py.File(unfinished, "w", libver=LIBRARY_VERSION) as file,
@@ -132,6 +138,9 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
         spikes = file.create_group("recorded")
         for name in {layer: None for layer, _ in result.recorded}:
             _write_spikes(spikes.create_group(name), result, name)
+        learned = file.create_group("weights")
+        for name, array in result.weights.items():
+            _write(learned, name, array)
         traced = file.create_group("recorded_potentials")
         for name in {layer: None for layer, _ in result.recorded_potentials}:
             _write_potentials(traced.create_group(name), result, name)
@@ -154,7 +163,13 @@ def _write_potentials(group: h5py.Group, result: SpikeData, layer: str) -> None:
     _write(group, "picture", np.array(pictures, np.int64))
     # The same neurons of all pictures, as `Simulator.run` records them.
     _write(group, "neuron", found[0][0])
-    dataset = _write(group, "potential", np.stack([v for _, v in found]))
+    # Trials of other stimuli may be shorter: these end in NaN.
+    together = np.full(
+        (len(found), max(len(v) for _, v in found), len(found[0][0])), np.nan
+    )
+    for k, (_, v) in enumerate(found):
+        together[k, : len(v)] = v
+    dataset = _write(group, "potential", together.astype(found[0][1].dtype))
     for dimension, label in enumerate(("picture", "step", "neuron")):
         dataset.dims[dimension].label = label
 
@@ -228,7 +243,10 @@ def _read(file: h5py.File) -> dict[str, Any]:
         expected = (len(group["picture"]), v.shape[1], len(neuron))
         _check_shape(f"recorded_potentials/{name}", v, expected)
         for picture, own in zip(group["picture"][...], v, strict=True):
-            traced[name, int(picture)] = neuron, own
+            known = ~np.isnan(own).all(1) if "trials" in settings else slice(None)
+            traced[name, int(picture)] = neuron, own[known]
+    trials = settings.pop("trials", None)
+    windows = settings.pop("windows", ())
     # A file of an earlier version lacks newer settings.
     settings.pop("output_threshold", None)
     stored = settings.pop("perturbations", None)
@@ -248,6 +266,10 @@ def _read(file: h5py.File) -> dict[str, Any]:
         "shapes": shapes,
         "recorded": spikes,
         "recorded_potentials": traced,
+        # Files of earlier versions have none.
+        "weights": {k: array[...] for k, array in file.get("weights", {}).items()},
+        "trials": None if trials is None else Trials.of(trials),
+        "windows": tuple((int(start), int(stop)) for start, stop in windows),
     }
 
 

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cnn2snn_brian.look.inspector import write_inspector
 from cnn2snn_brian.results.exports import to_neo, to_xarray
 from cnn2snn_brian.results.hdf5 import load_result, save_result
+from cnn2snn_brian.results.nwb import to_nwb
 from cnn2snn_brian.spikes.data import SpikeData
 
 __all__ = ["SimulationResult"]
@@ -78,7 +80,8 @@ class SimulationResult(SpikeData):
         pictures : iterable of int, optional
             Indices of pictures; by default all of which one of the layers was recorded.
         labels : sequence of int or str, shape (n_images,), optional
-            Labels of *all* pictures of the result, kept as annotations.
+            Labels of *all* pictures of the result, or of the stimuli, kept as
+            annotations.
         layers : iterable of str, optional
             Layers; by default all that were recorded.
         silent : bool
@@ -87,8 +90,9 @@ class SimulationResult(SpikeData):
         Returns
         -------
         neo.Block
-            A Segment for each picture, a Group for each layer; SpikeTrains annotated
-            with layer, channel, y, x, picture and label.
+            A Segment for each picture or trial, a Group for each layer; SpikeTrains
+            annotated with layer, channel, y, x, picture and label, and with stimulus
+            and repeat of trials.
 
         Raises
         ------
@@ -100,20 +104,23 @@ class SimulationResult(SpikeData):
         """
         return to_neo(self, pictures, labels, layers, silent=silent)
 
-    def to_xarray(self, labels: Any = None) -> Any:
+    def to_xarray(self, labels: Any = None, bin: Any = None) -> Any:
         """
         Make an xarray Dataset of spike counts, see `exports.to_xarray`.
 
         Parameters
         ----------
         labels : sequence of int or str, shape (n_images,), optional
-            Labels of the pictures, kept as a coordinate.
+            Labels of the pictures, or of the stimuli, kept as a coordinate.
+        bin : Quantity [s], optional
+            Width of bins of time; with it, there are also spikes over time of layers
+            that were recorded, ``conv1_over_time``.
 
         Returns
         -------
         xarray.Dataset
-            Counts by layer, with the dimensions ``picture``, ``conv1_channel``,
-            ``conv1_y``, ``conv1_x`` and so on.
+            Counts by layer, with the dimensions ``picture`` (or ``stimulus`` and
+            ``trial``), ``conv1_channel``, ``conv1_y``, ``conv1_x`` and so on.
 
         Raises
         ------
@@ -122,7 +129,41 @@ class SimulationResult(SpikeData):
         MissingLibraryError
             If xarray is not installed.
         """
-        return to_xarray(self, labels)
+        return to_xarray(self, labels, bin)
+
+    def to_nwb(
+        self,
+        path: str | os.PathLike[str],
+        layers: Iterable[str] | None = None,
+        *,
+        silent: bool = True,
+        start: datetime | None = None,
+    ) -> None:
+        """
+        Write recorded spikes and trials to an NWB file, see `nwb.to_nwb`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, by custom with the suffix ``.nwb``. It is written whole or not at
+            all.
+        layers : iterable of str, optional
+            Layers; by default all that were recorded.
+        silent : bool
+            Whether neurons without a spike are units too.
+        start : datetime, optional
+            When the session started, with a time zone; now by default.
+
+        Raises
+        ------
+        InputError
+            If a layer was not recorded, or `start` has no time zone.
+        MissingLibraryError
+            If pynwb is not installed.
+        FileNotFoundError
+            If the folder of `path` does not exist.
+        """
+        to_nwb(self, path, layers, silent=silent, start=start)
 
     def inspect(
         self,
@@ -134,6 +175,7 @@ class SimulationResult(SpikeData):
         pictures: Iterable[int] | None = None,
         layers: Iterable[str] | None = None,
         title: str = "Spikes of a converted CNN",
+        stimuli: Any = None,
     ) -> Path:
         """
         Write one HTML file to look into this result with a browser.
@@ -161,6 +203,8 @@ class SimulationResult(SpikeData):
             Layers to look into; all by default.
         title : str
             Heading of the page.
+        stimuli : Stimulus or sequence of Stimulus, optional
+            Of a result of trials, what was shown: the page has the frame at its cursor.
 
         Returns
         -------
@@ -178,5 +222,5 @@ class SimulationResult(SpikeData):
             If the folder of `path` does not exist.
         """
         return write_inspector(
-            self, path, images, labels, cnn, classes, pictures, layers, title
+            self, path, images, labels, cnn, classes, pictures, layers, title, stimuli
         )

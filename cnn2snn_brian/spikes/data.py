@@ -12,9 +12,11 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
-from cnn2snn_brian.spikes.counts import IntArray, Potentials, SpikeCounts, SpikeTrains
+from cnn2snn_brian.spikes.counts import IntArray, SpikeCounts
 from cnn2snn_brian.spikes.decision import Decisions, decisions
+from cnn2snn_brian.spikes.recorded import RecordedSpikes
 from cnn2snn_brian.spikes.summary import summary
+from cnn2snn_brian.spikes.trials import Trials
 
 __all__ = ["SATURATED", "Readout", "SpikeData"]
 
@@ -25,7 +27,7 @@ Readout = Literal["spikes", "spikes+potential"]
 
 
 @dataclass(frozen=True)
-class SpikeData:
+class SpikeData(RecordedSpikes):
     """
     What a simulation of images measured.
 
@@ -62,6 +64,17 @@ class SpikeData:
         Of a layer and an image, neuron and step of each spike.
     recorded_potentials : dict of (str, int) to (ndarray, ndarray)
         Of a layer and an image, neurons and their potentials, (n_steps, n_neurons).
+    weights : dict of str to ndarray of float64
+        Learned weights of layers that have a rule of plasticity: at the end of the run,
+        or, if weights were reset for each trial, at the end of each, along a first
+        axis. Of a `Linear` (n_out, n_in) as in torch, else (n_synapses,) in the order
+        of the Brian2 synapses.
+    trials : Trials or None
+        What the rows are if stimuli were shown: ``n_images`` is the number of trials
+        then, and ``duration_s`` that of the longest.
+    windows : tuple of (int, int)
+        Steps that were recorded, from the first to the one behind the last; empty if
+        all were. The last layer's spikes are recorded all the time.
     """
 
     spike_counts: SpikeCounts
@@ -81,15 +94,20 @@ class SpikeData:
     recorded_potentials: dict[
         tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]
     ] = field(default_factory=dict, repr=False)
+    weights: dict[str, npt.NDArray[np.float64]] = field(
+        default_factory=dict, repr=False
+    )
+    trials: Trials | None = field(default=None, repr=False)
+    windows: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_images(self) -> int:
-        """Number of images."""
+        """Number of images, or of trials."""
         return len(self.output_potentials)
 
     @property
     def n_steps(self) -> int:
-        """Number of time steps of an image."""
+        """Number of time steps of an image, or of the longest trial."""
         return round(self.duration_s / self.dt_s)
 
     @property
@@ -103,7 +121,8 @@ class SpikeData:
         What `Simulator.run` needs to repeat this run.
 
         ``simulator.run(images, **result.settings)`` gives the same spikes, on the same
-        network and images. It has the seed, all parameters and all perturbations.
+        network and images. It has the seed, all parameters and all perturbations, and
+        the number of repeats if there were several.
 
         Raises
         ------
@@ -116,7 +135,8 @@ class SpikeData:
                 "noise; result.parameters and result.seed are what is known of its run"
             )
             raise InputError(message)
-        return {**vars(self.parameters), **vars(self.perturbations), "seed": self.seed}
+        own = {**vars(self.parameters), **vars(self.perturbations), "seed": self.seed}
+        return own | ({"repeats": self.n_repeats} if self.n_repeats > 1 else {})
 
     @property
     def output_layer(self) -> str:
@@ -320,79 +340,6 @@ class SpikeData:
             counts = counts.cumsum(0)
             correct += (counts.argmax(1) == truth[image]) & (counts.max(1) > 0)
         return correct / self.n_images
-
-    def spikes(self, layer: str, image: int) -> SpikeTrains:
-        """
-        Give the recorded spikes of a layer.
-
-        Parameters
-        ----------
-        layer : str
-            Name of the layer, or ``input``.
-        image : int
-            Index of the image.
-
-        Returns
-        -------
-        SpikeTrains
-            Times, neurons and positions.
-
-        Raises
-        ------
-        InputError
-            If the layer was not recorded for this image.
-        """
-        if (layer, image) not in self.recorded:
-            found = sorted({name for name, _ in self.recorded})
-            message = (
-                f"spikes of {layer!r} were not recorded for image {image}; recorded "
-                f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
-            )
-            raise InputError(message)
-        neuron, step = self.recorded[layer, image]
-        position = self._positions(layer, neuron)
-        return SpikeTrains(step * self.dt_s, neuron, position)
-
-    def _positions(self, layer: str, neuron: IntArray) -> tuple[IntArray, ...]:
-        shape = self.shapes[layer]
-        if len(shape) != 3:
-            return (neuron,)
-        channels, height, width = shape
-        y, x, channel = np.unravel_index(neuron, (height, width, channels))
-        return channel, y, x
-
-    def potentials(self, layer: str, image: int) -> Potentials:
-        """
-        Give the recorded membrane potentials of a layer.
-
-        Parameters
-        ----------
-        layer : str
-            Name of the layer.
-        image : int
-            Index of the image.
-
-        Returns
-        -------
-        Potentials
-            Times, potentials and positions, neurons in the order they were asked for.
-
-        Raises
-        ------
-        InputError
-            If no potentials of the layer were recorded for this image.
-        """
-        if (layer, image) not in self.recorded_potentials:
-            found = sorted({name for name, _ in self.recorded_potentials})
-            message = (
-                f"potentials of {layer!r} were not recorded for image {image}; "
-                f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
-                f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
-            )
-            raise InputError(message)
-        neuron, v = self.recorded_potentials[layer, image]
-        t = self.dt_s * np.arange(1, self.n_steps + 1, dtype=np.float64)
-        return Potentials(t, v, self._positions(layer, neuron))
 
     def __str__(self) -> str:
         return summary(self)

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from cnn2snn_brian.description.choices import shown_kind
 from cnn2snn_brian.description.settings import setting_of
 
 __all__ = ["summary"]
@@ -13,9 +14,10 @@ MAX_CLASSES = 10
 
 def _of_the_network(result: Any) -> list[str]:
     """Say what was simulated."""
+    shown = {**result.network, "synapses": shown_kind(result.network["synapses"])}
     choices = ("encoding", "reset", "synapses", "dtype")
     lines = [
-        ", ".join(f"{what} {result.network[what]}" for what in choices),
+        ", ".join(f"{what} {shown[what]}" for what in choices),
         f"layers: {', '.join(result.parameters.thresholds)}, "
         f"hash of their weights {result.network['layers'][:8]}",
     ]
@@ -48,9 +50,16 @@ def summary(result: Any) -> str:
     str
         Its size, its ties, the network, all settings of the run, and versions.
     """
+    rows = f"{result.n_images} images, {result.n_steps} steps"
+    if result.trials is not None:
+        n, longest = result.trials.n_stimuli, result.n_steps
+        same = len(set(result.trials.n_steps)) == 1
+        rows = (
+            f"{n} stimul{'i' if n > 1 else 'us'}, {result.n_repeats} trials of each, "
+        )
+        rows += f"{longest} steps" if same else f"at most {longest} steps"
     lines = [
-        f"{result.n_images} images, {result.n_steps} steps of {1e3 * result.dt_s:g} ms,"
-        f" seed {result.seed}",
+        f"{rows} of {1e3 * result.dt_s:g} ms, seed {result.seed}",
         f"{result.n_events:,} synaptic events, {result.timings.get('run', 0):.2f} s",
         f"{int(result.ties.sum())} ties for the most output spikes, of these "
         f"{int(result.silent.sum())} without any output spike",

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data.labelled_images import LabelledImages
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
@@ -195,6 +196,14 @@ def _epoch(
         advance(1, note)
 
 
+def _reset(module: nn.Module) -> None:
+    """Draw all weights anew."""
+    for child in module.modules():
+        reset = getattr(child, "reset_parameters", None)
+        if callable(reset):
+            reset()
+
+
 @torch.random.fork_rng(devices=[])  # the caller's random numbers are left alone
 def train(
     module: nn.Module,
@@ -205,6 +214,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    fresh: bool = True,
 ) -> nn.Module:
     """
     Train a CNN.
@@ -215,8 +225,7 @@ def train(
     Parameters
     ----------
     module : nn.Module
-        The CNN. It is trained in place, from weights that are drawn anew by
-        ``reset_parameters`` of its layers.
+        The CNN. It is trained in place.
     training : LabelledImages
         Images to train with.
     settings : TrainingSettings, optional
@@ -230,6 +239,10 @@ def train(
     progress : bool
         Whether to show a progress bar with the loss and the accuracy on the
         (augmented) training images.
+    fresh : bool
+        Whether the training starts from weights that are drawn anew, by
+        ``reset_parameters`` of the layers. False goes on from those that the CNN has:
+        fine-tuning.
 
     Returns
     -------
@@ -255,11 +268,15 @@ def train(
         "n_training": len(training),
         "teacher": teacher is not None,
     }
+    # Only where they differ from the default: older checkpoints don't have them.
+    if not fresh:
+        made_with["fresh"] = False
+    steps = [m.steps for m in module.modules() if isinstance(m, ClipFloorShift)]
+    if steps:
+        made_with["quantized_steps"] = steps
     torch.manual_seed(settings.seed)
-    for child in module.modules():
-        reset = getattr(child, "reset_parameters", None)
-        if callable(reset):
-            reset()
+    if fresh:
+        _reset(module)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if teacher is not None:
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

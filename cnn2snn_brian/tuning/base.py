@@ -28,6 +28,7 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.description.thresholds import data_based_thresholds
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.tuning.scope import Scope, bounds_by_layer, check_some, within
 
 __all__ = [
@@ -163,7 +164,8 @@ class Method(ABC):
     Attributes
     ----------
     layers : sequence of str, optional
-        Set these layers only, in this order; all by default.
+        Set these layers only, in this order; by default all but the gates of maximum
+        pooling.
     bounds : tuple (low, high), or dict of str to tuple, optional
         Smallest and largest thresholds; from 1/64 to 16 times the data-based ones by
         default.
@@ -269,7 +271,11 @@ class Method(ABC):
             If layers, bounds or first thresholds do not suit the network.
         """
         names = network.layer_names
-        layers = names if self.layers is None else as_tuple(self.layers)
+        # The threshold of a gate follows from the layer before.
+        tunable = tuple(
+            layer.name for layer in network.layers if not isinstance(layer, MaxPool2d)
+        )
+        layers = tunable if self.layers is None else as_tuple(self.layers)
         check_some("layers", layers, names)
         own = network.parameters.thresholds
         found = data_based_thresholds(

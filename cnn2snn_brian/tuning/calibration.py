@@ -34,7 +34,8 @@ from cnn2snn_brian.description.presets import suitable_duration
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.description.thresholds import input_scales, largest_activation
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import Layer
+from cnn2snn_brian.layers.joined import AnyLayer
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.progress import Advance, progress_bar
@@ -84,7 +85,8 @@ def calibrate(
     :math:`A_c` that one spike a step stands for, that of the layer before, :math:`s`,
     and means :math:`\langle\cdot\rangle` over images and positions. Each channel keeps
     what makes :math:`\langle (A_c r_c - a_c)^2 \rangle` smallest. The last layer keeps
-    one threshold and no shift, as its spikes are compared with each other.
+    one threshold and no shift, as its spikes are compared with each other. The gates of
+    maximum pooling have the scale of what they read.
 
     It is meant for currents, reset by subtraction and ``propagation="instant"``, the
     preset "few-steps", and works with every network.
@@ -177,6 +179,10 @@ def calibrate(
         n_rounds = len(fitted) * rounds
         with progress_bar("calibrating", n_rounds, show=progress) as advance:
             for name in fitted:
+                if isinstance(snn.layers[name], MaxPool2d):
+                    fits[name] = _of_gate(snn, fits, name)
+                    advance(rounds, f"{name}: a gate")
+                    continue
                 if name in known.rows:
                     advance(rounds, f"{name}: on record")
                 else:
@@ -197,7 +203,9 @@ def calibrate(
         agreement_before=agreements[0],
         agreement=agreements[1],
         n_images=len(pixels),
-        errors={name: (fits[name].error_before, fits[name].error) for name in fitted},
+        errors={
+            name: (fits[name].error_before, fits[name].error) for name in known.rows
+        },
         settings=known.settings,
     )
 
@@ -231,7 +239,7 @@ class _Fit:
         return [item.name for item in fields(_Fit)]
 
     @classmethod
-    def of(cls, largest: float, parameters: Parameters, layer: Layer) -> "_Fit":
+    def of(cls, largest: float, parameters: Parameters, layer: AnyLayer) -> "_Fit":
         n = layer.shape[0]
         start = np.broadcast_to(parameters.v_init[layer.name], n)
         return cls([largest] * n, [0.0] * n, [float(x) for x in start])
@@ -281,6 +289,16 @@ class _Goal:
             outputs.reshape(len(outputs), -1).argmax(axis=1),
             largest,
         )
+
+
+def _of_gate(snn: NetworkDescription, fits: Mapping[str, _Fit], name: str) -> _Fit:
+    """Give the gate of a maximum pooling the scale of what it reads."""
+    source = snn.layers[name].inputs[0]
+    pixel = [1 / snn.parameters.rate_scale]
+    largest = fits[source].largest if source in fits else pixel
+    return replace(
+        fits[name], largest=largest * (len(fits[name].largest) // len(largest))
+    )
 
 
 def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters:

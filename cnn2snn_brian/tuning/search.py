@@ -10,6 +10,7 @@ import numpy as np
 from cnn2snn_brian.description.layer_numbers import ByChannel, reference
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.tuning.base import (
     Candidate,
     Round,
@@ -36,7 +37,11 @@ IMAGE_SHARES = (0.25, 0.5, 1.0)
 
 def _scan(scope: Scope) -> list[Candidate]:
     """Multiply the thresholds of whole groups of layers."""
-    pools = {layer.name for layer in scope.network if isinstance(layer, AvgPool2d)}
+    pools = {
+        layer.name
+        for layer in scope.network
+        if isinstance(layer, AvgPool2d | MaxPool2d)
+    }
     candidates: list[Candidate] = []
     for first, later in product(FIRST_FACTORS, LATER_FACTORS):
         thresholds = dict(scope.start.thresholds)

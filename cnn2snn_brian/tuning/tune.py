@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.network import check_choice
+from cnn2snn_brian.description.choices import check_choice
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.tuning.base import Method, SimulatingMethod

@@ -7,6 +7,7 @@ function showCursor() {
   element("cursor-time").textContent = `${timeText(state.cursor)} of ${timeText(steps)}`;
   for (const cursor of cursors) cursor.location = (state.cursor - 0.5) * dt;
   showMaps();
+  showFrame();
   showInputSpikes();
   showRace();
 }
@@ -44,9 +45,12 @@ function layerOptions() {
     return new Option(text, index);
   }));
 }
-element("picture").replaceChildren(...run.pictures.map(({index, truth, decision}, place) => {
+element("picture").replaceChildren(...run.pictures.map((picture, place) => {
+  const {index, truth, decision} = picture;
   const said = run.classes[decision];
-  const text = truth === null ? `no. ${index}: decision ${said}`
+  const text = "stimulus" in picture
+    ? `${picture.stimulusName}, trial ${picture.repeat}: decision ${said}`
+    : truth === null ? `no. ${index}: decision ${said}`
     : truth === decision ? `no. ${index}: ${said}, right`
       : `no. ${index}: ${run.classes[truth]}, taken for ${said}`;
   return new Option(text, place);

@@ -15,10 +15,32 @@ function drawPicture(canvas, values) {
   }
   context.putImageData(pixels, 0, 0);
 }
-function showPicture() {
-  const {image, index} = run.pictures[state.picture];
+// Frames of stimuli, unpacked when they are looked at first.
+const framesOf = new Map();
+function framesShown(stimulus) {
+  const packedFrames = run.stimuli[stimulus];
+  if (!packedFrames) return null;
+  if (!framesOf.has(stimulus)) {
+    framesOf.set(stimulus, {frames: unpack(packedFrames.frames), shown: unpack(packedFrames.shown)});
+  }
+  return framesOf.get(stimulus);
+}
+// The frame at the cursor: that of the last step in front of it.
+function showFrame() {
+  const known = framesShown(run.pictures[state.picture].stimulus);
+  if (!known) return;
+  const size = run.inputShape.reduce((a, b) => a * b, 1);
+  const last = known.shown.length - 1;
+  const frame = known.shown[Math.max(0, Math.min(last, state.cursor - 1))];
   const canvas = element("input-picture");
-  canvas.parentElement.hidden = !image;
+  drawPicture(canvas, known.frames.subarray(frame * size, (frame + 1) * size));
+  canvas.setAttribute("aria-label", `frame ${frame}`);
+  element("picture-caption").textContent = `frame ${frame}`;
+}
+function showPicture() {
+  const {image, index, stimulus} = run.pictures[state.picture];
+  const canvas = element("input-picture");
+  canvas.parentElement.hidden = !image && !framesShown(stimulus);
   if (image) {
     drawPicture(canvas, unpack(image));
     canvas.setAttribute("aria-label", `picture ${index}`);

@@ -18,6 +18,11 @@ function showRaster() {
     : place > 1
       ? `${whole(found.total)} spikes of ${whole(found.size)} neurons; a band is a channel, its neurons row after row.`
       : `${whole(found.total)} spikes of ${whole(found.size)} neurons.`;
+  const {stimulus} = run.pictures[state.picture];
+  const trials = run.pictures.filter((picture) => picture.stimulus === stimulus).length;
+  if (stimulus !== undefined && trials > 1 && found.recorded) {
+    element("raster-note").textContent += ` Below, the second line is the mean of ${trials} trials.`;
+  }
   element("raster").hidden = !found.recorded;
   drawRaster();
   showRate();
@@ -153,6 +158,27 @@ function placeText(neuron, shape) {
   return `channel ${channel}, y ${Math.floor(within / width)}, x ${within % width}`;
 }
 
+// The mean rate of all trials of a stimulus that the page has: its PSTH, step by step.
+const psths = new Map();
+function meanOfTrials(toHz) {
+  const {stimulus} = run.pictures[state.picture];
+  const name = layerName();
+  const key = `${stimulus}/${name}`;
+  if (psths.has(key)) return psths.get(key);
+  const mean = new Float64Array(steps + 1);
+  let n = 0;
+  run.pictures.forEach((picture, place) => {
+    if (stimulus === undefined || picture.stimulus !== stimulus) return;
+    const found = entry(name, place);
+    if (!found.recorded) return;
+    n++;
+    for (let step = 0; step < steps; step++) mean[step] += found.begin[step + 1] - found.begin[step];
+  });
+  mean[steps] = mean[steps - 1];
+  for (let step = 0; step <= steps; step++) mean[step] = n > 1 ? mean[step] * toHz / n : NaN;
+  psths.set(key, mean);
+  return mean;
+}
 function showRate() {
   const found = entry(layerName(), state.picture);
   const t = new Float64Array(steps + 1);
@@ -175,7 +201,7 @@ function showRate() {
   // The last step is drawn to its end.
   rate[steps] = rate[steps - 1];
   selected[steps] = selected[steps - 1];
-  rateSource.data = {t, rate, selected};
+  rateSource.data = {t, rate, selected, trials: meanOfTrials(toHz)};
   element("clear").hidden = !state.box;
   element("shown-selected").textContent = state.box
     ? `${whole(n)} of ${whole(neurons.size)} neurons` : "none";

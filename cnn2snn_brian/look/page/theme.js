@@ -38,6 +38,7 @@ function showTheme() {
     }
   }
   model("raster", "rate_line").glyph.line_color = {value: accent};
+  model("raster", "trials_line").glyph.line_color = {value: text};
   model("raster", "selected_line").glyph.line_color = {value: "#e0762c"};
 }
 element("theme").addEventListener("click", () => {

@@ -8,6 +8,9 @@ neurons.py, in the same order.
 {% extends 'common_group.cpp' %}
 {% block extra_headers %}
 #include <cstring>
+{% if has_flags %}
+{% include 'spike_list.cpp' %}
+{% endif %}
 {% endblock %}
 {% block maincode %}
     {% set real = c_data_type(variables['v'].dtype) %}
@@ -22,7 +25,7 @@ neurons.py, in the same order.
     int32_t _n_spikes = 0;
     const size_t _block = {{block}};
     for (size_t _start = 0; _start < N; _start += _block) {
-        uint8_t _fired[_block] = {};
+        {{"int32_t" if has_flags else "uint8_t"}} _fired[_block] = {};
         const size_t _n = N - _start < _block ? N - _start : _block;
         {% if by_channel %}
         // Channels last: if a block has whole positions, all blocks have the same numbers.
@@ -40,8 +43,12 @@ neurons.py, in the same order.
             const {{real}} _held = _moved < _floor ? _floor : _moved;
             const bool _spike = _moved >= _threshold;
             _v[_idx] = _spike ? {{ "_moved - _threshold" if subtract else "0" }} : _held;
-            _fired[_k] = _spike;
+            _fired[_k] = {{"-_spike" if has_flags else "_spike"}};
         }
+        {% if has_flags %}
+        // Flags as wide as potentials: comparisons write them as they are.
+        _n_spikes += cnn2snn_spikes::listed(_fired, _start, _n, _spikes + _n_spikes);
+        {% else %}
         // Eight bytes of 0 or 1 become eight bits: only spikes cost a step then.
         uint64_t _bits = 0;
         for (size_t _byte = 0; _byte < _block; _byte += 8) {
@@ -51,6 +58,7 @@ neurons.py, in the same order.
         }
         for (; _bits != 0; _bits &= _bits - 1)
             _spikes[_n_spikes++] = static_cast<int32_t>(_start) + __builtin_ctzll(_bits);
+        {% endif %}
     }
     _spikes[N] = _n_spikes;
 {% endblock %}

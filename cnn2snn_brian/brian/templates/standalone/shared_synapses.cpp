@@ -28,8 +28,11 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
 
 {% block extra_headers %}
 #include <vector>
-{% if sums %}
+{% if sums or columns %}
 {% include 'sums.cpp' %}
+{% endif %}
+{% if columns %}
+{% include 'columns.cpp' %}
 {% endif %}
 {% endblock %}
 
@@ -110,9 +113,118 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     const int32_t _first_source = _source_start, _n_sources = _source_N;
     {% endif %}
     {% if pool and pool.counted %}
-    static {{real}} _worth[{{pool.n}} + 1];
+    static {{real}} _worth[{{pool.n}} + 16];
     {% endif %}
-    {% if sums %}
+    {% if spread %}
+    // All channels of a position are averaged at the same positions: a table of these is
+    // small. A target has one weight.
+    static std::vector<int32_t> _place_first, _reached;
+    if (_place_first.empty()) {
+        for (int32_t _place = 0; _place < _source_N / {{spread.channels}}; _place++) {
+            const int32_t _source = _place * {{spread.channels}};
+            _place_first.push_back(static_cast<int32_t>(_reached.size()));
+            for (int32_t _r = {{_run_first}}[_source]; _r < {{_run_first}}[_source + 1]; _r++)
+                _reached.push_back({{_runs}}[3 * _r]);
+        }
+        _place_first.push_back(static_cast<int32_t>(_reached.size()));
+    }
+    const int32_t *_firsts = _place_first.data(), *_positions = _reached.data();
+    const {{real}}* __restrict _shares = {{get_array_name(variables['w'])}};
+    {{real}}* __restrict _targets = {{get_array_name(variables[spread.target])}} + _target_start;
+    for (int32_t _k = 0; _k < _n_spikes; _k++) {
+        const int32_t _source = _spikes[_k] - _first_source;
+        if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
+        const int32_t _place = _source / {{spread.channels}};
+        const int32_t _channel = _source % {{spread.channels}};
+        for (int32_t _c = _firsts[_place]; _c < _firsts[_place + 1]; _c++) {
+            const int32_t _target = _positions[_c] + _channel;
+            _targets[_target] += _shares[_target];
+        }
+    }
+    return;
+    {% endif %}
+    {% if columns %}
+    {% set places = columns.height * columns.width %}
+    {% set row = columns.kx * columns.out %}
+    // Few spikes are delivered as they come; of many, sums are cheaper.
+    if ({{"_n_active" if pool else "_n_spikes"}} >= {{columns.worthwhile}}) {
+        const cnn2snn_columns::Geometry _geometry = {
+            {{columns.height}}, {{columns.width}}, {{columns.out_height}}, {{columns.out_width}},
+            {{columns.ky}}, {{columns.pad_y}}, {{columns.pad_x}}};
+        const {{real}}* _kernel = {{get_array_name(variables['w'])}};
+        {% if columns.subsets %}
+        // Of each position, the weights of all its channels that spike, added up before.
+        static int32_t _begins[{{places}} + 1], _offsets[{{places}}];
+        static {{real}} _table[{{2 ** channels * columns.ky * row}}];
+        cnn2snn_columns::add_subsets(_kernel, {{channels}}, {{columns.ky * row}}, _table);
+        _kernel = _table;
+        for (int32_t _x = 0; _x < {{columns.width}}; _x++) {
+            for (int32_t _y = 0; _y < {{columns.height}}; _y++) {
+                const int32_t _at = _x * {{columns.height}} + _y;
+                _begins[_at] = _at;
+                _offsets[_at] = (_y + {{columns.pad_y}}) * {{row}};
+            }
+        }
+        _begins[{{places}}] = {{places}};
+        for (int32_t _k = 0; _k < _n_spikes; _k++) {
+            const int32_t _source = _spikes[_k] - _first_source;
+            if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
+            const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
+            const int32_t _x = _place % {{columns.width}}, _y = _place / {{columns.width}};
+            _offsets[_x * {{columns.height}} + _y] += {{columns.ky * row}} << _channel;
+        }
+        const int32_t _n_blocks = 1;
+        {% else %}
+        static int32_t _begins[{{places * channels}} + 1], _offsets[{{places * channels}} + 16];
+        const int32_t _size = cnn2snn_columns::block_size<{{columns.kx}}, {{columns.out}}, {{real}}>(
+            _geometry, {{channels}}, {{"_n_active" if pool else "_n_spikes"}});
+        const int32_t _n_blocks = ({{channels}} + _size - 1) / _size;
+        {% if pool %}
+        int32_t _n_listed = 0, _at = 0;
+        for (int32_t _first = 0; _first < {{channels}}; _first += _size) {
+            const int32_t _n = {{channels}} - _first < _size ? {{channels}} - _first : _size;
+            for (int32_t _x = 0; _x < {{columns.width}}; _x++) {
+                for (int32_t _y = 0; _y < {{columns.height}}; _y++) {
+                    _begins[_at++] = _n_listed;
+                    _n_listed += cnn2snn_columns::list_values(
+                        _sums + (_y * {{columns.width}} + _x) * {{channels}} + _first, _n,
+                        (_first * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}},
+                        {{columns.ky * row}}, _offsets + _n_listed, _worth + _n_listed);
+                }
+            }
+        }
+        _begins[_at] = _n_listed;
+        {% else %}
+        // Sorted by block of channels, column and row: count, and put in place.
+        const int32_t _n_lists = _n_blocks * {{places}};
+        static int32_t _lists[{{places * channels}} + 1], _starts[{{places * channels}} + 1];
+        int32_t _n_listed = 0;
+        for (int32_t _list = 0; _list < _n_lists; _list++) _begins[_list] = 0;
+        for (int32_t _k = 0; _k < _n_spikes; _k++) {
+            const int32_t _source = _spikes[_k] - _first_source;
+            if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
+            const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
+            const int32_t _x = _place % {{columns.width}}, _y = _place / {{columns.width}};
+            const int32_t _list = (_n_blocks == 1 ? 0 : _channel / _size * {{places}})
+                + _x * {{columns.height}} + _y;
+            _lists[_n_listed] = _list;
+            _starts[_n_listed++] = (_channel * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}};
+            _begins[_list]++;
+        }
+        for (int32_t _list = 1; _list < _n_lists; _list++) _begins[_list] += _begins[_list - 1];
+        _begins[_n_lists] = _n_listed;
+        // Backwards, so that the end of each list becomes its begin.
+        for (int32_t _k = _n_listed - 1; _k >= 0; _k--)
+            _offsets[--_begins[_lists[_k]]] = _starts[_k];
+        {% endif %}
+        {% endif %}
+        cnn2snn_columns::deliver<{{"true" if pool else "false"}}, {{columns.kx}}, {{columns.out}}, {{real}}>(
+            _geometry,
+            {_begins, _n_blocks, _offsets, {{"_worth" if pool else "nullptr"}}},
+            _kernel, {{get_array_name(variables[columns.target])}} + _target_start);
+        return;
+    }
+    {% elif sums %}
     // Few spikes are delivered as they come; of many, sums are cheaper.
     if ({{"_n_active" if pool else "_n_spikes"}} >= {{sums.worthwhile}}) {
         static int32_t _places[{{sums.n}} + 1], _begins[{{sums.n}} + 1], _offsets[{{sums.n}} + 1];

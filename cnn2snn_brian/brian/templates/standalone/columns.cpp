@@ -1,0 +1,201 @@
+// Sums of weights of a convolution with stride 1, along the rows of its output.
+//
+// A window slides along a row. The sums of the positions that it reaches are kept in
+// registers, until it has passed them: each target is loaded and stored once for all
+// spikes of its window. These are a run of neighbours in a list that goes through the
+// image column by column, and the weights of a spike are a row of the kernel.
+#ifndef CNN2SNN_COLUMNS
+#define CNN2SNN_COLUMNS
+#include <cstdint>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace cnn2snn_columns {
+
+// Registers for sums. Others hold a value and what is loaded.
+#if defined(__AVX512F__)
+constexpr int MOST = 24;
+#else
+constexpr int MOST = 12;
+#endif
+
+using cnn2snn_sums::Registers;
+
+// The sums of KX positions next to each other, L registers each. OUT channels of a
+// position are next to each other in the kernel.
+template <typename Real, int KX, int L, int OUT>
+struct Window {
+    Registers<Real, L> head;
+    Window<Real, KX - 1, L, OUT> tail;
+    __attribute__((always_inline)) void add(const Real* w) {
+        head.add(w);
+        tail.add(w + OUT);
+    }
+    __attribute__((always_inline)) void add(const Real* w, Real value) {
+        head.add(w, value);
+        tail.add(w + OUT, value);
+    }
+    __attribute__((always_inline)) void slide() {
+        head = tail.head;
+        tail.slide();
+    }
+};
+template <typename Real, int L, int OUT>
+struct Window<Real, 1, L, OUT> {
+    Registers<Real, L> head;
+    __attribute__((always_inline)) void add(const Real* w) { head.add(w); }
+    __attribute__((always_inline)) void add(const Real* w, Real value) {
+        head.add(w, value);
+    }
+    __attribute__((always_inline)) void slide() { head = Registers<Real, L>(); }
+};
+
+struct Geometry {
+    int32_t height, width, out_height, out_width, ky, pad_y, pad_x;
+};
+
+// Spikes column by column, in a column row by row. Those of row y of column x begin at
+// `begin[x * height + y]`. In a list of several blocks of channels, all columns of a
+// block come before the next block. `offset` is where the weights of its channel start,
+// and in there those of the kernel row y + pad_y; `value` what it is worth.
+template <typename Real>
+struct Columns {
+    const int32_t* begin;
+    int32_t n_blocks;
+    const int32_t* offset;
+    const Real* value;
+};
+
+template <bool WITH_VALUES, int KX, int OUT, int L, typename Real>
+__attribute__((noinline)) void add_block(
+    const Geometry g, const int32_t* begin, const int32_t* offset, const Real* value,
+    const Real* w, Real* v) {
+    for (int32_t y = 0; y < g.out_height; y++) {
+        const int32_t top = y - g.pad_y;
+        const int32_t first = top < 0 ? 0 : top;
+        const int32_t last = top + g.ky > g.height ? g.height : top + g.ky;
+        if (last <= first) continue;
+        const Real* from = w - static_cast<std::ptrdiff_t>(y) * (KX * OUT);
+        Real* to = v + static_cast<std::ptrdiff_t>(y) * g.out_width * OUT;
+        Window<Real, KX, L, OUT> sums;
+        for (int32_t x = 0; x + g.pad_x - KX + 1 < g.out_width; x++) {
+            if (x < g.width) {
+                const int32_t end = begin[x * g.height + last];
+                for (int32_t k = begin[x * g.height + first]; k < end; k++) {
+                    if (WITH_VALUES) sums.add(from + offset[k], value[k]);
+                    else sums.add(from + offset[k]);
+                }
+            }
+            const int32_t done = x + g.pad_x - KX + 1;
+            if (done >= 0) sums.head.add_to(to + done * OUT);
+            sums.slide();
+        }
+    }
+}
+
+// Registers of a position that are summed at a time.
+template <typename Real, int KX, int OUT>
+struct Tile {
+    static constexpr int WHOLE = OUT / Registers<Real, 1>::WIDTH;
+    static constexpr int MANY = MOST / KX > 0 ? MOST / KX : 1;
+    static constexpr int SIZE = MANY < WHOLE ? MANY : WHOLE;
+};
+
+template <bool WITH_VALUES, int KX, int OUT, typename Real, int LEFT>
+struct Tiles {
+    static void add(const Geometry& g, const Columns<Real>& spikes, const Real* w,
+                    Real* v) {
+        constexpr int SIZE = Tile<Real, KX, OUT>::SIZE;
+        constexpr int L = LEFT < SIZE ? LEFT : SIZE;
+        // The same weights for all positions: they stay in the cache.
+        for (int32_t block = 0; block < spikes.n_blocks; block++)
+            add_block<WITH_VALUES, KX, OUT, L>(
+                g, spikes.begin + block * g.width * g.height, spikes.offset,
+                spikes.value, w, v);
+        constexpr int WIDTH = Registers<Real, 1>::WIDTH;
+        Tiles<WITH_VALUES, KX, OUT, Real, LEFT - L>::add(
+            g, spikes, w + L * WIDTH, v + L * WIDTH);
+    }
+};
+template <bool WITH_VALUES, int KX, int OUT, typename Real>
+struct Tiles<WITH_VALUES, KX, OUT, Real, 0> {
+    static void add(const Geometry&, const Columns<Real>&, const Real*, Real*) {}
+};
+
+template <bool WITH_VALUES, int KX, int OUT, typename Real>
+void deliver(const Geometry& g, const Columns<Real>& spikes, const Real* w, Real* v) {
+    Tiles<WITH_VALUES, KX, OUT, Real, Tile<Real, KX, OUT>::WHOLE>::add(
+        g, spikes, w, v);
+}
+
+// Bytes of weights that are to stay in the first-level cache.
+constexpr int32_t CACHED = 24576;
+// Spikes of a window and block that are worth the targets' loads and stores.
+constexpr int32_t WORTHWHILE = 8;
+
+// Channels of a block: so few that their weights stay in the cache, but enough spikes.
+template <int KX, int OUT, typename Real>
+int32_t block_size(const Geometry& g, int32_t channels, int32_t n_spikes) {
+    constexpr int32_t ROW =
+        KX * Tile<Real, KX, OUT>::SIZE * Registers<Real, 1>::WIDTH * int32_t(sizeof(Real));
+    const int32_t fitting = CACHED / (ROW * g.ky) + 1;
+    const int64_t in_window = int64_t(n_spikes) * g.ky / (g.width * g.height) + 1;
+    const int64_t enough = int64_t(channels) * WORTHWHILE / in_window + 1;
+    const int64_t size = enough > fitting ? enough : fitting;
+    return size > channels ? channels : int32_t(size);
+}
+
+// List what is not 0 of n values in front of `offset` and `value`, and set them to 0.
+template <typename Real>
+inline int32_t list_values(Real* values, int32_t n, int32_t start, int32_t stride,
+                           int32_t* offset, Real* value) {
+    int32_t n_listed = 0;
+    for (int32_t i = 0; i < n; i++) {
+        // Whether there is something is hard to predict: it is always written.
+        const Real found = values[i];
+        offset[n_listed] = start + i * stride;
+        value[n_listed] = found;
+        n_listed += found != 0;
+        values[i] = 0;
+    }
+    return n_listed;
+}
+#if defined(__AVX512F__)
+template <>
+inline int32_t list_values(float* values, int32_t n, int32_t start, int32_t stride,
+                           int32_t* offset, float* value) {
+    const __m512i counting =
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i at = _mm512_add_epi32(
+        _mm512_set1_epi32(start), _mm512_mullo_epi32(counting, _mm512_set1_epi32(stride)));
+    int32_t n_listed = 0;
+    for (int32_t i = 0; i < n; i += 16) {
+        const __mmask16 there = n - i >= 16 ? 0xffff : (1u << (n - i)) - 1;
+        const __m512 found = _mm512_maskz_loadu_ps(there, values + i);
+        const __mmask16 some = _mm512_cmp_ps_mask(found, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+        _mm512_storeu_ps(value + n_listed, _mm512_maskz_compress_ps(some, found));
+        _mm512_storeu_si512(offset + n_listed, _mm512_maskz_compress_epi32(some, at));
+        _mm512_mask_storeu_ps(values + i, there, _mm512_setzero_ps());
+        n_listed += __builtin_popcount(some);
+        at = _mm512_add_epi32(at, _mm512_set1_epi32(16 * stride));
+    }
+    return n_listed;
+}
+#endif
+
+// The weights of every subset of few channels, `n` each, added up.
+template <typename Real>
+void add_subsets(const Real* __restrict w, int32_t channels, int32_t n,
+                 Real* __restrict table) {
+    for (int32_t i = 0; i < n; i++) table[i] = 0;
+    for (int32_t subset = 1; subset < 1 << channels; subset++) {
+        const Real* own = w + __builtin_ctz(subset) * n;
+        const Real* rest = table + (subset & (subset - 1)) * n;
+        Real* sum = table + subset * n;
+        for (int32_t i = 0; i < n; i++) sum[i] = rest[i] + own[i];
+    }
+}
+
+}  // namespace cnn2snn_columns
+#endif

@@ -1,0 +1,63 @@
+{#
+Maximum pooling of spikes, see max_pool_gate.py. All spikes of a step are counted first;
+then each of them passes to the windows where the rule lets it. Brian2 writes the
+statement, for one target and one weight.
+#}
+{# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot, _windows, spikes_so_far, spikes_passed } #}
+{# WRITES_TO_READ_ONLY_VARIABLES { _delayed, _slot } #}
+{% extends 'common_group.cpp' %}
+
+{% block maincode %}
+    {% set spikespace = get_array_name(variables['_spikespace']) %}
+    const int32_t* _spikes = {{spikespace}};
+    int32_t _n_spikes = {{spikespace}}[_num_spikespace - 1];
+    {% if delay_steps > 0 %}
+    // A ring of the spikes of the last steps, each with their number in front.
+    {
+        int32_t* _now = {{_delayed}} + {{_slot}} * _num_spikespace;
+        _now[0] = _n_spikes;
+        for (int32_t _k = 0; _k < _n_spikes; _k++) _now[_k + 1] = _spikes[_k];
+        {{_slot}} = ({{_slot}} + 1) % {{delay_steps + 1}};
+        const int32_t* _then = {{_delayed}} + {{_slot}} * _num_spikespace;
+        _n_spikes = _then[0];
+        _spikes = _then + 1;
+    }
+    {% endif %}
+    const size_t _vectorisation_idx = -1;
+    {{scalar_code|autoindent}}
+    for (int32_t _k = 0; _k < _n_spikes; _k++) {
+        const int32_t _source = _spikes[_k] - _source_start;
+        if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
+        {{spikes_so_far}}[_source]++;
+    }
+    for (int32_t _k = 0; _k < _n_spikes; _k++) {
+        const int32_t _presynaptic_idx = _spikes[_k];
+        const int32_t _source = _presynaptic_idx - _source_start;
+        if (_source < 0 || _source >= _source_N) continue;
+        const int32_t _channel = _source % {{channels}};
+        const int32_t _count = {{spikes_so_far}}[_source];
+        for (int32_t _r = {{_run_first}}[_source]; _r < {{_run_first}}[_source + 1]; _r++) {
+            const int32_t _post = {{_runs}}[3 * _r];
+            {% if by_count %}
+            // As many spikes have passed as the largest count was before.
+            if (_count <= {{spikes_passed}}[_post]) continue;
+            {% else %}
+            const int32_t* _window = {{_windows}} + 4 * (_post / {{channels}});
+            bool _leads = true;
+            for (int32_t _y = _window[0]; _y < _window[1] && _leads; _y++)
+                for (int32_t _x = _window[2]; _x < _window[3]; _x++) {
+                    const int32_t _other = (_y * {{width}} + _x) * {{channels}} + _channel;
+                    const int32_t _its = {{spikes_so_far}}[_other];
+                    // Of equal ones the first leads.
+                    if (_its > _count || (_its == _count && _other < _source)) _leads = false;
+                }
+            if (!_leads) continue;
+            {% endif %}
+            {{spikes_passed}}[_post]++;
+            const int32_t _postsynaptic_idx = _post + _target_start;
+            const int32_t _kernel_idx = {{_runs}}[3 * _r + 1];
+            const int32_t _vectorisation_idx = _postsynaptic_idx;
+            {{vector_code|autoindent}}
+        }
+    }
+{% endblock %}

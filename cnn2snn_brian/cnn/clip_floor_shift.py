@@ -1,0 +1,105 @@
+"""
+The activation that a CNN is trained with so that few steps of spikes are enough.
+
+A neuron that takes the threshold away with each spike and starts at half of it has
+spiked, after some steps of constant input, as often as this activation says [1]_.
+
+References
+----------
+.. [1] Bu, Fang, Ding, Dai, Yu and Huang (2022), Optimal ANN-SNN Conversion for
+   High-accuracy and Ultra-low-latency Spiking Neural Networks,
+   doi:10.48550/arXiv.2303.04347
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnn2snn_brian.errors import InputError
+
+__all__ = ["ClipFloorShift"]
+
+#: Ceiling at the start without calibration images, as in the authors' code.
+START = 8.0
+
+
+class _Floor(torch.autograd.Function):
+    """Round down; the gradient goes through as if nothing had been rounded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.floor()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return gradient
+
+
+class ClipFloorShift(nn.Module):
+    """
+    Clip-floor-shift activation (eq. 15 of Bu et al. [1]_).
+
+    ``ceiling * clip(floor(x * steps / ceiling + 1/2) / steps, 0, 1)``: a ReLU that
+    saturates at `ceiling`, rounded to equal steps. The gradient ignores the rounding.
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps from 0 to the ceiling, L in the paper.
+    ceiling : float
+        The largest activation at the start, lambda in the paper. It is trained.
+
+    Raises
+    ------
+    InputError
+        If `steps` is below 1, or `ceiling` not above 0.
+
+    References
+    ----------
+    .. [1] Bu et al. (2022), doi:10.48550/arXiv.2303.04347
+
+    Examples
+    --------
+    >>> ClipFloorShift(4, ceiling=2.0)(torch.tensor([-1.0, 0.3, 0.6, 5.0])).tolist()
+    [0.0, 0.5, 0.5, 2.0]
+    """
+
+    def __init__(self, steps: int, ceiling: float = START) -> None:
+        super().__init__()
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            message = f"steps is {steps!r}, expected a whole number of at least 1"
+            raise InputError(message)
+        if not 0 < ceiling < float("inf"):
+            message = f"ceiling is {ceiling}, expected a number above 0"
+            raise InputError(message)
+        self.steps, self.start = steps, float(ceiling)
+        self.ceiling = nn.Parameter(torch.tensor(self.start))
+
+    def reset_parameters(self) -> None:
+        """Set the ceiling to that of the start."""
+        with torch.no_grad():
+            self.ceiling.fill_(self.start)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """
+        Compute activations.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Input of the neurons.
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape, from 0 to the ceiling.
+        """
+        # In the ceiling's precision: bfloat16 has too few digits to round with.
+        share = (x.to(self.ceiling.dtype) / self.ceiling).clamp(0, 1)
+        rounded: torch.Tensor = _Floor.apply(share * self.steps + 0.5)
+        return rounded / self.steps * self.ceiling
+
+    def extra_repr(self) -> str:
+        """Say the steps and the ceiling, for ``print``."""
+        return f"steps={self.steps}, ceiling={float(self.ceiling.detach()):.4g}"
