@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from cnn2snn_brian.experiments.summary import summary
     from cnn2snn_brian.experiments.sweep import sweep
+    from cnn2snn_brian.foreign import from_nir
     from cnn2snn_brian.layers import Layers
     from cnn2snn_brian.look.diagnosis import diagnose
     from cnn2snn_brian.network import SpikingNetwork
@@ -100,6 +101,7 @@ _HOMES = {
     "Layers": "layers",
     "diagnose": "look.diagnosis",
     "SpikingNetwork": "network",
+    "from_nir": "foreign",
     "Recording": "program.recording",
     "Simulator": "program.simulator",
     "SimulationResult": "results",
@@ -167,6 +169,7 @@ __all__ = [
     "data_based_thresholds",
     "diagnose",
     "errors",
+    "from_nir",
     "from_torch",
     "kernel_noise",
     "layers",

@@ -17,6 +17,7 @@ from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.storage import load_network, save_network
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.exchange.to_nir import Pooling, Resistance, to_nir
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.stimuli.base import Stimulus
 
@@ -257,6 +258,65 @@ class SpikingNetwork(NetworkDescription):
             If there is no C++ compiler, it fails, or the cache can't be used.
         """
         return Simulator(self, duration, cache_directory=cache_directory)
+
+    def to_nir(
+        self,
+        *,
+        pooling: Pooling = "depthwise",
+        strict: bool = True,
+        resistance: Resistance = "step",
+        metadata: bool = True,
+    ) -> Any:
+        """
+        Write the network as a graph of NIR, the format that simulators exchange [1]_.
+
+        Weights, biases and leaks are those that act at run time: spikes of all
+        populations count alike, and the graph alone makes the same spikes where a step
+        is computed like here, with spikes that cross all layers within it. Its input is
+        Poisson spikes, or pixels times ``rate_scale`` for images as currents.
+        ``nir.write`` makes a file of it.
+
+        Parameters
+        ----------
+        pooling : {"depthwise", "avg", "sum"}
+            How average pooling without neurons is written: as a Conv2d, which every
+            simulator reads, as AvgPool2d or as SumPool2d.
+        strict : bool
+            NIR's neurons spike where v is above ``v_threshold``, those here where it
+            reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
+            ``v_th``, so that both say the same; if False it is ``v_th``.
+        resistance : {"step", "second"}
+            Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
+            so that input times dt does.
+        metadata : bool
+            Whether what NIR can't say is kept with the graph, for `from_nir`.
+
+        Returns
+        -------
+        nir.NIRGraph
+            The graph.
+
+        Raises
+        ------
+        InputError
+            If NIR has no node for a part of the network: other neurons than IF and LIF,
+            a refractory period, membrane noise, synapses that fail, or pooling windows
+            of different sizes.
+        MissingLibraryError
+            If the library nir is not installed.
+
+        References
+        ----------
+        .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
+           doi:10.1038/s41467-024-52259-9
+        """
+        return to_nir(
+            self,
+            pooling=pooling,
+            strict=strict,
+            resistance=resistance,
+            metadata=metadata,
+        )
 
     def save(self, path: str | Path) -> None:
         """

@@ -21,6 +21,7 @@ COMMANDS = (
     "tune",
     "run",
     "inspect",
+    "export",
     "reproduce",
     "cache",
 )

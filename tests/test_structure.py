@@ -22,12 +22,12 @@ ORDER = """
     layers
     description
     cnn data stimuli
-    brian models spikes train
+    brian exchange models spikes train
     look physiology
     results
     program
     network tuning
-    conversion
+    conversion foreign
     experiments
     plots
     paper

@@ -12,6 +12,7 @@ from cnn2snn_brian.cli.cache import cache
 from cnn2snn_brian.cli.calibrate import calibrate_command
 from cnn2snn_brian.cli.convert import convert_command
 from cnn2snn_brian.cli.demo import demo
+from cnn2snn_brian.cli.export import export_command
 from cnn2snn_brian.cli.inspect import inspect_command
 from cnn2snn_brian.cli.reproduce import reproduce
 from cnn2snn_brian.cli.run import run
@@ -73,6 +74,7 @@ app.command("calibrate")(calibrate_command)
 app.command("tune")(tune_command)
 app.command()(run)
 app.command("inspect")(inspect_command)
+app.command("export")(export_command)
 app.command()(reproduce)
 app.command()(cache)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cnn2snn_brian.cli.export import read_nir
 from cnn2snn_brian.cli.shared import (
     check_at_least,
     check_out,
@@ -65,6 +66,10 @@ class MaxPooling(str, Enum):
     largest_count = "largest-count"
 
 
+#: Options that go with --from-nir.
+OF_NIR = ("reset", "encoding", "v_min", "v_init", "rate_scale")
+
+
 @dataclass(frozen=True)
 class _Trained:
     """A trained CNN and what is known of it."""
@@ -116,7 +121,10 @@ def _check_source(
         message = "--architecture excludes --module and --weights: it has its weights"
         raise typer.BadParameter(message)
     if architecture is None and module is None and weights is None:
-        message = "say which CNN: --architecture, --weights, or --module with --weights"
+        message = (
+            "say which CNN: --architecture, --weights, or --module with --weights; or "
+            "give a NIR graph with --from-nir"
+        )
         raise typer.BadParameter(message)
     if module is not None and input_shape is None:
         message = "--module needs --input-shape channels,height,width"
@@ -162,6 +170,13 @@ def _normalization(mean: str | None, std: str | None) -> tuple[Any, Any] | None:
     return numbers_in(mean, "--mean"), numbers_in(std, "--std")
 
 
+def _save(snn: "SpikingNetwork", out: Path) -> None:
+    """Write a network, and show it."""
+    snn.save(out)
+    console.print(str(snn), highlight=False)
+    console.print(f"written: {out}")
+
+
 def _named(snn: "SpikingNetwork", names: tuple[str, ...]) -> "SpikingNetwork":
     """Give a network without class names those of the images, if they are as many."""
     if snn.classes is not None:
@@ -176,7 +191,24 @@ def _named(snn: "SpikingNetwork", names: tuple[str, ...]) -> "SpikingNetwork":
     return snn
 
 
+def _given_for_nir(context: typer.Context) -> dict[str, Any]:
+    """Take the options that say something of a network that is read, and no others."""
+    given = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if name in ("out", "from_nir") or source is None or source.name == "DEFAULT":
+            continue
+        if name not in OF_NIR:
+            option = f"--{name.replace('_', '-')}"
+            known = ", ".join(f"--{what.replace('_', '-')}" for what in OF_NIR)
+            message = f"--from-nir excludes {option}; it goes with {known}"
+            raise typer.BadParameter(message)
+        given[name] = value.value if isinstance(value, Enum) else value
+    return given
+
+
 def convert_command(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="File for the converted network.")],
     *,
     architecture: Annotated[
@@ -205,6 +237,10 @@ def convert_command(
         ),
     ] = None,
     std: Annotated[str | None, typer.Option(help="See --mean.")] = None,
+    from_nir: Annotated[
+        Path | None,
+        typer.Option(help="A NIR graph instead of a CNN: its neurons and thresholds."),
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -253,11 +289,17 @@ def convert_command(
     """
     Convert a trained CNN: one file with layers, weights, thresholds and settings.
 
-    Needs --calibration, or a --threshold for each layer, or a quantized CNN.
+    Needs --calibration, or a --threshold for each layer, or a quantized CNN. A NIR
+    graph, read with --from-nir, has thresholds of its own.
 
     Example: cnn2snn-brian convert digits.snn --architecture digits
     --calibration digits
     """
+    if from_nir is not None:
+        given = _given_for_nir(context)
+        check_out(out)
+        _save(read_nir(from_nir, given), out)
+        return
     _check_source(architecture, module, weights, input_shape)
     normalize = _normalization(mean, std)
     check_out(out)
@@ -295,6 +337,4 @@ def convert_command(
     )
     if training is not None:
         snn = _named(snn, training.classes)
-    snn.save(out)
-    console.print(str(snn), highlight=False)
-    console.print(f"written: {out}")
+    _save(snn, out)

@@ -13,7 +13,7 @@ from cnn2snn_brian.description.record import layers_of, model_of, rule_of
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 
-__all__ = ["load_network", "save_network"]
+__all__ = ["fields_of", "load_network", "save_network"]
 
 #: Raised when a file that was written before can no longer be read.
 FORMAT = "cnn2snn-brian network 1"
@@ -77,7 +77,7 @@ def load_network(path: str | Path) -> dict[str, Any]:
         )
         raise InputError(message)
     try:
-        fields = _read(json.loads(header["network"]), arrays)
+        fields = fields_of(json.loads(header["network"]), arrays)
         NetworkDescription(**fields)  # checks that all of it fits together
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         message = f"{path}: damaged: {type(error).__name__}: {error}"
@@ -85,7 +85,23 @@ def load_network(path: str | Path) -> dict[str, Any]:
     return fields
 
 
-def _read(fields: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """
+    Turn what `NetworkDescription.record` gave into the fields of a network.
+
+    Parameters
+    ----------
+    settings : dict
+        From JSON.
+    arrays : dict of str to ndarray
+        Weights and biases.
+
+    Returns
+    -------
+    dict
+        The fields.
+    """
+    fields = dict(settings)
     input_shape = fields.pop("input_shape")
     layers = layers_of(input_shape, fields["layers"], arrays)
     # A file of an earlier version lacks newer parameters, which have defaults.

@@ -1,0 +1,1 @@
+"""Networks in the format that simulators exchange: NIR graphs, written and read."""

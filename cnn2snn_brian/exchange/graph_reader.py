@@ -1,0 +1,305 @@
+"""Read a NIR graph node by node: populations become layers of neurons."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from brian2 import second
+
+from cnn2snn_brian.cnn.values import Term, Value, layer_of
+from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.ready_made_neurons import IF, LIF
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.exchange.connections import (
+    averaged,
+    convolved,
+    multiplied,
+    pool_in,
+)
+from cnn2snn_brian.exchange.nodes import (
+    each_channel,
+    flattened,
+    in_order,
+    layer_name,
+    pair,
+)
+from cnn2snn_brian.exchange.scales import described_scale
+from cnn2snn_brian.exchange.windows import Pool
+from cnn2snn_brian.layers.joined import AnyLayer
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.pooling import composed
+from cnn2snn_brian.layers.stack import Layers
+
+__all__ = ["ASSUMED", "BESIDE", "GraphReader"]
+
+#: What holds where a graph and a user say nothing.
+ASSUMED: dict[str, Any] = {
+    "reset": "zero",
+    "v_min": -np.inf,
+    "v_init": 0.0,
+    "encoding": "poisson",
+    "rate_scale": 1.0,
+    "propagation": "instant",
+    "dt_s": 1e-3,
+    "strict": True,
+    "resistance": "step",
+}
+
+#: Settings that say nothing about what a graph computes.
+BESIDE = ("synapses", "dtype", "classes")
+
+NEURONS = ("IF", "LIF", "Threshold")
+SUPPORTED = (
+    "Input, Output, IF, LIF, Threshold, Conv2d, Linear, Affine, Scale, AvgPool2d, "
+    "SumPool2d, Flatten and Delay"
+)
+
+
+class GraphReader:
+    """
+    What was read so far.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph
+        The graph.
+    said : dict of str to object
+        What holds, by the names of `ASSUMED` and `BESIDE`.
+    """
+
+    def __init__(self, graph: Any, said: Mapping[str, Any]) -> None:
+        self.nodes, edges = flattened(graph)
+        self.reads = in_order(self.nodes, edges)
+        self.said = said
+        self.dtype = np.dtype(said.get("dtype", "float32"))
+        self.values: dict[str, Value] = {}
+        #: How late values arrive, in seconds.
+        self.late: dict[str, float] = {}
+        self.layers: list[AnyLayer] = []
+        self.pools: dict[str, Any] = {}
+        self.input_shape: tuple[int, int, int] | None = None
+        self.thresholds: dict[str, Any] = {}
+        self.models: dict[str, Any] = {}
+        self.delays_s: dict[str, float] = {}
+        self.output = ""
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        """Check that there is one input, one output and nothing beside the way."""
+        kinds = {name: type(node).__name__ for name, node in self.nodes.items()}
+        # Of graphs within others, these are no more than names.
+        for kind in ("Input", "Output"):
+            found = [n for n in kinds if kinds[n] == kind and "." not in n]
+            if len(found) != 1:
+                names = ", ".join(found) or "the graph"
+                message = f"{names}: {len(found)} {kind} nodes, expected one"
+                raise InputError(message)
+        (out,) = (n for n in kinds if kinds[n] == "Output" and "." not in n)
+        useful, todo = {out}, [out]
+        while todo:
+            more = {*self.reads[todo.pop()]} - useful
+            useful |= more
+            todo += more
+        beside = [n for n in kinds if n not in useful and kinds[n] != "Input"]
+        if beside:
+            message = f"{', '.join(beside)}: not on the way to the output {out}"
+            raise InputError(message)
+
+    def fields(self) -> dict[str, Any]:
+        """Read all nodes, and put the network together."""
+        for name, sources in self.reads.items():
+            kind = type(self.nodes[name]).__name__
+            if kind == "Input" and not sources:
+                self._input(name)
+                continue
+            if not sources:
+                message = f"{name}: a {kind} node that reads nothing"
+                raise InputError(message)
+            value = self._sum(name, sources)
+            self.late[name] = self._delay_of(name, sources)
+            self.values[name] = self._taken(name, kind, value)
+        assert self.input_shape is not None
+        layers = Layers(self.input_shape, tuple(self.layers))
+        numbers = {what: self.said[what] for what in ("v_min", "v_init", "rate_scale")}
+        for what in ("v_min", "v_init"):
+            if isinstance(numbers[what], Mapping):
+                # Of a graph that was changed: layers may be others.
+                missing = dict.fromkeys(layers.names, ASSUMED[what])
+                kept = {k: v for k, v in numbers[what].items() if k in missing}
+                numbers[what] = missing | kept
+        parameters = Parameters.of(
+            layers, thresholds=self.thresholds, leak=0.0, **numbers
+        )
+        models = {str(model): model for model in self.models.values()}
+        alike = len(models) == 1
+        return {
+            "layers": described_scale(layers, parameters),
+            "parameters": parameters,
+            "neurons": next(iter(models.values())) if alike else self.models,
+            "delays_s": self.delays_s,
+            **{
+                what: self.said[what]
+                for what in ("reset", "encoding", "propagation", "dt_s")
+            },
+            **{what: self.said[what] for what in BESIDE if what in self.said},
+        }
+
+    def _input(self, name: str) -> None:
+        node = self.nodes[name]
+        shape = tuple(int(n) for n in np.ravel(node.input_type["input"]))
+        if len(shape) not in (1, 3):
+            message = f"{name}: an input of shape {shape}, expected one or three sizes"
+            raise InputError(message)
+        # A list of numbers is an image of one pixel.
+        self.input_shape = shape if len(shape) == 3 else (shape[0], 1, 1)  # type: ignore[assignment]
+        whole: Any = self.input_shape
+        term = Term(INPUT, whole, where=name)
+        self.values[name] = Value(whole, (term,), is_flat=len(shape) == 1)
+        self.late[name] = 0.0
+
+    def _sum(self, name: str, sources: list[str]) -> Value:
+        first, *others = (self.values[source] for source in sources)
+        for source, other in zip(sources[1:], others, strict=True):
+            if (other.shape, other.is_flat) != (first.shape, first.is_flat):
+                message = (
+                    f"{name}: sums {sources[0]} of shape {first.shape} and {source} of "
+                    f"shape {other.shape}"
+                )
+                raise InputError(message)
+            first = first.plus(other, "")
+        return first
+
+    def _delay_of(self, name: str, sources: list[str]) -> float:
+        late = {self.late[source] for source in sources if self.values[source].terms}
+        if len(late) > 1:
+            message = f"{name}: what it reads has different delays"
+            raise InputError(message)
+        return next(iter(late), 0.0)
+
+    def _taken(self, name: str, kind: str, value: Value) -> Value:
+        """Read the next node."""
+        node = self.nodes[name]
+        if kind in NEURONS:
+            return self._population(name, kind, node, value)
+        if kind in ("AvgPool2d", "SumPool2d"):
+            size = pair(node.kernel_size)
+            share = 1.0 if kind == "SumPool2d" else 1 / (size[0] * size[1])
+            pool = Pool(size, pair(node.stride), pair(node.padding), share)
+            return self._averaged(name, pool, value)
+        if kind == "Conv2d":
+            readers = [n for n, sources in self.reads.items() if name in sources]
+            if any(type(self.nodes[n]).__name__ not in NEURONS for n in readers):
+                found = pool_in(name, node, value)
+                if found is not None:
+                    return self._averaged(name, found, value)
+            return convolved(name, node, value)
+        if kind in ("Linear", "Affine"):
+            return multiplied(name, node, value)
+        if kind == "Scale":
+            gain = each_channel(name, "scale", node.scale, value.shape)
+            return _scaled(value, gain)
+        if kind == "Flatten":
+            if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (
+                -1,
+                len(value.shape) - 1,
+            ):
+                message = f"{name}: only flattening of all values can be read"
+                raise InputError(message)
+            return replace(value, is_flat=True)
+        if kind == "Delay":
+            late = each_channel(name, "delay", node.delay, value.shape)
+            if np.ndim(late):
+                message = f"{name}: different delays; a layer has one"
+                raise InputError(message)
+            self.late[name] += float(late)
+            return value
+        if kind == "Output":
+            if "." not in name:
+                self._check_output(name, value)
+            return value
+        if kind == "Input":
+            return value
+        message = f"{name}: a {kind} node can't be read; supported are {SUPPORTED}"
+        raise InputError(message)
+
+    def _averaged(self, name: str, pool: Pool, value: Value) -> Value:
+        taken = {INPUT, *self.pools, *(layer.name for layer in self.layers)}
+        found, pools = averaged(name, pool, value, taken | {*self.nodes} - {name})
+        self.pools |= {made.name: made for made in pools}
+        return found
+
+    def _check_output(self, name: str, value: Value) -> None:
+        last = self.layers[-1].name if self.layers else ""
+        if [term.source for term in value.terms] != [last] or not value.is_rectified:
+            message = (
+                f"{name}: what comes out has to be the spikes of the last neurons "
+                f"({', '.join(NEURONS)})"
+            )
+            raise InputError(message)
+
+    def _population(self, name: str, kind: str, node: Any, value: Value) -> Value:
+        """Make a layer of neurons."""
+        shape, dt_s = value.shape, self.said["dt_s"]
+        if not value.terms:
+            message = f"{name}: its neurons read nothing"
+            raise InputError(message)
+        own = layer_name(name, {layer.name for layer in self.layers} | {*self.pools})
+        level: Any = 0.0
+        if kind == "Threshold":
+            threshold = each_channel(name, "threshold", node.threshold, shape)
+            # Neurons that keep nothing: in a step v falls to v * exp(-1000) = 0.
+            self.models[own] = LIF(tau=dt_s / 1000 * second)
+        else:
+            threshold = each_channel(name, "v_threshold", node.v_threshold, shape)
+            level = each_channel(name, "v_reset", node.v_reset, shape)
+            gain = each_channel(name, "r", node.r, shape)
+            if kind == "LIF":
+                gain = gain * dt_s / self._tau(own, name, node, level, shape)
+            else:
+                self.models[own] = IF()
+                if self.said["resistance"] == "second":
+                    gain = gain * dt_s
+            value = _scaled(value, gain)
+            if np.any(level) and self.said["reset"] == "subtract":
+                message = (
+                    f"{name}: v_reset is {level}, expected 0 with reset='subtract'"
+                )
+                raise InputError(message)
+        above = np.asarray(threshold - level, self.dtype)
+        if self.said["strict"]:
+            above = np.nextafter(above, self.dtype.type(np.inf))
+        if (above <= 0).any():
+            message = f"{name}: a threshold that is not above the reset"
+            raise InputError(message)
+        self.thresholds[own] = above.astype(float) if above.ndim else float(above)
+        layer = layer_of(value, own)
+        self.layers.append(composed(layer, self.pools))
+        if self.late[name]:
+            self.delays_s[own] = self.late[name]
+        self.late[name] = 0.0
+        term = Term(own, shape, where=name)
+        return Value(shape, (term,), is_flat=value.is_flat)
+
+    def _tau(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
+        tau_s = each_channel(name, "tau", node.tau, shape)
+        v_leak = each_channel(name, "v_leak", node.v_leak, shape)
+        if np.ndim(tau_s) or not float(tau_s) > 0:
+            message = f"{name}: tau is {tau_s}, expected one time above 0 for a layer"
+            raise InputError(message)
+        if np.any(v_leak != level):
+            message = f"{name}: v_leak is {v_leak}, expected v_reset ({level})"
+            raise InputError(message)
+        self.models[own] = LIF(tau=float(tau_s) * second)
+        return float(tau_s)
+
+
+def _scaled(value: Value, gain: Any) -> Value:
+    """Multiply each channel; a bias of nothing stays nothing."""
+    if np.ndim(gain) == 0 and gain == 1:
+        return value
+    each = np.broadcast_to(gain, (value.shape[0],))
+    found = value.scaled(each, np.zeros(len(each)), value.name)
+    if value.bias is None:
+        return replace(found, bias=None, n_biases=0)
+    return replace(found, n_biases=value.n_biases)

@@ -1,0 +1,648 @@
+"""NIR graphs: what is written computes the same, and what is read spikes the same."""
+
+import warnings
+
+import brian2
+import nir
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from brian2 import SpikeMonitor, ms
+from test_graphs import IMAGES, N_STEPS, SHAPE, THRESHOLDS, Graph, loop, randomize
+from torch import nn
+
+from cnn2snn_brian import (
+    IF,
+    LIF,
+    ConductanceLIF,
+    InputError,
+    SpikingNetwork,
+    convert,
+    from_nir,
+    from_torch,
+)
+from cnn2snn_brian.exchange.windows import bias_kernel, pool_of, symmetric
+from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
+from cnn2snn_brian.layers.conv2d import Conv2d
+
+
+def pairs(value):
+    return tuple(int(n) for n in np.broadcast_to(value, (2,)))
+
+
+def computed(node, x):
+    """What a node without neurons makes of a tensor, by torch."""
+    kind = type(node).__name__
+    if kind == "Conv2d":
+        weight, bias = torch.tensor(node.weight), torch.tensor(node.bias)
+        padding = node.padding if isinstance(node.padding, str) else pairs(node.padding)
+        stride, dilation = pairs(node.stride), pairs(node.dilation)
+        groups = int(node.groups)
+        return F.conv2d(x[None], weight, bias, stride, padding, dilation, groups)[0]
+    if kind in ("AvgPool2d", "SumPool2d"):
+        size = pairs(node.kernel_size)
+        divisor = 1 if kind == "SumPool2d" else None
+        return F.avg_pool2d(
+            x[None],
+            size,
+            pairs(node.stride),
+            pairs(node.padding),
+            divisor_override=divisor,
+        )[0]
+    if kind == "Flatten":
+        return x.flatten()
+    if kind == "Scale":
+        return x * torch.tensor(node.scale)
+    if kind in ("Linear", "Affine"):
+        bias = torch.tensor(node.bias) if kind == "Affine" else 0
+        return torch.tensor(node.weight) @ x + bias
+    return x
+
+
+def nir_spikes(graph, inputs, *, reset="zero", start=0.0):
+    """
+    Spikes of all nodes with neurons, by the definitions of NIR.
+
+    A step of Euler for each step, in which spikes cross the whole graph. `inputs` has
+    the shape (n_steps, *shape), `start` is a share of the thresholds.
+    """
+    v, spikes, late = {}, {}, {name: [] for name in graph.nodes}
+    reads = {name: [a for a, b in graph.edges if b == name] for name in graph.nodes}
+    order = []
+    while len(order) < len(graph.nodes):
+        order += [
+            name
+            for name in graph.nodes
+            if name not in order and all(one in order for one in reads[name])
+        ]
+    for x in inputs:
+        now = {}
+        for name in order:
+            node, kind = graph.nodes[name], type(graph.nodes[name]).__name__
+            if kind == "Input":
+                now[name] = torch.tensor(x)
+                continue
+            total = sum(now[source] for source in reads[name])
+            if kind == "Delay":
+                late[name].append(total)
+                steps = round(float(np.ravel(node.delay)[0]) / 1e-3)
+                past = late[name][: len(late[name]) - steps]
+                now[name] = past[-1] if past else torch.zeros_like(total)
+            elif kind in ("IF", "LIF", "Threshold"):
+                threshold = getattr(node, "v_threshold", getattr(node, "threshold", 0))
+                threshold = torch.tensor(threshold)
+                if kind == "Threshold":
+                    fired = total > threshold
+                else:
+                    low = torch.tensor(node.v_reset)
+                    v.setdefault(name, torch.zeros_like(total) + start * threshold)
+                    r = torch.tensor(node.r)
+                    if kind == "LIF":
+                        # The decay is exact.
+                        tau = torch.tensor(node.tau)
+                        v[name] = (
+                            v[name] * torch.exp(-1e-3 / tau) + r * 1e-3 / tau * total
+                        )
+                    else:
+                        v[name] = v[name] + r * total
+                    fired = v[name] > threshold
+                    above = np.nextafter(threshold.numpy(), np.inf)
+                    less = v[name] - torch.tensor(above)
+                    v[name] = torch.where(
+                        fired, low if reset == "zero" else less, v[name]
+                    )
+                now[name] = fired.to(total.dtype)
+                spikes.setdefault(name, []).append(fired.numpy())
+            else:
+                now[name] = computed(node, total)
+    return {name: np.array(found) for name, found in spikes.items()}
+
+
+def brian_spikes(snn, image, n_steps=N_STEPS):
+    """Spikes of all populations in Brian2, (n_steps, *shape)."""
+    brian2.prefs.codegen.target = "numpy"
+    brian2.seed(1)
+    network = snn.network(image)
+    shapes = snn.population_shapes
+    monitors = {name: SpikeMonitor(network[name]) for name in shapes}
+    network.add(*monitors.values())
+    network.run(n_steps * snn.dt, namespace={})
+    found = {}
+    for name, monitor in monitors.items():
+        flat = np.zeros((n_steps, len(network[name])), bool)
+        flat[np.rint(monitor.t / snn.dt).astype(int), monitor.i] = True
+        shape = shapes[name]
+        if len(shape) == 3:
+            flat = flat.reshape(n_steps, *shape[1:], shape[0])
+            flat = np.moveaxis(flat, -1, 1)
+        found[name] = flat
+    return found
+
+
+def same_spikes(found, expected, *, of=None):
+    for name in of or expected:
+        np.testing.assert_array_equal(found[name], expected[name], name)
+        assert expected[name].any(), name
+
+
+def small_graph(**options):
+    """Sums, a concatenation, two readers; pixels as currents, subtraction."""
+    settings = {
+        "thresholds": THRESHOLDS,
+        "encoding": "current",
+        "reset": "subtract",
+        "v_min": -np.inf,
+        "v_init": 0.5,
+        "propagation": "instant",
+        "dtype": "float64",
+        **options,
+    }
+    return convert(randomize(Graph()), SHAPE, **settings)
+
+
+def without_pool(numbers):
+    return {name: value for name, value in numbers.items() if name != "pool1"}
+
+
+CHANNELS = {
+    "conv1": np.array([1.0, 2.0, 0.5, 1.0]),
+    "conv2": np.array([0.5, 0.5, 1.0, 2.0, 0.25, 1.0]),
+    "conv3": np.array([1.0, 0.5, 2.0]),
+    "ip1": 0.5,
+}
+
+
+def odd_chain(pooling="synapses", **options):
+    """
+    A chain with what NIR can't say at once.
+
+    Biases that differ at the border (BatchNorm in front of a padded convolution that
+    it is folded into), kernels that aren't square, padding of one side, groups,
+    dilation, thresholds and leaks by channel.
+    """
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = nn.Conv2d(2, 4, (3, 1), padding=(1, 0))
+            self.norm = nn.BatchNorm2d(4)
+            self.mix = nn.Conv2d(4, 4, 1)
+            self.conv2 = nn.Conv2d(4, 6, 3, padding=1, stride=(2, 1), groups=2)
+            self.conv3 = nn.Conv2d(6, 3, (2, 4), padding="same", dilation=(1, 1))
+            self.line = nn.Linear(3 * 2 * 4, 5)
+
+        def forward(self, x):
+            x = self.norm(self.conv1(x).relu())
+            x = self.conv2(x).relu()
+            x = self.conv3(x).relu()
+            return self.line(F.avg_pool2d(x, 2).flatten(1))
+
+    settings = {
+        "thresholds": CHANNELS | ({"pool1": 0.5} if pooling == "neurons" else {}),
+        "leak": {"conv1": np.array([0.0, 0.25, -0.125, 0]), "conv2": 0.25}
+        | {"conv3": 0.0, "ip1": -0.125}
+        | ({"pool1": 0.125} if pooling == "neurons" else {}),
+        "v_min": -np.inf,
+        "propagation": "instant",
+        "dtype": "float64",
+        "pooling": pooling,
+        **options,
+    }
+    return convert(randomize(Chain()), SHAPE, **settings)
+
+
+def written(graph, tmp_path):
+    """Through a file, where edges and nodes lose their order."""
+    nir.write(tmp_path / "graph.nir", graph)
+    return nir.read(tmp_path / "graph.nir")
+
+
+@pytest.mark.parametrize("way", ["depthwise", "avg", "sum"])
+@pytest.mark.parametrize("pooling", ["neurons", "synapses"])
+def test_a_graph_alone_makes_the_spikes_of_a_torch_loop(way, pooling, tmp_path):
+    snn = small_graph()
+    expected = loop(randomize(Graph()), IMAGES[0], THRESHOLDS, N_STEPS, "instant")
+    if pooling == "synapses":
+        snn = small_graph(pooling=pooling, thresholds=without_pool(THRESHOLDS))
+    graph = written(snn.to_nir(pooling=way, metadata=False), tmp_path)
+    found = nir_spikes(
+        graph, np.repeat(IMAGES[:1], N_STEPS, 0), reset="subtract", start=0.5
+    )
+    assert set(found) == {*snn.layer_names}
+    same = without_pool(expected) if pooling == "synapses" else expected
+    # Without rounding in the pooling neurons the last layer has other spikes.
+    same_spikes(found, same, of={*same} - {"ip1"} if pooling == "synapses" else None)
+
+
+@pytest.mark.parametrize("pooling", ["neurons", "synapses"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_odd_kernels_biases_and_thresholds_by_channel(reset, pooling, tmp_path):
+    snn = odd_chain(pooling, reset=reset)
+    spikes = brian_spikes(snn, IMAGES[0])
+    graph = written(snn.to_nir(metadata=False), tmp_path)
+    inputs = spikes["input"].astype(float)
+    found = nir_spikes(graph, inputs, reset=reset)
+    same_spikes(found, {name: spikes[name] for name in snn.layer_names})
+    with pytest.warns(UserWarning, match="strict=True"):
+        back = from_nir(graph, reset=reset, dtype="float64")
+    same_spikes(brian_spikes(back, IMAGES[0]), spikes)
+    for name, threshold in snn.thresholds.items():
+        np.testing.assert_array_equal(back.thresholds[name], threshold)
+
+
+def test_kernels_are_square_and_biases_spread_from_one_pixel():
+    graph = odd_chain().to_nir(metadata=False)
+    kernels = {
+        name: node for name, node in graph.nodes.items() if isinstance(node, nir.Conv2d)
+    }
+    assert {"constant", "conv2_bias"} <= set(kernels)
+    for name, node in kernels.items():
+        assert node.weight.shape[2] == node.weight.shape[3], name
+
+
+def test_delays_and_lif_neurons(tmp_path):
+    snn = small_graph(
+        encoding="poisson",
+        neurons={"conv1": LIF(tau=4 * ms), "add2": LIF(tau=1e-6 * ms)},
+        delay={"add2": 2 * ms},
+        reset="zero",
+        v_init=0.0,
+    )
+    graph = written(snn.to_nir(metadata=False), tmp_path)
+    kinds = {name: type(node).__name__ for name, node in graph.nodes.items()}
+    assert (kinds["conv1"], kinds["add2"], kinds["bn1"]) == ("LIF", "Threshold", "IF")
+    assert kinds["add2_from_bn1_delay"] == kinds["add2_from_add1_delay"] == "Delay"
+    spikes = brian_spikes(snn, IMAGES[0])
+    found = nir_spikes(graph, spikes["input"].astype(float))
+    # v * exp(-dt / tau) is rounded: these weights are no multiples of anything.
+    same_spikes(found, {name: spikes[name] for name in snn.layer_names})
+    with pytest.warns(UserWarning):
+        back = from_nir(graph, dtype="float64")
+    assert back.delays_s == snn.delays_s
+    same_spikes(brian_spikes(back, IMAGES[0]), spikes)
+
+
+NETWORKS = {
+    "graph": small_graph,
+    "steps": lambda: small_graph(propagation="step", synapses="explicit"),
+    "chain": odd_chain,
+    "paper": lambda: odd_chain(
+        "neurons",
+        v_min={"conv1": 0.0, "conv2": -1.0, "conv3": -np.inf, "pool1": 0, "ip1": 0},
+        propagation="step",
+        rate_scale=1 / 3,
+        dtype="float32",
+        classes=tuple("abcde"),
+        delay=3 * ms,
+        neurons=LIF(tau=7 * ms),
+    ),
+}
+
+
+@pytest.mark.parametrize("through", ["memory", "file"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_comes_back_as_it_was(kind, through, tmp_path):
+    snn = NETWORKS[kind]()
+    for options in ({}, {"pooling": "sum", "strict": False, "resistance": "second"}):
+        graph = snn.to_nir(**options)
+        if through == "file":
+            nir.write(tmp_path / "n.nir", graph)
+            graph = tmp_path / "n.nir"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            back = from_nir(graph)
+        assert isinstance(back, SpikingNetwork)
+        assert back == snn
+        assert back.fingerprint == snn.fingerprint
+        assert back.classes == snn.classes
+
+
+def test_what_is_given_counts_more_than_metadata():
+    snn = small_graph()
+    other = from_nir(snn.to_nir(), reset="zero", dt=2 * ms, v_init=0.25, v_min=-1)
+    assert (other.reset, other.dt_s, other.encoding) == ("zero", 2e-3, "current")
+    assert set(other.parameters.v_init.values()) == {0.25}
+    assert set(other.parameters.v_min.values()) == {-1.0}
+    assert other.thresholds == snn.thresholds
+
+
+def test_a_graph_that_was_changed_is_read_anew():
+    snn = small_graph()
+    graph = snn.to_nir()
+    graph.nodes["ip1_synapses"].weight[0] += 1
+    with pytest.warns(UserWarning, match="were changed after the export") as said:
+        other = from_nir(graph)
+    assert "reset=" not in str(said[0].message)
+    assert other.reset == "subtract"
+    assert other.parameters.v_init["conv1"] == 0.5
+    difference = other.layers["ip1"].weight - snn.layers["ip1"].weight
+    factor = difference[0, 0]
+    np.testing.assert_allclose(difference[0], factor)
+    assert not difference[1:].any()
+
+
+def foreign():
+    """A graph of no program of ours: unordered, nested, with r and a pool."""
+    rng = np.random.default_rng(3)
+
+    def sixty_fourths(*shape):
+        return rng.integers(-24, 41, shape) / 64
+
+    ones = np.ones((3, 4, 4))
+    inner = nir.NIRGraph(
+        {
+            "in": nir.Input(np.array([3, 4, 4])),
+            "scale": nir.Scale(ones * np.array([1.0, 2.0, 0.5])[:, None, None]),
+            "if": nir.IF(2 * ones, ones, 0 * ones),
+            "out": nir.Output(np.array([3, 4, 4])),
+        },
+        [("if", "out"), ("scale", "if"), ("in", "scale")],
+    )
+    return nir.NIRGraph(
+        {
+            "output": nir.Output(np.array([5])),
+            "neurons": nir.LIF(
+                np.full(5, 4e-3), np.full(5, 4.0), np.zeros(5), np.ones(5), np.zeros(5)
+            ),
+            "0": nir.Conv2d(
+                (8, 8), sixty_fourths(3, 2, 3, 3), 2, 1, 1, 1, sixty_fourths(3)
+            ),
+            "block": inner,
+            "again": nir.Conv2d(
+                (4, 4), sixty_fourths(3, 3, 3, 3), 1, "same", 1, 1, ones[:, 0, 0] * 0
+            ),
+            "step": nir.Threshold(0.5 * ones),
+            "pool": nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+            "flat": nir.Flatten({"input": np.array([3, 2, 2])}, 0, -1),
+            "line": nir.Affine(sixty_fourths(5, 12), sixty_fourths(5)),
+            "input": nir.Input(np.array([2, 8, 8])),
+        },
+        [
+            ("neurons", "output"),
+            ("line", "neurons"),
+            ("flat", "line"),
+            ("pool", "flat"),
+            ("step", "pool"),
+            ("block", "pool"),
+            ("again", "step"),
+            ("block", "again"),
+            ("0", "block"),
+            ("input", "0"),
+        ],
+        type_check=False,
+    )
+
+
+def test_a_foreign_graph_spikes_as_nir_defines_it():
+    graph = foreign()
+    with pytest.warns(UserWarning, match="what is assumed here") as said:
+        snn = from_nir(graph, dtype="float64", rate_scale=0.5)
+    message = str(said[0].message)
+    for what in ("reset='zero'", "strict=True", "dt=1*ms", "v_min=-inf", "v_init=0.0"):
+        assert what in message
+    assert "rate_scale" not in message
+    assert snn.layer_names == ("block_if", "step", "neurons")
+    assert "ip1" not in str(snn)
+    image = np.random.default_rng(4).random((2, 8, 8))
+    spikes = brian_spikes(snn, image, 20)
+    nodes = {k: n for k, n in graph.nodes.items() if k != "block"}
+    inner = graph.nodes["block"].nodes
+    nodes |= {"scale": inner["scale"], "if": inner["if"]}
+    name_of = {"block": "if"}
+    edges = [(name_of.get(a, a), b) for a, b in graph.edges]
+    edges = [(a, "scale" if b == "block" else b) for a, b in edges] + [("scale", "if")]
+    flat = nir.NIRGraph(nodes, edges, type_check=False)
+    expected = nir_spikes(flat, spikes["input"].astype(float))
+    expected["block_if"] = expected.pop("if")
+    same_spikes(spikes, expected)
+
+
+def test_strict_and_resistance():
+    def graph(weight, r):
+        return nir.NIRGraph.from_list(
+            nir.Input(np.array([1])),
+            nir.Linear(np.array([[weight]])),
+            nir.IF(np.full(1, r), np.ones(1), np.zeros(1)),
+        )
+
+    image = np.ones((1, 1, 1))
+    options = {"dt": 1 * ms, "reset": "zero", "encoding": "current"}
+    for arguments, n_spikes in (
+        # 0.25, 0.5, 0.75, 1.0: reaches, and does not exceed, the threshold.
+        ({"strict": False, "resistance": "step"}, 5),
+        ({"strict": True, "resistance": "step"}, 4),
+        ({"strict": False, "resistance": "second"}, 0),
+    ):
+        with pytest.warns(UserWarning):
+            snn = from_nir(graph(0.25, 1.0), **options, **arguments)
+        spikes = brian_spikes(snn, image, 20)
+        assert spikes[snn.layer_names[0]].sum() == n_spikes
+    with pytest.warns(UserWarning):
+        snn = from_nir(
+            graph(0.25, 1000.0), **options, resistance="second", strict=False
+        )
+    assert brian_spikes(snn, image, 20)[snn.layer_names[0]].sum() == 5
+
+
+def chain_of(*nodes):
+    return nir.NIRGraph.from_list(*nodes, type_check=False)
+
+
+def neurons(*shape, **changes):
+    full = {"r": 1.0, "v_threshold": 1.0, "v_reset": 0.0}
+    return nir.IF(**{k: np.full(shape, v) for k, v in full.items()} | changes)
+
+
+def linear(n_out, n_in):
+    return nir.Linear(np.ones((n_out, n_in)))
+
+
+def kernel(n_out, n_in, size=3):
+    return nir.Conv2d(
+        None, np.ones((n_out, n_in, size, size)), 1, 0, 1, 1, np.zeros(n_out)
+    )
+
+
+def recurrent():
+    graph = chain_of(nir.Input(np.array([2])), linear(3, 2), neurons(3))
+    graph.nodes["back"] = linear(3, 3)
+    graph.edges += [("if", "back"), ("back", "if")]
+    return graph
+
+
+def two_outputs():
+    graph = chain_of(nir.Input(np.array([2])), linear(3, 2), neurons(3))
+    graph.nodes["second"] = nir.Output(np.array([3]))
+    graph.edges.append(("if", "second"))
+    return graph
+
+
+def dead_end():
+    graph = chain_of(nir.Input(np.array([2])), linear(3, 2), neurons(3))
+    graph.nodes["lost"] = neurons(3)
+    graph.edges.append(("linear", "lost"))
+    return graph
+
+
+ones = np.ones(3)
+IMAGE = nir.Input(np.array([2, 6, 5]))
+REFUSED = {
+    "if, back: a recurrent connection": recurrent,
+    "output, second: 2 Output nodes": two_outputs,
+    "lost: not on the way": dead_end,
+    "cubalif: a CubaLIF node": lambda: chain_of(
+        nir.Input(np.array([2])), linear(3, 2), nir.CubaLIF(*[ones] * 5)
+    ),
+    "output: what comes out": lambda: chain_of(
+        nir.Input(np.array([2])), linear(3, 2), neurons(3), linear(3, 3)
+    ),
+    "if: v_threshold differs within a channel": lambda: chain_of(
+        IMAGE,
+        kernel(1, 2),
+        neurons(1, 4, 3, v_threshold=np.arange(12.0).reshape(1, 4, 3)),
+    ),
+    "lif: v_leak is": lambda: chain_of(
+        nir.Input(np.array([2])), linear(3, 2), nir.LIF(ones, ones, ones, 2 * ones)
+    ),
+    "conv2d: no neurons between it and conv2d_1": lambda: chain_of(
+        IMAGE, kernel(4, 2), kernel(1, 4, 2), neurons(1, 3, 2)
+    ),
+    "linear: weights of shape": lambda: chain_of(IMAGE, linear(3, 60), neurons(3)),
+    "if: r of shape": lambda: chain_of(
+        nir.Input(np.array([2])), linear(3, 2), neurons(4)
+    ),
+    "if: a threshold that is not above": lambda: chain_of(
+        nir.Input(np.array([2])), linear(3, 2), neurons(3, v_threshold=-ones)
+    ),
+    "input: an input of shape": lambda: chain_of(
+        nir.Input(np.array([2, 3])), linear(3, 3)
+    ),
+    "a Linear, expected": lambda: linear(2, 2),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_read_is_refused_by_name(message):
+    with pytest.raises(InputError, match=message):
+        from_nir(REFUSED[message]())
+
+
+def test_arguments_and_files_are_checked(tmp_path):
+    graph = small_graph().to_nir()
+    for arguments in (
+        {"reset": "soft"},
+        {"resistance": "ohm"},
+        {"leak": 1.0},
+        {"v_min": 2.0},
+        {"classes": ("one",)},
+    ):
+        with pytest.raises(InputError):
+            from_nir(graph, **arguments)
+    with pytest.raises(InputError, match="no such file"):
+        from_nir(tmp_path / "no.nir")
+    (tmp_path / "text.nir").write_text("graph")
+    with pytest.raises(InputError, match="not a NIR graph"):
+        from_nir(tmp_path / "text.nir")
+    graph.metadata["cnn2snn_brian"]["format"] = "another"
+    with pytest.raises(InputError, match="have the format 'another'"):
+        from_nir(graph)
+
+
+def test_what_cannot_be_said_is_refused_by_name():
+    for options, message in (
+        ({"neurons": {"add2": IF(refractory=2 * ms)}}, "add2: NIR has no node for"),
+        ({"neurons": {"add2": LIF(sigma=0.1)}}, "add2: NIR has no node for"),
+        ({"neurons": ConductanceLIF()}, "conv1: NIR has no node for"),
+        ({"release_probability": {"bn1": 0.5}}, "bn1: NIR has no node for synapses"),
+    ):
+        with pytest.raises(InputError, match=message):
+            small_graph(**options).to_nir()
+    cnn = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True), nn.Flatten()
+    )
+    snn = convert(cnn.eval(), (2, 9, 8), thresholds=1)
+    with pytest.raises(InputError, match="pool1: average pooling with windows of"):
+        snn.to_nir()
+    with pytest.raises(InputError, match="pooling='max'"):
+        snn.to_nir(pooling="max")
+
+
+@pytest.mark.parametrize("size", [(9, 8), (8, 8), (7, 10)])
+@pytest.mark.parametrize("padding", [0, (1, 2), "same"])
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "dilation"),
+    [((3, 1), 1, 1), (3, (2, 1), (1, 2)), ((2, 4), 1, 1), ((1, 4), (3, 2), 2)],
+)
+def test_kernels_are_written_with_equal_padding(
+    size, padding, kernel_size, stride, dilation
+):
+    if padding == "same" and stride != 1:
+        pytest.skip("torch has no such padding")
+    module = nn.Conv2d(
+        4, 6, kernel_size, stride, padding, dilation=dilation, groups=2, bias=False
+    )
+    layer = from_torch(randomize(module), (4, *size))[0]
+    found = symmetric(layer)
+    x = torch.rand(1, 4, *size, dtype=torch.float64)
+    expected = module(x)
+    made = F.conv2d(
+        x,
+        torch.tensor(found.weight),
+        None,
+        found.stride,
+        found.padding,
+        found.dilation,
+    )
+    torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)
+    shape = np.array(expected.shape[2:]) - size
+    # With a stride of 1, square kernels change both sizes by the same parity.
+    if stride == 1 and (shape[0] - shape[1]) % 2 == 0:
+        assert found.is_square
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 1, 1), (3, 4, 7), (1, 6, 3), (2, 5, 5), (1, 2, 8)]
+)
+def test_one_pixel_spreads_to_any_bias(shape):
+    bias = np.random.default_rng(0).normal(size=shape)
+    found = bias_kernel(bias)
+    assert found.is_square
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    made = F.conv2d(one, torch.tensor(found.weight), None, found.stride, found.padding)
+    np.testing.assert_array_equal(made[0], bias)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.AvgPool2d(2),
+        nn.AvgPool2d(3, 2, 1),
+        nn.AvgPool2d((2, 3), (1, 2), (1, 0)),
+        nn.AdaptiveAvgPool2d(1),
+    ],
+)
+def test_pooling_windows(pool):
+    cnn = nn.Sequential(pool, nn.Conv2d(2, 3, 1))
+    layer = from_torch(cnn.eval(), (2, 7, 8))[0]
+    assert isinstance(layer, AvgPool2d)
+    found = pool_of(layer)
+    x = torch.rand(1, 2, 7, 8, dtype=torch.float64)
+    made = F.avg_pool2d(x, found.size, found.stride, found.padding, divisor_override=1)
+    torch.testing.assert_close(made * found.share, pool(x))
+
+
+def test_a_kernel_that_cannot_be_square_is_written_as_it_is(tmp_path):
+    # Stride 1, (3, 2): rows lose two positions, columns one.
+    cnn = nn.Sequential(nn.Conv2d(2, 3, (3, 2)), nn.ReLU())
+    snn = convert(cnn.eval(), (2, 7, 6), thresholds=1)
+    graph = snn.to_nir(metadata=False)
+    assert graph.nodes["conv1_synapses"].weight.shape == (3, 2, 3, 2)
+    nir.write(tmp_path / "odd.nir", graph)
+    with pytest.warns(UserWarning):
+        back = from_nir(tmp_path / "odd.nir")
+    assert isinstance(back.layers["conv1"], Conv2d)
+    np.testing.assert_allclose(
+        back.layers["conv1"].weight, snn.layers["conv1"].weight, rtol=1e-6
+    )
