@@ -367,7 +367,6 @@ def show(
     if snn.has_constant_input:
         # Biases are scaled like the input that they are added to.
         for name in unlinked(snn.layers):
-            only = snn.layers[name].inputs == (INPUT,)
-            before = float(network[name].input_scale)
-            network[name].input_scale = scale if only else before * scale / own
+            group, only = network[name], snn.layers[name].inputs == (INPUT,)
+            group.input_scale = scale if only else group.input_scale * (scale / own)
     network.rate_scale = scale
