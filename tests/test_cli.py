@@ -54,7 +54,17 @@ def cli(monkeypatch, tmp_path, capfd):
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "train", "convert", "tune", "reproduce", "run", "inspect", "cache"],
+    [
+        "demo",
+        "train",
+        "convert",
+        "export",
+        "tune",
+        "reproduce",
+        "run",
+        "inspect",
+        "cache",
+    ],
 )
 def test_help(cli, command):
     result = cli(command, "--help")
@@ -445,3 +455,44 @@ def test_run_and_inspect_stimuli(cli, tmp_path):
         ended = cli("run", "digits.snn", *arguments)
         assert ended.returncode == status
         assert says in " ".join(re.sub("[│\n]", " ", ended.stderr).split())
+
+
+def test_export_and_reading_it_back(cli, tmp_path):
+    snn = convert(
+        models.create("digits").eval(), (1, 8, 8), thresholds=0.75, reset="subtract"
+    )
+    snn.save(tmp_path / "digits.snn")
+    exported = cli("export", "digits.snn", "digits.nir")
+    assert exported.returncode == 0, exported.stderr
+    assert "written: digits.nir" in exported.stdout
+    back = cli("convert", "back.snn", "--from-nir", "digits.nir")
+    assert back.returncode == 0, back.stderr
+    assert SpikingNetwork.load(tmp_path / "back.snn") == snn
+    changed = cli("convert", "back.snn", "--from-nir", "digits.nir", "--reset", "zero")
+    assert changed.returncode == 0
+    assert SpikingNetwork.load(tmp_path / "back.snn").reset == "zero"
+
+
+def test_a_graph_of_others_on_the_command_line(cli, tmp_path):
+    snn = convert(models.create("digits").eval(), (1, 8, 8), thresholds=0.75)
+    snn.save(tmp_path / "digits.snn")
+    exported = cli("export", "digits.snn", "plain.nir", "--no-metadata")
+    assert exported.returncode == 0, exported.stderr
+    read = cli("convert", "read.snn", "--from-nir", "plain.nir", "--reset", "subtract")
+    assert read.returncode == 0, read.stderr
+    said = " ".join(read.stdout.split())
+    assert "what is assumed here: v_min=-inf" in said
+    assert SpikingNetwork.load(tmp_path / "read.snn").reset == "subtract"
+    for arguments, message in (
+        (("--leak", "1"), "--from-nir excludes --leak"),
+        (("--architecture", "digits"), "--from-nir excludes --architecture"),
+    ):
+        refused = cli("convert", "read.snn", "--from-nir", "plain.nir", *arguments)
+        assert refused.returncode == 2
+        assert message in " ".join(refused.stderr.split())
+    refused = cli("convert", "read.snn", "--from-nir", "digits.snn")
+    assert refused.returncode == 1
+    assert "not a NIR graph" in refused.stderr
+    refused = cli("export", "digits.snn", "digits.txt")
+    assert refused.returncode == 1
+    assert "end with .nir" in " ".join(refused.stderr.split())

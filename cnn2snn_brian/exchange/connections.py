@@ -184,6 +184,7 @@ def multiplied(name: str, node: Any, value: Value) -> Value:
         raise InputError(message)
     bias = getattr(node, "bias", None)
     bias = None if bias is None else _finite(name, "bias", bias)
+    bias = bias if bias is not None and bias.any() else None
     n_bias = 0 if bias is None else bias.size
     layer = Linear(name, ("",), value.shape, weight, bias, n_bias)
     return _through(layer, name, value)

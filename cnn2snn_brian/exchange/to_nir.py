@@ -1,8 +1,8 @@
 """
 A spiking network as a NIR graph.
 
-Every population is a node with neurons, and every part of a layer a Conv2d, Linear or
-Affine node on the way to it. Weights are those that act at run time, so that spikes of
+Every population is a node with neurons, and every part of a layer a Conv2d or Affine
+node on the way to it. Weights are those that act at run time, so that spikes of
 all populations count alike and thresholds mean the same as here.
 """
 
@@ -221,9 +221,9 @@ class _Writer:
             flat = self.nir.Flatten({"input": np.array(inner.input_shape)}, 0, -1)
             end = self._add(f"{part.name}_flatten", flat, end)
         weight = _rows(inner.weight, start, channels).astype(self.dtype)
-        if constant is None:
-            return self._add(name, self.nir.Linear(weight), end)
-        node = self.nir.Affine(weight, constant.astype(self.dtype))
+        # Not every simulator reads Linear nodes.
+        bias = np.zeros(len(weight)) if constant is None else constant
+        node = self.nir.Affine(weight, bias.astype(self.dtype))
         return self._add(name, node, end)
 
     def _target(self, part: Part) -> str:
