@@ -40,9 +40,7 @@ def export_command(
     ] = NirPooling.depthwise,
     strict: Annotated[
         bool,
-        typer.Option(
-            help="Thresholds for neurons that spike only above them."
-        ),
+        typer.Option(help="Thresholds for neurons that spike only above them."),
     ] = True,
     resistance: Annotated[
         NirResistance,
