@@ -26,13 +26,14 @@ FOLDERS = {
     "program": (1.5, 7, "Simulator, the C++ program", True),
     "results": (1.5, 6, "SimulationResult, its files", True),
     "look": (1.5, 5, "diagnosis, inspector", False),
-    "physiology": (0.46, 5, "measures of spikes in trials", False),
+    "physiology": (-0.6, 5, "measures of spikes in trials", False),
     "spikes": (1.5, 4, "counts, trains, what follows", True),
     "brian": (0.5, 4, "Brian2 groups and synapses", False),
     "models": (2.6, 4, "trained CNNs", False),
     "train": (3.6, 4, "training", False),
     "cnn": (2.6, 3, "PyTorch CNNs, read, adjusted", False),
     "data": (3.6, 3, "images and their classes", False),
+    "stimuli": (0.5, 3, "stimuli in time", True),
     "description": (1.5, 2, "networks, settings of a run", True),
     "layers": (1.5, 1, "Conv2d, AvgPool2d, Linear", True),
     "ground": (1.5, 0, "errors, files, checkpoint, printing, progress, extras", False),
@@ -102,7 +103,7 @@ for source, targets in found.items():
             message = f"{source} imports {target}, against the order"
             raise SystemExit(message)
 
-fig, ax = plt.subplots(figsize=(10, 9.5), layout="constrained")
+fig, ax = plt.subplots(figsize=(12, 9.5), layout="constrained")
 for name, (x, y, text, is_path) in FOLDERS.items():
     wide = 1.4 * WIDTH if name == "ground" else WIDTH
     box = FancyBboxPatch(
@@ -128,6 +129,6 @@ for source, target in arrows(found):
         arrowprops={"arrowstyle": "-|>", "color": "0.45"},
         zorder=1,
     )
-ax.set(xlim=(0, 4.1), ylim=(-0.5, 13.5))
+ax.set(xlim=(-1.1, 4.1), ylim=(-0.5, 13.5))
 ax.axis("off")
 fig.savefig(docs / "images" / "folders.png", dpi=110)

@@ -13,7 +13,16 @@ PUBLIC = {
     "cnn2snn_brian",
     *(
         f"cnn2snn_brian.{name}"
-        for name in ("data", "layers", "models", "plots", "results", "train", "tuning")
+        for name in (
+            "data",
+            "layers",
+            "models",
+            "plots",
+            "results",
+            "stimuli",
+            "train",
+            "tuning",
+        )
     ),
 }
 

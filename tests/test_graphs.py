@@ -8,9 +8,13 @@ from brian2 import SpikeMonitor, ms
 from torch import nn
 
 from cnn2snn_brian import (
+    InputError,
+    SpikingNetwork,
+    UnsupportedModuleError,
     convert,
 )
 from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.description.gains import part_delays_s
 
 SHAPE = (2, 9, 8)
 IMAGES = np.random.default_rng(0).integers(0, 65, (2, *SHAPE)) / 64
@@ -232,3 +236,160 @@ def test_every_spike_of_a_program(propagation, synapses):
                 for name, spikes in expected.items():
                     found = result.spike_counts[name][image]
                     np.testing.assert_array_equal(found, spikes.sum(0), name)
+
+
+def test_a_saved_graph_is_the_same(tmp_path):
+    snn = converted("instant", "shared")
+    for made in (
+        snn,
+        convert(randomize(Graph()), SHAPE, thresholds=1, pooling="synapses"),
+    ):
+        made.save(tmp_path / "graph.snn")
+        again = SpikingNetwork.load(tmp_path / "graph.snn")
+        assert again == made
+        assert again.layers == made.layers
+        np.testing.assert_array_equal(
+            again.layers.activations(IMAGES)["ip1"],
+            made.layers.activations(IMAGES)["ip1"],
+        )
+
+
+def test_shortcuts_wait_for_the_branches_beside_them():
+    layers = from_torch(randomize(Graph()), SHAPE)
+    waits = {
+        name: 1e3 * delay
+        for name, delay in part_delays_s(layers, {"conv5": 0.002}, 0.001).items()
+    }
+    # conv5 reads bn1, which is as deep as add1; pool1 reads layers of depth 3.
+    assert waits["conv5"] == pytest.approx(2)
+    assert waits["add2_from_bn1"] == waits["add2_from_add1"] == 0
+
+    class Short(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(3))
+
+        def forward(self, x):
+            x = self.convs[0](x).relu()
+            y = self.convs[2](self.convs[1](x).relu())
+            return (x + y).relu()
+
+    layers = from_torch(Short(), SHAPE)
+    assert part_delays_s(layers, {}, 0.001) == pytest.approx(
+        {"conv1": 0, "conv2": 0, "add1_from_conv1": 0.001, "add1_from_conv2": 0}
+    )
+    assert not any(part_delays_s(layers, {}, 0.0).values())
+
+
+class Composed(nn.Module):
+    """Linear maps without a ReLU between them."""
+
+    def __init__(self, *maps):
+        super().__init__()
+        self.maps = nn.Sequential(*maps)
+
+    def forward(self, x):
+        return self.maps(x)
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        # Depthwise, then pointwise, with two outputs for each input channel.
+        [nn.Conv2d(2, 4, 3, padding=1, groups=2, stride=2), nn.Conv2d(4, 5, 1)],
+        # Pointwise, then depthwise, whose padding is of zeros, not of biases.
+        [nn.Conv2d(2, 4, 1), nn.Conv2d(4, 8, 3, padding=1, groups=4)],
+        [nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3, padding=1, groups=2)],
+        [nn.Flatten(), nn.Linear(144, 6), nn.Linear(6, 3)],
+        [nn.Conv2d(2, 3, 1), nn.AvgPool2d(3, 2, padding=1), nn.BatchNorm2d(3)],
+    ],
+)
+def test_maps_without_a_relu_are_composed_where_that_is_cheap(maps):
+    torch.manual_seed(0)
+    cnn = Composed(*maps).double().eval()
+    layers = from_torch(cnn, SHAPE)
+    expected = cnn(torch.tensor(IMAGES)).detach().numpy()
+    found = layers.activations(IMAGES)[layers.names[-1]]
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("maps", "where"),
+    [
+        ([nn.Conv2d(2, 4, 3), nn.Conv2d(4, 2, 3)], r"maps\.0"),
+        ([nn.Conv2d(2, 4, 1), nn.Conv2d(4, 8, 1)], r"maps\.0"),
+        ([nn.Conv2d(2, 4, 3), nn.AvgPool2d(2)], r"maps\.0"),
+        ([nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(168, 3)], r"maps\.0"),
+    ],
+)
+def test_others_are_refused_by_their_place(maps, where):
+    with pytest.raises(UnsupportedModuleError, match=rf"^{where}: .*without a ReLU"):
+        from_torch(Composed(*maps), SHAPE)
+
+
+def test_several_heads_are_refused_by_name():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten())
+            self.one, self.two = nn.Linear(126, 4), nn.Linear(126, 2)
+
+        def forward(self, x):
+            x = self.body(x)
+            return self.one(x), self.two(x)
+
+    with pytest.raises(UnsupportedModuleError, match="returns 2 tensors, of one, two"):
+        from_torch(Heads(), SHAPE)
+
+
+def test_several_maps_of_one_pair_of_layers_become_one():
+    class Parallel(nn.Module):
+        """What RepVGG trains: three branches from one layer to the next."""
+
+        def __init__(self):
+            super().__init__()
+            self.wide = nn.Conv2d(2, 2, (3, 5), padding=(1, 2))
+            self.narrow = nn.Conv2d(2, 2, 1)
+            self.norm = nn.BatchNorm2d(2)
+
+        def forward(self, x):
+            return (self.wide(x) + self.narrow(x) + self.norm(x) + x).relu()
+
+    torch.manual_seed(1)
+    cnn = Parallel().double().eval()
+    layers = from_torch(cnn, SHAPE)
+    assert len(layers) == 1
+    assert layers[0].weight.shape == (2, 2, 3, 5)
+    expected = cnn(torch.tensor(IMAGES)).detach().numpy()
+    found = np.maximum(layers.activations(IMAGES)[layers.names[-1]], 0)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_relu6_saturates_at_6():
+    cnn = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU6(), nn.Conv2d(3, 2, 1))
+    torch.manual_seed(0)
+    nn.init.normal_(cnn[0].weight, std=3.0)
+    snn = convert(
+        cnn,
+        SHAPE,
+        calibration=IMAGES,
+        encoding="current",
+        reset="subtract",
+        propagation="instant",
+    )
+    activations = snn.layers.activations(IMAGES)
+    expected = cnn[:2].double()(torch.tensor(IMAGES)).detach().numpy()
+    assert (expected == 6).any()
+    np.testing.assert_allclose(activations["conv1"], expected, atol=1e-6)
+    # One spike a step stands for 6.
+    assert snn.thresholds["conv1"] == 6
+
+
+def test_explicit_synapses_that_do_not_fit_are_refused_with_their_number():
+    cnn = nn.Sequential(nn.Conv2d(3, 512, 3, padding=1, bias=False), nn.ReLU())
+    cnn.append(nn.Conv2d(512, 512, 3, padding=1, bias=False))
+    snn = convert(cnn, (3, 112, 112), thresholds=1.0, synapses="explicit")
+    total = snn.layers.n_synapses
+    assert total > 2.9e10
+    with pytest.raises(InputError, match=rf"{total:,} explicit synapses .*into conv2"):
+        snn.network()

@@ -13,6 +13,7 @@ from reference import layer_spikes, randomize, raster
 from torch import nn
 
 from cnn2snn_brian import (
+    STDP,
     InputError,
     MaxPoolGate,
     SpikingNetwork,
@@ -443,5 +444,8 @@ def test_wrong_options_are_refused():
         convert(layers, thresholds=1.0, max_pooling="gate")
     module = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 3, 2))
     snn = convert(module, SHAPE, thresholds=1.0, max_pooling="gate")
+    learning = convert(layers, thresholds=1.0, synapses="explicit")
+    with pytest.raises(InputError, match="pool1: a gate of maximum pooling"):
+        learning.rules = {"pool1": STDP()}
     with pytest.raises(InputError, match="counts spikes: encoding='poisson'"):
         snn.encoding = "current"

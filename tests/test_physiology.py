@@ -67,6 +67,15 @@ def test_a_result_is_trials(random_result):
         np.testing.assert_array_equal(window[row, 0], np.bincount(its, minlength=3))
 
 
+def test_xarray_goes_in(random_result):
+    xarray = pytest.importorskip("xarray")
+    counts = physiology.counts(random_result, "conv1")
+    array = xarray.DataArray(counts, dims=("stimulus", "repeat", "neuron"))
+    np.testing.assert_array_equal(
+        physiology.sparseness(array), physiology.sparseness(random_result, "conv1")
+    )
+
+
 def test_neurons_are_in_the_order_of_the_arrays(random_result):
     whole = physiology.trial_spikes(replace_rows(random_result, [2, 0]), "conv1")
     np.testing.assert_array_equal(
@@ -154,7 +163,7 @@ def test_bins_hold_whole_steps():
         (lambda r: TrialSpikes([0], [0, 1], [0.0], 1, 2, 1, 0.1), "one of each"),
         (
             lambda r: TrialSpikes([0], [0], [0.0], 1, 1, 2, 0.1).of_neurons([0, 0]),
-            "different numbers",
+            "expected different whole numbers",
         ),
         (lambda r: latency(r, "ip1", method="median"), "'first-spike' or"),
         (lambda r: latency(r, "ip1", method="likelihood", alpha=2), "alpha is 2"),
@@ -195,6 +204,12 @@ def test_bins_hold_whole_steps():
             "no time step",
         ),
         (lambda r: decide(r, 1).accuracy([0, 1]), "3 stimuli, labels"),
+        (
+            lambda r: physiology.receptive_field(
+                r, np.ones((3, 2)), "ip1", neurons=[-1]
+            ),
+            "numbers from 0 to 2",
+        ),
         (
             lambda r: physiology.receptive_field(r, np.ones((4, 2)), "ip1"),
             "4 stimuli, but responses to 3",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from brian2 import SpikeMonitor, ms
 from reference import raster, stages, two_layers
+from torch import nn
 
 from cnn2snn_brian import (
     STDP,
@@ -14,6 +15,7 @@ from cnn2snn_brian import (
     Rule,
     SimulationResult,
     SpikingNetwork,
+    Still,
     convert,
 )
 from cnn2snn_brian.layers import from_neurons
@@ -248,6 +250,12 @@ def test_a_program_learns_what_the_numpy_loop_learns(kind, options, tmp_path):
         repeated = simulator.run(IMAGES, record=record, **more.settings)
         np.testing.assert_array_equal(repeated.weights["ip1"], more.weights["ip1"])
         if kind == "reward":
+            # Stimulus after stimulus, its repeats in order.
+            twice = [0.5, 1.0, 0.0, -0.25, 1.0, 1.0]
+            stimuli = [Still(image, N_STEPS * ms) for image in IMAGES]
+            trials = simulator.run(stimuli, repeats=2, reward=twice, seed=5)
+            images = simulator.run(IMAGES.repeat(2, 0), reward=twice, seed=5)
+            np.testing.assert_array_equal(trials.weights["ip1"], images.weights["ip1"])
             check_labels(simulator, record)
             alone.save(tmp_path / "run.h5")
             loaded = SimulationResult.load(tmp_path / "run.h5")
@@ -295,6 +303,32 @@ def test_weights_are_given_to_a_brian_network():
     np.testing.assert_array_equal(of_neuron, weights[:, 1])
 
 
+def gated():
+    """A network with maximum pooling."""
+    cnn = nn.Sequential(nn.Conv2d(2, 3, 2, bias=False), nn.ReLU(), nn.MaxPool2d(2))
+    cnn.extend([nn.Flatten(), nn.Linear(18, 4, bias=False)])
+    return convert(cnn, SHAPE, thresholds=1, synapses="explicit", max_pooling="gate")
+
+
+class Joined(nn.Module):
+    """Two convolutions, and a layer that reads their sum of spikes."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(2, 3, 1, bias=False) for _ in range(2))
+        self.last = nn.Linear(3 * 42, 4, bias=False)
+
+    def forward(self, x):
+        summed = torch.relu(self.one(x)) + torch.relu(self.two(x))
+        return self.last(torch.relu(summed).flatten(1))
+
+
+def joined():
+    snn = convert(Joined(), SHAPE, thresholds=1, synapses="explicit")
+    (name,) = (layer.name for layer in snn.layers if len(layer.inputs) == 2)
+    return snn.plasticity(name, STDP())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -314,6 +348,8 @@ def test_weights_are_given_to_a_brian_network():
             lambda: network("stdp", "conv1", encoding="current", synapses="explicit"),
             "no spikes reach the first layer",
         ),
+        (lambda: gated().plasticity("pool1", STDP()), "pool1: a gate of maximum"),
+        (joined, "reads 2 layers"),
         (lambda: network(None).network(weights={}), "no layer of this network learns"),
         (lambda: network().network(weights={"conv1": 1}), "layers that learn are ip1"),
         (lambda: network().network(weights={"ip1": np.ones((60, 4))}), r"\(4, 60\)"),

@@ -143,5 +143,5 @@ def test_kernels_of_what_does_not_exist():
     layers = from_torch(chain(nn.Conv2d(1, 1, 2)), (1, 3, 3))
     with pytest.raises(InputError, match="there are conv1"):
         physiology.effective_kernel(layers, "ip1", [0])
-    with pytest.raises(InputError, match="numbers 0 to 3"):
+    with pytest.raises(InputError, match="whole numbers from 0 to 3"):
         physiology.effective_kernel(layers, "conv1", [4])

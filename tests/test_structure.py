@@ -17,7 +17,7 @@ NAME = PACKAGE.name
 #: members may not use each other.
 ORDER = """
     errors
-    extras files printing progress
+    extras files memory printing progress
     checkpoint
     layers
     description

@@ -18,6 +18,7 @@ from reference import chain, numpy_spikes, randomize
 from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationResult, convert
+from cnn2snn_brian.layers import to_neurons
 from cnn2snn_brian.program import recording_size
 from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
 
@@ -223,13 +224,13 @@ def test_poisson_movie_has_the_rates_of_its_frames(simulator):
     monitor = SpikeMonitor(network["input"], name="watch")
     network.add(monitor)
     network.store()
-    for _ in range(8):
+    for _ in range(3):
         network.restore()
         network.run(N_STEPS * ms, namespace={})
         frame = np.rint(monitor.t / (1 * ms)).astype(int) // 5
         np.add.at(total, (frame, np.array(monitor.i)), 1)
     p = p.transpose(0, 2, 3, 1).reshape(6, -1)
-    assert (np.abs(total - 40 * p) <= 5 * np.sqrt(40 * p * (1 - p)) + 1e-9).all()
+    assert (np.abs(total - 15 * p) <= 5 * np.sqrt(15 * p * (1 - p)) + 1e-9).all()
 
 
 @pytest.mark.standalone
@@ -466,5 +467,25 @@ def test_one_input_at_a_time():
         snn.network(input=group, input_jitter=1 * ms)
     network = snn.network(input=group, input_deletion=1.0)
     assert len(brian_spikes(network, group.name, 5 * ms)[0]) == 0
-    with pytest.raises(InputError, match="other input than rates"):
-        snn.show(network, np.zeros(SHAPE))
+    still = snn.network(Still(movie().frames[0]))
+    snn.show(still, movie().frames[1])
+    np.testing.assert_allclose(
+        still["input"].rates * ms, to_neurons(movie().frames[1], SHAPE)
+    )
+    currents = converted(encoding="current")
+    for own, other in (
+        (snn, network),
+        (snn, snn.network(movie())),
+        (currents, currents.network(movie())),
+    ):
+        with pytest.raises(InputError, match="other input than an image"):
+            own.show(other, np.zeros(SHAPE))
+
+
+@pytest.mark.standalone
+@pytest.mark.slow
+def test_given_spikes_cross_all_layers_in_a_step():
+    stimulus = given_spikes(6)[1]
+    with converted(propagation="instant").compile(N_STEPS * ms) as simulator:
+        result = simulator.run(stimulus, record=["conv1"])
+        assert_same_spikes(result, "conv1", 0, simulator.snn.network(stimulus))

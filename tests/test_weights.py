@@ -232,10 +232,12 @@ def test_the_papers_cnn():
 
 
 def test_unknown_architectures_are_refused():
-    with pytest.raises(InputError, match="no CNN named 'vgg'; known are cifar10_quick"):
-        create("vgg")
-    with pytest.raises(InputError, match="no CNN named 'vgg'"):
-        pretrained("vgg")
+    with pytest.raises(
+        InputError, match="no CNN named 'lenet'; known are cifar10_quick"
+    ):
+        create("lenet")
+    with pytest.raises(InputError, match="no CNN named 'lenet'"):
+        pretrained("lenet")
 
 
 def test_pretrained_digits_are_as_accurate_as_their_card_says():

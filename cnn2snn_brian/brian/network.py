@@ -17,7 +17,7 @@ from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.plastic_synapses import set_rule
 from cnn2snn_brian.brian.schedule import Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
-from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current
+from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current, takes_images
 from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.description.gains import (
     input_gains,
@@ -34,11 +34,12 @@ from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
-from cnn2snn_brian.layers.joined import drive, parts
+from cnn2snn_brian.layers.joined import drive, n_synapses, parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.target_runs import kernel_to_memory, weights_of_channel
+from cnn2snn_brian.memory import free_memory
 from cnn2snn_brian.stimuli.base import Stimulus
 
 __all__ = ["brian_network", "program_network", "scaled_weights", "show"]
@@ -46,6 +47,9 @@ __all__ = ["brian_network", "program_network", "scaled_weights", "show"]
 #: Fixed names: a compiled program is found again by its generated source.
 CLOCK_NAME = "network_clock"
 NETWORK_NAME = "converted_network"
+
+#: Bytes of an explicit synapse while it is made; fewer of them are always made.
+SYNAPSE_BYTES, MIN_CHECKED = 60, 10**7
 
 #: A synapse that fails draws once for all that its statement does.
 TRANSMITTED = "transmitted = int(rand() < release_probability_post)"
@@ -103,7 +107,7 @@ def brian_network(
         if name in masks:
             group.lesioned = to_neurons(masks[name], masks[name].shape)
     for name, rule in perturbations.plasticity.items():
-        layer = snn.layers[snn.layer_names.index(name)]
+        layer = snn.layers[name]
         weights = perturbations.weights.get(name)
         set_rule(network[f"{name}_synapses"], rule, layer, weights)
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
@@ -144,6 +148,7 @@ def _built(
     source: Callable[[Clock], Any] | None = None,
 ) -> Network:
     check_version()
+    _check_memory(snn)
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
     network = Network(name=NETWORK_NAME)
     groups: dict[str, Any] = {}
@@ -211,6 +216,25 @@ def _built(
                     synapses.w = scaled_weights(kind, part, factors[part.name])
                 network.add(synapses)
     return network
+
+
+def _check_memory(snn: NetworkDescription) -> None:
+    """Refuse explicit synapses that don't fit into memory, before any is made."""
+    explicit = {
+        layer.name: n_synapses(layer)
+        for layer in snn.layers
+        if snn.synapse_kinds[layer.name] == "explicit"
+    }
+    total, free = sum(explicit.values()), free_memory()
+    if total < MIN_CHECKED or free is None or total * SYNAPSE_BYTES <= free:
+        return
+    most = max(explicit, key=lambda name: explicit[name])
+    message = (
+        f"{total:,} explicit synapses ({explicit[most]:,} of them into {most}) take "
+        f"about {total * SYNAPSE_BYTES / 1e9:.0f} GB, {free / 1e9:.0f} GB of memory "
+        "are free; convert with synapses='shared'"
+    )
+    raise InputError(message)
 
 
 def _set_state(
@@ -328,10 +352,10 @@ def show(
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
+    if not takes_images(snn, network):
+        message = "the network has other input than an image; build one for the image"
+        raise InputError(message)
     if snn.encoding == "poisson":
-        if INPUT not in network or not hasattr(network[INPUT], "_rates"):
-            message = "the network has other input than rates; build one for the image"
-            raise InputError(message)
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
         for layer in snn.layers:
@@ -340,8 +364,9 @@ def show(
                 if layer.bias is not None:
                     current = current + layer.bias
                 network[layer.name].bias = to_neurons(current, layer.shape)
-    if snn.has_constant_input and scale != own:
+    if snn.has_constant_input:
         # Biases are scaled like the input that they are added to.
         for name in unlinked(snn.layers):
-            network[name].input_scale = network[name].input_scale * scale / own
+            group, only = network[name], snn.layers[name].inputs == (INPUT,)
+            group.input_scale = scale if only else group.input_scale * (scale / own)
     network.rate_scale = scale

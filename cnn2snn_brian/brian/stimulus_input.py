@@ -16,6 +16,7 @@ from brian2 import (
     TimedArray,
     second,
 )
+from brian2.core.variables import ArrayVariable
 
 from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.description.network import NetworkDescription
@@ -27,7 +28,7 @@ from cnn2snn_brian.stimuli.base import Stimulus
 from cnn2snn_brian.stimuli.frames import FrameStimulus
 from cnn2snn_brian.stimuli.spikes import SpikeStimulus
 
-__all__ = ["Draw", "chosen_input", "set_current"]
+__all__ = ["Draw", "chosen_input", "set_current", "takes_images"]
 
 #: Gives the input spikes of a step.
 Draw = Callable[[int, np.random.Generator], npt.NDArray[np.intp]]
@@ -73,6 +74,29 @@ def chosen_input(
         return None, None
     _check_group(snn, stimulus)
     return (lambda clock: stimulus), None
+
+
+def takes_images(snn: NetworkDescription, network: Network) -> bool:
+    """
+    Say whether a network can be given another image.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        What it was built from.
+    network : brian2.Network
+        The network.
+
+    Returns
+    -------
+    bool
+        False if its input was made for a stimulus in time, or is a group of the user's.
+    """
+    if snn.encoding == "current":
+        readers = [layer.name for layer in snn.layers if INPUT in layer.inputs]
+        return all("stimulus" not in network[name].namespace for name in readers)
+    rates = network[INPUT].variables.get("rates") if INPUT in network else None
+    return isinstance(rates, ArrayVariable)
 
 
 def _check_group(snn: NetworkDescription, group: Any) -> None:

@@ -1,9 +1,9 @@
 """Stimuli on the command line: files that are shown, and a table of their trials."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -120,9 +120,9 @@ def longest(snn: "SpikingNetwork", stimuli: "list[Stimulus]") -> float:
     for stimulus in stimuli:
         n_steps = stimulus.n_steps(snn.dt_s)
         if n_steps is None:
-            last = float(np.max(getattr(stimulus, "times", 0.0), initial=0))
+            last = max(map(float, getattr(stimulus, "times", ())), default=0.0)
             steps = [DEFAULT_MS / (1e3 * snn.dt_s), last / snn.dt_s + 1]
-            n_steps = int(np.ceil(max(steps) - 1e-6))
+            n_steps = math.ceil(max(steps) - 1e-6)
         times.append(1e3 * n_steps * snn.dt_s)
     return max(times)
 
@@ -142,6 +142,8 @@ def stimulus_rows(result: "SimulationResult") -> list[dict[str, Any]]:
         For each stimulus its name, trials and duration, the mean rate of each
         population in Hz, and the predictions with the share of trials that have them.
     """
+    import numpy as np
+
     trials = result.trials
     assert trials is not None
     rows = []

@@ -202,8 +202,9 @@ class Reader:
             raise UnsupportedModuleError(
                 found.where,
                 f"its output goes on without a ReLU, to {step.where}",
-                "A firing rate is never negative, and one map in place of the two "
-                "would have many more weights: put a ReLU right after it (before any "
+                "A firing rate is never negative: its negative sums (a linear "
+                "bottleneck) can't be sent as spikes, and one map in place of the two "
+                "would have many more weights. Put a ReLU right after it (before any "
                 "pooling) and train again.",
             )
         return found

@@ -138,7 +138,7 @@ def checked_weights(
             )
             raise InputError(message)
         array = np.array(weights, np.float64)
-        expected = synapse_shape(network.layers[network.layer_names.index(name)])
+        expected = synapse_shape(network.layers[name])
         if array.shape != expected:
             message = (
                 f"{what} of {name}: an array of shape {array.shape}, "
@@ -172,9 +172,7 @@ class StartWeights(Setting):
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write them in the order of the synapses; see `Setting.numbers`."""
         return {
-            f"{name}.{what}": to_synapses(
-                network.layers[network.layer_names.index(name)], weights
-            )
+            f"{name}.{what}": to_synapses(network.layers[name], weights)
             for name, weights in value.items()
         }
 

@@ -176,13 +176,9 @@ class NetworkDescription:
         # Copies that can't be changed behind the checks.
         object.__setattr__(self, "release_probability", FrozenDict(release))
         object.__setattr__(self, "delays_s", FrozenDict(self.delays_s))
-        # Spikes reach all layers but those that get the image as a current.
-        connected = {
-            layer.name: len(layer.inputs)
-            for layer in self.layers
-            if not (self.encoding == "current" and INPUT in layer.inputs)
-        }
-        rules = checked_rules(self.rules, self.synapse_kinds, connected)
+        rules = checked_rules(
+            self.rules, self.layers, self.synapse_kinds, self.encoding
+        )
         object.__setattr__(self, "rules", rules)
         if isinstance(self.neurons, Mapping):
             object.__setattr__(self, "neurons", FrozenDict(self.neurons))

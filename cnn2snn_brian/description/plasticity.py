@@ -20,6 +20,9 @@ from brian2.units import have_same_dimensions, second
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.max_pool2d import MaxPool2d
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.stack import Layers
 
 __all__ = ["STDP", "RewardSTDP", "Rule", "checked_rules"]
 
@@ -177,8 +180,9 @@ def _unit(value: Any) -> str:
 
 def checked_rules(
     rules: Mapping[str, Rule],
+    layers: Layers,
     kinds: Mapping[str, str],
-    connected: Mapping[str, int],
+    encoding: str,
 ) -> Mapping[str, Rule]:
     """
     Check the rules of a network.
@@ -187,11 +191,12 @@ def checked_rules(
     ----------
     rules : dict of str to Rule
         Rules by layer.
+    layers : Layers
+        The layers.
     kinds : dict of str to str
         Kind of the synapses into every layer.
-    connected : dict of str to int
-        Of the layers that spikes reach, the number of layers that each reads; an image
-        as a current needs no synapses.
+    encoding : {"poisson", "current"}
+        How the image is shown.
 
     Returns
     -------
@@ -203,30 +208,33 @@ def checked_rules(
     InputError
         If a layer is unknown or its synapses can't learn, or a rule is none.
     """
-    check_names("plasticity", rules, tuple(kinds))
+    check_names("plasticity", rules, layers.names)
     for name, rule in rules.items():
         if not isinstance(rule, Rule):
             message = f"plasticity of {name}: {rule!r}, expected a Rule, such as STDP()"
             raise InputError(message)
-        if name not in connected:
-            message = (
-                f"plasticity of {name}: with encoding='current' no spikes reach the "
-                "first layer"
-            )
+        reason = _why_not(layers[name], kinds[name], encoding)
+        if reason:
+            message = f"plasticity of {name}: {reason}"
             raise InputError(message)
-        if connected[name] != 1:
-            message = (
-                f"plasticity of {name}: it reads {connected[name]} layers; synapses "
-                "of one pair of layers can learn"
-            )
-            raise InputError(message)
-        if kinds[name] != "explicit":
-            message = (
-                f"plasticity of {name}: its synapses share their weights and can't "
-                f"learn one by one; convert with synapses={{{name!r}: 'explicit'}}"
-            )
-            raise InputError(message)
-    return FrozenDict({name: rules[name] for name in kinds if name in rules})
+    return FrozenDict({name: rules[name] for name in layers.names if name in rules})
+
+
+def _why_not(layer: Any, kind: str, encoding: str) -> str:
+    """Say why the synapses into a layer can't learn; empty if they can."""
+    if encoding == "current" and INPUT in layer.inputs:
+        return "with encoding='current' no spikes reach the first layer"
+    if isinstance(layer, MaxPool2d):
+        return "a gate of maximum pooling passes spikes and has no weights"
+    n = len(layer.inputs)
+    if n != 1:
+        return f"it reads {n} layers; synapses of one pair of layers can learn"
+    if kind != "explicit":
+        return (
+            "its synapses share their weights and can't learn one by one; convert with "
+            f"synapses={{{layer.name!r}: 'explicit'}}"
+        )
+    return ""
 
 
 def _number(what: str, value: Any) -> float:

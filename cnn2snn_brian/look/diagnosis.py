@@ -15,6 +15,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.joined import drive
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.look.branches import Branches
 from cnn2snn_brian.spikes.correlation import Correlation
 from cnn2snn_brian.spikes.data import SATURATED, SpikeData
 
@@ -79,13 +80,18 @@ class Diagnosis:
     layer : str or None
         The first layer that loses much by itself; None if hardly anything is lost.
     advice : str
-        What to try, in one sentence.
+        What to try, in a sentence or two.
+    branches : pandas.DataFrame, optional
+        Of layers that read several: a row for each of these, by the names of the layer
+        and of the one that it reads, with the ``correlation`` of what arrives from
+        there with what the CNN computes, and its ``share`` of the summed sizes.
     """
 
     table: "pandas.DataFrame"
     agreement: float
     layer: str | None
     advice: str
+    branches: "pandas.DataFrame | None" = None
 
     def __str__(self) -> str:
         percent = "{:.1%}".format
@@ -103,6 +109,8 @@ class Diagnosis:
             },
             na_rep="-",
         )
+        if self.branches is not None:
+            text += f"\n{self.branches.to_string(float_format='{:.3f}'.format)}"
         return f"{text}\nsame answer as the CNN: {self.agreement:.1%}\n{self.advice}"
 
 
@@ -200,12 +208,14 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
         raise InputError(message)
     sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
     answers = np.zeros(len(pixels), dtype=np.int64)
+    branches = Branches(layers, result.parameters)
     for part, activations in layers.activation_batches(pixels):
         batch = {
             name: result.spike_counts.part(name, part) for name in result.spike_counts
         }
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
+        branches.add({INPUT: pixels[part], **activations}, batch)
         for name, total in _drives(layers, result, batch, pixels[part]):
             _add(sums[name], batch[name], activations[name], total, result.n_steps)
     rows = {}
@@ -226,7 +236,9 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     agreement = float((result.predictions == answers).mean())
     layer = _worst(table, agreement)
     advice = _advice(table, layer, result, agreement)
-    return Diagnosis(table, agreement, layer, advice)
+    if layer is not None:
+        advice += branches.said_of(layer)
+    return Diagnosis(table, agreement, layer, advice, branches.table())
 
 
 def _add(

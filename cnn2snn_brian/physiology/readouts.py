@@ -140,9 +140,8 @@ def decoding(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons).
     labels : array_like, shape (n_stimuli,)
         Class of each stimulus.
     layer : str, optional

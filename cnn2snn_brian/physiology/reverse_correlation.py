@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
+from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.physiology.trains import chosen_neurons
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
 from cnn2snn_brian.spikes.correlation import correlation
 
@@ -29,9 +31,9 @@ class ReceptiveField:
 
     Attributes
     ----------
-    sta : ndarray of float64, shape (n_neurons, n_lags, *stimulus_shape)
+    sta : ndarray of float64, shape (n_neurons, n_lags, ``*stimulus_shape``)
         Mean stimulus before a spike, minus the mean stimulus; 0 of a silent neuron.
-    z : ndarray of float64, shape (n_neurons, n_lags, *stimulus_shape)
+    z : ndarray of float64, shape (n_neurons, n_lags, ``*stimulus_shape``)
         The same in standard deviations of what chance gives.
     threshold : ndarray of float64, shape (n_neurons,)
         By chance, abs(z) of any pixel is larger with a probability of `alpha` only.
@@ -62,7 +64,7 @@ class ReceptiveField:
 
         Parameters
         ----------
-        kernels : ndarray of float, shape (n_neurons, *stimulus_shape)
+        kernels : ndarray of float, shape (n_neurons, ``*stimulus_shape``)
             A kernel for each neuron.
         lag : int
             Frames before the response.
@@ -108,14 +110,23 @@ class ReceptiveField:
 
 
 def _pairs(
-    data: Any, stimuli: FloatArray, layer: str | None, frame: Any, window: Any
+    data: Any,
+    stimuli: FloatArray,
+    layer: str | None,
+    neurons: Any,
+    frame: Any,
+    window: Any,
 ) -> tuple[FloatArray, FloatArray]:
-    """Give responses, (n_sequences, n_frames, n_neurons), and frames like these."""
+    """Give responses, (n_stimuli, n_frames, n_neurons), and frames like these."""
     if frame is None:
         response = counts(data, layer, window).mean(1)[:, None]
         stimuli = stimuli[:, None]
+        if neurons is not None:
+            response = response[..., chosen_neurons(neurons, response.shape[2])]
     else:
         spikes = trial_spikes(data, layer)
+        if neurons is not None:
+            spikes = spikes.of_neurons(neurons)
         response = spikes.binned(frame, window).mean(1)
     if response.shape[:2] != stimuli.shape[:2]:
         found, expected = stimuli.shape[:2], response.shape[:2]
@@ -158,12 +169,11 @@ def receptive_field(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts.
-    stimuli : array_like of float, shape (n_stimuli, *stimulus_shape) or (n_stimuli, \
-n_frames, *stimulus_shape)
-        An image for each stimulus; with `frame`, the frames of each stimulus.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons).
+    stimuli : array_like of float, shape (n_stimuli, ``*stimulus_shape``)
+        An image for each stimulus; with `frame`, the frames of each stimulus, of shape
+        (n_stimuli, n_frames, ``*stimulus_shape``).
     layer : str, optional
         Name of the layer of a result.
     neurons : array_like of int, optional
@@ -189,8 +199,8 @@ n_frames, *stimulus_shape)
     Raises
     ------
     InputError
-        If there is not one frame for each response, or a lag is negative or leaves
-        less than 3 frames.
+        If there is not one frame for each response, a neuron does not exist, or a lag
+        is negative or leaves less than 3 frames.
 
     References
     ----------
@@ -199,9 +209,8 @@ n_frames, *stimulus_shape)
     .. [2] Nichols and Holmes (2002), Nonparametric permutation tests for functional
        neuroimaging, doi:10.1002/hbm.1058
     """
-    response, frames = _pairs(data, np.asarray(stimuli, float), layer, frame, window)
-    if neurons is not None:
-        response = response[..., np.asarray(neurons)]
+    given = np.asarray(stimuli, np.float64)
+    response, frames = _pairs(data, given, layer, neurons, frame, window)
     lags = tuple(int(lag) for lag in lags)
     n_frames = response.shape[1]
     last = max(lags, default=0)
@@ -277,10 +286,7 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
         message = f"layer is {layer!r}; there are {', '.join(layers.names)}"
         raise InputError(message)
     size = int(np.prod(shapes[layer]))
-    chosen = np.asarray(neurons).ravel()
-    if not np.isin(chosen, np.arange(size)).all():
-        message = f"neurons: {layer} has the numbers 0 to {size - 1}"
-        raise InputError(message)
+    chosen = chosen_neurons(neurons, size)
     from scipy.sparse import csr_array
 
     start = np.zeros((len(chosen), size))
@@ -290,11 +296,12 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
         if name not in weights:
             continue
         behind = weights.pop(name)
-        synapses = connections(layers[name])
-        n_pre = int(np.prod(shapes[layers[name].inputs[0]]))
-        at = (synapses.post, synapses.pre)
-        matrix = csr_array((synapses.weight, at), shape=(behind.shape[1], n_pre))
-        before = np.asarray(matrix.T @ behind.T).T
-        for source in layers[name].inputs:
+        for part in parts(layers[name]):
+            (source,) = part.inputs
+            synapses = connections(part)
+            n_pre = int(np.prod(shapes[source]))
+            at = (synapses.post, synapses.pre)
+            matrix = csr_array((synapses.weight, at), shape=(behind.shape[1], n_pre))
+            before = np.asarray(matrix.T @ behind.T).T
             weights[source] = weights.get(source, 0) + before
     return from_neurons(np.asarray(weights[INPUT], float), shapes[INPUT])

@@ -33,9 +33,9 @@ def sparseness(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts. Means are taken over repeats.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons). Means
+        are taken over repeats.
     layer : str, optional
         Name of the layer of a result.
     over : {"neurons", "stimuli"}

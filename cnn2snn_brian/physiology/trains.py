@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["TrialSpikes", "seconds"]
+__all__ = ["TrialSpikes", "chosen_neurons", "seconds"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -53,6 +53,39 @@ def seconds(value: Any, name: str) -> float:
         message = f"{name} is {value!r}, expected a time"
         raise InputError(message)
     return time
+
+
+def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
+    """
+    Check numbers of neurons.
+
+    Parameters
+    ----------
+    neurons : array_like of int
+        The numbers.
+    n_neurons : int
+        How many neurons there are.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        The numbers.
+
+    Raises
+    ------
+    InputError
+        If there is none, one does not exist, or is named twice.
+    """
+    chosen = np.asarray(neurons).ravel()
+    whole = np.issubdtype(chosen.dtype, np.integer)
+    different = len(np.unique(chosen)) == len(chosen) > 0
+    if not (whole and different and chosen.min() >= 0 and chosen.max() < n_neurons):
+        message = (
+            f"neurons are {np.array2string(chosen, threshold=8)}, expected different "
+            f"whole numbers from 0 to {n_neurons - 1}"
+        )
+        raise InputError(message)
+    return chosen.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,15 +322,7 @@ class TrialSpikes:
         InputError
             If one does not exist, or is named twice.
         """
-        chosen = np.asarray(neurons).ravel()
-        if not np.issubdtype(chosen.dtype, np.integer) or (
-            len(np.unique(chosen)) < len(chosen)
-            or not np.isin(chosen, np.arange(self.n_neurons)).all()
-        ):
-            message = (
-                f"neurons: expected different numbers from 0 to {self.n_neurons - 1}"
-            )
-            raise InputError(message)
+        chosen = chosen_neurons(neurons, self.n_neurons)
         place = np.full(self.n_neurons, -1)
         place[chosen] = np.arange(len(chosen))
         new = place[self.neuron]

@@ -118,10 +118,9 @@ def counts(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or the counts themselves. Nothing of a result needs to be
-        recorded if there is no window.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or the counts themselves, of shape (n_stimuli, n_repeats,
+        n_neurons). Nothing of a result needs to be recorded if there is no window.
     layer : str, optional
         Name of the layer of a result, or ``input``.
     window : tuple of (Quantity [s] or float), optional

@@ -179,9 +179,8 @@ def tuning(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons).
     values : array_like of float, shape (n_stimuli,)
         What is varied. Stimuli of the same value, such as phases of a grating, are
         averaged.

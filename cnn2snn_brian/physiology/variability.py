@@ -36,9 +36,8 @@ def fano_factor(data: Any, layer: str | None = None, window: Any = None) -> Floa
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons).
     layer : str, optional
         Name of the layer of a result.
     window : tuple of (Quantity [s] or float), optional
@@ -99,9 +98,8 @@ def signal_correlation(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons).
     layer : str, optional
         Name of the layer of a result.
     window : tuple of (Quantity [s] or float), optional
@@ -143,9 +141,8 @@ def noise_correlation(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons).
     layer : str, optional
         Name of the layer of a result.
     window : tuple of (Quantity [s] or float), optional

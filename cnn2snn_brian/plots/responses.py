@@ -197,9 +197,9 @@ def plot_fano_factor(
 
     Parameters
     ----------
-    data : SimulationResult, TrialSpikes or array_like, shape (n_stimuli, n_repeats, \
-n_neurons)
-        A result, spikes, or counts, with repeats.
+    data : SimulationResult, TrialSpikes or array_like
+        A result, spikes, or counts of shape (n_stimuli, n_repeats, n_neurons), with
+        repeats.
     layer : str, optional
         Name of the layer of a result.
     ax : matplotlib Axes, optional

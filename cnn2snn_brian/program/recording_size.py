@@ -1,11 +1,9 @@
 """How large a recording becomes, known before the simulation."""
 
 import math
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.joined import drive, n_synapses
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.memory import free_memory
 
 __all__ = [
     "RecordingSize",
@@ -70,37 +69,6 @@ class RecordingSize:
 
     bound: int
     expected: int
-
-
-def free_memory() -> int | None:
-    """
-    Say how much memory new data can take.
-
-    Returns
-    -------
-    int or None
-        Bytes; what a container may still take if that is less. None if the system
-        does not say.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        free = 1024 * int(fields["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        try:
-            # Not what is free, but nothing larger will fit.
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (OSError, ValueError):
-            return None
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            used = int((group / "memory.current").read_text())
-            free = min(free, max(0, int(limit) - used))
-    except (OSError, ValueError):
-        pass
-    return free
 
 
 def expected_rates(

@@ -337,7 +337,7 @@ class Simulator:
         """Learned weights by layer, of the last image or of each."""
         found = {}
         for index, name in enumerate(self.snn.rules):
-            layer = self.snn.layers[self.snn.layer_names.index(name)]
+            layer = self.snn.layers[name]
             images = sorted(image for image, which in outputs.weights if which == index)
             of_images = [
                 from_synapses(layer, outputs.weights[image, index]) for image in images

@@ -105,10 +105,7 @@ def to_nwb(
     ends = np.cumsum(result.steps_of_row) * result.dt_s
     starts = np.concatenate([[0.0], ends[:-1]])
     _add_trials(file, result, starts, ends)
-    for what, said in PLACES.items():
-        file.add_unit_column(what, said)
-    for name in names:
-        _add_units(file, result, name, starts, silent)
+    file.units = _units(result, names, starts, silent)
     with (
         written_whole(path) as unfinished,
         pynwb.NWBHDF5IO(str(unfinished), "w") as output,
@@ -166,15 +163,20 @@ def _observed(result: SpikeData, name: str, rows: list[int], starts: Any) -> Any
     return np.array(found).reshape(-1, 2)
 
 
-def _add_units(
-    file: Any, result: SpikeData, name: str, starts: Any, silent: bool
-) -> None:
+def _spikes_of_layer(
+    result: SpikeData, name: str, rows: list[int], starts: Any
+) -> tuple[Any, Any]:
+    """
+    Put the spikes of a layer together, neuron after neuron.
+
+    Neurons are in the order of the layer's arrays, channels first: their numbers of
+    spikes, and all times.
+    """
     shape = result.shapes[name]
     n = math.prod(shape)
-    # The place of each neuron in the layer's arrays, channels first.
+    # The place of each neuron in the layer's arrays.
     place = np.empty(n, np.int64)
     place[from_neurons(np.arange(n), shape).ravel()] = np.arange(n)
-    rows = sorted(row for layer, row in result.recorded if layer == name)
     parts = [result.recorded[name, row] for row in rows]
     neuron = np.concatenate([place[neuron] for neuron, _ in parts])
     times = np.concatenate(
@@ -184,19 +186,51 @@ def _add_units(
         ]
     )
     order = np.argsort(neuron, kind="stable")  # spikes of a neuron stay in order
-    counts = np.bincount(neuron, minlength=n)
-    trains = np.split(times[order], np.cumsum(counts)[:-1])
-    intervals = _observed(result, name, rows, starts)
-    for index in range(n):
-        if not (silent or counts[index]):
-            continue
-        at = [int(part) for part in np.unravel_index(index, shape)]
-        channel, y, x = at if len(at) == 3 else (at[0], -1, -1)
-        file.add_unit(
-            spike_times=trains[index],
-            obs_intervals=intervals,
-            layer=name,
-            channel=channel,
-            y=y,
-            x=x,
+    return np.bincount(neuron, minlength=n), times[order]
+
+
+def _units(result: SpikeData, names: list[str], starts: Any, silent: bool) -> Any:
+    """Make the table of units, whole columns at once: rows one by one take minutes."""
+    common = optional_library("hdmf.common", EXTRA, PURPOSE)
+    misc = optional_library("pynwb.misc", EXTRA, PURPOSE)
+    values: dict[str, list[Any]] = {name: [] for name in (*PLACES, "counts", "spikes")}
+    seen, lengths = [np.zeros((0, 2))], []
+    for name in names:
+        rows = sorted(row for layer, row in result.recorded if layer == name)
+        counts, times = _spikes_of_layer(result, name, rows, starts)
+        chosen = np.flatnonzero(counts) if not silent else np.arange(len(counts))
+        at = np.unravel_index(chosen, result.shapes[name])
+        none = np.full(len(chosen), -1)
+        values["layer"] += [name] * len(chosen)
+        for what, column in zip(
+            ("channel", "y", "x"),
+            at if len(at) == 3 else (*at, none, none),
+            strict=True,
+        ):
+            values[what] += column.tolist()
+        values["counts"].append(counts[chosen])
+        values["spikes"].append(times)
+        intervals = _observed(result, name, rows, starts)
+        seen += [intervals] * len(chosen)
+        lengths += [len(intervals)] * len(chosen)
+    columns = [
+        common.VectorData(name=what, description=said, data=values[what])
+        for what, said in PLACES.items()
+    ]
+    ragged = {
+        "spike_times": (np.concatenate(values["spikes"]), values["counts"]),
+        "obs_intervals": (np.concatenate(seen), [np.array(lengths, int)]),
+    }
+    for what, (data, parts) in ragged.items():
+        column = common.VectorData(name=what, description=f"{what}, in s", data=data)
+        ends = np.cumsum(np.concatenate(parts))
+        columns.append(
+            common.VectorIndex(name=f"{what}_index", data=ends, target=column)
         )
+        columns.append(column)
+    return misc.Units(
+        name="units",
+        description="neurons of the recorded layers",
+        columns=columns,
+        colnames=[*PLACES, *ragged],
+    )
