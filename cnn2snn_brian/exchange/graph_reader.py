@@ -252,7 +252,9 @@ class GraphReader:
             self.models[own] = LIF(tau=dt_s / 1000 * second)
         else:
             threshold = each_channel(name, "v_threshold", node.v_threshold, shape)
-            level = each_channel(name, "v_reset", node.v_reset, shape)
+            # Before version 1.0.5 of nir there was none.
+            given = getattr(node, "v_reset", 0.0)
+            level = each_channel(name, "v_reset", given, shape)
             gain = each_channel(name, "r", node.r, shape)
             if kind == "LIF":
                 gain = gain * dt_s / self._tau(own, name, node, level, shape)

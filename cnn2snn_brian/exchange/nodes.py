@@ -1,7 +1,8 @@
 """The nodes of a NIR graph in the order of the data, and what they hold."""
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,32 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape
 
-__all__ = ["each_channel", "flattened", "in_order", "layer_name", "pair"]
+__all__ = ["each_channel", "flattened", "in_order", "known_to", "layer_name", "pair"]
 
 Array = npt.NDArray[np.float64]
 Edges = list[tuple[str, str]]
+
+
+def known_to(call: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """
+    Leave out arguments that a version of the library nir does not have.
+
+    Before 1.0.5, neurons had no ``v_reset``, and types were not checked.
+
+    Parameters
+    ----------
+    call : callable
+        What is called.
+    **options
+        Arguments.
+
+    Returns
+    -------
+    dict of str to object
+        Those that it takes.
+    """
+    taken = inspect.signature(call).parameters
+    return {name: value for name, value in options.items() if name in taken}
 
 
 def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:

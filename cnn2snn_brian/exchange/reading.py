@@ -18,6 +18,7 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.exchange.metadata import kept_fields, kept_settings
+from cnn2snn_brian.exchange.nodes import known_to
 from cnn2snn_brian.extras import optional_library
 
 __all__ = ["network_fields"]
@@ -72,7 +73,7 @@ def _from_file(nir: Any, path: str | Path) -> Any:
         raise InputError(message)
     try:
         # Types are checked here, so that a message has the name of the node.
-        return nir.read(path, type_check=False)
+        return nir.read(path, **known_to(nir.read, type_check=False))
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         message = f"{path}: not a NIR graph: {type(error).__name__}: {error}"
         raise InputError(message) from error

@@ -18,6 +18,7 @@ from cnn2snn_brian.description.ready_made_neurons import IF, LIF
 from cnn2snn_brian.description.record import described_model
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.metadata import KEY, kept
+from cnn2snn_brian.exchange.nodes import known_to
 from cnn2snn_brian.exchange.scales import constants, times
 from cnn2snn_brian.exchange.windows import (
     Kernel,
@@ -138,9 +139,8 @@ class _Writer:
         """Put all nodes together."""
         *_, last = self.network.layer_names
         self._add("output", self.nir.Output(np.array(self.shapes[last])), last)
-        return self.nir.NIRGraph(
-            self.nodes, self.edges, metadata={}, type_check=self.is_checked
-        )
+        checked = known_to(self.nir.NIRGraph, type_check=self.is_checked)
+        return self.nir.NIRGraph(self.nodes, self.edges, metadata={}, **checked)
 
     def take(self, layer: AnyLayer) -> None:
         """Make the nodes of the next layer."""
@@ -178,14 +178,15 @@ class _Writer:
             # v > this exactly where v >= the threshold.
             threshold = np.nextafter(threshold, self.dtype.type(-np.inf))
         zero = self._full(shape, 0)
+        level = known_to(self.nir.IF, v_reset=zero)
         if tau_s is None:
-            return self.nir.IF(self._full(shape, self.resistance), threshold, zero)
+            return self.nir.IF(self._full(shape, self.resistance), threshold, **level)
         if np.exp(-self.network.dt_s / tau_s) == 0:
             return self.nir.Threshold(threshold)
         # A step of Euler adds r * dt / tau times the input: the input itself.
         resistance = self._full(shape, tau_s / self.network.dt_s)
         tau = self._full(shape, tau_s)
-        return self.nir.LIF(tau, resistance, zero, threshold, zero)
+        return self.nir.LIF(tau, resistance, zero, threshold, **level)
 
     def _part(self, part: Part, constant: Any) -> str:
         """Make the nodes of one part, and give the name of the last."""
