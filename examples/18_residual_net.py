@@ -4,8 +4,8 @@ A residual net, layer by layer
 
 Two residual blocks, one of them with a stride, learn scikit-learn's 8x8 digits. A
 shortcut is synapses of its own: a layer behind a sum reads two layers. The figure has
-the spike counts of each layer beside the CNN's activations, and `diagnose` says how much
-of the CNN arrives on each branch.
+the spike counts of each layer beside the CNN's activations, and `diagnose` says how
+much of the CNN arrives on each branch.
 
 Shortcuts are those of He, Zhang, Ren and Sun (2016), Deep Residual Learning for Image
 Recognition, doi:10.1109/CVPR.2016.90.
