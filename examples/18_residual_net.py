@@ -22,7 +22,7 @@ from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.train import TrainingSettings, accuracy, train
 
 duration = 24 * ms
-training_settings = TrainingSettings(epochs=15, learning_rate=0.1)
+training_settings = TrainingSettings(epochs=8, learning_rate=0.1)
 figure_file = "residual-net.png"
 
 

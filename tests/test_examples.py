@@ -36,6 +36,7 @@ PRINTED = {
     "16_representational_similarity.py": (r"ip1 to the CNN's layer: (0\.\d+)", 0.85),
     # It was 75 before.
     "17_learning_after_a_lesion.py": (r"learned again: (\d+\.\d)%", 85),
+    "18_residual_net.py": (r"SNN: (\d+\.\d)%", 95),
 }
 
 

@@ -6,12 +6,15 @@ import pytest
 import torch
 from brian2 import SpikeMonitor, ms
 from torch import nn
+from torchvision import models as zoo
 
 from cnn2snn_brian import (
     InputError,
     SpikingNetwork,
     UnsupportedModuleError,
+    adjust,
     convert,
+    diagnose,
 )
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.description.gains import part_delays_s
@@ -393,3 +396,43 @@ def test_explicit_synapses_that_do_not_fit_are_refused_with_their_number():
     assert total > 2.9e10
     with pytest.raises(InputError, match=rf"{total:,} explicit synapses .*into conv2"):
         snn.network()
+
+
+@pytest.mark.standalone
+def test_diagnose_names_the_branch():
+    snn = converted("instant", "shared")
+    with snn.compile(N_STEPS * ms) as simulator:
+        # A threshold that is much too high takes what one branch has to say.
+        result = simulator.run(IMAGES, thresholds={"add1": 64.0})
+    found = diagnose(result, snn.layers, IMAGES)
+    assert found.branches.index.tolist() == [
+        ("add2", "bn1"),
+        ("add2", "add1"),
+        ("pool1", "add2"),
+        ("pool1", "conv5"),
+    ]
+    np.testing.assert_allclose(found.branches["share"].groupby("layer").sum(), 1)
+    assert found.layer == "add1"
+    assert "on the branch through add1 into add2, beside bn1" in found.advice
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "googlenet"])
+def test_networks_of_torchvision_compute_what_they_did(name):
+    torch.manual_seed(0)
+    extra = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    made = getattr(zoo, name)(num_classes=5, **extra).eval()
+    cnn = adjust(made).module.double()
+    pixels = np.random.default_rng(0).random((1, 3, 33, 35))
+    layers = from_torch(cnn, (3, 33, 35))
+    expected = cnn(torch.tensor(pixels)).detach().numpy()
+    for form in (layers, layers.without_pooling_neurons()):
+        found = form.activations(pixels)[form.names[-1]].reshape(expected.shape)
+        np.testing.assert_allclose(found, expected, atol=1e-9 * np.abs(expected).max())
+
+
+def test_a_linear_bottleneck_is_refused_by_its_place():
+    cnn = adjust(zoo.mobilenet_v2(num_classes=5).eval()).module
+    with pytest.raises(
+        UnsupportedModuleError, match=r"^features\.1\.conv\.1: .*linear bottleneck"
+    ):
+        from_torch(cnn, (3, 33, 35))

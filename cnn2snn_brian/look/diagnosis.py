@@ -54,7 +54,8 @@ class Diagnosis:
 
         ``correlation``
             Pearson's correlation of spike counts with the CNN's activations (after
-            ReLU), over all neurons and images. NaN if one of them is constant.
+            ReLU), over all neurons and images; with thresholds by channel, of spike
+            counts times these. NaN if one of them is constant.
         ``transfer``
             The same with the activation that follows from the spikes that the layer
             got: what the layer itself loses, whatever was lost before it.
@@ -217,7 +218,12 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
         answers[part] = last.reshape(len(last), -1).argmax(1)
         branches.add({INPUT: pixels[part], **activations}, batch)
         for name, total in _drives(layers, result, batch, pixels[part]):
-            _add(sums[name], batch[name], activations[name], total, result.n_steps)
+            share = worth(result.parameters.thresholds[name])
+            # Spikes of a channel with a lower threshold stand for less.
+            each = 1.0 if share is None else by_channel(share, layers.shapes[name])
+            _add(
+                sums[name], batch[name], each, activations[name], total, result.n_steps
+            )
     rows = {}
     for name, found in sums.items():
         events = result.events.get(name)
@@ -244,13 +250,15 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
 def _add(
     sums: _LayerSums,
     counts: npt.NDArray[Any],
+    worth_of_spike: Any,
     activations: npt.NDArray[Any],
     drive: npt.NDArray[Any],
     n_steps: int,
 ) -> None:
     activations = np.maximum(activations, 0)
-    sums.with_cnn.add(counts, activations)
-    sums.with_input.add(counts, np.maximum(drive, 0))
+    coded = counts * worth_of_spike
+    sums.with_cnn.add(coded, activations)
+    sums.with_input.add(coded, np.maximum(drive, 0))
     flat = counts.reshape(len(counts), -1)
     sums.ever |= flat.any(0)
     sums.n += flat.size
