@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -116,6 +115,8 @@ def longest(snn: "SpikingNetwork", stimuli: "list[Stimulus]") -> float:
         The longest stimulus in ms. One without a duration takes at least 100 ms, and
         until its last spike.
     """
+    import numpy as np
+
     times = []
     for stimulus in stimuli:
         n_steps = stimulus.n_steps(snn.dt_s)
@@ -142,6 +143,8 @@ def stimulus_rows(result: "SimulationResult") -> list[dict[str, Any]]:
         For each stimulus its name, trials and duration, the mean rate of each
         population in Hz, and the predictions with the share of trials that have them.
     """
+    import numpy as np
+
     trials = result.trials
     assert trials is not None
     rows = []
