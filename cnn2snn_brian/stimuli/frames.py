@@ -17,6 +17,9 @@ __all__ = ["FrameStimulus", "Movie", "Sequence", "Still"]
 #: A plot shows at most so many frames.
 MAX_SHOWN = 12
 
+#: Colour between the frames of a plot.
+GAP = (0.34, 0.71, 0.91)
+
 
 def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
     """Check images of any shape."""
@@ -114,12 +117,12 @@ class FrameStimulus(Stimulus):
         chosen = np.unique(np.linspace(0, n - 1, min(n, MAX_SHOWN)).astype(int))
         shown = self.frames[frame[chosen]]
         channels, height, width = shown.shape[1:]
-        images = shown.transpose(0, 2, 3, 1) if channels == 3 else shown.mean(1)
-        # A gap of white between frames.
-        strip = np.ones((height, (width + 1) * len(chosen) - 1, *images.shape[3:]))
-        for k, image in enumerate(images):
+        images = shown if channels == 3 else shown.mean(1)[:, None].repeat(3, 1)
+        # Gaps of a colour, since frames may be as bright as paper at their edges.
+        strip = np.ones((height, (width + 1) * len(chosen) - 1, 3)) * GAP
+        for k, image in enumerate(images.transpose(0, 2, 3, 1)):
             strip[:, k * (width + 1) : k * (width + 1) + width] = image
-        ax.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.imshow(strip, interpolation="nearest")
         centres = np.arange(len(chosen)) * (width + 1) + (width - 1) / 2
         ax.set_xticks(centres, [f"{1e3 * t:g}" for t in starts[chosen]])
         ax.set_yticks([])
