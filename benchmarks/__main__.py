@@ -6,6 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from benchmarks.architectures import architectures, imagenet_size
 from benchmarks.build import build
 from benchmarks.equal_accuracy import equal_accuracy
 from benchmarks.layers import layers
@@ -32,6 +33,8 @@ BENCHMARKS = {
     "memory": memory,
     "workers": workers,
     "tuning": tuning,
+    "architectures": architectures,
+    "imagenet_size": imagenet_size,
     "trials": trials,
     "long_runs": long_runs,
     "same_as_brian": same_as_brian,
