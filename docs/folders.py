@@ -21,6 +21,7 @@ FOLDERS = {
     "plots": (0.5, 11, "figures", False),
     "experiments": (0.5, 10, "sweeps, summaries", False),
     "conversion": (1.5, 9, "convert", False),
+    "foreign": (2.6, 9, "from_nir", False),
     "tuning": (0.5, 8, "thresholds by simulation", False),
     "network": (1.5, 8, "SpikingNetwork", False),
     "program": (1.5, 7, "Simulator, the C++ program", True),
@@ -28,6 +29,7 @@ FOLDERS = {
     "look": (1.5, 5, "diagnosis, inspector", False),
     "physiology": (-0.6, 5, "measures of spikes in trials", False),
     "spikes": (1.5, 4, "counts, trains, what follows", True),
+    "exchange": (-0.6, 4, "NIR graphs", False),
     "brian": (0.5, 4, "Brian2 groups and synapses", False),
     "models": (2.6, 4, "trained CNNs", False),
     "train": (3.6, 4, "training", False),
@@ -38,7 +40,15 @@ FOLDERS = {
     "layers": (1.5, 1, "Conv2d, AvgPool2d, Linear", True),
     "ground": (1.5, 0, "errors, files, checkpoint, printing, progress, extras", False),
 }
-GROUND = {"errors", "files", "checkpoint", "printing", "progress", "extras"}
+GROUND = {
+    "errors",
+    "files",
+    "memory",
+    "checkpoint",
+    "printing",
+    "progress",
+    "extras",
+}
 WIDTH, HEIGHT = 0.84, 0.52
 
 

@@ -29,6 +29,15 @@ from cnn2snn_brian.layers.conv2d import Conv2d
 ASSUMED = "what is assumed here"
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tensors are tiny, and threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pairs(value):
     return tuple(int(n) for n in np.broadcast_to(value, (2,)))
 
