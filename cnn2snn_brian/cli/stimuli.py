@@ -116,8 +116,6 @@ def longest(snn: "SpikingNetwork", stimuli: "list[Stimulus]") -> float:
         The longest stimulus in ms. One without a duration takes at least 100 ms, and
         until its last spike.
     """
-    import numpy as np
-
     times = []
     for stimulus in stimuli:
         n_steps = stimulus.n_steps(snn.dt_s)
