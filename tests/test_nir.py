@@ -445,23 +445,18 @@ def test_strict_and_resistance():
             nir.IF(np.full(1, r), np.ones(1), np.zeros(1)),
         )
 
-    image = np.ones((1, 1, 1))
     options = {"dt": 1 * ms, "reset": "zero", "encoding": "current"}
-    for arguments, n_spikes in (
-        # 0.25, 0.5, 0.75, 1.0: reaches, and does not exceed, the threshold.
-        ({"strict": False, "resistance": "step"}, 5),
-        ({"strict": True, "resistance": "step"}, 4),
-        ({"strict": False, "resistance": "second"}, 0),
-    ):
+    # 0.25, 0.5, 0.75, 1.0: reaches the threshold, and does not exceed it.
+    for strict, n_spikes in ((False, 5), (True, 4)):
         with pytest.warns(UserWarning, match=ASSUMED):
-            snn = from_nir(graph(0.25, 1.0), **options, **arguments)
-        spikes = brian_spikes(snn, image, 20)
-        assert spikes[snn.layer_names[0]].sum() == n_spikes
-    with pytest.warns(UserWarning, match=ASSUMED):
-        snn = from_nir(
-            graph(0.25, 1000.0), **options, resistance="second", strict=False
-        )
-    assert brian_spikes(snn, image, 20)[snn.layer_names[0]].sum() == 5
+            snn = from_nir(graph(0.25, 1.0), strict=strict, **options)
+        (name,) = snn.layer_names
+        assert brian_spikes(snn, np.ones((1, 1, 1)), 20)[name].sum() == n_spikes
+        assert snn.thresholds[name] == (np.nextafter(np.float32(1), 2) if strict else 1)
+    for r, resistance in ((1.0, "step"), (1000.0, "second")):
+        with pytest.warns(UserWarning, match=ASSUMED):
+            snn = from_nir(graph(0.25, r), resistance=resistance, **options)
+        np.testing.assert_allclose(snn.layers[0].weight, 0.25, rtol=1e-12)
 
 
 def chain_of(*nodes):
@@ -584,6 +579,12 @@ def test_what_cannot_be_said_is_refused_by_name():
     snn = convert(cnn.eval(), (2, 9, 8), thresholds=1)
     with pytest.raises(InputError, match="pool1: average pooling with windows of"):
         snn.to_nir()
+    cnn = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 1)
+    )
+    gated = convert(cnn.eval(), (2, 9, 8), thresholds=1, max_pooling="gate")
+    with pytest.raises(InputError, match="pool1: NIR has no node for MaxPool2d"):
+        gated.to_nir()
     with pytest.raises(InputError, match="pooling='max'"):
         snn.to_nir(pooling="max")
 
