@@ -4,8 +4,9 @@ A residual net, layer by layer
 
 Two residual blocks, one of them with a stride, learn scikit-learn's 8x8 digits. A
 shortcut is synapses of its own: a layer behind a sum reads two layers. The figure has
-the spike counts of each layer beside the CNN's activations, and `diagnose` says how
-much of the CNN arrives on each branch.
+the spike counts of each layer beside the CNN's activations: a line for each channel,
+since each has a threshold of its own. `diagnose` says how much of the CNN arrives on
+each branch.
 
 Shortcuts are those of He, Zhang, Ren and Sun (2016), Deep Residual Learning for Image
 Recognition, doi:10.1109/CVPR.2016.90.
@@ -62,7 +63,7 @@ activations = snn.layers.collected_activations(test.images / np.float32(255))
 fig, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
 for ax, name in zip(axes.flat, snn.layer_names, strict=False):
     counts, values = result.spike_counts[name], np.maximum(activations[name], 0)
-    ax.hexbin(values.ravel(), counts.ravel(), bins="log", gridsize=30, cmap="viridis")
+    ax.hexbin(values.ravel(), counts.ravel(), bins="log", gridsize=20, cmap="viridis")
     reads = ", ".join(snn.layers[name].inputs)
     ax.set(xlabel="activation", ylabel="spikes", title=f"{name}, reads {reads}")
 fig.savefig(figure_file, dpi=120)
