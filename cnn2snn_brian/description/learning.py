@@ -1,7 +1,7 @@
 """Settings of a run of a network that learns: rules, weights, rewards."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,7 +164,7 @@ class StartWeights(Setting):
         self, what: str, given: Any, default: Any, network: Any, seed: int = 0
     ) -> Mapping[str, npt.NDArray[np.float64]]:
         """Check shapes and layers; see `Setting.checked`."""
-        if given is None:
+        if given is None or (isinstance(given, Mapping) and not given):
             return FrozenDict()
         _check_learns(what, network)
         return checked_weights(what, given, network)
@@ -233,7 +233,7 @@ class TrialRewards(Setting):
         self, what: str, given: Any, default: Any, network: Any, seed: int = 0
     ) -> tuple[float, ...]:
         """Check that they are numbers in a row; see `Setting.checked`."""
-        if given is None:
+        if given is None or (isinstance(given, Sequence) and not given):
             return ()
         _check_learns(what, network)
         array = np.asarray(given)
