@@ -350,7 +350,10 @@ def joined():
         ),
         (lambda: gated().plasticity("pool1", STDP()), "pool1: a gate of maximum"),
         (joined, "reads 2 layers"),
-        (lambda: network(None).network(weights={}), "no layer of this network learns"),
+        (
+            lambda: network(None).network(weights={"ip1": np.ones((4, 60))}),
+            "no layer of this network learns",
+        ),
         (lambda: network().network(weights={"conv1": 1}), "layers that learn are ip1"),
         (lambda: network().network(weights={"ip1": np.ones((60, 4))}), r"\(4, 60\)"),
         (lambda: network().network(reward=[1]), "give it to end_trial"),
