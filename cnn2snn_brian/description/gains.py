@@ -16,10 +16,11 @@ import numpy.typing as npt
 from cnn2snn_brian.description.layer_numbers import ByChannel, reference, worth
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.layers.joined import parts
-from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = [
+    "activations_of_spikes",
     "input_gains",
     "output_gains",
     "part_delays_s",
@@ -74,6 +75,31 @@ def input_gains(
     """
     gains = output_gains(layers, thresholds, rate_scale)
     return {layer.name: min(gains[name] for name in layer.inputs) for layer in layers}
+
+
+def activations_of_spikes(layers: Layers, parameters: Parameters) -> dict[str, Any]:
+    """
+    Give the activation that a spike a step of each population stands for.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers.
+    parameters : Parameters
+        What the neurons run with.
+
+    Returns
+    -------
+    dict of str to float or ndarray
+        Of the input and every layer; by channel, of a shape that arrays of the layer
+        can be multiplied with.
+    """
+    gains = output_gains(layers, parameters.thresholds, parameters.rate_scale)
+    found = {}
+    for name, shape in layers.shapes.items():
+        share = worth(parameters.thresholds.get(name, 1.0))
+        found[name] = (1.0 if share is None else by_channel(share, shape)) / gains[name]
+    return found
 
 
 def weight_factors(

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import ByContent
+from cnn2snn_brian.layers.base import ByContent, check_windows
 from cnn2snn_brian.layers.order import FloatArray
 
 __all__ = ["AvgPool2d"]
@@ -55,13 +54,7 @@ class AvgPool2d(ByContent):
             (self.input_shape[1], self.rows, self.row_weights),
             (self.input_shape[2], self.columns, self.column_weights),
         ):
-            fits = all(0 <= first < end <= size for first, end in windows)
-            if not windows or not fits or len(windows) != len(weights):
-                message = (
-                    f"{self.name}: pooling windows {windows} don't fit an input of "
-                    f"shape {self.input_shape}"
-                )
-                raise InputError(message)
+            check_windows(self, size, windows, len(weights))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import FloatArray, Shape
 
-__all__ = ["ByContent", "Layer", "check_bias", "freeze"]
+__all__ = ["ByContent", "Layer", "check_bias", "check_windows", "freeze"]
 
 
 class Layer(Protocol):
@@ -126,3 +126,34 @@ def check_bias(layer: Layer) -> None:
             )
             raise InputError(message)
         freeze(layer, "bias", layer.bias)
+
+
+def check_windows(
+    layer: Layer, size: int, windows: tuple[tuple[int, int], ...], n: int
+) -> None:
+    """
+    Check the windows of a pooling along one axis.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer, which is being made.
+    size : int
+        Length of the input.
+    windows : tuple of (int, int)
+        First input position and the one after the last, for each output position.
+    n : int
+        Number of windows that there have to be.
+
+    Raises
+    ------
+    InputError
+        If there is none, not `n` of them, or one is empty or outside the input.
+    """
+    fits = all(0 <= first < end <= size for first, end in windows)
+    if not windows or not fits or len(windows) != n:
+        message = (
+            f"{layer.name}: pooling windows {windows} don't fit an input of shape "
+            f"{layer.input_shape}"
+        )
+        raise InputError(message)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.base import ByContent
+from cnn2snn_brian.layers.base import ByContent, check_windows
 from cnn2snn_brian.layers.order import FloatArray
 
 __all__ = ["PASSED", "GateRule", "MaxPool2d", "check_rule", "pool_windows"]
@@ -111,13 +111,7 @@ class MaxPool2d(ByContent):
             (self.input_shape[1], self.rows),
             (self.input_shape[2], self.columns),
         ):
-            fits = all(0 <= first < end <= size for first, end in windows)
-            if not windows or not fits:
-                message = (
-                    f"{self.name}: pooling windows {windows} don't fit an input of "
-                    f"shape {self.input_shape}"
-                )
-                raise InputError(message)
+            check_windows(self, size, windows, len(windows))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """Average pooling without neurons: composed with the layers that read it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.joined import AnyLayer, Joined, Part, parts, renamed
@@ -54,15 +54,8 @@ def _ways(name: str, pools: Mapping[str, AnyLayer]) -> Iterator[_Way]:
             continue
         for way in _ways(source, pools):
             shape = (way.channels, *pool.input_shape[1:])
-            last = _narrowed(pool, shape)
+            last = replace(pool, input_shape=shape)
             yield _Way(way.source, (*way.pools, last), start + way.start, way.channels)
-
-
-def _narrowed(pool: AvgPool2d, shape: tuple[int, int, int]) -> AvgPool2d:
-    found = on_channels(pool, 0, shape[0])
-    inner = found.layer if isinstance(found, Placed) else found
-    assert isinstance(inner, AvgPool2d)
-    return inner
 
 
 def composed(layer: AnyLayer, pools: Mapping[str, AnyLayer]) -> AnyLayer:

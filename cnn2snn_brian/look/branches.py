@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.gains import output_gains
-from cnn2snn_brian.description.layer_numbers import worth
+from cnn2snn_brian.description.gains import activations_of_spikes
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.layers.joined import parts
-from cnn2snn_brian.layers.order import by_channel
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.spikes.correlation import Correlation
 
@@ -34,13 +32,7 @@ class Branches:
 
     def __init__(self, layers: Layers, parameters: Parameters) -> None:
         self.layers = layers
-        gains = output_gains(layers, parameters.thresholds, parameters.rate_scale)
-        #: Activation that a spike of each layer stands for.
-        self.worth: dict[str, Any] = {}
-        for name, shape in layers.shapes.items():
-            share = worth(parameters.thresholds.get(name, 1.0))
-            each = 1.0 if share is None else by_channel(share, shape)
-            self.worth[name] = each / gains[name]
+        self.worth = activations_of_spikes(layers, parameters)
         joins = [layer for layer in layers if len(parts(layer)) > 1]
         self.parts = {
             (layer.name, part.inputs[0], part.name): part

@@ -1,15 +1,15 @@
 """Where a spiking network loses what its CNN computes, and what to try."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.gains import output_gains
-from cnn2snn_brian.description.layer_numbers import reference, worth
+from cnn2snn_brian.description.gains import input_gains
+from cnn2snn_brian.description.layer_numbers import reference
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.joined import drive
@@ -155,20 +155,22 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
 
 
 def _drives(
-    layers: Layers, result: SpikeData, counts: dict[str, Any], pixels: Any
+    layers: Layers,
+    result: SpikeData,
+    counts: dict[str, Any],
+    pixels: Any,
+    each: Mapping[str, Any],
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Sum the input of each neuron over an image, from the spikes that it got."""
     parameters, n_steps = result.parameters, result.n_steps
-    gains = output_gains(layers, parameters.thresholds, parameters.rate_scale)
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # In the units of the CNN, summed over the steps.
     sent: dict[str, Any] = {INPUT: n_steps * pixels}  # an image as a constant current
     for name, spikes in counts.items():
-        share = worth(parameters.thresholds.get(name, 1.0))
-        each = 1.0 if share is None else by_channel(share, layers.shapes[name])
-        sent[name] = (spikes * (each / gains[name])).astype(np.float32)
+        sent[name] = (spikes * each[name]).astype(np.float32)
     for layer in layers:
         shape = layer.shape
-        gain = min(gains[name] for name in layer.inputs)
+        gain = gains[layer.name]
         total: Any = n_steps * by_channel(parameters.leak[layer.name], shape)
         total = total + gain * drive(layer, sent)
         if layer.bias is not None:
@@ -217,10 +219,8 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
         branches.add({INPUT: pixels[part], **activations}, batch)
-        for name, total in _drives(layers, result, batch, pixels[part]):
-            share = worth(result.parameters.thresholds[name])
-            # Spikes of a channel with a lower threshold stand for less.
-            each = 1.0 if share is None else by_channel(share, layers.shapes[name])
+        for name, total in _drives(layers, result, batch, pixels[part], branches.worth):
+            each = branches.worth[name]
             _add(
                 sums[name], batch[name], each, activations[name], total, result.n_steps
             )
