@@ -220,12 +220,7 @@ class Reader:
         role, build = BUILDERS[kind]
         for term in value.terms:
             if term.map is not None and not is_pointwise(term.map):
-                raise UnsupportedModuleError(
-                    term.where,
-                    f"its output goes on without a ReLU, to {step.where}",
-                    "A firing rate is never negative: put a ReLU right after it "
-                    "(before any pooling) and train again.",
-                )
+                raise _without_relu(term, step)
         name = self._unused(self._name(step, role))
         pool = build(step, name, INPUT)
         assert isinstance(pool, AvgPool2d)
@@ -256,12 +251,8 @@ class Reader:
             )
         value = self.values[step.reads[0]]
         if not value.is_rectified:
-            raise UnsupportedModuleError(
-                next(term.where for term in value.terms if term.map is not None),
-                f"its output goes on without a ReLU, to {step.where}",
-                "A firing rate is never negative: put a ReLU right after it (before "
-                "any pooling) and train again.",
-            )
+            signed = next(term for term in value.terms if term.map is not None)
+            raise _without_relu(signed, step)
         if not value.is_bare:
             value = self._population(value, step, None)
         role, build = BUILDERS["MaxPool2d"]
@@ -312,3 +303,13 @@ def _placed(pool: AvgPool2d, term: Term, channels: int) -> AvgPool2d | Placed:
         return replace(pool, inputs=(term.source,))
     narrow = replace(pool, inputs=(term.source,), input_shape=shape)  # type: ignore[arg-type]
     return Placed(narrow, term.start, channels)
+
+
+def _without_relu(term: Term, step: Step) -> UnsupportedModuleError:
+    """Say that what a pooling reads may be negative."""
+    return UnsupportedModuleError(
+        term.where,
+        f"its output goes on without a ReLU, to {step.where}",
+        "A firing rate is never negative: put a ReLU right after it (before any "
+        "pooling) and train again.",
+    )

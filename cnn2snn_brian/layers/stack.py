@@ -12,7 +12,7 @@ from rich.table import Table
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.base import ByContent
 from cnn2snn_brian.layers.ceiling import Ceiling
-from cnn2snn_brian.layers.joined import AnyLayer, Joined, drive, n_synapses, parts
+from cnn2snn_brian.layers.joined import AnyLayer, Joined, Part, drive, n_synapses, parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
@@ -128,6 +128,27 @@ class Layers(ByContent):
         pools = {name: layer for name, layer in pools.items() if name not in kept}
         made = [composed(layer, pools) for layer in self if layer.name not in pools]
         return Layers(self.input_shape, tuple(made), self.ceilings)
+
+    def readers(self, name: str) -> list[tuple[AnyLayer, Part]]:
+        """
+        List what reads a layer, or the input.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+
+        Returns
+        -------
+        list of (layer, part)
+            Each layer that reads it, and the connections, in the order of the layers.
+        """
+        return [
+            (layer, part)
+            for layer in self.layers
+            for part in parts(layer)
+            if part.inputs == (name,)
+        ]
 
     @property
     def depths(self) -> dict[str, int]:

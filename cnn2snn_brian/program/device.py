@@ -234,12 +234,9 @@ def _picture_loop(
     lines += _worth_of_spikes(device, network, snn)
     lines += learning_before(device, network, snn)
     if snn.encoding == "current":
-        for layer in snn.layers:
-            for part in parts(layer):
-                if part.inputs == (INPUT,):
-                    n = math.prod(_read_shape(part))
-                    bias = array(layer.name, "bias")
-                    lines.append(f"program.add_current({n}, {bias});")
+        for layer, part in snn.layers.readers(INPUT):
+            n, bias = math.prod(_read_shape(part)), array(layer.name, "bias")
+            lines.append(f"program.add_current({n}, {bias});")
     lines += [
         "program.open();",
         "cnn2snn::current_program() = &program;",

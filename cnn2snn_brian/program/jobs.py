@@ -13,7 +13,6 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import check_settings, numbers
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
@@ -160,15 +159,16 @@ def prepared(
 def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
     """List all that reads an image as a constant current."""
     found: list[CurrentReader] = []
-    for layer in snn.layers if snn.encoding == "current" else ():
+    before = ""
+    for layer, part in snn.layers.readers(INPUT) if snn.encoding == "current" else ():
         bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
         in_order = to_neurons(bias, layer.shape).astype(np.float32)
-        for part in parts(layer):
-            if part.inputs == (INPUT,):
-                inner = part.layer if isinstance(part, Pooled) else part
-                assert not isinstance(inner, MaxPool2d)  # the description refuses it
-                found.append(CurrentReader(inner, in_order))
-                in_order = in_order[:0]  # biases come once
+        if layer.name == before:
+            in_order = in_order[:0]  # biases come once
+        inner = part.layer if isinstance(part, Pooled) else part
+        assert not isinstance(inner, MaxPool2d)  # the description refuses it
+        found.append(CurrentReader(inner, in_order))
+        before = layer.name
     return tuple(found)
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.spikes.trials import Trials
@@ -158,12 +157,11 @@ def _in_order(
     if snn.encoding != "current":
         return to_neurons(pixels, pixels.shape[1:])
     read = []
-    for part in (part for layer in snn.layers for part in parts(layer)):
-        if part.inputs == (INPUT,):
-            values = pixels
-            if isinstance(part, Pooled):
-                values = part.averages(pixels).astype(np.float32)
-            read.append(to_neurons(values, values.shape[1:]))
+    for _, part in snn.layers.readers(INPUT):
+        values = pixels
+        if isinstance(part, Pooled):
+            values = part.averages(pixels).astype(np.float32)
+        read.append(to_neurons(values, values.shape[1:]))
     return np.concatenate(read, axis=1)
 
 
