@@ -25,7 +25,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import restored
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import written_from_memory
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.spikes.counts import SpikeCounts
 from cnn2snn_brian.spikes.data import SpikeData
@@ -89,6 +89,8 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
     ------
     FileNotFoundError
         If its folder does not exist.
+    WriteError
+        If the disk is full, or the like.
     """
     settings = {
         "duration_s": result.duration_s,
@@ -113,8 +115,8 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
     if result.windows:
         settings["windows"] = result.windows
     with (
-        written_whole(path) as unfinished,
-        h5py.File(unfinished, "w", libver=LIBRARY_VERSION) as file,
+        written_from_memory(path) as image,
+        h5py.File(image, "w", libver=LIBRARY_VERSION) as file,
     ):
         # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
         # has none, and a damaged heap can make it read for ever.
