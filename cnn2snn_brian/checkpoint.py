@@ -4,22 +4,28 @@ Rows of long work in a file, kept as they come in.
 The file has one line of JSON for each row, behind a first line that says which work the
 rows belong to. A row is appended and flushed to the disk, so that a long work does not
 write its whole past again; a last line that was cut off when the machine stopped is
-dropped.
+dropped. Each line ends with a checksum.
 """
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import check_folder, write_errors, written_whole
+from cnn2snn_brian.files import DAMAGE, check_folder, write_errors, written_whole
 
 __all__ = ["Checkpoint"]
 
 #: Raised when a file that was written before can no longer be read.
 VERSION = 2
+
+#: Last entry of a line: the checksum of all that is before it.
+_CRC = b', "crc32": '
+_FIRST = {"checkpoint", "key"}
+_ENTRIES = {*_FIRST, "work", "settings", "row"}
 
 
 class Checkpoint:
@@ -71,7 +77,7 @@ class Checkpoint:
         else:
             head = {"checkpoint": VERSION, "work": work, "settings": self.settings}
             with written_whole(self.path) as unfinished:
-                unfinished.write_text(json.dumps(head) + "\n", encoding="utf-8")
+                unfinished.write_bytes(_line(head))
 
     def _read(self, path: Path) -> None:
         """Take the rows of a file, and drop a last line that was cut off."""
@@ -94,7 +100,7 @@ class Checkpoint:
                 os.truncate(path, n_whole)
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             message = (
                 f"checkpoint {path}: not a readable checkpoint "
                 f"({type(error).__name__}: {error}). Give another file, or remove this "
@@ -149,13 +155,13 @@ class Checkpoint:
         WriteError
             If the file can't be written. It keeps the rows before.
         """
-        line = json.dumps({"key": key, "row": row}) + "\n"
+        line = _line({"key": key, "row": row})
         if self.path is not None:
             with write_errors(self.path):
                 before = self.path.stat().st_size
                 try:
                     with self.path.open("ab") as file:
-                        file.write(line.encode())
+                        file.write(line)
                         file.flush()
                         os.fsync(file.fileno())
                 except BaseException:
@@ -191,4 +197,23 @@ def _lines(content: bytes) -> list[dict[str, Any]]:
     if not whole:
         # A file of version 0.1.0 has one line without an end.
         whole = [rest]
-    return [dict(json.loads(line)) for line in whole]
+    return [_content(line) for line in whole]
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content).encode()
+    return text[:-1] + _CRC + f"{zlib.crc32(text)}}}\n".encode()
+
+
+def _content(line: bytes) -> dict[str, Any]:
+    """Read a line, and check that it is as it was written."""
+    content = dict(json.loads(line))
+    # Lines of earlier versions have no checksum, but no other entry in its place.
+    changed = not content.keys().isdisjoint(_FIRST) and bool(content.keys() - _ENTRIES)
+    if "crc32" in content:
+        text = line.rpartition(_CRC)[0] + b"}"
+        changed = content.pop("crc32") != zlib.crc32(text)
+    if changed:
+        message = "a line is not as it was written"
+        raise ValueError(message)
+    return content

@@ -1,18 +1,75 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and are read whole or not at all."""
 
+import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
 
 from safetensors import SafetensorError
 
 from cnn2snn_brian.errors import InputError, WriteError
 
-__all__ = ["check_folder", "write_errors", "written_from_memory", "written_whole"]
+__all__ = [
+    "DAMAGE",
+    "check_folder",
+    "checksum",
+    "write_errors",
+    "written_from_memory",
+    "written_whole",
+]
+
+#: What the libraries that read files raise if one is damaged.
+DAMAGE: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BadZipFile,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    SyntaxError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def checksum(text: str, arrays: Mapping[str, Any]) -> str:
+    """
+    Hash what a file has, to find out whether it was damaged since.
+
+    Parameters
+    ----------
+    text : str
+        Its settings.
+    arrays : dict of str to ndarray
+        Its arrays.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    found = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"\0{name}\0{array.dtype}{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

@@ -231,3 +231,34 @@ def test_missing_weights_are_refused(saved):
     save_file(arrays, saved, metadata=header)
     with pytest.raises(InputError, match=r"cnn\.snn"):
         load_network(saved)
+
+
+def test_no_flipped_bit_gives_another_network(saved):
+    whole, before = saved.read_bytes(), network()
+    rng = np.random.default_rng(4)
+    refused = 0
+    for position in rng.integers(0, len(whole), 150):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(damaged)
+        try:
+            after = SpikingNetwork.load(saved)
+        except InputError:
+            refused += 1
+        else:
+            # A header ends in spaces.
+            assert after == before
+    assert refused > 140
+
+
+@pytest.mark.parametrize("what", ["conv1.weight", "conv1.bias", "ip2.weight"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(saved, what, value):
+    # As in a file of version 0.1.0, which has no checksum.
+    arrays = load_file(saved)
+    arrays[what].flat[1] = value
+    header = {"format": FORMAT, "network": json.dumps(settings_of(saved))}
+    save_file(arrays, saved, metadata=header)
+    name, _, field = what.partition(".")
+    with pytest.raises(InputError, match=f"{name}: 1 of .* its {field} are NaN or inf"):
+        load_network(saved)

@@ -18,7 +18,7 @@ from torch import nn
 from cnn2snn_brian.cnn.adjust import quantize_in_place
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import DAMAGE, written_whole
 
 __all__ = [
     "ModelCard",
@@ -129,7 +129,7 @@ def read_card(path: str | Path) -> ModelCard:
         values["input_shape"] = tuple(values["input_shape"])
         values["classes"] = tuple(values["classes"])
         return ModelCard(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         message = f"{card_path}: not a readable model card: {error}"
         raise InputError(message) from error
 
@@ -205,17 +205,11 @@ def load_state(module: nn.Module, path: str | Path) -> None:
         else:
             # Only tensors: a pickle can run any code when it is read.
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        EOFError,
-        SafetensorError,
-        UnpicklingError,
-        RuntimeError,
-    ) as error:
+    except DAMAGE as error:
         message = f"{path}: not a readable file of weights: {error}"
         raise InputError(message) from error
     try:
         module.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         message = f"{path}: the weights don't fit the CNN: {error}"
         raise InputError(message) from error

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.record import layers_of, model_of, rule_of
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import DAMAGE, checksum, written_whole
 
 __all__ = ["fields_of", "load_network", "save_network"]
 
@@ -38,7 +38,8 @@ def save_network(network: NetworkDescription, path: str | Path) -> None:
         If the disk is full, or the like.
     """
     settings, arrays = network.record()
-    header = {"format": FORMAT, "network": json.dumps(settings)}
+    text = json.dumps(settings)
+    header = {"format": FORMAT, "network": text, "sha256": checksum(text, arrays)}
     with written_whole(path) as unfinished:
         save_file(arrays, unfinished, metadata=header)
 
@@ -69,7 +70,7 @@ def load_network(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except DAMAGE as error:
         message = f"{path}: not a converted network: {error}"
         raise InputError(message) from error
     if header.get("format") != FORMAT:
@@ -79,9 +80,14 @@ def load_network(path: str | Path) -> dict[str, Any]:
         )
         raise InputError(message)
     try:
+        # Files of version 0.1.0 have no checksum.
+        expected = header.get("sha256", None if len(header) == 2 else "")
+        if expected not in (None, checksum(header["network"], arrays)):
+            message = "its checksum is another than that of its content"
+            raise ValueError(message)
         fields = fields_of(json.loads(header["network"]), arrays)
         NetworkDescription(**fields)  # checks that all of it fits together
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         message = f"{path}: damaged: {type(error).__name__}: {error}"
         raise InputError(message) from error
     return fields

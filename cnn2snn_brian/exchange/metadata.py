@@ -10,6 +10,7 @@ import numpy as np
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.storage import fields_of
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import DAMAGE
 
 __all__ = ["KEY", "content", "kept", "kept_fields", "kept_settings"]
 
@@ -141,7 +142,7 @@ def kept_settings(graph: Any) -> Mapping[str, Any] | None:
         if form == FORMAT:
             settings: dict[str, Any] = json.loads(entry["network"])
             return settings
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         message = f"the metadata {KEY!r} of the graph are damaged: {error!r}"
         raise InputError(message) from error
     message = f"the metadata {KEY!r} have the format {form!r}, expected {FORMAT!r}"
@@ -178,7 +179,7 @@ def kept_fields(graph: Any) -> dict[str, Any] | None:
             arrays[key] = _of_node(graph, key).astype(dtype)
         fields = fields_of(dict(settings), arrays)
         NetworkDescription(**fields)  # checks that all of it fits together
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         message = f"the metadata {KEY!r} of the graph are damaged: {error!r}"
         raise InputError(message) from error
     return fields

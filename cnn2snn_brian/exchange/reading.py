@@ -16,6 +16,7 @@ import numpy as np
 from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import DAMAGE
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.exchange.metadata import kept_fields, kept_settings
 from cnn2snn_brian.exchange.nodes import known_to
@@ -74,7 +75,7 @@ def _from_file(nir: Any, path: str | Path) -> Any:
     try:
         # Types are checked here, so that a message has the name of the node.
         return nir.read(path, **known_to(nir.read, type_check=False))
-    except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         message = f"{path}: not a NIR graph: {type(error).__name__}: {error}"
         raise InputError(message) from error
 

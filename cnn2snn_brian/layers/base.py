@@ -98,7 +98,19 @@ def freeze(layer: object, name: str, value: npt.NDArray[Any]) -> None:
         The field.
     value : ndarray
         The array.
+
+    Raises
+    ------
+    InputError
+        If a value is NaN or infinite.
     """
+    n_bad = int((~np.isfinite(value)).sum())
+    if n_bad:
+        message = (
+            f"{getattr(layer, 'name', layer)}: {n_bad} of {np.size(value)} values of "
+            f"its {name} are NaN or infinite"
+        )
+        raise InputError(message)
     value = np.array(value, order="C")  # a copy: the caller's stays writable
     value.setflags(write=False)
     object.__setattr__(layer, name, value)

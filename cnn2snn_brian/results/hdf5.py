@@ -25,7 +25,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import restored
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_from_memory
+from cnn2snn_brian.files import DAMAGE, written_from_memory
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.spikes.counts import SpikeCounts
 from cnn2snn_brian.spikes.data import SpikeData
@@ -40,18 +40,6 @@ FORMERLY = "cnn2snn-brian result 1"
 
 #: Metadata with checksums; HDF5 1.10 and later read it.
 LIBRARY_VERSION = ("v110", "v110")
-
-#: What reading a damaged file may raise.
-_DAMAGE = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def _write(group: h5py.Group, name: str, array: npt.NDArray[Any]) -> h5py.Dataset:
@@ -205,7 +193,7 @@ def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
                 found = found.decode()
             if found in (FORMAT, FORMERLY):
                 return _read(file)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         message = (
             f"{path}: not a saved result, or damaged: {type(error).__name__}: {error}"
         )

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data.labelled_images import LabelledImages
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_from_memory
+from cnn2snn_brian.files import DAMAGE, written_from_memory
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.train.pixels import augmented, to_pixels
 from cnn2snn_brian.train.settings import TrainingSettings
@@ -129,7 +129,7 @@ class _Training:
 def _checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-    except Exception as error:
+    except DAMAGE as error:
         message = f"{path}: not a readable checkpoint: {error}"
         raise InputError(message) from error
     if not isinstance(state, dict) or "settings" not in state:
