@@ -191,6 +191,27 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, few):
             train(small(), few, QUICK, resume=True, **options)
 
 
+def test_no_flipped_bit_goes_on_from_other_weights(tmp_path, few):
+    checkpoint = tmp_path / "cnn.checkpoint"
+    options = {"checkpoint": checkpoint, "progress": False}
+    once = dataclasses.replace(QUICK, epochs=1)
+    trained = train(small(), few, once, **options)
+    whole, rng = checkpoint.read_bytes(), np.random.default_rng(7)
+    refused = 0
+    for position in rng.integers(0, len(whole), 100):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        checkpoint.write_bytes(damaged)
+        try:
+            found = train(small(), few, once, resume=True, **options)
+        except InputError:
+            refused += 1
+        else:
+            # Some bytes of a file are padding.
+            assert same_weights(found, trained)
+    assert refused > 50
+
+
 @pytest.mark.parametrize("content", [[1, 2, 3], torch.zeros(3), {"module": {}}])
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, few, content):
     checkpoint = tmp_path / "cnn.checkpoint"

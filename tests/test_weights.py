@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -129,6 +130,24 @@ def test_a_missing_file_is_refused(saved):
     saved.unlink()
     with pytest.raises(InputError, match="cnn.safetensors: there is no such file"):
         load_weights(small(), saved)
+
+
+def test_no_flipped_bit_gives_other_weights(saved):
+    whole, rng = saved.read_bytes(), np.random.default_rng(6)
+    before = small()
+    refused = 0
+    for position in rng.integers(0, len(whole), 100):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(damaged)
+        try:
+            load_weights(after := small(seed=1), saved)
+        except InputError:
+            refused += 1
+        else:
+            # A header ends in spaces.
+            assert same_weights(after, before)
+    assert refused > 90
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

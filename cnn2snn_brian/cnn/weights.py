@@ -8,17 +8,16 @@ command, and how accurate the CNN is.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cnn2snn_brian.cnn.adjust import quantize_in_place
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import DAMAGE, written_whole
+from cnn2snn_brian.files import DAMAGE, checksum, written_whole
 
 __all__ = [
     "ModelCard",
@@ -99,9 +98,19 @@ def save_weights(path: str | Path, module: nn.Module, card: ModelCard) -> None:
     """
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
     with written_whole(path) as unfinished:
-        save_file(state, unfinished)
+        save_file(state, unfinished, metadata={"sha256": _checksum(state)})
     with written_whole(_card_path(path)) as unfinished:
         unfinished.write_text(json.dumps(asdict(card), indent=2) + "\n")
+
+
+def _checksum(state: dict[str, torch.Tensor]) -> str:
+    kinds = {name: [str(value.dtype), *value.shape] for name, value in state.items()}
+    # As bytes, since numpy does not know all types of PyTorch.
+    arrays = {
+        name: value.reshape(-1).view(torch.uint8).numpy()
+        for name, value in state.items()
+    }
+    return checksum(json.dumps(kinds, sort_keys=True), arrays)
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -202,6 +211,12 @@ def load_state(module: nn.Module, path: str | Path) -> None:
     try:
         if Path(path).suffix == ".safetensors":
             state = load_file(path)
+            with safe_open(path, framework="pt") as file:
+                expected = (file.metadata() or {}).get("sha256")
+            # Files of others and of version 0.1.0 have none.
+            if expected not in (None, _checksum(state)):
+                message = "its checksum is another than that of its content"
+                raise ValueError(message)
         else:
             # Only tensors: a pickle can run any code when it is read.
             state = torch.load(path, map_location="cpu", weights_only=True)

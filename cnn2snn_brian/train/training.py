@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -128,6 +129,11 @@ class _Training:
 
 def _checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
     try:
+        # PyTorch does not look at the checksums that it writes.
+        with ZipFile(path) as file:
+            if file.testzip() is not None:
+                message = "a checksum is wrong"
+                raise ValueError(message)
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except DAMAGE as error:
         message = f"{path}: not a readable checkpoint: {error}"
