@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from brian2 import ms
 from torch import nn
 
-from cnn2snn_brian import InputError, SimulationError, convert
+from cnn2snn_brian import InputError, Recording, SimulationError, convert
 from cnn2snn_brian.program import cache, process
 from cnn2snn_brian.program.cache import CACHE_VARIABLE
 
@@ -185,6 +186,76 @@ def test_a_programs_own_words_are_in_the_error(simulator, images, monkeypatch):
     monkeypatch.setattr("cnn2snn_brian.program.protocol.MAGIC", b"PICTURE0")
     with pytest.raises(SimulationError, match="the inputs file is of another version"):
         simulator.run(images)
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """Let some of the files that a run writes be on a full disk."""
+
+    @contextmanager
+    def on_full_disk(names):
+        @contextmanager
+        def folder(prefix):
+            for name in names:
+                (tmp_path / name).unlink(missing_ok=True)
+                (tmp_path / name).symlink_to("/dev/full")
+            yield str(tmp_path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(process.tempfile, "TemporaryDirectory", folder)
+            yield
+
+    return on_full_disk
+
+
+@needs_linux
+@pytest.mark.parametrize("result", ["counts", "potentials", "spikes", "traces"])
+def test_results_on_a_full_disk(simulator, images, full, result):
+    # The program's last words were lost on that disk, too.
+    with (
+        full([result, "stderr"]),
+        pytest.raises(SimulationError, match="not write its results") as error,
+    ):
+        simulator.run(images[:1], record=Recording(["conv1"], {"conv1": [(0, 0, 0)]}))
+    assert "can't write results to" in str(error.value)
+    assert "said nothing" not in str(error.value)
+
+
+@needs_linux
+def test_inputs_on_a_full_disk(simulator, images, full):
+    said = "inputs: it can't be written: No space left on device"
+    with full(["inputs"]), pytest.raises(SimulationError, match=said):
+        simulator.run(images[:1])
+
+
+class NoInputs:
+    def write(self, path):
+        """Write nothing: these programs read nothing."""
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ("echo no number v_th >&2; exit 3", "could not use its inputs: no number v_th"),
+        ("exit 4", "could not write its results .TMPDIR.*: it said nothing"),
+        ("echo interrupted >&2; exit 130", "was interrupted: interrupted"),
+        ("printf '\\377' >&2; exit 7", "ended with exit code 7: \ufffd"),
+        ("kill -9 $$", "was ended by signal SIGKILL: it said nothing"),
+        # More than a pipe holds, of which the end is shown.
+        ("yes 12345 | head -c 99999 >&2; exit 1", "exit code 1: [1-5\n]{990,1000}"),
+    ],
+)
+def test_every_way_to_end_has_a_sentence(tmp_path, ends, expected):
+    script = tmp_path / "program"
+    script.write_text(f"#!/bin/sh\n{ends}\n")
+    script.chmod(0o700)
+    with pytest.raises(SimulationError, match=f"^the compiled program .*{expected}$"):
+        process.run(script, tmp_path, NoInputs())
+
+
+def test_a_program_that_can_not_be_started(tmp_path):
+    with pytest.raises(SimulationError, match="could not be run: .*program"):
+        process.run(tmp_path / "program", tmp_path, NoInputs())
 
 
 LONG = """

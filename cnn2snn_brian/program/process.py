@@ -10,18 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from cnn2snn_brian.errors import SimulationError
+from cnn2snn_brian.files import write_errors
 from cnn2snn_brian.program.protocol import ProgramInputs, ProgramOutputs
 
 __all__ = ["Running", "run"]
 
 
-def _failure(program: Path, status: int, stderr: str) -> SimulationError:
+#: The exit codes of ``population.h`` in words.
+ENDED = {
+    3: "could not use its inputs",
+    4: "could not write its results (TMPDIR can name a folder with more space)",
+    130: "was interrupted",
+}
+
+
+def _failure(status: int, said: bytes) -> SimulationError:
     if status < 0:
         ended = f"was ended by signal {signal.Signals(-status).name}"
     else:
-        ended = f"ended with exit code {status}"
-    said = stderr.strip() or "it said nothing"
-    return SimulationError(f"the program {program.name} {ended}: {said}")
+        ended = ENDED.get(status, f"ended with exit code {status}")
+    words = said.decode(errors="replace")[-1000:].strip() or "it said nothing"
+    return SimulationError(f"the compiled program {ended}: {words}")
 
 
 class Running:
@@ -121,17 +130,23 @@ def run(
     try:
         with tempfile.TemporaryDirectory(prefix="cnn2snn-brian-") as name:
             directory = Path(name)
-            inputs.write(directory / "inputs")
-            errors = directory / "stderr"
-            with errors.open("w") as stderr:
-                process = running.start(
-                    [str(program), "--results_dir", os.path.join(name, "")],
-                    cwd=project,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                )
+            with write_errors(directory / "inputs"):
+                inputs.write(directory / "inputs")
+            process = running.start(
+                [str(program), "--results_dir", os.path.join(name, "")],
+                cwd=project,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
             assert process.stdout is not None
+            assert process.stderr is not None
+            # Not to a file: what it says last is that the disk is full.
+            said: list[bytes] = []
+            listener = threading.Thread(
+                target=lambda stream: said.append(stream.read()), args=[process.stderr]
+            )
+            listener.start()
             try:
                 while process.stdout.read(1):
                     advance(1)
@@ -139,10 +154,12 @@ def run(
             finally:
                 # Also on Ctrl-C: no program goes on without its parent.
                 running.end(process)
+                listener.join()
                 process.stdout.close()
+                process.stderr.close()
             if status:
-                raise _failure(program, status, errors.read_text(errors="replace"))
+                raise _failure(status, b"".join(said))
             return ProgramOutputs.read(directory, inputs.n_images, inputs.count_dtype)
     except OSError as error:
-        message = f"the program {program.name} could not be run: {error}"
+        message = f"the compiled program could not be run: {error}"
         raise SimulationError(message) from error
