@@ -30,7 +30,7 @@ _ENTRIES = {*_FIRST, "work", "settings", "row"}
 
 class Checkpoint:
     """
-    Rows of one work, by key, in a file.
+    Rows of one work, by key, in a file. As a context manager, it goes around the work.
 
     Parameters
     ----------
@@ -78,6 +78,17 @@ class Checkpoint:
             head = {"checkpoint": VERSION, "work": work, "settings": self.settings}
             with written_whole(self.path) as unfinished:
                 unfinished.write_bytes(_line(head))
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        """Say after Ctrl-C that the work is not lost."""
+        if isinstance(error, KeyboardInterrupt) and self.path is not None:
+            error.args = (
+                f"what is done of this {self.work} is kept in {self.path}. Do the same "
+                "again to go on from there",
+            )
 
     def _read(self, path: Path) -> None:
         """Take the rows of a file, and drop a last line that was cut off."""

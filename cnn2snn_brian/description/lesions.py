@@ -164,7 +164,8 @@ def lesion_masks(
     if isinstance(lesions, Mapping):
         given: list[Any] = list(lesions.items())
     else:
-        given = [lesions] if isinstance(lesions, Lesion) else list(lesions)
+        several = isinstance(lesions, Iterable) and not isinstance(lesions, str)
+        given = list(lesions) if several else [lesions]  # type: ignore[arg-type]
     for item in given:
         if isinstance(item, tuple) and len(item) == 2:
             name, mask = item[0], np.asarray(item[1])
@@ -172,6 +173,11 @@ def lesion_masks(
             name, mask = item.layer, None
         else:
             message = f"lesion is {item!r}, expected a Lesion or a dict of bool arrays"
+            if isinstance(item, str):
+                message += (
+                    f": Lesion({item!r}) silences the whole layer, "
+                    f"Lesion({item!r}, fraction=0.1) a tenth of it"
+                )
             raise InputError(message)
         if name not in shapes:
             message = (

@@ -34,6 +34,8 @@ def check_images(
         If there are no images, the shape or the type is wrong, or an intensity is
         NaN or outside [0, 1].
     """
+    if hasattr(images, "labels"):  # LabelledImages, which this folder does not know
+        images = images.images
     if hasattr(images, "detach"):  # a torch tensor, without importing torch
         images = images.detach().cpu().numpy()
     array = np.asarray(images)

@@ -147,7 +147,7 @@ def sweep(
     simulators = Simulators(duration, cache_directory)
     show = progress and len(missing) > 1
     try:
-        with progress_bar("sweep", len(missing), show=show) as advance:
+        with known, progress_bar("sweep", len(missing), show=show) as advance:
             for setting, seed in missing:
                 simulator = simulators.of(networks.of(setting, seed))
                 result = simulator.run(

@@ -212,9 +212,9 @@ class Reproduction:
         dict
             What the step found.
         """
-        found: dict[str, Any] = restored(
-            self._steps.once(name, lambda: finite(compute()))
-        )
+        with self._steps:
+            row = self._steps.once(name, lambda: finite(compute()))
+        found: dict[str, Any] = restored(row)
         self.unfinished(name).unlink(missing_ok=True)
         return found
 

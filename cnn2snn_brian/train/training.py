@@ -1,7 +1,7 @@
 """Train a CNN: augmented images, a one-cycle schedule, a checkpoint every epoch."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -146,6 +146,20 @@ def _checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
         message = f"{path}: made with other settings: {found} instead of {made_with}"
         raise InputError(message)
     return state
+
+
+@contextmanager
+def _resumable(path: Path | None) -> Iterator[None]:
+    """Say after Ctrl-C that the finished epochs are not lost."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if path is not None and path.exists():
+            error.args = (
+                f"the finished epochs are kept in {path}. Train with resume (--resume) "
+                "to go on from there",
+            )
+        raise
 
 
 def _outputs(
@@ -293,7 +307,10 @@ def train(
     if resume and path is not None and path.exists():
         done = work.restore(path, made_with)
     total = steps_per_epoch * settings.epochs
-    with progress_bar("training", total, show=progress) as advance:
+    with (
+        _resumable(path),
+        progress_bar("training", total, show=progress) as advance,
+    ):
         advance(done * steps_per_epoch, "resumed" if done else "")
         for epoch in range(done, settings.epochs):
             _epoch(work, epoch, training, teacher, advance)

@@ -30,10 +30,8 @@ from cnn2snn_brian.description.layer_numbers import reference
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.pictures import check_images
-from cnn2snn_brian.description.presets import suitable_duration
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.description.thresholds import input_scales, largest_activation
-from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.joined import AnyLayer
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.program.simulator import Simulator
@@ -42,6 +40,7 @@ from cnn2snn_brian.progress import Advance, progress_bar
 from cnn2snn_brian.results.result import SimulationResult
 from cnn2snn_brian.tuning.calibration_result import CalibrationResult
 from cnn2snn_brian.tuning.numbers import check_numbers, check_whole
+from cnn2snn_brian.tuning.trials import compiled
 from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
 
 __all__ = ["SCALES", "calibrate"]
@@ -147,14 +146,7 @@ def calibrate(
     # All that can be wrong with these comes before the compiler.
     goal = _Goal.of(snn, pixels)
     with ExitStack() as stack:
-        if isinstance(network, NetworkDescription):
-            chosen = suitable_duration(snn) if duration is None else duration
-            simulator = stack.enter_context(Simulator(network, chosen))
-        elif duration is not None:
-            message = "duration: this network is compiled, and has one"
-            raise InputError(message)
-        else:
-            simulator = network
+        simulator = stack.enter_context(compiled(network, duration))
         settings = {
             "scales": shares,
             "v_init": starts,
@@ -166,6 +158,7 @@ def calibrate(
             "images": arrays_fingerprint(pixels),
         }
         known = Checkpoint(checkpoint, "calibration", settings, _Fit.columns())
+        stack.enter_context(known)
         show = partial(
             simulator.run_many, pixels, seed=seed, executor=executor, progress=False
         )

@@ -6,13 +6,17 @@ values on record, and goes on where it was.
 """
 
 import json
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
+from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.presets import suitable_duration
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.program.simulator import Simulator
@@ -23,7 +27,7 @@ from cnn2snn_brian.tuning.base import Round, Rounds
 from cnn2snn_brian.tuning.objectives import Objective, Target, feature_map_correlation
 from cnn2snn_brian.tuning.tuning_set import TuningSet
 
-__all__ = ["COLUMNS", "Shown", "Trials"]
+__all__ = ["COLUMNS", "Shown", "Trials", "compiled"]
 
 #: What is on record of each candidate.
 COLUMNS = (
@@ -96,6 +100,42 @@ class Shown:
             executor=self.executor,
             progress=False,
         )
+
+
+@contextmanager
+def compiled(
+    network: Simulator | NetworkDescription, duration: Quantity | None
+) -> Iterator[Simulator]:
+    """
+    Compile a network that is not compiled.
+
+    Parameters
+    ----------
+    network : Simulator or NetworkDescription
+        The network.
+    duration : Quantity [s], optional
+        How long an image is shown; by default what suits the network. A compiled
+        network has its own.
+
+    Yields
+    ------
+    Simulator
+        The simulator.
+
+    Raises
+    ------
+    InputError
+        If there is a duration for a network that is compiled.
+    """
+    if not isinstance(network, NetworkDescription):
+        if duration is not None:
+            message = "duration: this network is compiled, and has one"
+            raise InputError(message)
+        yield network
+        return
+    suitable = suitable_duration(network) if duration is None else duration
+    with Simulator(network, suitable) as simulator:
+        yield simulator
 
 
 class Trials:

@@ -1,10 +1,14 @@
 """Set the thresholds of a compiled network by what it makes of training images."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+from brian2 import Quantity
+
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.description.choices import check_choice
+from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.tuning.base import Method, SimulatingMethod
@@ -15,18 +19,19 @@ from cnn2snn_brian.tuning.methods import MethodName, find_method
 from cnn2snn_brian.tuning.numbers import check_whole
 from cnn2snn_brian.tuning.objectives import Objective, find_objective
 from cnn2snn_brian.tuning.result import TuningResult
-from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials
+from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials, compiled
 from cnn2snn_brian.tuning.tuning_set import tuning_sets
 
 __all__ = ["tune_thresholds"]
 
 
 def tune_thresholds(
-    simulator: Simulator,
+    simulator: Simulator | NetworkDescription,
     images: Any,
     labels: Any,
     *,
-    method: MethodName | Method = "feedback",
+    duration: Quantity | None = None,
+    method: MethodName | Method = "search",
     objective: str | Objective | None = None,
     budget: int = 100,
     held_out: float | tuple[Any, Any] = 0.2,
@@ -38,19 +43,24 @@ def tune_thresholds(
     **options: Any,
 ) -> TuningResult:
     """
-    Set the thresholds of a compiled network by what it makes of training images.
+    Set the thresholds of a network by what it makes of training images.
 
-    All candidates see the same images and the same input spikes. Nothing is compiled.
+    All candidates see the same images and the same input spikes. Nothing is compiled
+    for them.
 
     Parameters
     ----------
-    simulator : Simulator
-        A compiled network. Its own parameters hold for all that is not tuned.
+    simulator : Simulator or SpikingNetwork
+        A compiled network, or one to compile. It is not changed, and its own parameters
+        hold for all that is not tuned.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
         Training images, float in [0, 1] or uint8. Never test images.
     labels : array_like of int, shape (n_images,)
         Their classes.
-    method : {"feedback", "bisection", "data", "search"}, or Method
+    duration : Quantity [s], optional
+        How long an image is shown, for a network that is not compiled; by default what
+        suits its settings, see `suitable_duration`.
+    method : {"search", "feedback", "bisection", "data"}, or Method
         "feedback" is the paper's listing (see `Feedback`): raise a threshold by a step,
         keep it or go back, layer after layer. "bisection" is the paper's text (see
         `Bisection`): a binary search from 0 to a maximum, layer after layer. "data"
@@ -105,7 +115,7 @@ def tune_thresholds(
     SimulationError
         If a simulation fails.
     """
-    snn = simulator.snn
+    snn = simulator if isinstance(simulator, NetworkDescription) else simulator.snn
     budget = check_whole("budget", budget, 1)
     seed = check_whole("seed", seed, 0)
     check_choice("accept", accept, ("better", "always"))
@@ -119,26 +129,29 @@ def tune_thresholds(
     scope = chosen.scope(snn, tuned.images, budget, seed)
     if isinstance(chosen, Bisection):
         compared = tuple(dict.fromkeys((*compared, *scope.layers)))
-    settings = {
-        **chosen.settings(scope),
-        "objective": objective_name,
-        "budget": budget,
-        "seed": seed,
-        "network": snn.fingerprint,
-        "duration_s": simulator.duration_s,
-        "images": tuned.fingerprint(),
-        "held_out": None if unseen is None else unseen.fingerprint(),
-    }
-    known = Checkpoint(checkpoint, "tuning", settings, COLUMNS)
-    shown = Shown(simulator, tuned, compared, seed, executor)
-    trials = Trials(shown, function, known)
-    found = scope.start
-    if isinstance(chosen, SimulatingMethod):
-        found = trials.follow(chosen.rounds(scope), budget, show=progress)
-    checks = [compare(shown, function, snn.parameters, found)]
-    if unseen is not None:
-        apart = Shown(simulator, unseen, compared, seed, executor)
-        checks.append(compare(apart, function, snn.parameters, found))
+    with ExitStack() as stack:
+        ready = stack.enter_context(compiled(simulator, duration))
+        settings = {
+            **chosen.settings(scope),
+            "objective": objective_name,
+            "budget": budget,
+            "seed": seed,
+            "network": snn.fingerprint,
+            "duration_s": ready.duration_s,
+            "images": tuned.fingerprint(),
+            "held_out": None if unseen is None else unseen.fingerprint(),
+        }
+        known = Checkpoint(checkpoint, "tuning", settings, COLUMNS)
+        stack.enter_context(known)
+        shown = Shown(ready, tuned, compared, seed, executor)
+        trials = Trials(shown, function, known)
+        found = scope.start
+        if isinstance(chosen, SimulatingMethod):
+            found = trials.follow(chosen.rounds(scope), budget, show=progress)
+        checks = [compare(shown, function, snn.parameters, found)]
+        if unseen is not None:
+            apart = Shown(ready, unseen, compared, seed, executor)
+            checks.append(compare(apart, function, snn.parameters, found))
     by_accuracy = unseen is not None and not callable(objective)
     return TuningResult(
         before=snn.parameters,
