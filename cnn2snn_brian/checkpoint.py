@@ -8,6 +8,7 @@ dropped. Each line ends with a checksum.
 """
 
 import json
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable
@@ -17,7 +18,9 @@ from typing import Any
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, check_folder, write_errors, written_whole
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "say_kept"]
+
+logger = logging.getLogger(__name__)
 
 #: Raised when a file that was written before can no longer be read.
 VERSION = 2
@@ -26,6 +29,27 @@ VERSION = 2
 _CRC = b', "crc32": '
 _FIRST = {"checkpoint", "key"}
 _ENTRIES = {*_FIRST, "work", "settings", "row"}
+
+
+def say_kept(error: KeyboardInterrupt, what: str, path: Path, how: str) -> None:
+    """
+    Say after Ctrl-C that the work is not lost, once.
+
+    Parameters
+    ----------
+    error : KeyboardInterrupt
+        The interrupt, which gets the same words: Brian2 lets no script show them.
+    what : str
+        The work.
+    path : Path
+        Where it is kept.
+    how : str
+        What to do, in the words of a command.
+    """
+    if not error.args:
+        said = f"What is done of {what} is kept in {path}. {how} to go on from there"
+        error.args = (said,)
+        logger.warning(said)
 
 
 class Checkpoint:
@@ -83,12 +107,8 @@ class Checkpoint:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        """Say after Ctrl-C that the work is not lost."""
         if isinstance(error, KeyboardInterrupt) and self.path is not None:
-            error.args = (
-                f"what is done of this {self.work} is kept in {self.path}. Do the same "
-                "again to go on from there",
-            )
+            say_kept(error, f"this {self.work}", self.path, "Do the same again")
 
     def _read(self, path: Path) -> None:
         """Take the rows of a file, and drop a last line that was cut off."""

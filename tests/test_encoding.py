@@ -4,6 +4,7 @@ import torch
 from brian2 import DimensionMismatchError, Hz, get_dimensions, ms
 
 from cnn2snn_brian.brian.encoding import poisson_rates
+from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import ConversionError, InputError
 
@@ -47,6 +48,13 @@ def test_tensors_are_taken(as_uint8):
         np.testing.assert_array_equal(
             check_images(tensor, SHAPE), check_images(images, SHAPE)
         )
+
+
+def test_labelled_pictures_are_taken():
+    pictures = np.arange(84, dtype=np.uint8).reshape(2, 1, 7, 6)
+    labelled = LabelledImages(pictures, np.array([0, 1]), ("a", "b"))
+    found = check_images(labelled, (1, 7, 6))
+    np.testing.assert_array_equal(found, pictures / np.float32(255))
 
 
 def test_pictures_are_not_changed():

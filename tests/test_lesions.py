@@ -65,6 +65,8 @@ def test_lesions_add_up():
         ({"conv1": np.ones((4, 5, 3), bool)}, "expected bool of shape"),
         ({"ip1": np.ones(4)}, "an array of float64"),
         (["conv1"], "expected a Lesion"),
+        ("conv1", r"lesion is 'conv1', .*: Lesion\('conv1'\) silences the whole"),
+        (3, "lesion is 3, expected a Lesion"),
     ],
 )
 def test_what_is_refused(lesion, message):

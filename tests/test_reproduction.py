@@ -277,6 +277,17 @@ def test_two_processes_dont_share_a_folder(data, tmp_path):
         pass
 
 
+def test_an_interrupted_step_says_where_the_others_are(data, tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with (
+        Reproduction(data, tmp_path, TINY, progress=False) as work,
+        pytest.raises(KeyboardInterrupt, match="this reproduction is kept in .*jsonl"),
+    ):
+        work.step("first", interrupted)
+
+
 def test_data_that_is_not_there_is_refused(tmp_path):
     with (
         Reproduction(tmp_path / "nothing", tmp_path, TINY) as work,

@@ -1,13 +1,15 @@
 """The command ``tune``, through typer's own runner."""
 
+import inspect
 import re
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cnn2snn_brian import SpikingNetwork, convert, models
+from cnn2snn_brian import SpikingNetwork, convert, models, tune_thresholds
 from cnn2snn_brian.cli import app
+from cnn2snn_brian.cli.tune import tune_command
 from cnn2snn_brian.data import load_digits
 
 runner = CliRunner()
@@ -26,11 +28,20 @@ def network(tmp_path, monkeypatch):
     return snn
 
 
+def test_the_defaults_are_those_of_the_function():
+    given = inspect.signature(tune_command).parameters
+    function = inspect.signature(tune_thresholds).parameters
+    for name in ("method", "objective", "budget", "accept", "seed"):
+        default = given[name].default
+        assert getattr(default, "value", default) == function[name].default, name
+    assert function["method"].default == "search"
+
+
 @pytest.mark.standalone
 def test_tune_writes_the_network_that_was_tuned(network, tmp_path):
     arguments = [
         "tune", "digits.snn", *COMMON, "--duration", "20", "--n", "5", "--budget", "16",
-        "--checkpoint", "tuning.json", "--history", "history.csv", "--seed", "3",
+        "--checkpoint", "tuning.jsonl", "--history", "history.csv", "--seed", "3",
     ]  # fmt: skip
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -50,7 +61,7 @@ def test_tune_writes_the_network_that_was_tuned(network, tmp_path):
     assert runner.invoke(app, arguments).exit_code == 0
     assert SpikingNetwork.load("tuned.snn").parameters == tuned.parameters
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"digits.snn", "tuned.snn", "tuning.json", "history.csv"}
+    assert names == {"digits.snn", "tuned.snn", "tuning.jsonl", "history.csv"}
 
 
 @pytest.mark.standalone

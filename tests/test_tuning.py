@@ -105,6 +105,16 @@ def test_every_method_finds_it(known, method, arguments):
     assert len(result.history) <= 100
 
 
+def test_a_network_that_is_not_compiled(known):
+    snn = one_layer()
+    found = tune_thresholds(snn, IMAGES, LABELS, duration=4 * ms, progress=False)
+    assert_same(found, tune_thresholds(known, IMAGES, LABELS, progress=False))
+    assert found.settings["method"] == "search"
+    assert snn == one_layer()
+    with pytest.raises(InputError, match="duration: this network is compiled"):
+        tune_thresholds(known, IMAGES, LABELS, duration=4 * ms)
+
+
 def test_feedback_by_hand(known):
     result = tune_thresholds(
         known, IMAGES, LABELS, method="feedback", step=0.25, progress=False
@@ -384,23 +394,27 @@ with snn.compile(20 * ms) as simulator:
 
 
 @needs_linux
-def test_a_tuning_that_is_killed_goes_on(poisson, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_tuning_that_is_ended_goes_on(poisson, tmp_path, how):
     here = Path(__file__).parent
     path = tmp_path / "tuning.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path)],
         env={**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=(tmp_path / "said").open("w"),
     )
     for _ in range(8):  # the scan, and the first of 8 candidates of a generation
         assert process.stdout.readline() == b"candidate\n"
     started = wait_for(lambda: programs(process.pid) or process.poll() is not None)
-    process.kill()
-    assert process.wait(timeout=30) == -signal.SIGKILL
+    process.send_signal(how)
+    assert process.wait(timeout=30) == -how
     process.stdout.close()
     for program in started:
         wait_for(lambda program=program: not Path(f"/proc/{program}/exe").exists())
+    said = (tmp_path / "said").read_text().splitlines()[-1:]
+    kept = f"What is done of this tuning is kept in {path}. Do the same again to go on"
+    assert said == ([f"{kept} from there"] if how == signal.SIGINT else [])
     n_known = len(rows_of(path))
     objective, reference = Accuracy(), Accuracy()
     found = tune_in_a_child(*poisson, objective, path)

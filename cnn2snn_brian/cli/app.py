@@ -92,14 +92,6 @@ def main() -> None:
         sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         app(prog_name=PROGRAM)
-    except SystemExit as end:
-        # Typer makes this of Ctrl-C. What is kept of the work is in its first cause.
-        cause: BaseException | None = end
-        while cause and not isinstance(cause, KeyboardInterrupt):
-            cause = cause.__cause__ or cause.__context__
-        if cause and cause.args:
-            errors.print(f"interrupted: {cause}", soft_wrap=True, markup=False)
-        raise
     except (ConversionError, OSError) as error:
         if debug:
             raise

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cnn2snn_brian.checkpoint import say_kept
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data.labelled_images import LabelledImages
 from cnn2snn_brian.errors import InputError
@@ -150,15 +151,11 @@ def _checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _resumable(path: Path | None) -> Iterator[None]:
-    """Say after Ctrl-C that the finished epochs are not lost."""
     try:
         yield
     except KeyboardInterrupt as error:
         if path is not None and path.exists():
-            error.args = (
-                f"the finished epochs are kept in {path}. Train with resume (--resume) "
-                "to go on from there",
-            )
+            say_kept(error, "this training", path, "Train with resume (--resume)")
         raise
 
 
