@@ -187,7 +187,7 @@ def test_diagnosis_of_a_network_without_neurons_for_pooling(simulator, images):
 
 
 def test_it_goes_on_from_its_checkpoint(simulator, images, found, tmp_path):
-    path = tmp_path / "calibration.json"
+    path = tmp_path / "calibration.jsonl"
     options = {"rounds": 6, "progress": False, "checkpoint": path}
     whole = calibrate(simulator, images, **options)
     assert whole.found == found.found

@@ -17,7 +17,7 @@ SETTINGS = {"seed": 3, "layers": ("conv1", "ip1"), "floor": float("-inf")}
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "work.json"
+    return tmp_path / "work.jsonl"
 
 
 def opened(path, settings=SETTINGS, work="counting", columns=("n",)):
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_checkpoint_is_left_as_it_is(path, content, found):
 
 def test_a_folder_that_does_not_exist_or_is_none(tmp_path):
     with pytest.raises(InputError, match="nowhere does not exist"):
-        opened(tmp_path / "nowhere" / "work.json")
+        opened(tmp_path / "nowhere" / "work.jsonl")
     with pytest.raises(InputError, match="not a readable checkpoint .*Is a directory"):
         opened(tmp_path)
 
@@ -165,7 +165,7 @@ def test_a_file_that_can_not_be_made(path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(files.os, "open", refuse)
-    with pytest.raises(InputError, match="work.json: it can't be written: .*denied"):
+    with pytest.raises(InputError, match="work.jsonl: it can't be written: .*denied"):
         opened(path)
 
 

@@ -120,7 +120,7 @@ def test_a_factory_gets_its_own_settings(compiled):
 
 @pytest.mark.standalone
 def test_a_sweep_goes_on_where_it_ended(tmp_path, monkeypatch):
-    path = tmp_path / "sweep.json"
+    path = tmp_path / "sweep.jsonl"
     grid = {"lesion": LESIONS, "v_init": [0.0, 0.5]}
     whole = quick_sweep(network(), grid, seeds=(0, 1))
     runs, run = [], Simulator.run
@@ -135,7 +135,7 @@ def test_a_sweep_goes_on_where_it_ended(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         quick_sweep(network(), grid, seeds=(0, 1), checkpoint=path)
     assert len(path.read_text().splitlines()) == 1 + 3
-    assert [file.name for file in tmp_path.iterdir()] == ["sweep.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["sweep.jsonl"]
     monkeypatch.setattr(Simulator, "run", run)
     rest = []
 
@@ -213,7 +213,7 @@ def test_values_of_a_grid_are_told_apart(values, others):
     "changed", [{"on_pre": "v_post += 0.5*w"}, {"reset": "v -= 1"}]
 )
 def test_a_checkpoint_of_a_network_with_other_neurons(tmp_path, monkeypatch, changed):
-    path = tmp_path / "sweep.json"
+    path = tmp_path / "sweep.jsonl"
     monkeypatch.setattr(SpikingNetwork, "compile", None)
     for snn in (with_neurons(), with_neurons()):
         # It gets as far as the compiler.
@@ -224,7 +224,7 @@ def test_a_checkpoint_of_a_network_with_other_neurons(tmp_path, monkeypatch, cha
 
 
 def test_a_checkpoint_of_version_0_1_0_is_refused(tmp_path):
-    path = tmp_path / "sweep.json"
+    path = tmp_path / "sweep.jsonl"
     path.write_text(json.dumps({"sweep": "6017f7c7d931c232", "rows": {}}))
     with pytest.raises(InputError, match="written by version 0.1.0"):
         quick_sweep(network(), {"v_init": [0.0]}, checkpoint=path)
