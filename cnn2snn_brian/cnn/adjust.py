@@ -201,7 +201,7 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
     for child, parts in seen.items():
         positive = torch.cat(parts).numpy()
         if len(positive):
-            child.start = float(np.percentile(positive, PERCENTILE))
+            child.start = float(np.percentile(positive, np.float64(PERCENTILE)))
             child.reset_parameters()
 
 
