@@ -44,10 +44,16 @@ ASSUMED: dict[str, Any] = {
     "dt_s": 1e-3,
     "strict": True,
     "resistance": "step",
+    "integration": "exact",
 }
 
 #: Settings that say nothing about what a graph computes.
 BESIDE = ("synapses", "dtype", "classes")
+
+#: Steps of a time constant with which nothing is kept: exp(-1000) is 0.
+AT_ONCE = 1e-3
+#: Relative error of a number of 32 bits, and some.
+ROUNDING = 1e-6
 
 NEURONS = ("IF", "LIF", "Threshold")
 SUPPORTED = (
@@ -248,8 +254,7 @@ class GraphReader:
         level: Any = 0.0
         if kind == "Threshold":
             threshold = each_channel(name, "threshold", node.threshold, shape)
-            # Neurons that keep nothing: in a step v falls to v * exp(-1000) = 0.
-            self.models[own] = LIF(tau=dt_s / 1000 * second)
+            self.models[own] = LIF(tau=dt_s * AT_ONCE * second)
         else:
             threshold = each_channel(name, "v_threshold", node.v_threshold, shape)
             # Before version 1.0.5 of nir there was none.
@@ -257,7 +262,7 @@ class GraphReader:
             level = each_channel(name, "v_reset", given, shape)
             gain = each_channel(name, "r", node.r, shape)
             if kind == "LIF":
-                gain = gain * dt_s / self._tau(own, name, node, level, shape)
+                gain = gain * self._leak(own, name, node, level, shape)
             else:
                 self.models[own] = IF()
                 if self.said["resistance"] == "second":
@@ -283,7 +288,8 @@ class GraphReader:
         term = Term(own, shape, where=name)
         return Value(shape, (term,), is_flat=value.is_flat)
 
-    def _tau(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
+    def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
+        """Take a time constant, and give the share of its input that a step adds."""
         tau_s = each_channel(name, "tau", node.tau, shape)
         v_leak = each_channel(name, "v_leak", node.v_leak, shape)
         if np.ndim(tau_s) or not float(tau_s) > 0:
@@ -292,8 +298,21 @@ class GraphReader:
         if np.any(v_leak != level):
             message = f"{name}: v_leak is {v_leak}, expected v_reset ({level})"
             raise InputError(message)
-        self.models[own] = LIF(tau=float(tau_s) * second)
-        return float(tau_s)
+        dt_s, acting_s = self.said["dt_s"], float(tau_s)
+        share = -np.expm1(-dt_s / acting_s)
+        if self.said["integration"] == "euler":
+            share = dt_s / acting_s
+            if share > 1 + ROUNDING:
+                message = (
+                    f"{name}: tau is {acting_s:g} s, and Euler's method needs at "
+                    f"least dt ({dt_s:g} s); give integration='exact' or another dt"
+                )
+                raise InputError(message)
+            # The time constant with which 1 - share is what is left after a step.
+            is_all = share > 1 - ROUNDING
+            acting_s = dt_s * AT_ONCE if is_all else -dt_s / np.log1p(-share)
+        self.models[own] = LIF(tau=acting_s * second)
+        return float(share)
 
 
 def _scaled(value: Value, gain: Any) -> Value:

@@ -47,7 +47,8 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         If the graph can't be read, or an argument can't be used.
     """
     nir = optional_library("nir", "nir", "NIR")
-    for what, choices in {**CHOICES, "resistance": ("step", "second")}.items():
+    own = {"resistance": ("step", "second"), "integration": ("exact", "euler")}
+    for what, choices in {**CHOICES, **own}.items():
         if what in given:
             check_choice(what, given[what], choices)
     where = "the graph"
