@@ -473,9 +473,9 @@ def test_test_pictures_are_drawn_and_numbered_like_the_outputs(tmp_path):
     named = load_test_images(tmp_path, (1, 8, 8), classes=("two", "three", "one"))
     np.testing.assert_array_equal(named.labels, [2, 2, 2, 0, 0, 0])
     for options, message in (
-        ({"n": 0}, "--n is 0; there are 6 images"),
-        ({"n": 7}, "--n is 7"),
-        ({"seed": -1}, "--seed is -1"),
+        ({"n": 0}, "n is 0, expected a whole number"),
+        ({"n": 7}, "n is 7; there are 6 images"),
+        ({"seed": -1}, "seed is -1"),
         ({"classes": ("two",)}, "no class 'one'"),
     ):
         with pytest.raises(InputError, match=message):

@@ -3,6 +3,7 @@
 import warnings
 
 import brian2
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -641,6 +642,43 @@ def test_arguments_and_files_are_checked(tmp_path):
     graph.metadata["cnn2snn_brian"]["format"] = "another"
     with pytest.raises(InputError, match="have the format 'another'"):
         from_nir(graph)
+
+
+@pytest.mark.filterwarnings("ignore:.*b.nir")
+@pytest.mark.parametrize("metadata", [True, False])
+def test_a_damaged_file_is_an_error_of_one_kind(metadata, tmp_path):
+    # Bytes that HDF5 itself reads wrongly can end the process; what it holds can't.
+    cnn = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, 1))
+    cnn = nn.Sequential(*cnn, nn.Flatten(), nn.Linear(2, 2)).eval()
+    neurons = LIF(tau=5 * ms)
+    snn = convert(cnn, (1, 3, 3), thresholds=1, neurons=neurons, pooling="synapses")
+    nir.write(tmp_path / "a.nir", snn.to_nir(pooling="avg", metadata=metadata))
+    written = (tmp_path / "a.nir").read_bytes()
+    path, names = tmp_path / "b.nir", []
+    with h5py.File(tmp_path / "a.nir") as file:
+        file.visit(names.append)
+    rng = np.random.default_rng(0)
+    others = ("nothing", "group", "text", np.zeros((2, 3, 1)), np.zeros(0), np.nan)
+    cases = [(name, other) for name in names for other in others]
+    n_refused = 0
+    for k in rng.choice(len(cases), 100, replace=False):
+        name, other = cases[k]
+        path.write_bytes(written)
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            if isinstance(other, str) and other == "group":
+                file.create_group(name)
+            elif not isinstance(other, str) or other != "nothing":
+                file[name] = other
+        try:
+            assert isinstance(from_nir(path), SpikingNetwork)
+        except InputError:
+            n_refused += 1
+    assert n_refused > 60
+    for length in rng.integers(len(written), size=20):
+        path.write_bytes(written[:length])
+        with pytest.raises(InputError, match=r"b\.nir: not a NIR graph"):
+            from_nir(path)
 
 
 def test_what_cannot_be_said_is_refused_by_name():

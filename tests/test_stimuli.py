@@ -273,6 +273,27 @@ def test_files_give_the_same_stimulus(tmp_path, stimulus):
     ax.figure.clear()
 
 
+def test_a_damaged_file_is_an_error_of_one_kind(tmp_path):
+    path, rng = tmp_path / "s.npz", np.random.default_rng(0)
+    Movie(IMAGES, 3 * ms).save(path)
+    written = path.read_bytes()
+    said = []
+    for k in range(200):
+        damaged = bytearray(written)
+        if k % 4:
+            for place in rng.integers(len(written), size=k % 9 + 1):
+                damaged[place] ^= 1 << int(rng.integers(8))
+        else:
+            del damaged[rng.integers(len(written)) :]
+        path.write_bytes(damaged)
+        try:
+            assert isinstance(stimuli.load(path), Movie)
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > 100
+    assert all(str(path) in message for message in said)
+
+
 def test_files_that_are_no_stimuli(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         stimuli.load(tmp_path / "none.npz")

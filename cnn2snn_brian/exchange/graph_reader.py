@@ -10,7 +10,7 @@ from brian2 import second
 from cnn2snn_brian.cnn.values import Term, Value, layer_of
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.ready_made_neurons import IF, LIF
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.errors import InputError, damage
 from cnn2snn_brian.exchange.connections import (
     averaged,
     convolved,
@@ -116,15 +116,8 @@ class GraphReader:
         """Read all nodes, and put the network together."""
         for name, sources in self.reads.items():
             kind = type(self.nodes[name]).__name__
-            if kind == "Input" and not sources:
-                self._input(name)
-                continue
-            if not sources:
-                message = f"{name}: a {kind} node that reads nothing"
-                raise InputError(message)
-            value = self._sum(name, sources)
-            self.late[name] = self._delay_of(name, sources)
-            self.values[name] = self._taken(name, kind, value)
+            with damage(f"{name}: a {kind} node that can't be read"):
+                self._read(name, kind, sources)
         assert self.input_shape is not None
         layers = Layers(self.input_shape, tuple(self.layers))
         numbers = {what: self.said[what] for what in ("v_min", "v_init", "rate_scale")}
@@ -150,6 +143,17 @@ class GraphReader:
             },
             **{what: self.said[what] for what in BESIDE if what in self.said},
         }
+
+    def _read(self, name: str, kind: str, sources: list[str]) -> None:
+        if kind == "Input" and not sources:
+            self._input(name)
+            return
+        if not sources:
+            message = f"{name}: a {kind} node that reads nothing"
+            raise InputError(message)
+        value = self._sum(name, sources)
+        self.late[name] = self._delay_of(name, sources)
+        self.values[name] = self._taken(name, kind, value)
 
     def _input(self, name: str) -> None:
         node = self.nodes[name]

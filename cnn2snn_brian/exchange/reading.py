@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.errors import InputError, damage
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.exchange.metadata import kept_fields, kept_settings
 from cnn2snn_brian.exchange.nodes import known_to
@@ -72,12 +72,9 @@ def _from_file(nir: Any, path: str | Path) -> Any:
     if not Path(path).is_file():
         message = f"{path}: there is no such file"
         raise InputError(message)
-    try:
+    with damage(f"{path}: not a NIR graph"):
         # Types are checked here, so that a message has the name of the node.
         return nir.read(path, **known_to(nir.read, type_check=False))
-    except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
-        message = f"{path}: not a NIR graph: {type(error).__name__}: {error}"
-        raise InputError(message) from error
 
 
 def _with_given(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

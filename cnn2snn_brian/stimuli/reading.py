@@ -4,12 +4,11 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from brian2 import second
 
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.errors import DAMAGE, InputError
 from cnn2snn_brian.stimuli.base import Stimulus
 from cnn2snn_brian.stimuli.events import Events
 from cnn2snn_brian.stimuli.frames import Movie, Sequence, Still
@@ -57,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> Stimulus:
             is_time = name in kind.TIMES and value is not None
             values[name] = value * second if is_time else value
         stimulus: Stimulus = kind(**values)
-    except (BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         message = (
             f"{path}: not a saved stimulus, or damaged: {type(error).__name__}: {error}"
         )

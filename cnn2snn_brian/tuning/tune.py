@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.choices import check_choice
+from cnn2snn_brian.description.choices import check_choice, check_whole
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.tuning.base import Method, SimulatingMethod
@@ -12,7 +12,6 @@ from cnn2snn_brian.tuning.bisection import Bisection
 from cnn2snn_brian.tuning.check import compare
 from cnn2snn_brian.tuning.history import history_table
 from cnn2snn_brian.tuning.methods import MethodName, find_method
-from cnn2snn_brian.tuning.numbers import check_whole
 from cnn2snn_brian.tuning.objectives import Objective, find_objective
 from cnn2snn_brian.tuning.result import TuningResult
 from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials
