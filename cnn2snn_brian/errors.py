@@ -5,15 +5,7 @@ A message says where the fault is (a module path such as ``features.3``, a layer
 file), what was found there and what is supported.
 """
 
-import struct
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 __all__ = [
-    "DAMAGE",
     "BuildError",
     "CompilerNotFoundError",
     "ConversionError",
@@ -21,27 +13,7 @@ __all__ = [
     "MissingLibraryError",
     "SimulationError",
     "UnsupportedModuleError",
-    "damage",
 ]
-
-#: What is raised, here and in libraries, where a file or an object in it is damaged.
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class ConversionError(Exception):
@@ -85,15 +57,3 @@ class SimulationError(ConversionError, RuntimeError):
 
 class MissingLibraryError(ConversionError, ImportError):
     """An optional library that a function needs is not installed."""
-
-
-@contextmanager
-def damage(where: str) -> Iterator[None]:
-    """Make an `InputError` of `DAMAGE`; `where` says of what, and in which way."""
-    try:
-        yield
-    except ConversionError:
-        raise
-    except DAMAGE as error:
-        message = f"{where}: {type(error).__name__}: {error}"
-        raise InputError(message) from error

@@ -3,13 +3,53 @@
 import os
 import secrets
 import stat
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
+from tokenize import TokenError
+from zipfile import BadZipFile
 
-from cnn2snn_brian.errors import InputError
+from safetensors import SafetensorError
 
-__all__ = ["check_folder", "written_whole"]
+from cnn2snn_brian.errors import ConversionError, InputError
+
+__all__ = ["DAMAGE", "check_folder", "damage", "written_whole"]
+
+#: What the libraries that read files raise if one is damaged.
+DAMAGE: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BadZipFile,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextmanager
+def damage(where: str) -> Iterator[None]:
+    """Make an `InputError` of `DAMAGE`; `where` says of what, and what is wrong."""
+    try:
+        yield
+    except ConversionError:
+        raise
+    except DAMAGE as error:
+        message = f"{where}: {type(error).__name__}: {error}"
+        raise InputError(message) from error
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

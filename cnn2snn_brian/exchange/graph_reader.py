@@ -10,7 +10,7 @@ from brian2 import second
 from cnn2snn_brian.cnn.values import Term, Value, layer_of
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.ready_made_neurons import IF, LIF
-from cnn2snn_brian.errors import InputError, damage
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.connections import (
     averaged,
     convolved,
@@ -26,6 +26,7 @@ from cnn2snn_brian.exchange.nodes import (
 )
 from cnn2snn_brian.exchange.scales import described_scale
 from cnn2snn_brian.exchange.windows import Pool
+from cnn2snn_brian.files import damage
 from cnn2snn_brian.layers.joined import AnyLayer
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooling import composed

@@ -9,7 +9,8 @@ import numpy as np
 
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.storage import fields_of
-from cnn2snn_brian.errors import InputError, damage
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import damage
 
 __all__ = ["KEY", "content", "kept", "kept_fields", "kept_settings"]
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from cnn2snn_brian.description.choices import CHOICES, check_choice
 from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.errors import InputError, damage
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.exchange.metadata import kept_fields, kept_settings
 from cnn2snn_brian.exchange.nodes import known_to
 from cnn2snn_brian.extras import optional_library
+from cnn2snn_brian.files import damage
 
 __all__ = ["network_fields"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from brian2 import second
 
-from cnn2snn_brian.errors import DAMAGE, InputError
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import DAMAGE
 from cnn2snn_brian.stimuli.base import Stimulus
 from cnn2snn_brian.stimuli.events import Events
 from cnn2snn_brian.stimuli.frames import Movie, Sequence, Still
