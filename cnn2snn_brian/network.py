@@ -13,7 +13,7 @@ from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.description.pictures import as_array, check_images
 from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.storage import load_network, save_network
 from cnn2snn_brian.errors import InputError
@@ -147,7 +147,7 @@ class SpikingNetwork(NetworkDescription):
             stimulus = image if input is None else input
             return brian_network(self, parameters, given, seed, stimulus)
         if image is not None:
-            check_images(np.asarray(image)[None], self.input_shape)
+            check_images(as_array("the image", image)[None], self.input_shape)
         network = brian_network(self, parameters, given, seed)
         if image is not None:
             show(self, network, image)

@@ -644,6 +644,53 @@ def test_arguments_and_files_are_checked(tmp_path):
         from_nir(graph)
 
 
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+@pytest.mark.parametrize("size", [(6,), (2, 4, 3)])
+def test_a_batch_of_one_is_left_out(size):
+    rng = np.random.default_rng(0)
+    n = int(np.prod(size))
+
+    def graph(*batch, end):
+        every = (*batch, *size)
+        line = nir.Linear(rng.normal(size=(5, n)))
+        flat = nir.Flatten({"input": np.array(every)}, len(batch), end)
+        shape = (*batch, 5)
+        before = (flat,) if len(size) == 3 else ()
+        return chain_of(nir.Input(np.array(every)), *before, line, neurons(*shape))
+
+    rng = np.random.default_rng(0)
+    plain = from_nir(graph(end=-1))
+    for end in (-1, 3):
+        rng = np.random.default_rng(0)
+        batch = from_nir(graph(1, end=end))
+        assert batch.layers == plain.layers
+        assert batch.layers.input_shape == (size if len(size) == 3 else (6, 1, 1))
+    wrong = nir.Input(np.array((2, *size)))
+    with pytest.raises(InputError, match="expected one or three sizes, or a 1"):
+        from_nir(chain_of(wrong, linear(5, n), neurons(5)))
+
+
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+def test_nodes_may_hold_parameters_of_torch(kind):
+    rng = np.random.default_rng(0)
+    weight = torch.tensor(rng.integers(-8, 9, (3, 2)) / 8, dtype=kind)
+    bias = torch.tensor([0.5, 0.25, -1.0], dtype=kind)
+
+    def graph(taken):
+        line = nir.Affine(taken(weight), taken(bias))
+        node = neurons(3)
+        node.r, node.v_threshold = taken(torch.ones(3)), taken(torch.ones(3))
+        inner = nir.NIRGraph.from_list(nir.Input(np.array([2])), line, node)
+        return chain_of(nir.Input(np.array([2])), inner)
+
+    of_arrays = graph(lambda tensor: tensor.double().numpy())
+    of_parameters = graph(nn.Parameter)
+    held = vars(of_parameters.nodes["nirgraph"].nodes["affine"])["weight"]
+    assert from_nir(of_parameters).layers == from_nir(of_arrays).layers
+    assert isinstance(held, nn.Parameter), "the graph that was given is not changed"
+
+
 @pytest.mark.filterwarnings("ignore:.*b.nir")
 @pytest.mark.parametrize("metadata", [True, False])
 def test_a_damaged_file_is_an_error_of_one_kind(metadata, tmp_path):

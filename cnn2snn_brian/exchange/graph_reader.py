@@ -86,6 +86,8 @@ class GraphReader:
         self.layers: list[AnyLayer] = []
         self.pools: dict[str, Any] = {}
         self.input_shape: tuple[int, int, int] | None = None
+        #: Whether the graph counts a batch of one as the first axis.
+        self.has_batch = False
         self.thresholds: dict[str, Any] = {}
         self.models: dict[str, Any] = {}
         self.delays_s: dict[str, float] = {}
@@ -117,7 +119,7 @@ class GraphReader:
         """Read all nodes, and put the network together."""
         for name, sources in self.reads.items():
             kind = type(self.nodes[name]).__name__
-            with damage(f"{name}: a {kind} node that can't be read"):
+            with damage(f"{name}: the {kind} node can't be read"):
                 self._read(name, kind, sources)
         assert self.input_shape is not None
         layers = Layers(self.input_shape, tuple(self.layers))
@@ -159,8 +161,14 @@ class GraphReader:
     def _input(self, name: str) -> None:
         node = self.nodes[name]
         shape = tuple(int(n) for n in np.ravel(node.input_type["input"]))
+        if len(shape) in (2, 4) and shape[0] == 1:
+            shape = shape[1:]  # a batch of one, as norse writes it
+            self.has_batch = True
         if len(shape) not in (1, 3):
-            message = f"{name}: an input of shape {shape}, expected one or three sizes"
+            message = (
+                f"{name}: an input of shape {shape}, expected one or three sizes, or a "
+                "1 in front of them"
+            )
             raise InputError(message)
         # A list of numbers is an image of one pixel.
         self.input_shape = shape if len(shape) == 3 else (shape[0], 1, 1)  # type: ignore[assignment]
@@ -211,10 +219,8 @@ class GraphReader:
             gain = each_channel(name, "scale", node.scale, value.shape)
             return _scaled(value, gain)
         if kind == "Flatten":
-            if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (
-                -1,
-                len(value.shape) - 1,
-            ):
+            last = len(value.shape) - 1 + self.has_batch
+            if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (-1, last):
                 message = f"{name}: only flattening of all values can be read"
                 raise InputError(message)
             return replace(value, is_flat=True)

@@ -18,7 +18,7 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.exchange.metadata import kept_fields, kept_settings
-from cnn2snn_brian.exchange.nodes import known_to
+from cnn2snn_brian.exchange.nodes import known_to, with_arrays
 from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.files import damage
 
@@ -58,6 +58,7 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(graph, nir.NIRGraph):
         message = f"a {type(graph).__name__}, expected a nir.NIRGraph or a file"
         raise InputError(message)
+    graph = with_arrays(where, graph)
     settings = kept_settings(graph)
     if settings is not None:
         fields = kept_fields(graph)
