@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
 from safetensors import SafetensorError
 
-from cnn2snn_brian.errors import InputError, WriteError
+from cnn2snn_brian.errors import ConversionError, InputError, WriteError
 
 __all__ = [
     "DAMAGE",
     "check_folder",
     "checksum",
+    "damage",
     "write_errors",
     "written_from_memory",
     "written_whole",
@@ -40,6 +42,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     RuntimeError,
     SafetensorError,
     SyntaxError,
+    TokenError,
     TypeError,
     UnpicklingError,
     ValueError,
@@ -70,6 +73,18 @@ def checksum(text: str, arrays: Mapping[str, Any]) -> str:
         found.update(f"\0{name}\0{array.dtype}{array.shape}".encode())
         found.update(array.tobytes())
     return found.hexdigest()
+
+
+@contextmanager
+def damage(where: str) -> Iterator[None]:
+    """Make an `InputError` of `DAMAGE`; `where` says of what, and what is wrong."""
+    try:
+        yield
+    except ConversionError:
+        raise
+    except DAMAGE as error:
+        message = f"{where}: {type(error).__name__}: {error}"
+        raise InputError(message) from error
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

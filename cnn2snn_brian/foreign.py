@@ -7,7 +7,7 @@ from brian2 import Quantity, check_units, second
 from cnn2snn_brian.description.choices import Encoding, Propagation, Reset
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.reading import network_fields
-from cnn2snn_brian.exchange.to_nir import Resistance
+from cnn2snn_brian.exchange.to_nir import Integration, Resistance
 from cnn2snn_brian.network import SpikingNetwork
 
 __all__ = ["from_nir"]
@@ -23,9 +23,10 @@ def from_nir(
     encoding: Encoding | None = None,
     propagation: Propagation | None = None,
     resistance: Resistance | None = None,
+    integration: Integration | None = None,
     **options: Any,
 ) -> SpikingNetwork:
-    """
+    r"""
     Read a spiking network from a graph of NIR.
 
     A graph that `SpikingNetwork.to_nir` made is read back as it was, with the same
@@ -53,8 +54,11 @@ def from_nir(
         layer one step later.
     resistance : {"step", "second"}, optional
         Whether a step of an IF node adds ``r`` times its input (assumed), or that times
-        dt in seconds. LIF nodes add ``r * dt / tau`` times their input, a step of
-        Euler.
+        dt in seconds.
+    integration : {"exact", "euler"}, optional
+        How a step of LIF nodes is computed, :math:`v \gets (1 - k)\, v + k\, r\, x`
+        for an input x: with the exact :math:`k = 1 - e^{-dt / \tau}` (assumed), or with
+        Euler's :math:`k = dt / \tau`.
     **options
         ``v_min``, ``v_init`` and ``rate_scale`` (assumed: ``-inf``, 0 and 1),
         ``synapses``, ``dtype`` and ``classes``, as in `convert`.
@@ -68,7 +72,8 @@ def from_nir(
     ------
     InputError
         If the graph is recurrent, has a node that can't be read (the message has its
-        name), or an argument can't be used.
+        name) or, with Euler's method, a time constant below dt, or an argument can't be
+        used.
     MissingLibraryError
         If the library nir is not installed.
 
@@ -88,6 +93,7 @@ def from_nir(
         "encoding": encoding,
         "propagation": propagation,
         "resistance": resistance,
+        "integration": integration,
         **options,
     }
     given = {name: value for name, value in given.items() if value is not None}

@@ -13,11 +13,11 @@ from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.description.pictures import as_array, check_images
 from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.storage import load_network, save_network
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.exchange.to_nir import Pooling, Resistance, to_nir
+from cnn2snn_brian.exchange.to_nir import Integration, Pooling, Resistance, to_nir
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.stimuli.base import Stimulus
 
@@ -147,7 +147,7 @@ class SpikingNetwork(NetworkDescription):
             stimulus = image if input is None else input
             return brian_network(self, parameters, given, seed, stimulus)
         if image is not None:
-            check_images(np.asarray(image)[None], self.input_shape)
+            check_images(as_array("the image", image)[None], self.input_shape)
         network = brian_network(self, parameters, given, seed)
         if image is not None:
             show(self, network, image)
@@ -265,6 +265,7 @@ class SpikingNetwork(NetworkDescription):
         pooling: Pooling = "depthwise",
         strict: bool = True,
         resistance: Resistance = "step",
+        integration: Integration = "exact",
         metadata: bool = True,
     ) -> Any:
         """
@@ -288,6 +289,11 @@ class SpikingNetwork(NetworkDescription):
         resistance : {"step", "second"}
             Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
             so that input times dt does.
+        integration : {"exact", "euler"}
+            How the reader computes a step of LIF nodes: by the solution of NIR's
+            differential equation, or as Euler's method does, which takes dt / tau in
+            place of 1 - exp(-dt / tau). ``tau`` is written so that potentials fall as
+            they do here.
         metadata : bool
             Whether what NIR can't say is kept with the graph, for `from_nir`.
 
@@ -315,6 +321,7 @@ class SpikingNetwork(NetworkDescription):
             pooling=pooling,
             strict=strict,
             resistance=resistance,
+            integration=integration,
             metadata=metadata,
         )
 

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,77 @@ def test_colours_and_axes_of_a_picture(tmp_path):
     grey = load_folder(tmp_path, (1, 5, 4)).images[0, 0]
     expected = colours @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(grey, expected, atol=1)
+
+
+GREYS = np.random.default_rng(0).integers(0, 2**16, (5, 4)).astype(np.uint16)
+GREYS[0] = 0, 255, 256, 65535
+
+
+def in_folder(directory, name):
+    (directory / "only").mkdir()
+    return directory / "only" / name
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_of_16_bits_the_upper_8_are_kept(tmp_path, name):
+    Image.fromarray(GREYS).save(in_folder(tmp_path, name))
+    grey = load_folder(tmp_path, (1, 5, 4)).images
+    np.testing.assert_array_equal(grey[0, 0], GREYS // 256)
+    colours = load_folder(tmp_path).images[0]
+    np.testing.assert_array_equal(colours, np.stack([GREYS // 256] * 3))
+
+
+def test_a_tiff_says_how_many_bits_it_has(tmp_path):
+    path = in_folder(tmp_path, "a.tif")
+    big = Image.frombytes("I;16B", (4, 5), GREYS.astype(">u2").tobytes())
+    big.save(path)
+    found = load_folder(tmp_path, (1, 5, 4)).images[0, 0]
+    np.testing.assert_array_equal(found, GREYS // 256)
+    Image.fromarray(GREYS).save(path)
+    entry = [struct.pack("<HHI2H", 258, 3, 1, bits, 0) for bits in (16, 12)]
+    written = path.read_bytes()
+    assert written.count(entry[0]) == 1
+    path.write_bytes(written.replace(*entry))
+    # Two pixels of 12 bits lie in three bytes.
+    packed = np.frombuffer(GREYS.tobytes(), np.uint8)[:30].reshape(10, 3).T
+    found = load_folder(tmp_path, (1, 5, 4)).images[0, 0].ravel()
+    np.testing.assert_array_equal(found[::2], packed[0])
+    np.testing.assert_array_equal(found[1::2], packed[1] % 16 * 16 + packed[2] // 16)
+
+
+UNBOUNDED = {
+    "whole.tif": (GREYS.astype(np.int32), "32-bit whole numbers"),
+    "signed.tif": (GREYS.astype(np.int16), "32-bit whole numbers"),
+    "shares.tif": ((GREYS / 65535).astype(np.float32), "floating-point numbers"),
+    "float.tif": (GREYS.astype(np.float32), "floating-point numbers"),
+}
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_numbers_without_a_white_are_refused(tmp_path, name):
+    pixels, message = UNBOUNDED[name]
+    path = in_folder(tmp_path, name)
+    if pixels.dtype == np.int16:  # which Pillow reads and does not write
+        Image.fromarray(pixels.view(np.uint16)).save(path, tiffinfo={339: 2})
+    else:
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(InputError, match=f"{name}: not a readable image: .*{message}"):
+        load_folder(tmp_path, (1, 5, 4))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGB", "RGBA", "CMYK"])
+def test_images_of_8_bits_are_read_in_every_mode(tmp_path, mode):
+    black_and_white = Image.fromarray(((GREYS > 30000) * 255).astype(np.uint8))
+    black_and_white.convert(mode).save(in_folder(tmp_path, "a.tif"))
+    grey = load_folder(tmp_path, (1, 5, 4)).images[0, 0]
+    np.testing.assert_array_equal(grey, np.asarray(black_and_white))
+
+
+def test_an_image_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    write_pictures(tmp_path, n=1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(InputError, match=r"00\.png: not a readable image: .*exceeds"):
+        load_folder(tmp_path)
 
 
 def test_pictures_are_scaled_on_request(tmp_path):
@@ -401,9 +473,9 @@ def test_test_pictures_are_drawn_and_numbered_like_the_outputs(tmp_path):
     named = load_test_images(tmp_path, (1, 8, 8), classes=("two", "three", "one"))
     np.testing.assert_array_equal(named.labels, [2, 2, 2, 0, 0, 0])
     for options, message in (
-        ({"n": 0}, "--n is 0; there are 6 images"),
-        ({"n": 7}, "--n is 7"),
-        ({"seed": -1}, "--seed is -1"),
+        ({"n": 0}, "n is 0, expected a whole number"),
+        ({"n": 7}, "n is 7; there are 6 images"),
+        ({"seed": -1}, "seed is -1"),
         ({"classes": ("two",)}, "no class 'one'"),
     ):
         with pytest.raises(InputError, match=message):

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 from brian2 import DimensionMismatchError, Hz, get_dimensions, ms
+from torch import nn
 
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import ConversionError, InputError
+from cnn2snn_brian.stimuli import Movie
 
 SHAPE = (2, 7, 6)
 
@@ -55,6 +57,45 @@ def test_labelled_pictures_are_taken():
     labelled = LabelledImages(pictures, np.array([0, 1]), ("a", "b"))
     found = check_images(labelled, (1, 7, 6))
     np.testing.assert_array_equal(found, pictures / np.float32(255))
+
+
+TENSORS = {
+    "bfloat16": lambda tensor: tensor.bfloat16(),
+    "float16": lambda tensor: tensor.half(),
+    "gradient": lambda tensor: tensor.requires_grad_(),
+    "parameter": lambda tensor: nn.Parameter(tensor),
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "quantized": lambda tensor: torch.quantize_per_tensor(
+        tensor, 1 / 256, 0, torch.quint8
+    ),
+    "list": lambda tensor: [*tensor.requires_grad_()],
+    "tuple of arrays": lambda tensor: tuple(tensor.numpy()),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_tensors_of_every_kind_are_taken(kind):
+    # Eighths are numbers of each of these types.
+    images = np.floor(8 * pictures()) / 8
+    given = TENSORS[kind](torch.tensor(images).float())
+    np.testing.assert_array_equal(check_images(given, SHAPE), images)
+    np.testing.assert_array_equal(Movie(given).frames, images)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((torch.zeros(4, *SHAPE), torch.zeros(4)), "if these are images and labels"),
+        ((np.zeros((4, *SHAPE)), np.zeros(4)), "if these are images and labels"),
+        ([torch.zeros(SHAPE), torch.zeros(1, 2, 2)], "can't be read as one array"),
+        (torch.zeros(4, *SHAPE, device="meta"), "can't be read as one array"),
+        ({"images": 1}, "images: a dict, not an array"),
+        (None, "images: a NoneType, not an array"),
+    ],
+)
+def test_what_is_no_array_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        check_images(given, SHAPE)
 
 
 def test_pictures_are_not_changed():

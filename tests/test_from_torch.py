@@ -735,3 +735,34 @@ def test_weights_without_values_are_refused():
         cnn = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
     with pytest.raises(InputError, match="0.weight: on torch's meta device.*assign"):
         from_torch(cnn, (1, 8, 8))
+
+
+class Called(nn.Module):
+    def __init__(self, call, *arguments):
+        super().__init__()
+        self.call, self.arguments = call, arguments
+
+    def forward(self, x):
+        return self.call(x, *self.arguments)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.AvgPool2d([2]),
+        nn.AvgPool2d([3], [2], [1]),
+        nn.AvgPool2d((3,), []),
+        nn.AvgPool2d([3, 2], [1]),
+        Called(F.avg_pool2d, [3], [2], [1]),
+        Called(F.avg_pool2d, [2]),
+        nn.MaxPool2d([2]),
+        nn.MaxPool2d([3], [2], [1], [1]),
+        nn.MaxPool2d(3, []),
+        Called(F.max_pool2d, [3], [2], [1]),
+        nn.Conv2d(2, 3, 3, stride=[2], padding=[1], dilation=[1]),
+        nn.Conv2d(2, 3, (3, 2), (1,), (1,), (2,)),
+    ],
+)
+def test_sizes_of_one_element_hold_for_both_axes(module):
+    cnn = nn.Sequential(module, nn.Flatten())
+    check(seeded(cnn), (2, 9, 8), max_pooling="gate")

@@ -3,12 +3,13 @@
 import warnings
 
 import brian2
+import h5py
 import nir
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from brian2 import SpikeMonitor, ms
+from brian2 import SpikeMonitor, StateMonitor, ms
 from test_graphs import IMAGES, N_STEPS, SHAPE, THRESHOLDS, Graph, loop, randomize
 from torch import nn
 
@@ -25,6 +26,7 @@ from cnn2snn_brian import (
 from cnn2snn_brian.exchange.windows import bias_kernel, pool_of, symmetric
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.stimuli import Movie
 
 ASSUMED = "what is assumed here"
 
@@ -71,12 +73,17 @@ def computed(node, x):
     return x
 
 
-def nir_spikes(graph, inputs, *, reset="zero", start=0.0):
+def taken(tau, integration, dt=1e-3):
+    """How much of v a step of LIF neurons replaces by r times the input."""
+    return 1 - np.exp(-dt / tau) if integration == "exact" else dt / tau
+
+
+def nir_spikes(graph, inputs, *, reset="zero", start=0.0, integration="exact"):
     """
     Spikes of all nodes with neurons, by the definitions of NIR.
 
-    A step of Euler for each step, in which spikes cross the whole graph. `inputs` has
-    the shape (n_steps, *shape), `start` is a share of the thresholds.
+    In each step spikes cross the whole graph. `inputs` has the shape
+    (n_steps, *shape), `start` is a share of the thresholds.
     """
     v, spikes, late = {}, {}, {name: [] for name in graph.nodes}
     reads = {name: [a for a, b in graph.edges if b == name] for name in graph.nodes}
@@ -110,11 +117,8 @@ def nir_spikes(graph, inputs, *, reset="zero", start=0.0):
                     v.setdefault(name, torch.zeros_like(total) + start * threshold)
                     r = torch.tensor(node.r)
                     if kind == "LIF":
-                        # The decay is exact.
-                        tau = torch.tensor(node.tau)
-                        v[name] = (
-                            v[name] * torch.exp(-1e-3 / tau) + r * 1e-3 / tau * total
-                        )
+                        share = torch.tensor(taken(np.asarray(node.tau), integration))
+                        v[name] = (1 - share) * v[name] + share * r * total
                     else:
                         v[name] = v[name] + r * total
                     fired = v[name] > threshold
@@ -280,7 +284,8 @@ def test_kernels_are_square_and_biases_spread_from_one_pixel():
         assert node.weight.shape[2] == node.weight.shape[3], name
 
 
-def test_delays_and_lif_neurons(tmp_path):
+@pytest.mark.parametrize("integration", ["exact", "euler"])
+def test_delays_and_lif_neurons(integration, tmp_path):
     snn = small_graph(
         encoding="poisson",
         neurons={"conv1": LIF(tau=4 * ms), "add2": LIF(tau=1e-6 * ms)},
@@ -288,20 +293,94 @@ def test_delays_and_lif_neurons(tmp_path):
         reset="zero",
         v_init=0.0,
     )
-    graph = written(snn.to_nir(metadata=False), tmp_path)
+    graph = written(snn.to_nir(metadata=False, integration=integration), tmp_path)
     kinds = {name: type(node).__name__ for name, node in graph.nodes.items()}
     assert (kinds["conv1"], kinds["add2"], kinds["bn1"]) == ("LIF", "Threshold", "IF")
     assert kinds["add2_from_bn1_delay"] == kinds["add2_from_add1_delay"] == "Delay"
     spikes = brian_spikes(snn, IMAGES[0])
-    found = nir_spikes(graph, spikes["input"].astype(float))
+    inputs = spikes["input"].astype(float)
+    found = nir_spikes(graph, inputs, integration=integration)
     # v * exp(-dt / tau) is rounded: these weights are no multiples of anything.
     same_spikes(found, {name: spikes[name] for name in snn.layer_names})
     with pytest.warns(UserWarning, match=ASSUMED):
-        back = from_nir(graph, dtype="float64")
+        back = from_nir(graph, dtype="float64", integration=integration)
     assert back.delays_s == snn.delays_s
     same_spikes(brian_spikes(back, IMAGES[0]), spikes)
 
 
+def one_neuron(node):
+    line = nir.Affine(np.ones((1, 1)), np.zeros(1))
+    return nir.NIRGraph.from_list(nir.Input(np.array([1])), line, node)
+
+
+def lif(tau, r=1.0, threshold=1.0):
+    return nir.LIF(*(np.full(1, value) for value in (tau, r, 0.0, threshold, 0.0)))
+
+
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+@pytest.mark.parametrize("integration", ["exact", "euler"])
+def test_the_neuron_of_the_nir_paper_spikes_when_it_should(integration):
+    # The first example of Pedersen et al. (2024), with tau = 25 dt and an input in
+    # 34 steps. Norse, snnTorch, nengo and the exact solution agree (Fig. 2 there).
+    tens = [6, 22, 27, 31, 32, 35, 37, 40, 41, *range(43, 54), *range(67, 79), 84, 85]
+    frames = np.zeros((1000, 1, 1, 1))
+    frames[10 * np.array(tens)] = 1
+    graph = one_neuron(lif(25e-4, threshold=0.1))
+    options = {"dt": 0.1 * ms, "encoding": "current", "dtype": "float64"}
+    snn = from_nir(graph, integration=integration, **options)
+    found = brian_spikes(snn, Movie(frames, 0.1 * ms), 1000)["lif"]
+    assert np.flatnonzero(found).tolist() == [460, 510, 710, 760]
+
+
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+@pytest.mark.parametrize("integration", ["exact", "euler"])
+@pytest.mark.parametrize("tau", [0.3, 1, 2, 10, 1000])
+def test_potentials_follow_the_closed_form(tau, integration):
+    n = np.arange(1, 31)
+    graph = one_neuron(lif(tau * 1e-3, 0.75, 2.0))
+    options = {"encoding": "current", "dtype": "float64", "integration": integration}
+    if integration == "euler" and tau < 1:
+        with pytest.raises(InputError, match="lif: tau is 0.0003 s, .* at least dt"):
+            from_nir(graph, **options)
+        return
+    snn = from_nir(graph, **options)
+    brian2.prefs.codegen.target = "numpy"
+    network = snn.network(np.ones((1, 1, 1)))
+    monitor = StateMonitor(network["lif"], "v", record=0, when="end")
+    network.add(monitor)
+    network.run(30 * ms, namespace={})
+    left = np.exp(-n / tau) if integration == "exact" else (1 - 1 / tau) ** n
+    np.testing.assert_allclose(monitor.v[0], 0.75 * (1 - left), rtol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+def test_lif_nodes_of_spikingjelly_spike_as_they_do_there():
+    # Its LIFNode(tau=2.0) is written as tau = 2 dt and r = 1: v += (x - v) / tau.
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 1.5, (144, 9))
+    ones = np.ones(144)
+    graph = nir.NIRGraph.from_list(
+        nir.Input(np.array([9])),
+        nir.Affine(weight, 0 * ones),
+        nir.LIF(2e-3 * ones, ones, 0 * ones, ones, 0 * ones),
+    )
+    snn = from_nir(graph, integration="euler", strict=False, dtype="float64")
+    spikes = brian_spikes(snn, rng.random((9, 1, 1)), 60)
+    v, expected = np.zeros(144), []
+    for shown in spikes["input"].reshape(60, 9):
+        v += (weight @ shown - v) / 2.0
+        expected.append(v >= 1)
+        v[expected[-1]] = 0
+    assert np.sum(expected) > 500
+    np.testing.assert_array_equal(spikes["lif"].reshape(60, 144), expected)
+
+
+OTHERWISE = {
+    "pooling": "sum",
+    "strict": False,
+    "resistance": "second",
+    "integration": "euler",
+}
 NETWORKS = {
     "graph": small_graph,
     "steps": lambda: small_graph(propagation="step", synapses="explicit"),
@@ -323,7 +402,7 @@ NETWORKS = {
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_network_comes_back_as_it_was(kind, through, tmp_path):
     snn = NETWORKS[kind]()
-    for options in ({}, {"pooling": "sum", "strict": False, "resistance": "second"}):
+    for options in ({}, OTHERWISE):
         graph = snn.to_nir(**options)
         if through == "file":
             nir.write(tmp_path / "n.nir", graph)
@@ -548,6 +627,7 @@ def test_arguments_and_files_are_checked(tmp_path):
     for arguments in (
         {"reset": "soft"},
         {"resistance": "ohm"},
+        {"integration": "heun"},
         {"leak": 1.0},
         {"v_min": 2.0},
         {"classes": ("one",)},
@@ -562,6 +642,90 @@ def test_arguments_and_files_are_checked(tmp_path):
     graph.metadata["cnn2snn_brian"]["format"] = "another"
     with pytest.raises(InputError, match="have the format 'another'"):
         from_nir(graph)
+
+
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+@pytest.mark.parametrize("size", [(6,), (2, 4, 3)])
+def test_a_batch_of_one_is_left_out(size):
+    rng = np.random.default_rng(0)
+    n = int(np.prod(size))
+
+    def graph(*batch, end):
+        every = (*batch, *size)
+        line = nir.Linear(rng.normal(size=(5, n)))
+        flat = nir.Flatten({"input": np.array(every)}, len(batch), end)
+        shape = (*batch, 5)
+        before = (flat,) if len(size) == 3 else ()
+        return chain_of(nir.Input(np.array(every)), *before, line, neurons(*shape))
+
+    rng = np.random.default_rng(0)
+    plain = from_nir(graph(end=-1))
+    for end in (-1, 3):
+        rng = np.random.default_rng(0)
+        batch = from_nir(graph(1, end=end))
+        assert batch.layers == plain.layers
+        assert batch.layers.input_shape == (size if len(size) == 3 else (6, 1, 1))
+    wrong = nir.Input(np.array((2, *size)))
+    with pytest.raises(InputError, match="expected one or three sizes, or a 1"):
+        from_nir(chain_of(wrong, linear(5, n), neurons(5)))
+
+
+@pytest.mark.filterwarnings("ignore:.*assumed here")
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+def test_nodes_may_hold_parameters_of_torch(kind):
+    rng = np.random.default_rng(0)
+    weight = torch.tensor(rng.integers(-8, 9, (3, 2)) / 8, dtype=kind)
+    bias = torch.tensor([0.5, 0.25, -1.0], dtype=kind)
+
+    def graph(taken):
+        line = nir.Affine(taken(weight), taken(bias))
+        node = neurons(3)
+        node.r, node.v_threshold = taken(torch.ones(3)), taken(torch.ones(3))
+        inner = nir.NIRGraph.from_list(nir.Input(np.array([2])), line, node)
+        return chain_of(nir.Input(np.array([2])), inner)
+
+    of_arrays = graph(lambda tensor: tensor.double().numpy())
+    of_parameters = graph(nn.Parameter)
+    held = vars(of_parameters.nodes["nirgraph"].nodes["affine"])["weight"]
+    assert from_nir(of_parameters).layers == from_nir(of_arrays).layers
+    assert isinstance(held, nn.Parameter), "the graph that was given is not changed"
+
+
+@pytest.mark.filterwarnings("ignore:.*b.nir")
+@pytest.mark.parametrize("metadata", [True, False])
+def test_a_damaged_file_is_an_error_of_one_kind(metadata, tmp_path):
+    # Bytes that HDF5 itself reads wrongly can end the process; what it holds can't.
+    cnn = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, 1))
+    cnn = nn.Sequential(*cnn, nn.Flatten(), nn.Linear(2, 2)).eval()
+    neurons = LIF(tau=5 * ms)
+    snn = convert(cnn, (1, 3, 3), thresholds=1, neurons=neurons, pooling="synapses")
+    nir.write(tmp_path / "a.nir", snn.to_nir(pooling="avg", metadata=metadata))
+    written = (tmp_path / "a.nir").read_bytes()
+    path, names = tmp_path / "b.nir", []
+    with h5py.File(tmp_path / "a.nir") as file:
+        file.visit(names.append)
+    rng = np.random.default_rng(0)
+    others = ("nothing", "group", "text", np.zeros((2, 3, 1)), np.zeros(0), np.nan)
+    cases = [(name, other) for name in names for other in others]
+    n_refused = 0
+    for k in rng.choice(len(cases), 100, replace=False):
+        name, other = cases[k]
+        path.write_bytes(written)
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            if isinstance(other, str) and other == "group":
+                file.create_group(name)
+            elif not isinstance(other, str) or other != "nothing":
+                file[name] = other
+        try:
+            assert isinstance(from_nir(path), SpikingNetwork)
+        except InputError:
+            n_refused += 1
+    assert n_refused > 60
+    for length in rng.integers(len(written), size=20):
+        path.write_bytes(written[:length])
+        with pytest.raises(InputError, match=r"b\.nir: not a NIR graph"):
+            from_nir(path)
 
 
 def test_what_cannot_be_said_is_refused_by_name():

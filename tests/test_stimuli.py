@@ -1,9 +1,16 @@
 """Stimuli: what is shown when, what makers make, files, plots, bad input."""
 
+import warnings
+from datetime import datetime, timezone
+
 import matplotlib as mpl
+import neo
 import numpy as np
+import pandas as pd
+import pynwb
 import pytest
-from brian2 import Hz, ms, second
+import quantities as pq
+from brian2 import Hz, ms, second, volt
 
 from cnn2snn_brian import InputError, stimuli
 from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
@@ -51,7 +58,7 @@ def test_events_of_polarities():
     neuron, step = events.spikes(1e-3, SHAPE)
     assert neuron.tolist() == [(2 * 6 + 1) * 2, (6 * 6 + 5) * 2, (6 * 6 + 5) * 2 + 1]
     assert step.tolist() == [0, 1, 1]
-    # In one channel, two events of a pixel in a step are one spike.
+    # In one channel, two events of a pixel in a step are one spike (see below).
     neuron, step = events.spikes(1e-3, (1, 7, 6))
     assert neuron.tolist() == [13, 41]
     assert step.tolist() == [0, 1]
@@ -66,6 +73,181 @@ def test_events_of_polarities():
         Events.of(np.zeros(3))
 
 
+IN_MS = {
+    "brian2": [1.5, 0.2] * ms,
+    "brian2 in a list": [1.5 * ms, 200e-6 * second],
+    "quantities": [1.5, 0.2] * pq.ms,
+    "quantities in a list": (1.5 * pq.ms, 200 * pq.us),
+    "neo": neo.SpikeTrain([1.5, 0.2] * pq.ms, t_stop=0.01 * pq.s),
+    "numpy": np.array([1500, 200], "m8[us]"),
+    "pandas": pd.to_timedelta([1.5, 0.2], unit="ms"),
+    "plain numbers": [0.0015, 0.0002],
+}
+
+
+class OfAnotherLibrary(np.ndarray):
+    unit = "ms"
+
+
+@pytest.mark.parametrize("times", IN_MS.values(), ids=IN_MS)
+def test_times_keep_their_unit(times):
+    trains = SpikeTrains([3, 4], times)
+    np.testing.assert_allclose(trains.times, [0.0015, 0.0002], rtol=1e-12)
+    assert type(trains.times) is np.ndarray
+    events = Events(times[::-1], [1, 2], [1, 2], [0, 1])
+    np.testing.assert_allclose(events.times, [0.0002, 0.0015], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        ([1, 2] * pq.mV, "seconds"),
+        ([1 * pq.mV, 2 * pq.ms], "seconds"),
+        ([1 * volt, 2 * volt], "expected seconds"),
+        ([1 * ms, 2 * volt], "expected seconds"),
+        (np.array([1, 2]) * pq.dimensionless, "seconds"),
+        (np.array([1.0, 2.0]).view(OfAnotherLibrary), "OfAnotherLibrary in ms"),
+        (["soon", "late"], "can't be read"),
+        ([[1, 2], [3]], "can't be read"),
+        (np.array(["2026-01-01"] * 2, "M8[s]"), "can't be read"),
+    ],
+)
+def test_other_units_are_refused(times, says):
+    with pytest.raises(InputError, match=says):
+        SpikeTrains([0, 1], times)
+
+
+def test_spikes_in_one_step_are_refused_or_left_out():
+    # Neuron 2 spikes after 0.3 and 0.25 ms, neuron 5 after 0.45 ms.
+    index, times = [2, 5, 2, 2, 5], [1.0, 1.5, 1.3, 1.55, 1.95] * ms
+    with pytest.raises(InputError, match=r"neuron 2 .* step at 1 ms") as refused:
+        SpikeTrains(index, times).spikes(1e-3, SHAPE)
+    assert "A dt of at most 0.25 ms tells them apart" in str(refused.value)
+    for dt_s, n in ((0.25e-3, 5), (0.1e-3, 5), (0.4e-3, 4), (1e-3, 2)):
+        first = SpikeTrains(index, times, duplicates="first")
+        neuron, step = first.spikes(dt_s, SHAPE)
+        assert len(neuron) == n
+        expected = {
+            (k, int(t / dt_s + 1e-3)) for k, t in zip(index, first.times, strict=True)
+        }
+        assert {*zip(neuron.tolist(), step.tolist(), strict=True)} == expected
+    first.check(SHAPE, 1e-3)
+    twice = SpikeTrains([1, 1], [1, 1] * ms)
+    with pytest.raises(InputError, match="at the same time, which no dt tells apart"):
+        twice.check(SHAPE, 1e-5)
+    with pytest.raises(InputError, match="duplicates='last': expected"):
+        SpikeTrains(index, times, duplicates="last")
+
+
+def test_events_that_are_left_out_are_counted_in_a_warning():
+    rng = np.random.default_rng(0)
+    n = 3000
+    in_us = np.sort(rng.integers(0, 30000, n))
+    t = in_us * 1e-6
+    x, y, polarity = (rng.integers(k, size=n) for k in (6, 7, 2))
+    n_spikes = len({*zip(x, y, polarity, in_us // 1000, strict=True)})
+    events = Events(t, x, y, polarity)
+    says = f"Events: {n - n_spikes:,} of 3,000 spikes are left out"
+    with pytest.warns(UserWarning, match=says) as said:
+        events.check(SHAPE, 1e-3)
+    assert len(said) == 1
+    assert len(events.spikes(1e-3, SHAPE)[0]) == n_spikes
+    with pytest.raises(InputError, match="spikes more than once"):
+        Events(t, x, y, polarity, duplicates="refuse").check(SHAPE, 1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Events(t, x, y, polarity, duplicates="first").check(SHAPE, 1e-3)
+
+
+def in_steps(stimulus, n_neurons, n_steps, dt_s=1e-3):
+    raster = np.zeros((n_steps, n_neurons), int)
+    np.add.at(raster, (np.rint(stimulus.times / dt_s).astype(int), stimulus.index), 1)
+    return raster
+
+
+def test_trains_of_neo():
+    trains = [
+        neo.SpikeTrain(times * pq.ms, t_start=100 * pq.ms, t_stop=0.15 * pq.s)
+        for times in ([101, 103.5], [], [149])
+    ]
+    spikes = SpikeTrains.from_neo(trains, [7, 8, 3], name="cell")
+    assert spikes.index.tolist() == [7, 7, 3]
+    np.testing.assert_allclose(spikes.times, [0.001, 0.0035, 0.049])
+    assert float(spikes.duration) == pytest.approx(0.05)
+    assert spikes.label == "cell"
+    segment = neo.Segment()
+    segment.spiketrains.extend(trains)
+    assert SpikeTrains.from_neo(segment).index.tolist() == [0, 0, 2]
+    assert SpikeTrains.from_neo(trains[0], duration=None).duration is None
+    later = neo.SpikeTrain([5] * pq.ms, t_stop=0.15 * pq.s)
+    for given, index, says in (
+        ([*trains, later], None, "t_start is 0 to 0.1 s"),
+        (trains, [1, 2], r"index has the shape \(2,\), but there are 3 trains"),
+        ([1.0, 2.0], None, "expected neo.SpikeTrain"),
+        (trains, [0.5, 1, 2], "expected whole numbers"),
+        ([], None, "expected neo.SpikeTrain"),
+    ):
+        with pytest.raises(InputError, match=says):
+            SpikeTrains.from_neo(given, index)
+
+
+def test_units_of_nwb(tmp_path):
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    file = pynwb.NWBFile("session", "one", start)
+    with pytest.raises(InputError, match="one: has no units"):
+        SpikeTrains.from_nwb(file)
+    for times in ([0.101, 0.15, 0.3], [0.1, 0.2], [0.5]):
+        file.add_unit(spike_times=times)
+    with pynwb.NWBHDF5IO(str(tmp_path / "s.nwb"), "w") as output:
+        output.write(file)
+    for given in (file, tmp_path / "s.nwb", str(tmp_path / "s.nwb")):
+        spikes = SpikeTrains.from_nwb(given, (100 * ms, 200 * ms), index=[5, 4, 9])
+        assert spikes.index.tolist() == [5, 5, 4]
+        np.testing.assert_allclose(spikes.times, [0.001, 0.05, 0], atol=1e-12)
+        assert float(spikes.duration) == pytest.approx(0.1)
+    whole = SpikeTrains.from_nwb(file, units=[2, 0])
+    assert whole.index.tolist() == [0, 1, 1, 1]
+    assert whole.duration is None
+    for window, units, says in (
+        ((1 * ms, 2 * ms, 3 * ms), None, "expected a start and an end"),
+        ((2 * ms, 1 * ms), None, "what is shown is .*above 0"),
+        ((0, 5), None, "window is 5, expected a time"),
+        (None, [3], "the table has rows 0 to 2"),
+    ):
+        with pytest.raises(InputError, match=says):
+            SpikeTrains.from_nwb(file, window, units=units)
+    with pytest.raises(InputError, match="no such file"):
+        SpikeTrains.from_nwb(tmp_path / "none.nwb")
+    (tmp_path / "text.nwb").write_text("text")
+    with pytest.raises(InputError, match="text.nwb: not an NWB file"):
+        SpikeTrains.from_nwb(tmp_path / "text.nwb")
+
+
+def test_exports_come_back_as_stimuli(random_result, tmp_path):
+    neuron, step = random_result.recorded["conv1", 2]
+    expected = np.zeros((20, 60), int)
+    expected[step, neuron] = 1
+    block = random_result.to_neo(pictures=[2])
+    of_layer = [
+        train
+        for train in block.segments[0].spiketrains
+        if train.annotations["layer"] == "conv1"
+    ]
+    again = SpikeTrains.from_neo(of_layer)
+    np.testing.assert_array_equal(in_steps(again, 60, 20), expected)
+    random_result.to_nwb(tmp_path / "r.nwb", ["conv1", "ip1"])
+    window = (40 * ms, 60 * ms)
+    again = SpikeTrains.from_nwb(tmp_path / "r.nwb", window, units=range(60))
+    np.testing.assert_array_equal(in_steps(again, 60, 20), expected)
+    for read in (
+        lambda: SpikeTrains.from_neo(block.segments[0]),
+        lambda: SpikeTrains.from_neo(of_layer[:-1]),
+        lambda: SpikeTrains.from_nwb(tmp_path / "r.nwb", window),
+    ):
+        with pytest.raises(InputError, match="not all those of one layer"):
+            read()
+
+
 @pytest.mark.parametrize(
     "stimulus",
     [
@@ -74,7 +256,7 @@ def test_events_of_polarities():
         Sequence(IMAGES, 2 * ms, 0 * ms, 0.1),
         Movie(IMAGES, 3 * ms, parameters={"speed": 2.5}),
         Events([0.5 * ms] * 2, [1, 2], [3, 4], [0, 1], 4 * ms),
-        SpikeTrains([5, 3], [2, 1] * ms, name="two"),
+        SpikeTrains([5, 3], [2, 1] * ms, name="two", duplicates="first"),
     ],
     ids=lambda stimulus: type(stimulus).__name__,
 )
@@ -89,6 +271,27 @@ def test_files_give_the_same_stimulus(tmp_path, stimulus):
     assert ax.get_xlabel() == "time (ms)"
     assert ax.get_title() == (stimulus.name or type(stimulus).__name__)
     ax.figure.clear()
+
+
+def test_a_damaged_file_is_an_error_of_one_kind(tmp_path):
+    path, rng = tmp_path / "s.npz", np.random.default_rng(0)
+    Movie(IMAGES, 3 * ms).save(path)
+    written = path.read_bytes()
+    said = []
+    for k in range(200):
+        damaged = bytearray(written)
+        if k % 4:
+            for place in rng.integers(len(written), size=k % 9 + 1):
+                damaged[place] ^= 1 << int(rng.integers(8))
+        else:
+            del damaged[rng.integers(len(written)) :]
+        path.write_bytes(damaged)
+        try:
+            assert isinstance(stimuli.load(path), Movie)
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > 100
+    assert all(str(path) in message for message in said)
 
 
 def test_files_that_are_no_stimuli(tmp_path):
@@ -119,6 +322,7 @@ def test_files_that_are_no_stimuli(tmp_path):
         (lambda: Events([0.1], [0.5], [0], [1]), "expected whole numbers"),
         (lambda: SpikeTrains([0], [-1 * ms]), "before 0"),
         (lambda: SpikeTrains([0], [1] * Hz), "expected seconds"),
+        (lambda: SpikeTrains([True], [1 * ms]), "expected whole numbers"),
         (lambda: stimuli.static_grating(SHAPE, contrast=1.5), "expected 0 to 1"),
         (lambda: stimuli.static_grating(SHAPE, mean=0.8), "the largest is 0.25"),
         (lambda: stimuli.static_grating(SHAPE, spatial_frequency=0.7), "0.5: more"),

@@ -5,7 +5,10 @@ from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.conversion import convert
-from cnn2snn_brian.description.thresholds import data_based_thresholds
+from cnn2snn_brian.description.thresholds import (
+    data_based_thresholds,
+    largest_activation,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers import INPUT, AvgPool2d, Layers, Linear, stack
 
@@ -154,3 +157,16 @@ def test_convert_does_not_ignore_a_normalization():
     # Layers were read before; a normalization can no longer be folded into them.
     with pytest.raises(InputError, match="normalize"):
         convert(tiny(), thresholds=1, normalize=(0.5, 0.25))
+
+
+@pytest.mark.parametrize("percentile", [99.9, 99, 42.5])
+def test_percentiles_of_float32_are_interpolated_in_double(percentile):
+    # In float32, numpy's versions place the percentile differently between two values.
+    values = np.random.default_rng(0).random((300, 3, 11)).astype(np.float32)
+    found = largest_activation("ip1", values, percentile, per_channel=True)
+    for channel, value in enumerate(found):
+        ordered = np.sort(values[:, channel].ravel()).astype(float)
+        place = (len(ordered) - 1) * (percentile / 100)
+        low = int(place)
+        expected = ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
+        assert value == pytest.approx(expected, rel=1e-13)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,17 @@ from cnn2snn_brian import (
     SpikingNetwork,
     convert,
     from_torch,
+    stimuli,
 )
+from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
+from cnn2snn_brian.data import LabelledImages, load_test_images
+from cnn2snn_brian.description.noise import kernel_noise
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.presets import Preset
 from cnn2snn_brian.layers import Layers
+from cnn2snn_brian.program.jobs import prepared
+from cnn2snn_brian.program.workers import check_workers
+from cnn2snn_brian.train import TrainingSettings
 
 SHAPE = (2, 7, 6)
 
@@ -291,3 +299,37 @@ def test_an_unknown_argument_of_a_preset_is_refused():
     preset = Preset("mine", {"rset": "zero"}, 10 * ms, ())
     with pytest.raises(InputError, match=r"unknown argument of the preset: rset"):
         network(preset=preset)
+
+
+IMAGE = np.zeros((1, *SHAPE))
+PICTURES = LabelledImages(
+    np.zeros((4, *SHAPE), np.uint8), np.array([0, 0, 1, 1]), ("a", "b")
+)
+#: What takes a whole number, and the smallest one.
+WHOLE = {
+    "kernel_noise": (lambda n: kernel_noise(network(), 0.1, n), 0),
+    "Lesion": (lambda n: Lesion("conv1", 0.5, seed=n), 0),
+    "network": (lambda n: network().network(seed=n), 0),
+    "jobs": (lambda n: prepared(network(), 5, IMAGE, [{}], n, ()), 0),
+    "repeats": (lambda n: prepared(network(), 5, IMAGE, [{}], 0, (), n), 1),
+    "white_noise": (lambda n: stimuli.white_noise(SHAPE, 2, seed=n), 0),
+    "noise_on": (lambda n: stimuli.noise_on(np.zeros(SHAPE), 2, seed=n), 0),
+    "n_frames": (lambda n: stimuli.sparse_noise(SHAPE, n), 1),
+    "per_class": (lambda n: PICTURES.per_class(n, 0), 1),
+    "seed of per_class": (lambda n: PICTURES.per_class(1, n), 0),
+    "load_test_images": (lambda n: load_test_images("digits", (1, 8, 8), n), 1),
+    "steps": (ClipFloorShift, 1),
+    "epochs": (lambda n: TrainingSettings(epochs=n), 1),
+    "seed of a training": (lambda n: TrainingSettings(seed=n), 0),
+    "shard_size": (lambda n: check_workers(1, n), 1),
+}
+
+
+@pytest.mark.parametrize("what", WHOLE)
+def test_whole_numbers_are_checked_and_true_is_none(what):
+    call, least = WHOLE[what]
+    call(least)
+    call(np.int64(least + 1))
+    for wrong in (True, False, np.True_, least - 1, least + 0.5, float(least), "1"):
+        with pytest.raises(InputError, match=f"{re.escape(repr(wrong))}, expected"):
+            call(wrong)

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cnn2snn_brian.cnn.weights import (
@@ -217,6 +218,102 @@ def test_other_contents_of_torch_are_refused(tmp_path, content):
     torch.save(content, path)
     with pytest.raises(InputError, match="cnn.pt: the weights don't fit the CNN"):
         load_state(small(), path)
+
+
+PREFIXES = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", "Lightning"])
+def test_what_wrappers_put_in_front_of_names_is_left_out(tmp_path, prefix, suffix):
+    state = {prefix + name: value for name, value in small().state_dict().items()}
+    path = tmp_path / f"cnn{suffix if suffix != 'Lightning' else '.ckpt'}"
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(
+            state if suffix == ".pt" else {"epoch": 3, "state_dict": state}, path
+        )
+    module = small(seed=1)
+    load_state(module, path)
+    assert same_weights(module, small())
+
+
+def test_wrapped_modules_load_the_same(tmp_path):
+    path, module = tmp_path / "cnn.pt", small(seed=1)
+    torch.save(nn.DataParallel(small()).state_dict(), path)
+    load_state(module, path)
+    assert same_weights(module, small())
+    inside = small()
+    inside[0] = torch.compile(inside[0])
+    torch.save(inside.state_dict(), path)
+    module = small(seed=1)
+    load_state(module, path)
+    assert same_weights(module, small())
+    torch.save(small(seed=2).state_dict(), path)
+    load_state(inside, path)
+    assert torch.equal(inside[4].weight, small(seed=2)[4].weight)
+    assert torch.equal(inside[0].weight, small(seed=2)[0].weight)
+
+
+NO_WEIGHTS = {
+    "limit": (b"Rate limit exceeded\n", "a text file, 'Rate limit exceeded'; was it"),
+    "page": (b"<!DOCTYPE html>\n<html>", "a text file, '<!DOCTYPE html>'"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1234\n",
+        "a pointer of Git LFS; fetch",
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_files_without_weights_are_named_in_one_line(tmp_path, suffix, kind):
+    content, says = NO_WEIGHTS[kind]
+    path = tmp_path / f"cnn{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as refused:
+        load_state(small(), path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["module", "script", "settings"])
+def test_what_can_run_code_is_named_in_one_line(tmp_path, kind):
+    path = tmp_path / "cnn.pt"
+    says = "other objects than tensors, as a whole module"
+    if kind == "script":
+        torch.jit.save(torch.jit.script(small()), path)
+        says = "it is TorchScript"
+    elif kind == "module":
+        torch.save(small(), path)
+    else:
+        torch.save({"state_dict": small().state_dict(), "card": CARD}, path)
+    with pytest.raises(InputError, match=says) as refused:
+        load_state(small(), path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (
+            small(n_out=5),
+            r"'4.weight' and 1 more of another shape \(\(4, 60\)",
+        ),
+        (
+            nn.Sequential(nn.Linear(84, 4)),
+            "6 more unknown to it; '0.weight' and 1",
+        ),
+        (
+            nn.Linear(60, 4),
+            "'weight' and 1 more missing; '.*' and 8 more unknown",
+        ),
+    ],
+)
+def test_a_misfit_is_named_in_one_line(saved, other, says):
+    with pytest.raises(InputError, match=says) as refused:
+        load_state(other, saved)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -30,7 +30,7 @@ from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import check_images, check_rate_scale
+from cnn2snn_brian.description.pictures import as_array, check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
@@ -348,7 +348,7 @@ def show(
     InputError
         If the image can't be used.
     """
-    pixels = check_images(np.asarray(image)[None], snn.input_shape)
+    pixels = check_images(as_array("the image", image)[None], snn.input_shape)
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)

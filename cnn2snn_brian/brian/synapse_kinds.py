@@ -24,7 +24,9 @@ Pair = tuple[int, int]
 
 def _pair(what: str, value: Any, least: int) -> Pair:
     pair = (value, value) if np.ndim(value) == 0 else tuple(value)
-    if len(pair) != 2 or any(int(n) != n or n < least for n in pair):
+    if len(pair) != 2 or any(
+        isinstance(n, bool) or int(n) != n or n < least for n in pair
+    ):
         message = f"{what}={value!r}: expected a whole number of at least {least}, or 2"
         raise InputError(message)
     return int(pair[0]), int(pair[1])

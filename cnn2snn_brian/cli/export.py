@@ -30,6 +30,13 @@ class NirResistance(str, Enum):
     second = "second"
 
 
+class NirIntegration(str, Enum):
+    """How the reader computes a step of LIF nodes."""
+
+    exact = "exact"
+    euler = "euler"
+
+
 def export_command(
     network: NetworkFile,
     out: Annotated[Path, typer.Argument(help="File for the graph, NAME.nir.")],
@@ -46,6 +53,10 @@ def export_command(
         NirResistance,
         typer.Option(help="A step adds the input (r = 1), or input times dt (1/dt)."),
     ] = NirResistance.step,
+    integration: Annotated[
+        NirIntegration,
+        typer.Option(help="How the reader computes a step of LIF nodes."),
+    ] = NirIntegration.exact,
     metadata: Annotated[
         bool, typer.Option(help="Keep what NIR can't say, for `convert --from-nir`.")
     ] = True,
@@ -65,6 +76,7 @@ def export_command(
         pooling=pooling.value,
         strict=strict,
         resistance=resistance.value,
+        integration=integration.value,
         metadata=metadata,
     )
     with written_from_memory(out) as image:

@@ -24,6 +24,7 @@ from torch import nn
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.trace import Tracer
+from cnn2snn_brian.description.pictures import as_array
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import as_text
 
@@ -166,7 +167,7 @@ def quantize_in_place(module: nn.Module, steps: int) -> None:
 
 def _set_ceilings(module: nn.Module, images: Any) -> None:
     """Start ceilings at the percentile of what ReLUs give on some images."""
-    values = torch.as_tensor(np.asarray(images))
+    values = torch.as_tensor(as_array("images", images))
     if values.dtype == torch.uint8:
         values = values.float() / 255
     if values.ndim != 4 or not len(values) or not values.is_floating_point():
@@ -201,7 +202,7 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
     for child, parts in seen.items():
         positive = torch.cat(parts).numpy()
         if len(positive):
-            child.start = float(np.percentile(positive, PERCENTILE))
+            child.start = float(np.percentile(positive, np.float64(PERCENTILE)))
             child.reset_parameters()
 
 

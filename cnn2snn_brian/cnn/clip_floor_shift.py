@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["ClipFloorShift"]
@@ -67,9 +68,7 @@ class ClipFloorShift(nn.Module):
 
     def __init__(self, steps: int, ceiling: float = START) -> None:
         super().__init__()
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            message = f"steps is {steps!r}, expected a whole number of at least 1"
-            raise InputError(message)
+        steps = check_whole("steps", steps, 1)
         if not 0 < ceiling < float("inf"):
             message = f"ceiling is {ceiling}, expected a number above 0"
             raise InputError(message)

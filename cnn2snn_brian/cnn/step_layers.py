@@ -22,11 +22,9 @@ Pair = tuple[int, int]
 
 
 def _pair(value: Any) -> Pair:
-    """Both sizes of a window, given as torch allows it: one number or two."""
-    if isinstance(value, int):
-        return value, value
-    first, second = value
-    return int(first), int(second)
+    """Both sizes of a window, given as torch allows it: a number, or one or two."""
+    y, x = np.broadcast_to(np.asarray(value, int), (2,))
+    return int(y), int(x)
 
 
 def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | None:
@@ -147,7 +145,8 @@ def _avg_pool2d(step: Step, name: str, source: str) -> AvgPool2d:
             step.argument(6, "divisor_override", None),
         )
     kernel = _pair(module.kernel_size)
-    stride, padding = _pair(module.stride), _pair(module.padding)
+    # An empty list of strides is as good as none.
+    stride, padding = _pair(module.stride or kernel), _pair(module.padding)
     axes = [
         _windows(
             step.input_shape[1 + axis],
@@ -215,7 +214,10 @@ def _max_pool2d(step: Step, name: str, source: str) -> MaxPool2d:
     sizes = (
         step.input_shape[1:],
         step.shape[1:],
-        *map(_pair, (module.kernel_size, module.stride, module.padding)),
+        *map(
+            _pair,
+            (module.kernel_size, module.stride or module.kernel_size, module.padding),
+        ),
     )
     rows, columns = (pool_windows(*axis) for axis in zip(*sizes, strict=True))
     channels, height, width = step.input_shape

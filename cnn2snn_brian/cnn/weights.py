@@ -6,8 +6,12 @@ command, and how accurate the CNN is.
 """
 
 import json
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -201,7 +205,10 @@ def load_state(module: nn.Module, path: str | Path) -> None:
     module : nn.Module
         The CNN; its weights are overwritten.
     path : path-like
-        A safetensors file, or any other that ``torch.save`` wrote of a state dict.
+        A safetensors file, or any other that ``torch.save`` wrote of a state dict, or
+        of a dict with one under ``state_dict``, as Lightning's checkpoints. What
+        wrappers put in front of all names (``module.``, ``_orig_mod.``, ``model.``) is
+        left out.
 
     Raises
     ------
@@ -221,10 +228,77 @@ def load_state(module: nn.Module, path: str | Path) -> None:
             # Only tensors: a pickle can run any code when it is read.
             state = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGE as error:
-        message = f"{path}: not a readable file of weights: {error}"
+        message = f"{path}: not a readable file of weights: {_found_in(path, error)}"
         raise InputError(message) from error
     try:
+        state = _named_as(module, state)
         module.load_state_dict(state)
     except DAMAGE as error:
-        message = f"{path}: the weights don't fit the CNN: {error}"
+        message = f"{path}: the weights don't fit the CNN: {_misfit(module, state)}"
         raise InputError(message) from error
+
+
+def _found_in(path: str | Path, error: Exception) -> str:
+    """Say what a file is that has no weights, as far as one can tell."""
+    if not Path(path).is_file():
+        return str(error)
+    with Path(path).open("rb") as file:
+        start = file.read(200)
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+    text = start.decode(errors="replace").strip()
+    first, *_ = text.splitlines() or [""]
+    if first and all(sign.isprintable() and sign != "\ufffd" for sign in first):
+        return f"it is a text file, {first[:60]!r}; was it downloaded whole?"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("constants.pkl") for name in names):
+            return (
+                "it is TorchScript; load it with torch.jit.load, save its state_dict()"
+            )
+        if isinstance(error, UnpicklingError):
+            return (
+                "it has other objects than tensors, as a whole module, which can run "
+                "any code; save module.state_dict() alone"
+            )
+    return str(error).strip().partition("\n")[0]
+
+
+def _named_as(module: nn.Module, state: Any) -> Any:
+    """Take a state dict out of a checkpoint, with the names that a CNN has."""
+    inner = state.get("state_dict") if isinstance(state, Mapping) else None
+    if isinstance(inner, Mapping):
+        state = inner
+    if not isinstance(state, Mapping) or not all(isinstance(k, str) for k in state):
+        return state
+    # torch.compile puts its name in front of any part.
+    own = {name.replace("_orig_mod.", ""): name for name in module.state_dict()}
+    given = {name.replace("_orig_mod.", ""): value for name, value in state.items()}
+    first = next(iter(own), "")
+    for name in given:
+        prefix = name.removesuffix(first)
+        if name.endswith(first) and {prefix + k for k in own} == set(given):
+            return {name: given[prefix + k] for k, name in own.items()}
+    return state
+
+
+def _misfit(module: nn.Module, state: Any) -> str:
+    """Say what a CNN has, and a state dict has not."""
+    if not isinstance(state, Mapping) or not state:
+        kind = "nothing" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        return f"found {kind}, expected tensors by name"
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    given = {str(k): tuple(getattr(value, "shape", ())) for k, value in state.items()}
+    found = []
+    for what, names in (
+        ("missing", [k for k in own if k not in given]),
+        ("unknown to it", [k for k in given if k not in own]),
+        ("of another shape", [k for k in own if given.get(k, own[k]) != own[k]]),
+    ):
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            found.append(f"{names[0]!r}{others} {what}")
+            if what == "of another shape":
+                found[-1] += f" ({given[names[0]]}, expected {own[names[0]]})"
+    return "; ".join(found) or "the values can't be copied"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ __all__ = ["class_names", "load_folder", "split_folder"]
 TEST_SHARE = 0.1
 #: Digests are numbers below this one.
 DIGEST_END = 2**64
+#: Tag of a TIFF.
+BITS_PER_SAMPLE = 258
 
 
 def load_folder(
@@ -31,7 +34,7 @@ def load_folder(
     input_shape : tuple of int, optional
         (channels, height, width) to convert the images to: 1 channel is grey, 3 are
         RGB, another height or width is scaled. Without it, the images are read as
-        RGB and must all have one size.
+        RGB and must all have one size. Of 16 bits the upper 8 are kept.
 
     Returns
     -------
@@ -41,7 +44,8 @@ def load_folder(
     Raises
     ------
     InputError
-        If the folder is missing or empty, or the images differ in size.
+        If the folder is missing or empty, the images differ in size, or one can't be
+        read or has other numbers than those of 8 or 16 bits.
     """
     directory = Path(directory)
     _check_channels(input_shape)
@@ -80,8 +84,8 @@ def split_folder(
     Raises
     ------
     InputError
-        If the folder is missing or empty, the images differ in size, or none can be
-        kept for testing.
+        If the folder is missing or empty, an image can't be read, the images differ in
+        size, or none can be kept for testing.
     """
     _check_channels(input_shape)
     files, labels, classes = _listed(directory)
@@ -167,8 +171,8 @@ def _decoded(
     mode = "L" if input_shape is not None and input_shape[0] == 1 else "RGB"
     try:
         with Image.open(path) as image:
-            converted = image.convert(mode)
-    except (OSError, SyntaxError, ValueError) as error:
+            converted = _of_8_bits(image).convert(mode)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         message = f"{path}: not a readable image: {error}"
         raise InputError(message) from error
     if input_shape is not None:
@@ -176,6 +180,26 @@ def _decoded(
         if converted.size != size:
             converted = converted.resize(size, Image.Resampling.BILINEAR)
     return np.atleast_3d(np.asarray(converted)).transpose(2, 0, 1)
+
+
+def _of_8_bits(image: Any) -> Any:
+    """Keep the upper 8 bits of a grey image that has more; Pillow would clip it."""
+    from PIL import Image
+
+    is_16_bit = image.mode.startswith("I;16")
+    # What Pillow has no narrower mode for, in formats that have at most 16 bits.
+    is_16_bit |= image.mode == "I" and image.format in ("PNG", "PPM")
+    if is_16_bit:
+        (bits,) = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit whole" if image.mode == "I" else "floating-point"
+        message = (
+            f"it has {kind} numbers, which do not say what is white; save it with 8 or "
+            "16 bits, or give an array of numbers between 0 and 1"
+        )
+        raise ValueError(message)
+    return image
 
 
 def _digest(path: Path) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["LabelledImages"]
@@ -83,9 +84,10 @@ class LabelledImages:
         Raises
         ------
         InputError
-            If a class has fewer than `n` images.
+            If a class has fewer than `n` images, or `n` or `seed` is no whole number.
         """
-        rng = np.random.default_rng(seed)
+        check_whole("n", n, 1)
+        rng = np.random.default_rng(check_whole("seed", seed, 0))
         chosen = []
         for label, name in enumerate(self.classes):
             members = np.flatnonzero(self.labels == label)

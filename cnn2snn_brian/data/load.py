@@ -11,6 +11,7 @@ import numpy as np
 from cnn2snn_brian.data.data_sets import load_cifar10, load_digits
 from cnn2snn_brian.data.image_folder import class_names, load_folder, split_folder
 from cnn2snn_brian.data.labelled_images import LabelledImages
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["is_split", "load_data", "load_test_images", "load_training_images"]
@@ -134,9 +135,7 @@ def load_test_images(
         If they can't be loaded, `n` or the seed are out of range, a class is none of
         the network's, or `whole` is asked of what has test images of its own.
     """
-    if seed < 0:
-        message = f"--seed is {seed}, expected a whole number of at least 0"
-        raise InputError(message)
+    seed = check_whole("seed", seed, 0)
     if whole:
         if not is_split(name):
             message = f"all of {name}: it has test images of its own"
@@ -145,8 +144,8 @@ def load_test_images(
     else:
         (test,) = _parts(name, input_shape, ("test",))
     if n is not None:
-        if not 1 <= n <= len(test):
-            message = f"--n is {n}; there are {len(test)} images"
+        if check_whole("n", n, 1) > len(test):
+            message = f"n is {n}; there are {len(test)} images"
             raise InputError(message)
         drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
         test = test[np.sort(drawn)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
 
@@ -54,11 +55,8 @@ class Lesion:
                 "to 1"
             )
             raise InputError(message)
-        if self.seed is not None and self.seed < 0:
-            message = (
-                f"lesion of {self.layer}: the seed is {self.seed}, expected 0 or more"
-            )
-            raise InputError(message)
+        if self.seed is not None:
+            check_whole(f"lesion of {self.layer}: the seed", self.seed, 0)
 
     def mask(self, shape: Shape, seed: int = 0) -> npt.NDArray[np.bool_]:
         """

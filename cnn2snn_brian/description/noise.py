@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.errors import InputError
@@ -57,9 +58,7 @@ def kernel_noise(
     if not 0 <= float(relative_sd) < np.inf:
         message = f"relative_sd is {relative_sd}, expected a number of at least 0"
         raise InputError(message)
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        message = f"seed is {seed!r}, expected a whole number of at least 0"
-        raise InputError(message)
+    check_whole("seed", seed, 0)
     if not isinstance(network, Layers):
         noisy = kernel_noise(network.layers, relative_sd, seed, layers)
         return replace(network, layers=noisy)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from brian2 import Quantity
 from brian2.units import have_same_dimensions, second
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import BY_LAYER, check_names
 from cnn2snn_brian.description.learning import (
@@ -356,6 +357,7 @@ class Perturbations:
         InputError
             If one is unknown or can't be used.
         """
+        seed = check_whole("seed", seed, 0)
         known = [item.name for item in fields(cls)]
         unknown = [name for name in given if name not in known]
         if unknown:

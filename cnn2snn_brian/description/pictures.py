@@ -7,7 +7,61 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["check_images", "check_rate_scale"]
+__all__ = ["as_array", "check_images", "check_rate_scale"]
+
+
+def as_array(what: str, values: Any) -> npt.NDArray[Any]:
+    """
+    Take an array, a tensor of PyTorch of any kind, or a list of either.
+
+    Parameters
+    ----------
+    what : str
+        What these are, for messages.
+    values : array_like or torch.Tensor
+        The numbers. Tensors may be on any device, need a gradient, be sparse, quantized
+        or of a type that numpy does not know.
+
+    Returns
+    -------
+    ndarray
+        The same numbers.
+
+    Raises
+    ------
+    InputError
+        If these are no numbers in the form of an array.
+    """
+    try:
+        array = _plain(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        message = f"{what} can't be read as one array{_advice(values)}: {error}"
+        raise InputError(message) from error
+    if array.dtype == object:
+        message = f"{what}: a {type(values).__name__}, not an array{_advice(values)}"
+        raise InputError(message)
+    return array
+
+
+def _plain(values: Any) -> npt.NDArray[Any]:
+    if isinstance(values, list | tuple) and any(hasattr(v, "detach") for v in values):
+        return np.stack([_plain(value) for value in values])
+    if not hasattr(values, "detach"):  # no tensor; torch is not imported here
+        return np.asarray(values)
+    tensor = values.detach()
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
+    if tensor.is_floating_point() and tensor.itemsize < 4:
+        tensor = tensor.float()  # bfloat16 and others; exact
+    return np.asarray(tensor.cpu().resolve_neg().numpy())
+
+
+def _advice(values: Any) -> str:
+    if hasattr(values, "images"):
+        return "; give its .images"
+    is_pair = isinstance(values, list | tuple) and len(values) == 2
+    if is_pair and np.ndim(values[0]) == 4 and np.ndim(values[1]) == 1:
+        return "; if these are images and labels, give the first of them"
+    return ""
 
 
 def check_images(
@@ -36,9 +90,7 @@ def check_images(
     """
     if hasattr(images, "labels"):  # LabelledImages, which this folder does not know
         images = images.images
-    if hasattr(images, "detach"):  # a torch tensor, without importing torch
-        images = images.detach().cpu().numpy()
-    array = np.asarray(images)
+    array = as_array("images", images)
     if array.ndim == len(input_shape):
         message = (
             f"images have the shape {array.shape}; for one image, give it as a batch "

@@ -263,7 +263,9 @@ def largest_activation(
     InputError
         If the layer is silent at that percentile.
     """
-    whole = float(np.percentile(values, percentile))
+    # Of float32 values, numpy's versions round a plain number differently.
+    exact = np.float64(percentile)
+    whole = float(np.percentile(values, exact))
     if not whole > 0:
         message = (
             f"{name}: the {percentile}th percentile of its activations is "
@@ -274,6 +276,6 @@ def largest_activation(
     if not per_channel:
         return whole
     rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
-    channels: npt.NDArray[np.float64] = np.percentile(rows, percentile, axis=1)
+    channels: npt.NDArray[np.float64] = np.percentile(rows, exact, axis=1)
     channels[~(channels > 0)] = whole
     return channels

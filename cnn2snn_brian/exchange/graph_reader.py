@@ -26,6 +26,7 @@ from cnn2snn_brian.exchange.nodes import (
 )
 from cnn2snn_brian.exchange.scales import described_scale
 from cnn2snn_brian.exchange.windows import Pool
+from cnn2snn_brian.files import damage
 from cnn2snn_brian.layers.joined import AnyLayer
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooling import composed
@@ -44,10 +45,16 @@ ASSUMED: dict[str, Any] = {
     "dt_s": 1e-3,
     "strict": True,
     "resistance": "step",
+    "integration": "exact",
 }
 
 #: Settings that say nothing about what a graph computes.
 BESIDE = ("synapses", "dtype", "classes")
+
+#: Steps of a time constant with which nothing is kept: exp(-1000) is 0.
+AT_ONCE = 1e-3
+#: Relative error of a number of 32 bits, and some.
+ROUNDING = 1e-6
 
 NEURONS = ("IF", "LIF", "Threshold")
 SUPPORTED = (
@@ -79,6 +86,8 @@ class GraphReader:
         self.layers: list[AnyLayer] = []
         self.pools: dict[str, Any] = {}
         self.input_shape: tuple[int, int, int] | None = None
+        #: Whether the graph counts a batch of one as the first axis.
+        self.has_batch = False
         self.thresholds: dict[str, Any] = {}
         self.models: dict[str, Any] = {}
         self.delays_s: dict[str, float] = {}
@@ -110,15 +119,8 @@ class GraphReader:
         """Read all nodes, and put the network together."""
         for name, sources in self.reads.items():
             kind = type(self.nodes[name]).__name__
-            if kind == "Input" and not sources:
-                self._input(name)
-                continue
-            if not sources:
-                message = f"{name}: a {kind} node that reads nothing"
-                raise InputError(message)
-            value = self._sum(name, sources)
-            self.late[name] = self._delay_of(name, sources)
-            self.values[name] = self._taken(name, kind, value)
+            with damage(f"{name}: the {kind} node can't be read"):
+                self._read(name, kind, sources)
         assert self.input_shape is not None
         layers = Layers(self.input_shape, tuple(self.layers))
         numbers = {what: self.said[what] for what in ("v_min", "v_init", "rate_scale")}
@@ -145,11 +147,28 @@ class GraphReader:
             **{what: self.said[what] for what in BESIDE if what in self.said},
         }
 
+    def _read(self, name: str, kind: str, sources: list[str]) -> None:
+        if kind == "Input" and not sources:
+            self._input(name)
+            return
+        if not sources:
+            message = f"{name}: a {kind} node that reads nothing"
+            raise InputError(message)
+        value = self._sum(name, sources)
+        self.late[name] = self._delay_of(name, sources)
+        self.values[name] = self._taken(name, kind, value)
+
     def _input(self, name: str) -> None:
         node = self.nodes[name]
         shape = tuple(int(n) for n in np.ravel(node.input_type["input"]))
+        if len(shape) in (2, 4) and shape[0] == 1:
+            shape = shape[1:]  # a batch of one, as norse writes it
+            self.has_batch = True
         if len(shape) not in (1, 3):
-            message = f"{name}: an input of shape {shape}, expected one or three sizes"
+            message = (
+                f"{name}: an input of shape {shape}, expected one or three sizes, or a "
+                "1 in front of them"
+            )
             raise InputError(message)
         # A list of numbers is an image of one pixel.
         self.input_shape = shape if len(shape) == 3 else (shape[0], 1, 1)  # type: ignore[assignment]
@@ -200,10 +219,8 @@ class GraphReader:
             gain = each_channel(name, "scale", node.scale, value.shape)
             return _scaled(value, gain)
         if kind == "Flatten":
-            if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (
-                -1,
-                len(value.shape) - 1,
-            ):
+            last = len(value.shape) - 1 + self.has_batch
+            if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (-1, last):
                 message = f"{name}: only flattening of all values can be read"
                 raise InputError(message)
             return replace(value, is_flat=True)
@@ -248,8 +265,7 @@ class GraphReader:
         level: Any = 0.0
         if kind == "Threshold":
             threshold = each_channel(name, "threshold", node.threshold, shape)
-            # Neurons that keep nothing: in a step v falls to v * exp(-1000) = 0.
-            self.models[own] = LIF(tau=dt_s / 1000 * second)
+            self.models[own] = LIF(tau=dt_s * AT_ONCE * second)
         else:
             threshold = each_channel(name, "v_threshold", node.v_threshold, shape)
             # Before version 1.0.5 of nir there was none.
@@ -257,7 +273,7 @@ class GraphReader:
             level = each_channel(name, "v_reset", given, shape)
             gain = each_channel(name, "r", node.r, shape)
             if kind == "LIF":
-                gain = gain * dt_s / self._tau(own, name, node, level, shape)
+                gain = gain * self._leak(own, name, node, level, shape)
             else:
                 self.models[own] = IF()
                 if self.said["resistance"] == "second":
@@ -283,7 +299,8 @@ class GraphReader:
         term = Term(own, shape, where=name)
         return Value(shape, (term,), is_flat=value.is_flat)
 
-    def _tau(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
+    def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
+        """Take a time constant, and give the share of its input that a step adds."""
         tau_s = each_channel(name, "tau", node.tau, shape)
         v_leak = each_channel(name, "v_leak", node.v_leak, shape)
         if np.ndim(tau_s) or not float(tau_s) > 0:
@@ -292,8 +309,21 @@ class GraphReader:
         if np.any(v_leak != level):
             message = f"{name}: v_leak is {v_leak}, expected v_reset ({level})"
             raise InputError(message)
-        self.models[own] = LIF(tau=float(tau_s) * second)
-        return float(tau_s)
+        dt_s, acting_s = self.said["dt_s"], float(tau_s)
+        share = -np.expm1(-dt_s / acting_s)
+        if self.said["integration"] == "euler":
+            share = dt_s / acting_s
+            if share > 1 + ROUNDING:
+                message = (
+                    f"{name}: tau is {acting_s:g} s, and Euler's method needs at "
+                    f"least dt ({dt_s:g} s); give integration='exact' or another dt"
+                )
+                raise InputError(message)
+            # The time constant with which 1 - share is what is left after a step.
+            is_all = share > 1 - ROUNDING
+            acting_s = dt_s * AT_ONCE if is_all else -dt_s / np.log1p(-share)
+        self.models[own] = LIF(tau=acting_s * second)
+        return float(share)
 
 
 def _scaled(value: Value, gain: Any) -> Value:

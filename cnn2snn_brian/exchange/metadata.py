@@ -10,7 +10,7 @@ import numpy as np
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.storage import fields_of
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import DAMAGE
+from cnn2snn_brian.files import damage
 
 __all__ = ["KEY", "content", "kept", "kept_fields", "kept_settings"]
 
@@ -19,6 +19,7 @@ KEY = "cnn2snn_brian"
 
 #: Raised when metadata that were written before can no longer be read.
 FORMAT = "cnn2snn-brian NIR 1"
+DAMAGED = f"the metadata {KEY!r} of the graph are damaged"
 
 #: Fields of nodes that say what they compute. Shapes follow from the edges.
 _CONTENT = (
@@ -137,14 +138,11 @@ def kept_settings(graph: Any) -> Mapping[str, Any] | None:
     entry = (graph.metadata or {}).get(KEY)
     if entry is None:
         return None
-    try:
+    with damage(DAMAGED):
         form = str(entry["format"])
         if form == FORMAT:
             settings: dict[str, Any] = json.loads(entry["network"])
             return settings
-    except DAMAGE as error:
-        message = f"the metadata {KEY!r} of the graph are damaged: {error!r}"
-        raise InputError(message) from error
     message = f"the metadata {KEY!r} have the format {form!r}, expected {FORMAT!r}"
     raise InputError(message)
 
@@ -171,15 +169,12 @@ def kept_fields(graph: Any) -> dict[str, Any] | None:
     """
     settings = kept_settings(graph)
     entry = graph.metadata[KEY]
-    if settings is None or entry.get("content") != content(graph):
-        return None
-    try:
+    with damage(DAMAGED):
+        if settings is None or str(entry.get("content")) != content(graph):
+            return None
         arrays = dict(entry.get("arrays", {}))
         for key, dtype in json.loads(entry["of_nodes"]).items():
             arrays[key] = _of_node(graph, key).astype(dtype)
         fields = fields_of(dict(settings), arrays)
         NetworkDescription(**fields)  # checks that all of it fits together
-    except DAMAGE as error:
-        message = f"the metadata {KEY!r} of the graph are damaged: {error!r}"
-        raise InputError(message) from error
     return fields

@@ -3,15 +3,25 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.pictures import as_array
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape
 
-__all__ = ["each_channel", "flattened", "in_order", "known_to", "layer_name", "pair"]
+__all__ = [
+    "each_channel",
+    "flattened",
+    "in_order",
+    "known_to",
+    "layer_name",
+    "pair",
+    "with_arrays",
+]
 
 Array = npt.NDArray[np.float64]
 Edges = list[tuple[str, str]]
@@ -37,6 +47,41 @@ def known_to(call: Callable[..., Any], **options: Any) -> dict[str, Any]:
     """
     taken = inspect.signature(call).parameters
     return {name: value for name, value in options.items() if name in taken}
+
+
+def with_arrays(name: str, node: Any) -> Any:
+    """
+    Put arrays in the place of PyTorch's tensors.
+
+    Parameters
+    ----------
+    name : str
+        Name of the node, for messages.
+    node : nir.NIRNode
+        A node, or a graph.
+
+    Returns
+    -------
+    nir.NIRNode
+        The same if it has no tensors, or else a copy.
+
+    Raises
+    ------
+    InputError
+        If a tensor can't be read.
+    """
+    changed: dict[str, Any] = {
+        what: as_array(f"{name}: {what}", value)
+        for what, value in vars(node).items()
+        if hasattr(value, "detach")
+    }
+    if type(node).__name__ == "NIRGraph":
+        changed["nodes"] = {k: with_arrays(k, one) for k, one in node.nodes.items()}
+    if not changed:
+        return node
+    made = copy(node)
+    vars(made).update(changed)
+    return made
 
 
 def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:

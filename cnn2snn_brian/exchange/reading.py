@@ -18,9 +18,9 @@ from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.exchange.metadata import kept_fields, kept_settings
-from cnn2snn_brian.exchange.nodes import known_to
+from cnn2snn_brian.exchange.nodes import known_to, with_arrays
 from cnn2snn_brian.extras import optional_library
-from cnn2snn_brian.files import DAMAGE
+from cnn2snn_brian.files import damage
 
 __all__ = ["network_fields"]
 
@@ -48,7 +48,8 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         If the graph can't be read, or an argument can't be used.
     """
     nir = optional_library("nir", "nir", "NIR")
-    for what, choices in {**CHOICES, "resistance": ("step", "second")}.items():
+    own = {"resistance": ("step", "second"), "integration": ("exact", "euler")}
+    for what, choices in {**CHOICES, **own}.items():
         if what in given:
             check_choice(what, given[what], choices)
     where = "the graph"
@@ -57,6 +58,7 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(graph, nir.NIRGraph):
         message = f"a {type(graph).__name__}, expected a nir.NIRGraph or a file"
         raise InputError(message)
+    graph = with_arrays(where, graph)
     settings = kept_settings(graph)
     if settings is not None:
         fields = kept_fields(graph)
@@ -72,12 +74,9 @@ def _from_file(nir: Any, path: str | Path) -> Any:
     if not Path(path).is_file():
         message = f"{path}: there is no such file"
         raise InputError(message)
-    try:
+    with damage(f"{path}: not a NIR graph"):
         # Types are checked here, so that a message has the name of the node.
         return nir.read(path, **known_to(nir.read, type_check=False))
-    except DAMAGE as error:
-        message = f"{path}: not a NIR graph: {type(error).__name__}: {error}"
-        raise InputError(message) from error
 
 
 def _with_given(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,10 +36,11 @@ from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 
-__all__ = ["Pooling", "Resistance", "to_nir"]
+__all__ = ["Integration", "Pooling", "Resistance", "to_nir"]
 
 Pooling = Literal["depthwise", "avg", "sum"]
 Resistance = Literal["step", "second"]
+Integration = Literal["exact", "euler"]
 
 
 def to_nir(
@@ -48,6 +49,7 @@ def to_nir(
     pooling: Pooling = "depthwise",
     strict: bool = True,
     resistance: Resistance = "step",
+    integration: Integration = "exact",
     metadata: bool = True,
 ) -> Any:
     """
@@ -57,7 +59,7 @@ def to_nir(
     ----------
     network : NetworkDescription
         The network.
-    pooling, strict, resistance, metadata
+    pooling, strict, resistance, integration, metadata
         See there.
 
     Returns
@@ -72,11 +74,18 @@ def to_nir(
     """
     check_choice("pooling", pooling, ("depthwise", "avg", "sum"))
     check_choice("resistance", resistance, ("step", "second"))
+    check_choice("integration", integration, ("exact", "euler"))
     if network.release_probability:
         names = ", ".join(network.release_probability)
         message = f"{names}: NIR has no node for synapses that fail at random"
         raise InputError(message)
-    writer = _Writer(network, pooling, strict=strict, resistance=resistance)
+    writer = _Writer(
+        network,
+        pooling,
+        strict=strict,
+        resistance=resistance,
+        integration=integration,
+    )
     for layer in network.layers:
         writer.take(layer)
     graph = writer.graph()
@@ -108,7 +117,7 @@ class _Writer:
     ----------
     network : NetworkDescription
         The network.
-    pooling, strict, resistance
+    pooling, strict, resistance, integration
         See `to_nir`.
     """
 
@@ -119,9 +128,11 @@ class _Writer:
         *,
         strict: bool,
         resistance: Resistance,
+        integration: Integration,
     ) -> None:
         self.nir = optional_library("nir", "nir", "NIR")
         self.network, self.pooling, self.strict = network, pooling, strict
+        self.integration = integration
         self.dtype = np.dtype(network.dtype)
         self.resistance = 1.0 if resistance == "step" else 1 / network.dt_s
         models = network.models(network.neurons)
@@ -183,8 +194,11 @@ class _Writer:
             return self.nir.IF(self._full(shape, self.resistance), threshold, **level)
         if np.exp(-self.network.dt_s / tau_s) == 0:
             return self.nir.Threshold(threshold)
-        # A step of Euler adds r * dt / tau times the input: the input itself.
-        resistance = self._full(shape, tau_s / self.network.dt_s)
+        # A step takes this share of v, and adds the same share of r times the input.
+        share = -np.expm1(-self.network.dt_s / tau_s)
+        if self.integration == "euler":
+            tau_s = self.network.dt_s / share
+        resistance = self._full(shape, 1 / share)
         tau = self._full(shape, tau_s)
         return self.nir.LIF(tau, resistance, zero, threshold, **level)
 

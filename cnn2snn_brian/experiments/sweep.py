@@ -14,6 +14,7 @@ import numpy as np
 from brian2 import Quantity, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.experiments.grid import (
@@ -176,14 +177,11 @@ def _checked_axes(grid: Mapping[str, Any], known: tuple[str, ...]) -> Axes:
 
 def _checked_seeds(seeds: Iterable[int]) -> list[int]:
     chosen = list(seeds)
-    for seed in chosen:
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            message = f"seeds: {seed!r}, expected whole numbers of at least 0"
-            raise InputError(message)
+    chosen = [check_whole("seeds: one", seed, 0) for seed in chosen]
     if not chosen or len(set(chosen)) < len(chosen):
         message = "seeds: at least one, and each once"
         raise InputError(message)
-    return [int(seed) for seed in chosen]
+    return chosen
 
 
 def _described(found: Axes) -> dict[str, Any]:

@@ -266,7 +266,7 @@ def _add(
     sums.saturated += int((flat > SATURATED * n_steps).sum())
     sums.missed += float(activations[counts == 0].sum())
     sums.activation += float(activations.sum())
-    sums.strongest.append(float(np.percentile(drive, 99.9)) / n_steps)
+    sums.strongest.append(float(np.percentile(drive, np.float64(99.9))) / n_steps)
 
 
 def _loss(row: Any) -> float:

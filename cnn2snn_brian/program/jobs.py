@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.learning import check_trials
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
@@ -104,10 +105,8 @@ def prepared(
     InputError
         If something can't be used, or the recordings are expected to be too large.
     """
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        message = f"seed is {seed!r}, expected a whole number of at least 0"
-        raise InputError(message)
-    chosen = _checked(snn, settings, int(seed))
+    seed = check_whole("seed", seed, 0)
+    chosen = _checked(snn, settings, seed)
     scales = [parameters.rate_scale for parameters, _ in chosen]
     showing = shown_in_run(snn, n_steps, images, repeats, scales)
     names, n_rows = tuple(snn.population_shapes), showing.n_rows

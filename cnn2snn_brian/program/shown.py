@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError
@@ -128,15 +129,12 @@ def shown_in_run(
     InputError
         If something can't be used, or can't be shown to this network.
     """
-    is_whole = isinstance(repeats, int | np.integer) and not isinstance(repeats, bool)
-    if not is_whole or repeats < 1:
-        message = f"repeats is {repeats!r}, expected a whole number of at least 1"
-        raise InputError(message)
+    repeats = check_whole("repeats", repeats, 1)
     if isinstance(images, Stimulus):
         images = [images]
     listed = isinstance(images, list | tuple)
     if listed and any(isinstance(item, Stimulus) for item in images):
-        return _of_stimuli(snn, n_steps, images, int(repeats), rate_scales)
+        return _of_stimuli(snn, n_steps, images, repeats, rate_scales)
     pixels = check_images(images, snn.input_shape)
     if snn.encoding == "poisson":
         for scale in rate_scales:
@@ -146,8 +144,8 @@ def shown_in_run(
     trials = None
     if repeats > 1:
         names = tuple(f"image {k}" for k in range(len(pixels)))
-        trials = Trials(int(repeats), (n_steps,) * len(pixels), names)
-    return Showing(shown, pixels, trials, int(repeats))
+        trials = Trials(repeats, (n_steps,) * len(pixels), names)
+    return Showing(shown, pixels, trials, repeats)
 
 
 def _in_order(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.program.process import Running, run
 from cnn2snn_brian.program.project import Place, Project, run_shard
@@ -75,9 +76,8 @@ def check_workers(workers: Workers, shard_size: int | None) -> Workers:
     InputError
         If the number of workers or the shard size is below 1.
     """
-    if shard_size is not None and shard_size < 1:
-        message = f"shard_size is {shard_size}, expected at least 1"
-        raise InputError(message)
+    if shard_size is not None:
+        check_whole("shard_size", shard_size, 1)
     if workers is None or hasattr(workers, "submit"):
         return workers
     is_whole = isinstance(workers, int | np.integer) and not isinstance(workers, bool)

@@ -1,6 +1,7 @@
 """Stimuli in time: images, sequences, movies, events, spikes, and their makers."""
 
 from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli.events import Events
 from cnn2snn_brian.stimuli.frames import FrameStimulus, Movie, Sequence, Still
 from cnn2snn_brian.stimuli.gratings import drifting_grating, moving_bar, static_grating
 from cnn2snn_brian.stimuli.noise import (
@@ -10,7 +11,7 @@ from cnn2snn_brian.stimuli.noise import (
     white_noise,
 )
 from cnn2snn_brian.stimuli.reading import load
-from cnn2snn_brian.stimuli.spikes import Events, SpikeStimulus, SpikeTrains
+from cnn2snn_brian.stimuli.spikes import SpikeStimulus, SpikeTrains
 
 __all__ = [
     "Events",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, ms
 
-from cnn2snn_brian.description.pictures import check_images
+from cnn2snn_brian.description.pictures import as_array, check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.base import Stimulus
 from cnn2snn_brian.stimuli.times import seconds, whole_steps
@@ -23,9 +23,7 @@ GAP = (0.34, 0.71, 0.91)
 
 def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
     """Check images of any shape."""
-    if hasattr(images, "detach"):  # a torch tensor, without importing torch
-        images = images.detach().cpu().numpy()
-    array = np.asarray(images)
+    array = as_array(what, images)
     if array.ndim != 4:
         message = (
             f"{what} has the shape {array.shape}, expected (n, channels, height, width)"

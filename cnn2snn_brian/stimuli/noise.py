@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, check_units, ms, second
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.frames import Movie, Still
 
@@ -14,14 +15,13 @@ __all__ = ["contrast_ramp", "noise_on", "sparse_noise", "white_noise"]
 Shape = tuple[int, int, int]
 
 
-def _check(shape: Any, n_frames: Any, size: Any) -> None:
+def _check(shape: Any, n_frames: Any, size: Any, seed: Any) -> None:
     if len(shape) != 3 or min(shape) < 1:
         message = f"shape is {shape}, expected (channels, height, width)"
         raise InputError(message)
     for what, value in (("n_frames", n_frames), ("size", size)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            message = f"{what} is {value!r}, expected a whole number of at least 1"
-            raise InputError(message)
+        check_whole(what, value, 1)
+    check_whole("seed", seed, 0)
 
 
 def _enlarged(
@@ -71,7 +71,7 @@ def sparse_noise(
     InputError
         If an argument is out of its range.
     """
-    _check(shape, n_frames, size)
+    _check(shape, n_frames, size, seed)
     rng = np.random.default_rng(seed)
     height, width = -(-shape[1] // size), -(-shape[2] // size)
     cells = np.full((n_frames, height * width), background)
@@ -136,7 +136,7 @@ def white_noise(
     InputError
         If an argument is out of its range.
     """
-    _check(shape, n_frames, size)
+    _check(shape, n_frames, size, seed)
     if kind not in ("binary", "gaussian"):
         message = f"kind={kind!r}: expected 'binary' or 'gaussian'"
         raise InputError(message)
@@ -202,7 +202,7 @@ def noise_on(
         If an argument is out of its range.
     """
     pixels = Still(image).image
-    _check(pixels.shape, n_frames, 1)
+    _check(pixels.shape, n_frames, 1, seed)
     if not sd >= 0:
         message = f"sd is {sd}, expected at least 0"
         raise InputError(message)
@@ -249,7 +249,7 @@ def contrast_ramp(
         If an argument is out of its range.
     """
     pixels = Still(image).image
-    _check(pixels.shape, n_frames, 1)
+    _check(pixels.shape, n_frames, 1, 0)
     middle = float(pixels.mean()) if mean is None else mean
     if not (0 <= start <= 1 and 0 <= stop <= 1 and 0 <= middle <= 1):
         message = (

@@ -11,8 +11,9 @@ from brian2 import second
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE
 from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli.events import Events
 from cnn2snn_brian.stimuli.frames import Movie, Sequence, Still
-from cnn2snn_brian.stimuli.spikes import Events, SpikeTrains
+from cnn2snn_brian.stimuli.spikes import SpikeTrains
 from cnn2snn_brian.stimuli.writing import FORMAT
 
 __all__ = ["load"]

@@ -1,45 +1,35 @@
-"""Stimuli of spikes: events of a camera, and spike trains that are given."""
+"""Stimuli of spikes, and spike trains that are given."""
 
-from dataclasses import dataclass
-from typing import Any
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, second
-from brian2.units import have_same_dimensions
+from brian2 import Quantity
 
+from cnn2snn_brian.description.choices import check_choice
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.base import Stimulus
-from cnn2snn_brian.stimuli.times import seconds
+from cnn2snn_brian.stimuli.recordings import trains_of_neo, trains_of_nwb
+from cnn2snn_brian.stimuli.times import list_of_seconds, seconds
 
-__all__ = ["Events", "SpikeStimulus", "SpikeTrains"]
+__all__ = ["Duplicates", "SpikeStimulus", "SpikeTrains", "indices"]
 
 IntArray = npt.NDArray[np.integer[Any]]
+#: What becomes of further spikes of a neuron in a step, which has at most one.
+Duplicates = Literal["refuse", "warn", "first"]
 
 
-def _times(times: Any) -> npt.NDArray[np.float64]:
-    """Check times and give them in seconds."""
-    if isinstance(times, Quantity) and not have_same_dimensions(times, second):
-        message = f"times are {times.dim}, expected seconds"
-        raise InputError(message)
-    array = np.array(times, np.float64, ndmin=1)
-    if array.ndim != 1:
-        message = f"times have the shape {array.shape}, expected a list of times"
-        raise InputError(message)
-    wrong = ~(np.isfinite(array) & (array >= 0))
-    if wrong.any():
-        message = f"time {np.flatnonzero(wrong)[0]} is {array[wrong][0]} s, before 0"
-        raise InputError(message)
-    return array
-
-
-def _indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
     """Check whole numbers of at least 0."""
     array = np.array(values, ndmin=1)
     if array.shape != (n,):
         message = f"{what} has the shape {array.shape}, but there are {n} times"
         raise InputError(message)
-    if n and not (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
+    if n and not np.issubdtype(array.dtype, np.integer):
         message = f"{what} is {array.dtype}, expected whole numbers"
         raise InputError(message)
     return array.astype(np.int64)
@@ -55,6 +45,13 @@ class SpikeStimulus(Stimulus):
 
     times: npt.NDArray[np.float64]
     duration: Quantity | None
+    duplicates: Duplicates
+
+    def __post_init__(self) -> None:
+        check_choice("duplicates", self.duplicates, ("refuse", "warn", "first"))
+        if self.duration is not None:
+            duration = seconds(f"the duration of {self.label}", self.duration)
+            object.__setattr__(self, "duration", duration)
 
     @property
     def duration_s(self) -> float | None:
@@ -105,7 +102,8 @@ class SpikeStimulus(Stimulus):
         Raises
         ------
         InputError
-            If a spike is outside of the input or of the time.
+            If a spike is outside of the input or of the time, or `duplicates` is
+            "refuse" and a neuron spikes twice in a step.
         """
         neuron, step = self.neurons(input_shape), _steps(self.times, dt_s)
         n_steps = self.n_steps(dt_s)
@@ -117,11 +115,42 @@ class SpikeStimulus(Stimulus):
             )
             raise InputError(message)
         order = np.lexsort((neuron, step))
-        return neuron[order].astype(np.int32), step[order].astype(np.int32)
+        in_order, at = neuron[order], step[order]
+        again = np.zeros(len(at), bool)
+        again[1:] = (np.diff(in_order) == 0) & (np.diff(at) == 0)
+        if self.duplicates == "refuse" and again.any():
+            k = int(np.flatnonzero(again)[0])
+            message = (
+                f"{self.label}: neuron {in_order[k]} spikes more than once in the step "
+                f"at {1e3 * at[k] * dt_s:g} ms; rates above 1/dt can't be simulated. "
+                f"{self._short_enough(neuron)}, duplicates='first' keeps one spike"
+            )
+            raise InputError(message)
+        return in_order[~again].astype(np.int32), at[~again].astype(np.int32)
+
+    def _short_enough(self, neuron: npt.NDArray[np.int64]) -> str:
+        """Say which time step tells all spikes of a neuron apart."""
+        order = np.lexsort((self.times, neuron))
+        gaps = np.diff(self.times[order])[np.diff(neuron[order]) == 0]
+        smallest = float(gaps.min())
+        if smallest == 0:
+            return "Some are at the same time, which no dt tells apart"
+        unit = 10.0 ** (math.floor(math.log10(smallest)) - 1)
+        dt_ms = 1e3 * unit * math.floor(smallest / unit + 1e-6)
+        return f"A dt of at most {dt_ms:g} ms tells them apart"
 
     def check(self, input_shape: tuple[int, int, int], dt_s: float) -> None:
         """Check places and times; see `Stimulus.check`."""
-        self.spikes(dt_s, input_shape)
+        neuron, _ = self.spikes(dt_s, input_shape)
+        n, lost = len(self.times), len(self.times) - len(neuron)
+        if self.duplicates == "warn" and lost:
+            message = (
+                f"{self.label}: {lost:,} of {n:,} spikes are left out, because their "
+                "neuron spikes before in the same step. "
+                f"{self._short_enough(self.neurons(input_shape))}, duplicates='first' "
+                "leaves them out without a warning"
+            )
+            warnings.warn(message, stacklevel=2)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw each spike as a dot."""
@@ -152,9 +181,13 @@ class SpikeTrains(SpikeStimulus):
         ``t, index = result.spikes("input", 0)``.
     times : Quantity [s] or array_like of float, shape (n_spikes,)
         Their times since the start (plain numbers are seconds), in any order. A neuron
-        spikes in the step that a time falls into.
+        spikes in the step that a time falls into. Quantities of the library quantities,
+        as in Neo's SpikeTrain, are converted.
     duration : Quantity [s], optional
         How long a trial takes; by default as long as one of the program.
+    duplicates : {"refuse", "warn", "first"}
+        What becomes of further spikes of a neuron in a step, which can have one: they
+        are refused, or left out with or without a warning.
 
     Raises
     ------
@@ -165,15 +198,93 @@ class SpikeTrains(SpikeStimulus):
     index: npt.NDArray[np.int64]
     times: npt.NDArray[np.float64]
     duration: Quantity | None = None
+    duplicates: Duplicates = field(default="refuse", kw_only=True)
 
     def __post_init__(self) -> None:
-        times = _times(self.times)
+        super().__post_init__()
+        times = list_of_seconds(self.times)
         object.__setattr__(self, "times", times)
-        object.__setattr__(self, "index", _indices("index", self.index, len(times)))
-        if self.duration is not None:
-            object.__setattr__(
-                self, "duration", seconds("the duration of spikes", self.duration)
-            )
+        object.__setattr__(self, "index", indices("index", self.index, len(times)))
+
+    @classmethod
+    def from_neo(cls, trains: Any, index: Any = None, **more: Any) -> "SpikeTrains":
+        """
+        Take spike trains of the library Neo.
+
+        Parameters
+        ----------
+        trains : neo.Segment, neo.SpikeTrain, or sequence of neo.SpikeTrain
+            The trains. Times count from their ``t_start``, and a trial ends at their
+            ``t_stop``.
+        index : array_like of int, shape (n_trains,), optional
+            Neuron of the input of each train, as of `SpikeTrains`. By default the first
+            train is neuron 0 and so on; trains that `SimulationResult.to_neo` wrote
+            have their places, and all neurons have to be there then.
+        **more
+            ``duration``, ``duplicates``, ``name`` and ``parameters``, as of
+            `SpikeTrains`.
+
+        Returns
+        -------
+        SpikeTrains
+            Their spikes.
+
+        Raises
+        ------
+        InputError
+            If these are other objects, start or stop at different times, or have no
+            neuron each.
+        MissingLibraryError
+            If Neo is not installed.
+        """
+        neuron, times, duration = trains_of_neo(trains, index)
+        return cls(neuron, times, **{"duration": duration, **more})
+
+    @classmethod
+    def from_nwb(
+        cls,
+        file: Any,
+        window: tuple[Quantity, Quantity] | None = None,
+        *,
+        units: Sequence[int] | None = None,
+        index: Any = None,
+        **more: Any,
+    ) -> "SpikeTrains":
+        """
+        Take the units of an NWB file.
+
+        Parameters
+        ----------
+        file : pynwb.NWBFile or path-like
+            The file, open or by name.
+        window : tuple of Quantity [s], optional
+            Start and end of what is shown, such as that of a trial; times count from
+            the start. Without it, from 0 as long as a trial of the program takes.
+        units : sequence of int, optional
+            Rows of the table of units; all by default.
+        index : array_like of int, shape (n_units,), optional
+            Neuron of the input of each of them, as of `SpikeTrains`. By default the
+            first is neuron 0 and so on; units that `SimulationResult.to_nwb` wrote have
+            their places, and all neurons of one layer have to be there then.
+        **more
+            ``duration``, ``duplicates``, ``name`` and ``parameters``, as of
+            `SpikeTrains`.
+
+        Returns
+        -------
+        SpikeTrains
+            Their spikes in the window.
+
+        Raises
+        ------
+        InputError
+            If the file can't be read or has no spikes, the window is no pair of times,
+            or units have no neuron each.
+        MissingLibraryError
+            If pynwb is not installed.
+        """
+        neuron, times, duration = trains_of_nwb(file, window, units, index)
+        return cls(neuron, times, **{"duration": duration, **more})
 
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
         """Check that each neuron exists; see `SpikeStimulus.neurons`."""
@@ -187,149 +298,5 @@ class SpikeTrains(SpikeStimulus):
             raise InputError(message)
         return self.index
 
-    def spikes(
-        self, dt_s: float, input_shape: tuple[int, int, int]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Refuse two spikes of a neuron in one step; see `SpikeStimulus.spikes`."""
-        neuron, step = super().spikes(dt_s, input_shape)
-        twice = (np.diff(neuron) == 0) & (np.diff(step) == 0)
-        if twice.any():
-            k = int(np.flatnonzero(twice)[0])
-            message = (
-                f"{self.label}: neuron {neuron[k]} spikes more than once in the step "
-                f"at {1e3 * step[k] * dt_s:g} ms; rates above 1/dt can't be simulated"
-            )
-            raise InputError(message)
-        return neuron, step
-
     def _row(self) -> IntArray:
         return self.index
-
-
-@dataclass(frozen=True, eq=False)
-class Events(SpikeStimulus):
-    """
-    Events of an event camera: a pixel that became brighter or darker.
-
-    An input of one channel gets all events; of two channels, the first gets those of
-    polarity 0 (or -1), the second those of polarity 1. Several events of a pixel and
-    channel in one step are one spike.
-
-    Attributes
-    ----------
-    t : Quantity [s] or array_like of float, shape (n_events,)
-        Times since the start (plain numbers are seconds), ascending.
-    x, y : array_like of int, shape (n_events,)
-        Pixels; y is 0 in the first row.
-    polarity : array_like of int, shape (n_events,)
-        1 of a pixel that became brighter; 0 or -1 of one that became darker.
-    duration : Quantity [s], optional
-        How long a trial takes; by default as long as one of the program.
-
-    Raises
-    ------
-    InputError
-        If events are not in the order of their times, or can't be used.
-    """
-
-    t: npt.NDArray[np.float64]
-    x: npt.NDArray[np.int64]
-    y: npt.NDArray[np.int64]
-    polarity: npt.NDArray[np.int64]
-    duration: Quantity | None = None
-
-    def __post_init__(self) -> None:
-        times = _times(self.t)
-        falling = np.flatnonzero(np.diff(times) < 0)
-        if len(falling):
-            k = int(falling[0])
-            message = (
-                f"events are not sorted by time: event {k + 1} at "
-                f"{1e3 * times[k + 1]:g} ms comes after one at {1e3 * times[k]:g} ms"
-            )
-            raise InputError(message)
-        object.__setattr__(self, "t", times)
-        for what in ("x", "y", "polarity"):
-            found = _indices(what, getattr(self, what), len(times))
-            object.__setattr__(self, what, found)
-        if not np.isin(self.polarity, (-1, 0, 1)).all():
-            message = "polarity has other values than 1, and 0 or -1"
-            raise InputError(message)
-        if self.duration is not None:
-            object.__setattr__(
-                self, "duration", seconds("the duration of events", self.duration)
-            )
-
-    @property
-    def times(self) -> npt.NDArray[np.float64]:  # type: ignore[override]
-        """Times since the start in seconds, as of `SpikeTrains`."""
-        return self.t
-
-    @classmethod
-    def of(cls, events: Any, unit: float = 1e-6, **more: Any) -> "Events":
-        """
-        Take a structured array, such as an item of a data set of the library tonic.
-
-        Parameters
-        ----------
-        events : structured ndarray
-            With the fields ``t``, ``x``, ``y`` and ``p`` (or ``polarity``).
-        unit : float
-            Seconds that a ``t`` of 1 stands for; microseconds by default.
-        **more
-            ``duration`` and ``name``, as of `Events`.
-
-        Returns
-        -------
-        Events
-            The events, with times from the first event on.
-
-        Raises
-        ------
-        InputError
-            If a field is missing.
-        """
-        names = getattr(getattr(events, "dtype", None), "names", None) or ()
-        sign = "p" if "p" in names else "polarity"
-        missing = {"t", "x", "y", sign} - {*names}
-        if missing:
-            message = (
-                f"events have the fields {', '.join(names) or 'none'}, expected t, x, "
-                "y and p"
-            )
-            raise InputError(message)
-        t = np.asarray(events["t"], np.float64)
-        t = unit * (t - t[0]) if len(t) else t
-        return cls(t, events["x"], events["y"], events[sign].astype(int), **more)
-
-    def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
-        """Find the neuron of each event; see `SpikeStimulus.neurons`."""
-        channels, height, width = input_shape
-        if channels > 2:
-            message = (
-                f"{self.label}: the input has {channels} channels, events need 1, or 2 "
-                "for the two polarities"
-            )
-            raise InputError(message)
-        wrong = (self.x < 0) | (self.x >= width) | (self.y < 0) | (self.y >= height)
-        if wrong.any():
-            k = int(np.flatnonzero(wrong)[0])
-            message = (
-                f"{self.label}: event {k} is at x {self.x[k]}, y {self.y[k]}, outside "
-                f"of the input of {width} x {height} pixels"
-            )
-            raise InputError(message)
-        channel = (self.polarity == 1) if channels == 2 else np.zeros(len(self.x), int)
-        return (self.y * width + self.x) * channels + channel
-
-    def spikes(
-        self, dt_s: float, input_shape: tuple[int, int, int]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Make one spike of several events of a step; see `SpikeStimulus.spikes`."""
-        neuron, step = super().spikes(dt_s, input_shape)
-        first = np.ones(len(neuron), bool)
-        first[1:] = (np.diff(neuron) != 0) | (np.diff(step) != 0)
-        return neuron[first], step[first]
-
-    def _row(self) -> IntArray:
-        return self.y * (int(self.x.max(initial=0)) + 1) + self.x

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["TrainingSettings"]
@@ -92,9 +93,7 @@ class TrainingSettings:
             ("cutout", 0),
             ("seed", 0),
         ):
-            if getattr(self, name) < least:
-                message = f"{name} is {getattr(self, name)}, at least {least} is needed"
-                raise InputError(message)
+            check_whole(name, getattr(self, name), least)
         for name in ("learning_rate", "temperature", "clip_norm"):
             if not getattr(self, name) > 0:
                 message = f"{name} is {getattr(self, name)}, expected above 0"

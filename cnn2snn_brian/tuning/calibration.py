@@ -26,6 +26,7 @@ import numpy.typing as npt
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.layer_numbers import reference
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters
@@ -39,7 +40,7 @@ from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.progress import Advance, progress_bar
 from cnn2snn_brian.results.result import SimulationResult
 from cnn2snn_brian.tuning.calibration_result import CalibrationResult
-from cnn2snn_brian.tuning.numbers import check_numbers, check_whole
+from cnn2snn_brian.tuning.numbers import check_numbers
 from cnn2snn_brian.tuning.trials import compiled
 from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
 

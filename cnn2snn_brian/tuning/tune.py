@@ -7,7 +7,7 @@ from typing import Any, Literal
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.choices import check_choice
+from cnn2snn_brian.description.choices import check_choice, check_whole
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
@@ -16,7 +16,6 @@ from cnn2snn_brian.tuning.bisection import Bisection
 from cnn2snn_brian.tuning.check import compare
 from cnn2snn_brian.tuning.history import history_table
 from cnn2snn_brian.tuning.methods import MethodName, find_method
-from cnn2snn_brian.tuning.numbers import check_whole
 from cnn2snn_brian.tuning.objectives import Objective, find_objective
 from cnn2snn_brian.tuning.result import TuningResult
 from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials, compiled
