@@ -7,9 +7,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.base import Item
 
-__all__ = ["Trials"]
+__all__ = ["Trials", "check_one_duration"]
+
+
+def check_one_duration(shortest_s: float, longest_s: float) -> None:
+    """
+    Refuse to compare trials of different durations.
+
+    Parameters
+    ----------
+    shortest_s, longest_s : float
+        Their durations in seconds.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
+    if longest_s > shortest_s:
+        message = (
+            f"stimuli last {shortest_s:g} to {longest_s:g} s, expected one duration, "
+            f"or a window that ends by {shortest_s:g} s: what is silent and what is "
+            "over would look the same"
+        )
+        raise InputError(message)
 
 
 @dataclass(frozen=True)
