@@ -384,7 +384,12 @@ def test_first_spike_and_psth_count_what_was_recorded(simulator):
     np.testing.assert_allclose(first, np.stack([expected, expected]))
     rates = result.psth("input", 7 * ms)
     counts = spikes[:28].reshape(4, 7, 7, 6, 2).sum(1).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(rates[0], counts / 0.007)
+    np.testing.assert_allclose(rates[0, :4], counts / 0.007)
+    # The last bin has the two steps that are left.
+    last = spikes[28:].sum(0).transpose(2, 0, 1)
+    np.testing.assert_allclose(rates[0, 4:], [last / 0.002])
+    np.testing.assert_array_equal(result.binned("input", 7 * ms)[1, 4], last)
+    assert result.binned("input", 7 * ms)[0].sum() == spikes.sum()
     for width in (0 * ms, 0.5 * ms, 31 * ms, 5.0):
         with pytest.raises(InputError, match="bin is"):
             result.psth("input", width)

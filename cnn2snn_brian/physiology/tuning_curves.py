@@ -79,7 +79,9 @@ def _ratio(first: FloatArray, second: FloatArray) -> FloatArray:
     """Give (first - second) / (first + second), NaN where both are 0."""
     total = first + second
     with np.errstate(invalid="ignore"):
-        return np.where(total > 0, (first - second) / total, np.nan)
+        # The first is the peak; the second is above it by its last digits at most.
+        index = np.maximum(first - second, 0) / total
+    return np.where(total > 0, index, np.nan)
 
 
 def _peak(curve: FloatArray) -> FloatArray:
@@ -107,7 +109,7 @@ def _angles(
     # Both directions of an orientation count alike.
     resultant = np.exp(2j * np.deg2rad(values)) @ mean
     length = np.abs(resultant) / np.where(silent, 1, mean.sum(0))
-    variance = np.where(silent, np.nan, 1 - length)
+    variance = np.where(silent, np.nan, 1 - np.minimum(length, 1))
     preferred = np.rad2deg(np.angle(resultant)) / 2 % 180
     preferred[preferred > 180 - 1e-9] = 0  # -1e-17 % 180 is 180
     quarter, half = n * 90 / period, n * 180 / period
