@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from brian2 import ms
+from torch import nn
 
 from cnn2snn_brian import InputError, Layers, SimulationResult, convert, models
 from cnn2snn_brian.data import load_digits
@@ -88,6 +89,7 @@ def test_a_threshold_that_is_too_high(digits, healthy, layer):
     assert found.table.loc[layer, "missed"] > 0.8
     # The advice is the same scale as the threshold that works.
     advised = float(found.advice.split()[-1].rstrip("."))
+    assert found.thresholds == {layer: pytest.approx(advised, rel=1e-3)}
     assert 0.2 < advised / snn.thresholds[layer] < 2
     better = simulator.run(images, thresholds={layer: advised}, progress=False)
     assert diagnose(better, cnn, images).agreement > 0.9
@@ -311,3 +313,77 @@ def test_biases_and_constant_currents_count_as_input():
     assert (table["transfer"] > 0.9995).all()
     assert np.isnan(table.loc["ip1", "events"])
     assert table.loc["ip2", "events"] == 0
+
+
+class Branches(nn.Module):
+    """A residual block and a concatenation."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.first = nn.Conv2d(6, 6, 3, padding=1)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.left, self.right = nn.Conv2d(6, 4, 3, padding=1), nn.Conv2d(6, 4, 1)
+        self.pool = nn.AvgPool2d(2)
+        self.line = nn.Linear(8 * 16, 10)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        x = (self.second(self.first(x).relu()) + x).relu()
+        x = torch.cat([self.left(x).relu(), self.right(x).relu()], 1)
+        return self.line(self.pool(x).flatten(1))
+
+
+def simulated(**options):
+    """A net with random weights, whose thresholds follow from the digits."""
+    training, test = load_digits()
+    torch.manual_seed(0)
+    snn = convert(Branches(), (1, 8, 8), calibration=training.images[:200], **options)
+    with snn.compile(60 * ms) as simulator:
+        yield snn, simulator, test.images
+
+
+@pytest.fixture(scope="module")
+def branches():
+    yield from simulated()
+
+
+@pytest.fixture(scope="module")
+def branches_without_floor():
+    yield from simulated(reset="subtract", v_min=-np.inf)
+
+
+@pytest.mark.standalone
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["digits", "branches", "branches_without_floor"])
+def test_advice_makes_nothing_worse(request, net):
+    # Thresholds are inputs of a run, so one program serves all faults.
+    *_, snn, simulator, images = request.getfixturevalue(net)
+    images = images[:30]
+    directions, better = set(), []
+
+    def diagnosed(thresholds):
+        run = simulator.run(images, thresholds=thresholds, progress=False)
+        return diagnose(run, snn.layers, images)
+
+    for layer in snn.layer_names:
+        for factor in (0.05, 5, 30):
+            thresholds = {layer: factor * snn.thresholds[layer]}
+            found = diagnosed(thresholds)
+            if not found.thresholds:
+                continue
+            ((named, advised),) = found.thresholds.items()
+            before, after = (
+                each.table.loc[named].fillna(0)  # a silent layer has no correlation
+                for each in (found, diagnosed(thresholds | found.thresholds))
+            )
+            rises = advised > before["threshold"]
+            assert ("raise its" if rises else "lower its") in found.advice
+            directions.add(rises)
+            for column in ("correlation", "transfer"):
+                said = f"{layer} times {factor}: {found.advice}"
+                assert after[column] >= before[column] - 0.005, said
+            better.append(after["transfer"] - before["transfer"])
+    assert directions == {False, True}
+    assert len(better) > 8
+    assert np.median(better) > 0.01

@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from brian2 import ms, mV
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from cnn2snn_brian import InputError, SimulationResult, physiology
@@ -195,7 +197,10 @@ def test_bins_hold_whole_steps():
             lambda r: physiology.decoding(r, [0, 1, 1], "ip1", across="repeats"),
             "at least 2 repeats",
         ),
-        (lambda r: physiology.decoding(r, [0, 1, 1], "ip1", folds=1), "2 folds"),
+        (
+            lambda r: physiology.decoding(r, [0, 1, 1], "ip1", folds=1),
+            "folds is 1, .* 2",
+        ),
         (lambda r: decide(r, 0), "bound is 0"),
         (lambda r: decide(r, True), "bound is True"),
         (lambda r: decide(r, 1, rule="lead"), "rule='lead'"),
@@ -269,6 +274,11 @@ def test_short_cuts_of_a_result(random_result):
     assert found.shape == (3, 10, 3)
     total = found.sum(1) * 2e-3
     np.testing.assert_allclose(total[[0, 2]], random_result.spike_counts["ip1"][[0, 2]])
+    # Of 20 ms, bins of 3 ms leave 2 ms.
+    uneven = random_result.psth("ip1", bin=3 * ms)
+    assert uneven.shape == (3, 7, 3)
+    total = (uneven * np.array([3] * 6 + [2])[:, None]).sum(1) * 1e-3
+    np.testing.assert_allclose(total[[0, 2]], random_result.spike_counts["ip1"][[0, 2]])
     rows = replace_rows(random_result, [2, 0])
     total = rows.psth("conv1", bin=20 * ms)[:, 0] * 20e-3
     np.testing.assert_allclose(total, rows.spike_counts["conv1"])
@@ -280,6 +290,16 @@ def test_short_cuts_of_a_result(random_result):
             steps = step[neuron == unit]
             expected = steps.min() * 1e-3 if len(steps) else math.nan
             np.testing.assert_allclose(first[row, unit], expected)
+
+
+def test_a_last_bin_that_is_shorter_is_exported(random_result):
+    pytest.importorskip("xarray")
+    rows = replace_rows(random_result, [2, 0])
+    data = rows.to_xarray(bin=7 * ms)
+    np.testing.assert_allclose(data["time"], [0, 7e-3, 14e-3])
+    np.testing.assert_array_equal(
+        data["conv1_over_time"].sum("time"), rows.spike_counts["conv1"]
+    )
 
 
 @pytest.mark.parametrize("width", [1, 5])
@@ -402,6 +422,65 @@ def test_between_angles_the_curve_is_interpolated(n):
     orth = np.interp(angles[peak] + 90, around, np.tile(curve, 2))
     expected = (curve[peak] - orth) / (curve[peak] + orth)
     assert found.osi[0] == pytest.approx(expected)
+
+
+@given(
+    st.integers(3, 12),
+    st.sampled_from([180, 360]),
+    st.sampled_from([1, 1 / 3, 1e-4, 0.1 + 0.2]),
+    st.data(),
+)
+def test_indices_are_from_0_to_1_and_angles_below_the_period(n, period, scale, data):
+    # Small whole numbers, so that many values are equal; the scale makes them round.
+    drawn = st.lists(st.integers(0, 3), min_size=n, max_size=n)
+    curve = scale * np.array(data.draw(drawn), float)
+    angles = np.arange(n) * period / n
+    found = physiology.tuning(curve[:, None, None], angles, period=period)
+    for index in (found.osi, found.dsi, found.circular_variance):
+        assert np.isnan(index[0]) or 0 <= index[0] <= 1 + 1e-12
+    assert np.isnan(found.preferred[0]) or 0 <= found.preferred[0] < period
+    # Angles that are given later or with full turns are the same angles.
+    k = data.draw(st.integers(0, n - 1))
+    turned = np.roll(angles, k) + 360 * data.draw(st.integers(-2, 2))
+    again = physiology.tuning(np.roll(curve, k)[:, None, None], turned, period=period)
+    for name in ("preferred", "osi", "dsi"):
+        np.testing.assert_allclose(
+            getattr(again, name), getattr(found, name), atol=1e-7, err_msg=name
+        )
+
+
+def test_the_preferred_angle_at_the_end_of_the_period_is_0():
+    # With the vector sum in floating point, 0 came out as 360 and as 180.
+    for n in range(4, 40):
+        angles = np.arange(n) * 360 / n
+        curve = np.exp(2 * np.cos(np.deg2rad(angles)))
+        found = physiology.tuning(curve[:, None, None], angles, period=360)
+        assert found.preferred[0] == pytest.approx(0, abs=1e-7)
+        half = physiology.tuning(curve[:, None, None], angles / 2)
+        assert half.preferred[0] == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 3, 0.1, 1e-5])
+def test_of_equal_ones_the_first_is_preferred(scale):
+    angles = np.arange(8) * 45.0
+    both = scale * np.cos(np.deg2rad(angles - 67.5)) ** 2
+    found = physiology.tuning(both[:, None, None], angles, period=360)
+    assert found.preferred[0] == pytest.approx(67.5)
+    assert found.dsi[0] == pytest.approx(0)
+    # Means of equal numbers in another order.
+    counts = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0, 0, 0]])[..., None] * scale
+    assert physiology.tuning(counts, [1, 2, 3], period=None).preferred[0] == 1
+    assert (
+        physiology.tuning(counts[[1, 0, 2]], [1, 2, 3], period=None).preferred[0] == 1
+    )
+
+
+def test_selectivity_for_an_orientation_is_not_negative():
+    # The strongest direction, 0, is not of the strongest orientation, 90.
+    curve = np.array([10.0, 8, 0, 8])
+    found = physiology.tuning(curve[:, None, None], [0, 90, 180, 270], period=360)
+    assert found.osi[0] == pytest.approx((8 - 5) / (8 + 5))
+    assert found.dsi[0] == 1
 
 
 def gabor(size, orientation, frequency, phase=0.0):

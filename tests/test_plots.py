@@ -1,6 +1,7 @@
 """What plots draw: points, heights, colours and numbers, on results made by hand."""
 
 import tracemalloc
+from dataclasses import replace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from cnn2snn_brian.layers import Conv2d, Linear, to_neurons
 from cnn2snn_brian.plots.maps import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
 from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.spikes.trials import Trials
 
 N_STEPS, DT = 20, 2e-3
 SHAPES = {"input": (2, 1, 3), "conv1": (2, 3, 2), "ip1": (3,)}
@@ -124,13 +126,58 @@ def test_raster_has_every_spike_in_its_row_and_colour(result, ax):
     expected = [rgb(COLOURS[c]) for c in channel]
     np.testing.assert_allclose(points.get_facecolors(), expected)
     assert ax.get_xlabel() == "time (ms)"
-    assert ax.get_xlim() == (0, 40)
+    # As far as the duration, and a little beyond both ends.
+    np.testing.assert_allclose(ax.get_xlim(), (-1.2, 41.2))
     # Channels are named in the middle of their rows.
     assert ax.get_ylabel() == "channel"
     np.testing.assert_allclose(ax.get_yticks(), [2.5, 8.5])
     assert ax.get_title() == f"conv1, image 2: {SPIKES['conv1'][2].sum()} spikes"
     assert ax.get_legend().get_title().get_text() == "channel"
     assert legend(ax) == ["0", "1"]
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2000,), (4, 3, 2), (16, 16, 8)])
+@pytest.mark.parametrize("size", [(6.4, 4.8), (3, 2)])
+def test_no_spike_of_a_raster_is_hidden_by_the_axes(shape, size):
+    n = int(np.prod(shape))
+    neuron = np.array([0, n - 1, 0, n - 1])
+    step = np.array([0, 0, N_STEPS - 1, N_STEPS - 1])
+    result = by_hand(
+        {"ip1": shape}, {"ip1": np.ones((1, n), np.uint8)}, {("ip1", 0): (neuron, step)}
+    )
+    ax = plt.figure(figsize=size, layout="constrained").add_subplot()
+    plots.plot_raster(result, "ip1", 0, ax, population_rate=True)
+    ax.figure.canvas.draw()
+    (points,) = ax.collections
+    pixels = ax.transData.transform(np.asarray(points.get_offsets()))
+    # A marker's area is in points, as is the width of the line around the axes. In
+    # small axes, more than half of the marker has to do.
+    radius = np.sqrt(points.get_sizes().max()) / 2 if size == (6.4, 4.8) else 0
+    free = (radius + ax.spines["left"].get_linewidth() / 2) * ax.figure.dpi / 72
+    box = ax.get_window_extent()
+    assert (pixels - free >= [box.x0, box.y0]).all()
+    assert (pixels + free <= [box.x1, box.y1]).all()
+    if len(shape) == 1:
+        ticks = ax.get_yticks()
+        np.testing.assert_array_equal(ticks, np.rint(ticks))
+
+
+def test_spikes_of_a_shorter_trial_end_with_it(result):
+    shorter = replace(result, trials=Trials(1, (20, 20, 20, 15), tuple("abcd")))
+    neuron, step = result.recorded["ip1", 3]
+    shorter.recorded["ip1", 3] = neuron[step < 15], step[step < 15]
+    for draw in (
+        lambda ax: plots.plot_raster(shorter, "ip1", 3, ax),
+        lambda ax: plots.plot_output_counts(shorter, 3, ax),
+    ):
+        ax = draw(plt.figure().add_subplot())
+        assert ax.get_xlim()[1] == pytest.approx(30.9)
+    counts = result.spike_counts.raw("ip1")
+    highest = counts.sum(0) / (3 * 20 + 15) / DT
+    ax = plots.plot_rates(shorter, "ip1", plt.figure().add_subplot(), bins=1000)
+    others = ax.containers[0]
+    drawn = [bar.get_x() for bar in others if bar.get_height() > 0]
+    np.testing.assert_allclose(drawn, np.sort(highest), atol=0.5)
 
 
 @pytest.mark.parametrize("n", [3, 8, 30])

@@ -32,6 +32,7 @@ __all__ = [
     "parts",
     "renamed",
     "reweighted",
+    "squared",
 ]
 
 #: What connects one layer with another.
@@ -220,3 +221,35 @@ def reweighted(layer: AnyLayer, change: Callable[[FloatArray], FloatArray]) -> A
     if isinstance(layer, AvgPool2d | MaxPool2d):
         return layer
     return replace(layer, weight=change(layer.weight))
+
+
+def squared(layer: AnyLayer) -> AnyLayer:
+    """
+    Square the weights of a layer: what the variances of its inputs add up with.
+
+    Parameters
+    ----------
+    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
+        The layer.
+
+    Returns
+    -------
+    Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
+        The same layer with these weights; with those of averages squared too.
+    """
+    made: Any
+    if isinstance(layer, Joined):
+        made = tuple(map(squared, layer.parts))
+        return replace(layer, parts=made)
+    if isinstance(layer, Pooled):
+        made = tuple(map(squared, layer.pools))
+        layer = replace(layer, pools=made)
+    if isinstance(layer, Placed | Pooled):
+        made = squared(layer.layer)
+        return replace(layer, layer=made)
+    if isinstance(layer, AvgPool2d):
+        rows, columns = np.square(layer.row_weights), np.square(layer.column_weights)
+        return replace(
+            layer, row_weights=(*rows.tolist(),), column_weights=(*columns.tolist(),)
+        )
+    return reweighted(layer, np.square)

@@ -12,12 +12,13 @@ from cnn2snn_brian.description.gains import input_gains
 from cnn2snn_brian.description.layer_numbers import reference
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.joined import drive
+from cnn2snn_brian.layers.joined import drive, squared
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.look.branches import Branches
 from cnn2snn_brian.spikes.correlation import Correlation
 from cnn2snn_brian.spikes.data import SATURATED, SpikeData
+from cnn2snn_brian.spikes.trials import check_one_duration
 
 if TYPE_CHECKING:
     import pandas
@@ -40,6 +41,10 @@ MANY_MISSED = 0.25
 #: A threshold is too high if the strongest input of a step is less than this share of
 #: it, and too low if it is more than the other: a neuron spikes at most once a step.
 TOO_HIGH, TOO_LOW = 0.25, 1.25
+#: It is not too high below so many standard deviations of the input of a step, and not
+#: lowered to less than the other: where input is rare, its mean is far below that of
+#: the steps in which it comes, and what these are above the threshold by is lost.
+MANY_SPREADS, FEW_SPREADS = 16, 3
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,20 @@ class Diagnosis:
         ``strongest``
             Strongest input a step (99.9th percentile over neurons and images). A
             threshold of this size makes the strongest neurons spike in every step.
+        ``spread``
+            Standard deviation of the input of a step (99.9th percentile over neurons
+            and images), estimated from the spikes that arrive as if each came at a
+            time of its own. A threshold that is not some times as large lets single
+            spikes decide.
     agreement : float
         Share of images for which SNN and CNN give the same answer.
     layer : str or None
         The first layer that loses much by itself; None if hardly anything is lost.
     advice : str
         What to try, in a sentence or two.
+    thresholds : dict of str to float
+        The threshold that the advice names, by its layer, so that
+        ``run(images, thresholds=found.thresholds)`` follows it; empty if it names none.
     branches : pandas.DataFrame, optional
         Of layers that read several: a row for each of these, by the names of the layer
         and of the one that it reads, with the ``correlation`` of what arrives from
@@ -92,6 +105,7 @@ class Diagnosis:
     agreement: float
     layer: str | None
     advice: str
+    thresholds: Mapping[str, float]
     branches: "pandas.DataFrame | None" = None
 
     def __str__(self) -> str:
@@ -107,6 +121,7 @@ class Diagnosis:
                 "events": "{:,.0f}".format,
                 "threshold": "{:.4g}".format,
                 "strongest": "{:.4g}".format,
+                "spread": "{:.4g}".format,
             },
             na_rep="-",
         )
@@ -124,6 +139,7 @@ class _LayerSums:
         self.n = self.spikes = self.saturated = 0
         self.missed = self.activation = 0.0
         self.strongest: list[float] = []
+        self.spread: list[float] = []
 
 
 def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
@@ -160,14 +176,21 @@ def _drives(
     counts: dict[str, Any],
     pixels: Any,
     each: Mapping[str, Any],
-) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Sum the input of each neuron over an image, from the spikes that it got."""
+) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """
+    Sum the input of each neuron over an image, from the spikes that it got.
+
+    Gives the sums and their variances, as of spikes that come independently.
+    """
     parameters, n_steps = result.parameters, result.n_steps
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # In the units of the CNN, summed over the steps.
     sent: dict[str, Any] = {INPUT: n_steps * pixels}  # an image as a constant current
+    variances: dict[str, Any] = {}
     for name, spikes in counts.items():
         sent[name] = (spikes * each[name]).astype(np.float32)
+        rate = spikes / n_steps
+        variances[name] = (spikes * (1 - rate) * each[name] ** 2).astype(np.float32)
     for layer in layers:
         shape = layer.shape
         gain = gains[layer.name]
@@ -175,7 +198,8 @@ def _drives(
         total = total + gain * drive(layer, sent)
         if layer.bias is not None:
             total = total + n_steps * gain * layer.bias
-        yield layer.name, np.asarray(total)
+        variance: Any = gain**2 * drive(squared(layer), variances)
+        yield layer.name, np.asarray(total), np.maximum(variance, 0)
 
 
 def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Diagnosis:
@@ -200,10 +224,14 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     Raises
     ------
     InputError
-        If the CNN or the images are not those of the result.
+        If the CNN or the images are not those of the result, or stimuli of different
+        durations were shown.
     """
     import pandas as pd
 
+    check_one_duration(
+        result.steps_of_row.min() * result.dt_s, result.steps_of_row.max() * result.dt_s
+    )
     layers = _layers_of(module, result)
     pixels = check_images(images, layers.input_shape)
     if len(pixels) != result.n_images:
@@ -219,11 +247,13 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
         branches.add({INPUT: pixels[part], **activations}, batch)
-        for name, total in _drives(layers, result, batch, pixels[part], branches.worth):
-            each = branches.worth[name]
-            _add(
-                sums[name], batch[name], each, activations[name], total, result.n_steps
-            )
+        for name, total, variance in _drives(
+            layers, result, batch, pixels[part], branches.worth
+        ):
+            each, n_steps = branches.worth[name], result.n_steps
+            _add(sums[name], batch[name], each, activations[name], total, n_steps)
+            spread = np.sqrt(np.percentile(variance, 99.9) / n_steps)
+            sums[name].spread.append(float(spread))
     rows = {}
     for name, found in sums.items():
         events = result.events.get(name)
@@ -237,14 +267,16 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
             "events": math.nan if events is None else float(events.mean()),
             "threshold": reference(result.parameters.thresholds[name]),
             "strongest": float(np.mean(found.strongest)),
+            "spread": float(np.mean(found.spread)),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
     agreement = float((result.predictions == answers).mean())
     layer = _worst(table, agreement)
-    advice = _advice(table, layer, result, agreement)
+    advice, threshold = _advice(table, layer, result, agreement)
     if layer is not None:
         advice += branches.said_of(layer)
-    return Diagnosis(table, agreement, layer, advice, branches.table())
+    named = {} if layer is None or threshold is None else {layer: threshold}
+    return Diagnosis(table, agreement, layer, advice, named, branches.table())
 
 
 def _add(
@@ -277,12 +309,13 @@ def _loss(row: Any) -> float:
 
 
 def _is_too_low(row: Any) -> bool:
-    too_strong = row["strongest"] > TOO_LOW * row["threshold"]
-    return bool(too_strong or row["saturated"] > MANY_SATURATED)
+    share = 1 if row["saturated"] > MANY_SATURATED else TOO_LOW
+    return bool(row["strongest"] > share * row["threshold"])
 
 
 def _is_too_high(row: Any) -> bool:
-    return bool(0 < row["strongest"] < TOO_HIGH * row["threshold"])
+    for_strong = 0 < row["strongest"] < TOO_HIGH * row["threshold"]
+    return bool(for_strong and MANY_SPREADS * row["spread"] < row["threshold"])
 
 
 def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
@@ -303,7 +336,8 @@ def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
 
 def _advice(
     table: "pandas.DataFrame", layer: str | None, result: SpikeData, agreement: float
-) -> str:
+) -> tuple[str, float | None]:
+    """Say what to try, and the threshold if it is one."""
     duration = f"{1e3 * result.duration_s:g} ms"
     if layer is None:
         said = (
@@ -311,16 +345,18 @@ def _advice(
             f"{agreement:.1%} of the answers are the CNN's."
         )
         known = table["correlation"].dropna()
-        if known.empty:
-            return said
-        return (
-            f"{said} The correlation with the CNN is lowest in {known.idxmin()}, "
-            f"{known.min():.3f}; images shown longer than {duration} make it higher."
-        )
-    row = table.loc[layer]
-    now, strongest = row["threshold"], row["strongest"]
+        if not known.empty:
+            said += (
+                f" The correlation with the CNN is lowest in {known.idxmin()}, "
+                f"{known.min():.3f}; images shown longer than {duration} make it "
+                "higher."
+            )
+        return said, None
+    row: Any = table.loc[layer]
+    now, strongest = row["threshold"], float(row["strongest"])
     floor = result.parameters.v_min[layer]
-    change = f"threshold, now {now:.4g}, to about {strongest:.4g}"
+    change = f"threshold, now {now:.4g}, to about"
+    threshold: float | None = None
     missed = (
         f"{row['missed']:.1%} of the CNN's activation is at neurons without a spike"
     )
@@ -329,9 +365,11 @@ def _advice(
             f"its strongest input a step is {strongest / now:.2g} times its threshold, "
             f"and {row['saturated']:.1%} of its neurons are saturated"
         )
-        what = f"raise its {change}"
+        threshold = strongest
+        what = f"raise its {change} {threshold:.4g}"
     elif _is_too_high(row):
-        why, what = missed, f"lower its {change}"
+        threshold = max(strongest, FEW_SPREADS * float(row["spread"]))
+        why, what = missed, f"lower its {change} {threshold:.4g}"
     elif row["missed"] > MANY_MISSED:
         why = f"{missed}, though its threshold fits its input"
         what = f"show the images longer than {duration}"
@@ -348,4 +386,4 @@ def _advice(
             f"try more time than {duration}, and reset='subtract' if a spike resets "
             "to zero"
         )
-    return f"{layer} loses most: {why}, so {what}."
+    return f"{layer} loses most: {why}, so {what}.", threshold

@@ -3,6 +3,7 @@
 from cnn2snn_brian.physiology.choices import Choices, decide
 from cnn2snn_brian.physiology.dissimilarity import Comparison, Rdm, compare, rdm
 from cnn2snn_brian.physiology.histograms import Psth, psth
+from cnn2snn_brian.physiology.items import by_item
 from cnn2snn_brian.physiology.latencies import Latency, first_spike, latency
 from cnn2snn_brian.physiology.readouts import Decoding, decoding
 from cnn2snn_brian.physiology.reverse_correlation import (
@@ -30,6 +31,7 @@ __all__ = [
     "ReceptiveField",
     "TrialSpikes",
     "Tuning",
+    "by_item",
     "compare",
     "counts",
     "decide",

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import trial_of_row, trial_spikes
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.decision import decisions
+from cnn2snn_brian.spikes.numbers import class_labels
 
 if TYPE_CHECKING:
     import pandas
@@ -25,8 +27,8 @@ class Choices:
 
     Attributes
     ----------
-    bound : int
-        Output spikes that a choice takes.
+    bound : int or None
+        Output spikes that a choice takes; None of choices at the end of a trial.
     rule : str
         "race" or "margin".
     reaction_time_s : ndarray of float64, shape (n_stimuli, n_repeats)
@@ -38,17 +40,14 @@ class Choices:
         Whether the bound was reached.
     """
 
-    bound: int
+    bound: int | None
     rule: str
     reaction_time_s: npt.NDArray[np.float64]
     choice: npt.NDArray[np.int64]
     decided: npt.NDArray[np.bool_]
 
     def _correct(self, labels: Any) -> npt.NDArray[np.bool_]:
-        truth = np.asarray(labels)
-        if truth.shape != self.choice.shape[:1]:
-            message = f"{len(self.choice)} stimuli, labels of shape {truth.shape}"
-            raise InputError(message)
+        truth = class_labels(labels, len(self.choice), "stimuli")
         return np.asarray(self.choice == truth[:, None])
 
     def accuracy(self, labels: Any) -> float:
@@ -153,7 +152,7 @@ def _margin(
 
 def decide(
     data: Any,
-    bound: int,
+    bound: int | None = None,
     layer: str | None = None,
     *,
     rule: Literal["race", "margin"] = "race",
@@ -174,9 +173,10 @@ def decide(
     Parameters
     ----------
     data : SimulationResult or TrialSpikes
-        A result, or spikes of one neuron for each class.
-    bound : int
-        Spikes, at least 1.
+        A result, or spikes of one neuron for each class, such as those of `by_item`.
+    bound : int, optional
+        Spikes, at least 1. Without it, each trial ends undecided, and its choice is the
+        class of most spikes.
     layer : str, optional
         Layer of a result, a neuron for each class; the last one by default.
     rule : {"race", "margin"}
@@ -203,20 +203,21 @@ def decide(
     if isinstance(data, SpikeData) and layer is None:
         layer = data.output_layer
     spikes = trial_spikes(data, layer)
-    whole = isinstance(bound, int | np.integer) and not isinstance(bound, bool)
-    if not whole or bound < 1 or spikes.n_neurons < 2:
-        message = (
-            f"bound is {bound!r} for {spikes.n_neurons} classes, expected a whole "
-            "number of at least 1, and 2 classes"
-        )
+    spikes.window()  # the whole trial, one for all
+    if spikes.n_neurons < 2:
+        message = f"{spikes.n_neurons} class, expected at least 2"
         raise InputError(message)
+    if bound is not None:
+        bound = check_whole("bound", bound, 1)
     if rule not in ("race", "margin"):
         message = f"rule={rule!r}: expected 'race' or 'margin'"
         raise InputError(message)
     final = spikes.counts().reshape(spikes.n_trials, -1).argmax(1)
     if isinstance(data, SpikeData) and layer == data.output_layer:
         final[trial_of_row(data)[0]] = data.predictions
-    found = (_race if rule == "race" else _margin)(spikes, int(bound), final)
+    # More than there are spikes is never reached.
+    most = len(spikes.t) + 1 if bound is None else bound
+    found = (_race if rule == "race" else _margin)(spikes, most, final)
     shape = spikes.n_stimuli, spikes.n_repeats
     time, choice, decided = (np.asarray(part).reshape(shape) for part in found)
-    return Choices(int(bound), rule, time, choice, decided)
+    return Choices(bound, rule, time, choice, decided)

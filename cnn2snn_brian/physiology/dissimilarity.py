@@ -6,11 +6,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import counts
 from cnn2snn_brian.spikes.correlation import correlation
 from cnn2snn_brian.spikes.data import SpikeData
+from cnn2snn_brian.spikes.numbers import real_numbers
 
 __all__ = ["Comparison", "Rdm", "compare", "rdm"]
 
@@ -45,8 +47,8 @@ class Rdm:
 def _patterns(data: Any, layer: str | None, window: Any) -> FloatArray:
     if isinstance(data, SpikeData | TrialSpikes):
         return counts(data, layer, window).mean(1)
-    array = np.asarray(data, np.float64)
-    if array.ndim < 2 or not np.isfinite(array).all():
+    array = real_numbers("patterns", data)
+    if array.ndim < 2 or not array.size:
         message = (
             f"patterns have the shape {array.shape}, expected finite numbers, "
             "(n_stimuli, n_repeats, n_neurons) or (n_stimuli, ...)"
@@ -202,16 +204,22 @@ def compare(
     Raises
     ------
     InputError
-        If the matrices are not square and of one size, with at least 4 stimuli, or the
-        method is unknown.
+        If the matrices are not symmetric and of one size, with at least 4 stimuli, the
+        method is unknown, or a number of draws is not whole.
 
     References
     ----------
     .. [1] Nili et al. (2014), A toolbox for representational similarity analysis,
        doi:10.1371/journal.pcbi.1003553
     """
+    for name, number in (
+        ("n_bootstrap", n_bootstrap),
+        ("n_permutations", n_permutations),
+        ("seed", seed),
+    ):
+        check_whole(name, number, 0)
     a, b = (
-        np.asarray(m.values if isinstance(m, Rdm) else m, float)
+        real_numbers("a matrix", m.values if isinstance(m, Rdm) else m, known=False)
         for m in (first, second)
     )
     if a.ndim != 2 or a.shape != b.shape or len(a) != a.shape[1] or len(a) < 4:
@@ -220,6 +228,10 @@ def compare(
             "ones of the same stimuli, at least 4"
         )
         raise InputError(message)
+    for matrix in (a, b):
+        if not np.allclose(matrix, matrix.T, equal_nan=True):
+            message = "a matrix is not symmetric, expected dissimilarities of pairs"
+            raise InputError(message)
     if method not in ("spearman", "pearson"):
         message = f"method={method!r}: expected 'spearman' or 'pearson'"
         raise InputError(message)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import trial_spikes
+from cnn2snn_brian.spikes.numbers import check_share
 
 if TYPE_CHECKING:
     import pandas
@@ -42,12 +43,11 @@ def first_spike(
         If the layer was not recorded, or the window is empty or outside the trial.
     """
     spikes = trial_spikes(data, layer)
-    start, end = spikes.window(window)
-    slack = 1e-6 * (end - start)
-    inside = (spikes.t >= start - slack) & (spikes.t < end - slack)
+    start, _ = spikes.window(window)
+    inside = spikes.inside(window)
     found = np.full((spikes.n_trials, spikes.n_neurons), np.inf)
     at = (spikes.trial[inside], spikes.neuron[inside])
-    np.minimum.at(found, at, spikes.t[inside] - start)
+    np.minimum.at(found, at, np.maximum(spikes.t[inside] - start, 0))
     found[np.isinf(found)] = np.nan
     return found.reshape(spikes.n_stimuli, spikes.n_repeats, -1)
 
@@ -216,9 +216,7 @@ def latency(
     if method != "likelihood":
         message = f"method={method!r}: expected 'first-spike' or 'likelihood'"
         raise InputError(message)
-    if not 0 < alpha < 1:
-        message = f"alpha is {alpha!r}, expected a number between 0 and 1"
-        raise InputError(message)
+    check_share("alpha", alpha)
     width = spikes.dt_s if bin is None else bin
     if width is None:
         message = "bin is missing: these spikes have no time step"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
 from cnn2snn_brian.spikes.data import SpikeData
+from cnn2snn_brian.spikes.numbers import class_labels
 
 if TYPE_CHECKING:
     import pandas
@@ -188,19 +190,15 @@ def decoding(
     (n_stimuli, n_repeats), ends, features = _features(
         data, layer, bin, window, cumulative
     )
-    truth = np.asarray(labels)
-    if truth.shape != (n_stimuli,) or len(np.unique(truth)) < 2:
-        message = (
-            f"labels have the shape {truth.shape}, expected one for each of "
-            f"{n_stimuli} stimuli, of at least 2 classes"
-        )
+    truth = class_labels(labels, n_stimuli, "stimuli")
+    if len(np.unique(truth)) < 2:
+        message = f"labels are all {truth[0]!r}, expected at least 2 classes"
         raise InputError(message)
-    if across not in ("stimuli", "repeats") or folds < 2:
-        message = (
-            f"across={across!r}, folds={folds}: expected 'stimuli' or 'repeats', and "
-            "at least 2 folds"
-        )
+    if across not in ("stimuli", "repeats"):
+        message = f"across={across!r}: expected 'stimuli' or 'repeats'"
         raise InputError(message)
+    check_whole("folds", folds, 2)
+    check_whole("seed", seed, 0)
     splits = _splits(truth, n_repeats, across, folds, seed)
     every = np.repeat(truth, n_repeats)
     readout = make_pipeline(StandardScaler(), RidgeClassifier())

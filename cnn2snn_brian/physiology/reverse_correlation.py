@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.joined import parts
@@ -15,6 +16,7 @@ from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.physiology.trains import chosen_neurons
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
 from cnn2snn_brian.spikes.correlation import correlation
+from cnn2snn_brian.spikes.numbers import check_share, real_numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -84,7 +86,7 @@ class ReceptiveField:
         """
         import pandas as pd
 
-        kernels = np.asarray(kernels, np.float64)
+        kernels = real_numbers("kernels", kernels)
         if lag not in self.lags or kernels.shape != self.sta[:, 0].shape:
             message = (
                 f"kernels of shape {kernels.shape} at lag {lag}, expected "
@@ -209,22 +211,19 @@ def receptive_field(
     .. [2] Nichols and Holmes (2002), Nonparametric permutation tests for functional
        neuroimaging, doi:10.1002/hbm.1058
     """
-    given = np.asarray(stimuli, np.float64)
+    check_whole("n_permutations", n_permutations, 1)
+    check_whole("seed", seed, 0)
+    check_share("alpha", alpha)
+    given = real_numbers("stimuli", stimuli)
     response, frames = _pairs(data, given, layer, neurons, frame, window)
-    lags = tuple(int(lag) for lag in lags)
+    lags = tuple(check_whole("lags", lag, 0) for lag in lags)
     n_frames = response.shape[1]
     last = max(lags, default=0)
     n_pairs = len(response) * (n_frames - last)
-    if not lags or min(lags) < 0 or last >= n_frames or n_pairs < 3:
+    if not lags or last >= n_frames or n_pairs < 3:
         message = (
             f"lags are {lags} for {len(response)} stimuli of {n_frames} frames, "
             "expected numbers from 0 that leave at least 3 frames"
-        )
-        raise InputError(message)
-    if n_permutations < 1 or not 0 < alpha < 1:
-        message = (
-            f"n_permutations is {n_permutations} and alpha {alpha}, expected at least "
-            "1, and a number between 0 and 1"
         )
         raise InputError(message)
     shape = frames.shape[2:]

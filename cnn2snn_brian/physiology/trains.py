@@ -6,53 +6,25 @@ Neurons are numbered as in the layer's arrays, (channel, y, x) in a row, so that
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from brian2 import second
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.spikes.numbers import real_numbers, seconds, whole_numbers
+from cnn2snn_brian.spikes.trials import check_one_duration
 
-__all__ = ["TrialSpikes", "chosen_neurons", "seconds"]
+__all__ = ["TrialSpikes", "chosen_neurons", "start_and_end"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: Times are multiples of dt in floating point: a spike at 0.3 - 1e-17 s is at 0.3 s.
-_SLACK = 1e-6
-
-
-def seconds(value: Any, name: str) -> float:
-    """
-    Read a time.
-
-    Parameters
-    ----------
-    value : Quantity [s] or float
-        The time; a plain number is in seconds.
-    name : str
-        What it is called, for the message.
-
-    Returns
-    -------
-    float
-        The time in seconds.
-
-    Raises
-    ------
-    InputError
-        If it is no finite number, or has another unit.
-    """
-    dimension = getattr(value, "dim", None)
-    try:
-        time = float(np.asarray(value))
-    except (TypeError, ValueError):
-        time = math.nan
-    if not math.isfinite(time) or str(dimension) not in ("None", "s", "second"):
-        message = f"{name} is {value!r}, expected a time"
-        raise InputError(message)
-    return time
+#: Share of a step that a time may be off: 0.3 - 1e-17 s is 0.3 s.
+_SLACK = 1e-2
 
 
 def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
@@ -76,16 +48,23 @@ def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
     InputError
         If there is none, one does not exist, or is named twice.
     """
-    chosen = np.asarray(neurons).ravel()
-    whole = np.issubdtype(chosen.dtype, np.integer)
-    different = len(np.unique(chosen)) == len(chosen) > 0
-    if not (whole and different and chosen.min() >= 0 and chosen.max() < n_neurons):
+    chosen = whole_numbers("neurons", neurons, n_neurons).ravel()
+    if not len(np.unique(chosen)) == len(chosen) > 0:
         message = (
             f"neurons are {np.array2string(chosen, threshold=8)}, expected different "
             f"whole numbers from 0 to {n_neurons - 1}"
         )
         raise InputError(message)
-    return chosen.astype(np.int64)
+    return chosen
+
+
+def start_and_end(window: Any) -> tuple[float, float]:
+    """Read a time window, in seconds."""
+    if np.ndim(window) != 1 or len(window) != 2:
+        message = f"window is {window!r}, expected (start, end)"
+        raise InputError(message)
+    start, end = (seconds(time, "window") for time in window)
+    return start, end
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,17 +84,23 @@ class TrialSpikes:
     n_stimuli, n_repeats, n_neurons : int
         How many there are, with and without spikes.
     duration_s : float
-        Length of a trial in seconds.
+        Length of a trial in seconds, of the longest if they differ.
     dt_s : float or None
         Time step in seconds, where times have one.
     recorded_s : tuple of (float, float)
         Starts and ends of what was recorded, in seconds; empty if all was.
+    shortest_s : float or None
+        Length of the shortest trial in seconds; None if all have one. Measures of
+        trials of different lengths need a window that ends in all of them.
+    labels : tuple of int or str
+        What each stimulus is, if it has a label, as an item of `by_item` has.
 
     Raises
     ------
     InputError
-        If the three arrays differ in length, or a trial, a neuron or a time is outside
-        its range.
+        If the three arrays differ in length, a trial, a neuron or a time is outside its
+        range, a number of trials or neurons is not whole, or a time is no multiple of
+        the time step.
     """
 
     trial: IntArray
@@ -127,28 +112,56 @@ class TrialSpikes:
     duration_s: float
     dt_s: float | None = None
     recorded_s: tuple[tuple[float, float], ...] = ()
+    shortest_s: float | None = None
+    labels: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "duration_s", seconds(self.duration_s, "duration_s"))
-        for name, kind in (("trial", np.int64), ("neuron", np.int64), ("t", float)):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        for name in ("n_stimuli", "n_repeats", "n_neurons"):
+            object.__setattr__(self, name, check_whole(name, getattr(self, name), 1))
+        for name in ("duration_s", "dt_s", "shortest_s"):
+            if getattr(self, name) is None and name != "duration_s":
+                continue
+            time = seconds(getattr(self, name), name)
+            if time <= 0:
+                message = f"{name} is {time:g} s, expected a time above 0"
+                raise InputError(message)
+            object.__setattr__(self, name, time)
+        for name, unit in (("trial", None), ("neuron", None), ("t", second)):
+            checked = real_numbers(name, getattr(self, name), unit=unit)
+            object.__setattr__(self, name, checked)
         if not self.trial.shape == self.neuron.shape == self.t.shape == (self.t.size,):
             message = (
                 f"spikes: {self.trial.shape} trials, {self.neuron.shape} neurons, "
                 f"{self.t.shape} times, expected one of each for each spike"
             )
             raise InputError(message)
-        for name, values, end in (
-            ("trial", self.trial, self.n_trials),
-            ("neuron", self.neuron, self.n_neurons),
-            ("t", self.t, self.duration_s * (1 + _SLACK)),
-        ):
-            if len(values) and not (values.min() >= 0 and values.max() < end):
+        for name, n in (("trial", self.n_trials), ("neuron", self.n_neurons)):
+            whole = whole_numbers(name, getattr(self, name), n)
+            object.__setattr__(self, name, whole)
+        # A window leaves its end out, so a spike at the end would never be counted.
+        end = self.duration_s - self._slack
+        if self.t.size and not (self.t.min() >= 0 and self.t.max() < end):
+            message = (
+                f"spikes: t goes from {self.t.min():g} to {self.t.max():g} s, expected "
+                f"0 to below {self.duration_s:g} s"
+            )
+            raise InputError(message)
+        if self.dt_s is not None:
+            steps = self.t / self.dt_s
+            off = np.abs(steps - np.rint(steps)) > _SLACK
+            if off.any():
                 message = (
-                    f"spikes: {name} goes from {values.min()} to {values.max()}, "
-                    f"expected 0 to below {end:g}"
+                    f"spikes: t has {self.t[off][0]:g} s, expected multiples of the "
+                    f"time step, {self.dt_s:g} s"
                 )
                 raise InputError(message)
+
+    @property
+    def _slack(self) -> float:
+        """Seconds that a spike before the start of a window is part of it."""
+        if self.dt_s is None:
+            return 1e-9 * self.duration_s
+        return _SLACK * self.dt_s
 
     @property
     def n_trials(self) -> int:
@@ -175,21 +188,17 @@ class TrialSpikes:
             If it is empty, outside the trial, or was not recorded as a whole.
         """
         whole = (0.0, self.duration_s)
-        if window is None:
-            window = whole
-        if np.ndim(window) != 1 or len(window) != 2:
-            message = f"window is {window!r}, expected (start, end)"
-            raise InputError(message)
-        start, end = (seconds(time, "window") for time in window)
-        if not 0 <= start < end <= self.duration_s * (1 + _SLACK):
+        start, end = whole if window is None else start_and_end(window)
+        if not 0 <= start < end <= self.duration_s + self._slack:
             message = (
                 f"window is {start:g} to {end:g} s, expected two times in order, from "
                 f"0 to {self.duration_s:g} s"
             )
             raise InputError(message)
-        slack = _SLACK * self.duration_s
+        if self.shortest_s is not None and end > self.shortest_s + self._slack:
+            check_one_duration(self.shortest_s, self.duration_s)
         if not any(
-            first <= start + slack and end <= last + slack
+            first <= start + self._slack and end <= last + self._slack
             for first, last in self.recorded_s or (whole,)
         ):
             spans = ", ".join(f"{a:g} to {b:g} s" for a, b in self.recorded_s)
@@ -199,6 +208,29 @@ class TrialSpikes:
             )
             raise InputError(message)
         return start, end
+
+    def inside(self, window: Any = None) -> npt.NDArray[np.bool_]:
+        """
+        Say which spikes are in a time window.
+
+        Parameters
+        ----------
+        window : tuple of (Quantity [s] or float), optional
+            Start and end, the end left out; the whole trial by default.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_spikes,)
+            Whether the spike is in it.
+
+        Raises
+        ------
+        InputError
+            See `window`.
+        """
+        start, end = self.window(window)
+        t = self.t + self._slack
+        return np.asarray((t >= start) & (t < end))
 
     def bins(
         self, bin: Any, window: Any = None
@@ -230,22 +262,22 @@ class TrialSpikes:
         start, end = self.window(window)
         width = seconds(bin, "bin")
         n_bins = round((end - start) / width) if width > 0 else 0
-        if n_bins < 1 or abs(n_bins * width - (end - start)) > _SLACK * (end - start):
+        if n_bins < 1 or abs(n_bins * width / (end - start) - 1) > 1e-6:
             message = (
                 f"bin is {width:g} s, expected a width of which a whole number makes "
                 f"{end - start:g} s"
             )
             raise InputError(message)
         steps = width / (self.dt_s or width)
-        if abs(steps - round(steps)) > _SLACK * steps:
+        if abs(steps - round(steps)) > 1e-6 * steps:
             message = (
                 f"bin is {width:g} s, expected a multiple of the time step, "
                 f"{self.dt_s:g} s: others would hold unequal numbers of steps"
             )
             raise InputError(message)
-        index = np.floor((self.t - start) / width + _SLACK).astype(np.int64)
-        inside = (index >= 0) & (index < n_bins)
-        return index, inside, start + width * np.arange(n_bins + 1, dtype=np.float64)
+        edges = np.linspace(start, end, n_bins + 1)
+        index = np.searchsorted(edges, self.t + self._slack, side="right") - 1
+        return index, (index >= 0) & (index < n_bins), edges
 
     def binned(self, bin: Any, window: Any = None) -> npt.NDArray[np.int32]:
         """
@@ -294,9 +326,7 @@ class TrialSpikes:
         InputError
             If the window is empty or outside the trial.
         """
-        start, end = self.window(window)
-        slack = _SLACK * (end - start)
-        inside = (self.t >= start - slack) & (self.t < end - slack)
+        inside = self.inside(window)
         shape = (self.n_trials, self.n_neurons)
         found = np.zeros(math.prod(shape), np.int32)
         at = (self.trial[inside], self.neuron[inside])
@@ -327,14 +357,10 @@ class TrialSpikes:
         place[chosen] = np.arange(len(chosen))
         new = place[self.neuron]
         kept = new >= 0
-        return TrialSpikes(
-            self.trial[kept],
-            new[kept],
-            self.t[kept],
-            self.n_stimuli,
-            self.n_repeats,
-            len(chosen),
-            self.duration_s,
-            self.dt_s,
-            self.recorded_s,
+        return replace(
+            self,
+            trial=self.trial[kept],
+            neuron=new[kept],
+            t=self.t[kept],
+            n_neurons=len(chosen),
         )

@@ -13,11 +13,23 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.spikes.data import SpikeData
+from cnn2snn_brian.spikes.numbers import real_numbers
+from cnn2snn_brian.spikes.trials import check_one_duration
 
-__all__ = ["counts", "trial_of_row", "trial_spikes"]
+__all__ = [
+    "counts",
+    "layer_of",
+    "recorded_neurons",
+    "recorded_windows",
+    "trial_of_row",
+    "trial_spikes",
+]
+
+IntArray = npt.NDArray[np.int64]
 
 
-def _layer_of(result: SpikeData, layer: str | None) -> str:
+def layer_of(result: SpikeData, layer: str | None) -> str:
+    """Check the name of a layer."""
     if layer is None or layer not in result.shapes:
         message = f"layer is {layer!r}; there are {', '.join(result.shapes)}"
         raise InputError(message)
@@ -69,8 +81,8 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
     Raises
     ------
     InputError
-        If the layer does not exist or was not recorded in all rows, stimuli differ in
-        duration, or `data` is of another kind.
+        If the layer does not exist or was not recorded in all rows, or `data` is of
+        another kind.
     """
     if isinstance(data, TrialSpikes):
         return data
@@ -80,34 +92,45 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
             "layer, or TrialSpikes: counts have no times"
         )
         raise InputError(message)
-    name = _layer_of(data, layer)
-    shape = data.shapes[name]
-    lengths = np.asarray(getattr(data, "steps_of_row", data.n_steps)) * data.dt_s
-    if np.ptp(lengths) > 0:
-        message = (
-            f"stimuli last {lengths.min():g} to {lengths.max():g} s, expected one "
-            "duration: what is silent and what is over would look the same"
-        )
-        raise InputError(message)
-    windows = getattr(data, "windows", ()) if name != data.output_layer else ()
+    name = layer_of(data, layer)
     trials, n_stimuli, n_repeats = trial_of_row(data)
-    found: list[tuple[Any, Any, Any]] = []
-    for row, trial in enumerate(trials):
-        spikes = data.spikes(name, row)
-        at = np.ravel_multi_index(spikes.position, shape)
-        found.append((np.full(len(at), trial), at, spikes.t))
-    trial_of, neuron, t = (np.concatenate(part) for part in zip(*found, strict=True))
+    rows = [recorded_neurons(data, name, row) for row in range(data.n_images)]
+    trial = np.repeat(trials, [len(neuron) for neuron, _ in rows])
+    neuron, step = (np.concatenate(part) for part in zip(*rows, strict=True))
+    shortest, longest = _durations(data)
     return TrialSpikes(
-        trial_of,
+        trial,
         neuron,
-        t,
+        step * data.dt_s,
         n_stimuli,
         n_repeats,
-        math.prod(shape),
+        math.prod(data.shapes[name]),
         data.duration_s,
         data.dt_s,
-        tuple((first * data.dt_s, last * data.dt_s) for first, last in windows),
+        recorded_windows(data, name),
+        shortest if shortest < longest else None,
     )
+
+
+def _durations(result: SpikeData) -> tuple[float, float]:
+    """Give the shortest and the longest trial, in seconds."""
+    steps = np.asarray(getattr(result, "steps_of_row", result.n_steps))
+    return float(steps.min() * result.dt_s), float(steps.max() * result.dt_s)
+
+
+def recorded_windows(result: SpikeData, name: str) -> tuple[tuple[float, float], ...]:
+    """Give starts and ends of what was recorded of a layer, in seconds."""
+    windows = result.windows if name != result.output_layer else ()
+    return tuple((first * result.dt_s, last * result.dt_s) for first, last in windows)
+
+
+def recorded_neurons(
+    result: SpikeData, name: str, row: int
+) -> tuple[IntArray, IntArray]:
+    """Give neurons, in the order (channel, y, x), and steps of the spikes of a row."""
+    position = result.spikes(name, row).position
+    neuron = np.ravel_multi_index(position, result.shapes[name])
+    return neuron.astype(np.int64), result.recorded[name, row][1].astype(np.int64)
 
 
 def counts(
@@ -135,11 +158,13 @@ def counts(
     ------
     InputError
         If the layer does not exist, the window is empty or outside the trial, spikes
-        that it needs were not recorded, or the array has other dimensions, or numbers
-        that are negative or not finite.
+        that it needs were not recorded, stimuli differ in duration and there is no
+        window, or the array has other dimensions, or numbers that are negative or not
+        finite.
     """
     if isinstance(data, SpikeData) and window is None:
-        name = _layer_of(data, layer)
+        name = layer_of(data, layer)
+        check_one_duration(*_durations(data))
         trials, n_stimuli, n_repeats = trial_of_row(data)
         rows = data.spike_counts[name].reshape(data.n_images, -1)
         found = np.empty(rows.shape)
@@ -147,15 +172,12 @@ def counts(
         return found.reshape(n_stimuli, n_repeats, -1)
     if isinstance(data, SpikeData | TrialSpikes):
         return trial_spikes(data, layer).counts(window).astype(np.float64)
-    array = np.asarray(data, np.float64)
+    array = real_numbers("counts", data, least=0)
     if array.ndim != 3 or not array.size:
         message = (
             f"counts have the shape {array.shape}, expected (n_stimuli, n_repeats, "
             "n_neurons)"
         )
-        raise InputError(message)
-    if not (np.isfinite(array).all() and array.min() >= 0):
-        message = "counts: expected finite numbers of at least 0"
         raise InputError(message)
     if window is not None:
         message = "window: an array of counts has no times; give spikes or a result"

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trials import counts
+from cnn2snn_brian.spikes.numbers import real_numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -33,8 +34,8 @@ class Tuning:
     period : float or None
         180 for orientations, 360 for directions, None for what is no angle.
     preferred : ndarray of float64, shape (n_neurons,)
-        Preferred value; NaN of a silent neuron, and of one that responds to all angles
-        alike.
+        Preferred value, an angle from 0 to below the period; NaN of a silent neuron,
+        and of one that responds to all angles alike.
     osi, dsi : ndarray of float64, shape (n_neurons,)
         Orientation and direction selectivity index; NaN where they are not defined.
     circular_variance : ndarray of float64, shape (n_neurons,)
@@ -78,7 +79,15 @@ def _ratio(first: FloatArray, second: FloatArray) -> FloatArray:
     """Give (first - second) / (first + second), NaN where both are 0."""
     total = first + second
     with np.errstate(invalid="ignore"):
-        return np.where(total > 0, (first - second) / total, np.nan)
+        # The first is the peak; the second is above it by its last digits at most.
+        index = np.maximum(first - second, 0) / total
+    return np.where(total > 0, index, np.nan)
+
+
+def _peak(curve: FloatArray) -> FloatArray:
+    """Give the index of the largest value of each column, the first of equal ones."""
+    # Equal means of numbers in another order differ in their last digits.
+    return (curve >= curve.max(0) * (1 - 1e-9)).argmax(0).astype(float)
 
 
 def _at(curve: FloatArray, place: FloatArray) -> FloatArray:
@@ -100,21 +109,24 @@ def _angles(
     # Both directions of an orientation count alike.
     resultant = np.exp(2j * np.deg2rad(values)) @ mean
     length = np.abs(resultant) / np.where(silent, 1, mean.sum(0))
-    variance = np.where(silent, np.nan, 1 - length)
+    variance = np.where(silent, np.nan, 1 - np.minimum(length, 1))
     preferred = np.rad2deg(np.angle(resultant)) / 2 % 180
+    preferred[preferred > 180 - 1e-9] = 0  # -1e-17 % 180 is 180
     quarter, half = n * 90 / period, n * 180 / period
-    peak = mean.argmax(0).astype(float)
     if period == 360:
         both = np.array(
             [_at(mean, k + half * np.ones(mean.shape[1])) for k in range(n)]
         )
         both = (mean + both) / 2
+        peak = _peak(mean)
         dsi = _ratio(_at(mean, peak), _at(mean, peak + half))
         place = (preferred - values[0]) / (period / n)
-        other = _at(mean, place + half) > _at(mean, place)
-        preferred = preferred + 180 * other
+        first, second = _at(mean, place), _at(mean, place + half)
+        preferred = preferred + 180 * (second > first * (1 + 1e-9))
     else:
         both, dsi = mean, np.full(mean.shape[1], np.nan)
+    # The peak over orientations: that over directions may be of another one.
+    peak = _peak(both)
     osi = _ratio(_at(both, peak), _at(both, peak + quarter))
     # The direction of a resultant of rounding errors means nothing.
     preferred[silent | (length < 1e-9)] = np.nan
@@ -122,8 +134,8 @@ def _angles(
 
 
 def _check_values(values: Any, n_stimuli: int, period: float | None) -> FloatArray:
-    given = np.asarray(values, np.float64)
-    if given.shape != (n_stimuli,) or not np.isfinite(given).all():
+    given = real_numbers("values", values)
+    if given.shape != (n_stimuli,):
         message = (
             f"values have the shape {given.shape}, expected a finite number for "
             f"each of {n_stimuli} stimuli"
@@ -165,17 +177,21 @@ def tuning(
               \theta_\mathrm{pref} = \tfrac{1}{2} \arg r.
 
     With directions, :math:`\theta_\mathrm{pref}` is of the two opposite ones that with
-    the larger response. Orientation and direction selectivity [2]_ compare the largest
-    response with those a quarter and half a turn away,
+    the larger response, and the one below 180 degrees if both are equal. Orientation
+    and direction selectivity [2]_ compare the largest response with those a quarter and
+    half a turn away,
 
     .. math:: \mathrm{OSI} = \frac{R_\mathrm{peak} - R_\mathrm{orth}}
                                   {R_\mathrm{peak} + R_\mathrm{orth}}, \quad
               \mathrm{DSI} = \frac{R_\mathrm{peak} - R_\mathrm{opp}}
-                                  {R_\mathrm{peak} + R_\mathrm{opp}},
+                                  {R_\mathrm{peak} + R_\mathrm{opp}}.
 
-    where the OSI of directions takes the mean of both directions of an orientation.
-    Between measured angles the curve is interpolated linearly. The OSI and the DSI of
-    noisy counts are too large, the circular variance is less so [3]_.
+    The OSI of directions takes the mean of both directions of an orientation, and its
+    peak is the orientation with the largest of these means. Of equal peaks, the first
+    counts. So both indices are from 0 to 1; where others take the angle of a vector sum
+    or of a fit for the peak, they can be negative. Between measured angles the curve is
+    interpolated linearly. The OSI and the DSI of noisy counts are too large, the
+    circular variance is less so [3]_.
 
     Parameters
     ----------
@@ -231,7 +247,7 @@ def tuning(
         return Tuning(
             different, mean, sem, period, *_angles(different, mean, float(period))
         )
-    preferred = different[mean.argmax(0)].copy()
+    preferred = different[_peak(mean).astype(int)]
     preferred[mean.max(0) == 0] = np.nan
     none = np.full(n_neurons, np.nan)
     return Tuning(different, mean, sem, None, preferred, none, none, none)

@@ -29,6 +29,8 @@ BESIDE: dict[str, Any] = {
     "title_fontsize": "small",
     "frameon": False,
 }
+#: Share of an axis that is left free at its ends, so that it hides no point.
+MARGIN = 0.03
 #: With more traces, they have no legend.
 MAX_LEGEND = 12
 
@@ -43,6 +45,18 @@ def _axes_below(ax: Any) -> Any:
     x, y, width, height = ax.get_position().bounds
     ax.set_position((x, y + 0.28 * height, width, 0.72 * height))
     return ax.figure.add_axes((x, y, width, 0.24 * height), sharex=ax)
+
+
+def _show_whole(ax: Any, duration_s: float, n_neurons: int | None = None) -> None:
+    """Set the limits so that points at the ends are seen; number neurons in whole."""
+    from matplotlib.ticker import MaxNLocator
+
+    end = 1e3 * duration_s
+    ax.set_xlim(-MARGIN * end, (1 + MARGIN) * end)
+    if n_neurons is not None:
+        free = max(0.5, MARGIN * n_neurons)
+        ax.set_ylim(-free, n_neurons - 1 + free)
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _dashes(index: int) -> str:
@@ -117,10 +131,10 @@ def plot_raster(
     ax.set(
         xlabel="time (ms)",
         ylabel="neuron",
-        xlim=(0, 1e3 * result.duration_s),
-        ylim=(-0.5, n_neurons - 0.5),
         title=f"{layer}, image {image}: {len(row):,} spikes",
     )
+    n_steps = int(result.steps_of_row[image])
+    _show_whole(ax, n_steps * result.dt_s, n_neurons)
     if shape[0] > 1:
         _colour_legend(ax, shape[0], "channel" if len(shape) == 3 else "unit")
     if len(shape) == 3 and shape[0] > 1:
@@ -137,8 +151,8 @@ def plot_raster(
     if population_rate:
         below = _axes_below(ax)
         step = np.rint(trains.t / result.dt_s).astype(int)
-        spikes = np.bincount(step, minlength=result.n_steps)
-        edges = 1e3 * result.dt_s * np.arange(result.n_steps + 1)
+        spikes = np.bincount(step, minlength=n_steps)
+        edges = 1e3 * result.dt_s * np.arange(n_steps + 1)
         rate = spikes / n_neurons / result.dt_s
         below.stairs(rate, edges, fill=True, color=GREY)
         below.set(xlabel="time (ms)", ylabel="rate (Hz)")
@@ -216,11 +230,8 @@ def plot_membrane(
         ax.axhline(each, color="black", ls="--", lw=1, label=label)
     if math.isfinite(floor):
         ax.axhline(floor, color=GREY, ls=":", lw=1.2, label="floor")
-    ax.set(
-        xlabel="time (ms)",
-        ylabel="membrane potential v",
-        xlim=(0, 1e3 * result.duration_s),
-    )
+    ax.set(xlabel="time (ms)", ylabel="membrane potential v")
+    _show_whole(ax, result.steps_of_row[image] * result.dt_s)
     ax.set_title(f"{layer}, image {image}")
     if len(positions) <= MAX_LEGEND:
         ax.legend(
@@ -265,19 +276,21 @@ def plot_output_counts(
     InputError
         If there is not one name for each output neuron.
     """
+    from matplotlib.ticker import MaxNLocator
+
     n_outputs = result.output_potentials.shape[1]
     names = class_names(classes, n_outputs)
     ax = given_or_current(ax)
-    steps = np.arange(result.n_steps + 1)
+    n_steps = int(result.steps_of_row[image])
     trains = result.spikes(result.output_layer, image)
     spike_step = np.rint(trains.t / result.dt_s).astype(int)
     unit = np.ravel_multi_index(trains.position, result.shapes[result.output_layer])
     answer = result.predictions[image]
     for output in range(n_outputs):
-        per_step = np.bincount(spike_step[unit == output], minlength=result.n_steps)
+        per_step = np.bincount(spike_step[unit == output], minlength=n_steps)
         total = np.concatenate([[0], np.cumsum(per_step)])
         ax.step(
-            1e3 * result.dt_s * steps,
+            1e3 * result.dt_s * np.arange(n_steps + 1),
             total,
             where="post",
             label=names[output],
@@ -289,10 +302,11 @@ def plot_output_counts(
     ax.set(
         xlabel="time (ms)",
         ylabel="output spikes",
-        xlim=(0, 1e3 * result.duration_s),
         title=f"{result.output_layer}, image {image}: the answer is {names[answer]}",
     )
+    _show_whole(ax, n_steps * result.dt_s)
     ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(
         fontsize="x-small",
         ncols=math.ceil(n_outputs / 10),
@@ -349,11 +363,11 @@ def plot_rates(
         message = f"bins is {bins}, expected at least 1"
         raise InputError(message)
     # Which neuron is which does not matter here, and a copy of all may be gigabytes.
-    counts = result.spike_counts.raw(layer)
-    spikes = counts.mean(0) if image is None else counts[image]
+    rows = slice(None) if image is None else slice(image, image + 1)
+    counts, steps = result.spike_counts.raw(layer)[rows], result.steps_of_row[rows]
     ax = given_or_current(ax)
     highest = 1 / result.dt_s
-    rate = spikes / result.n_steps * highest
+    rate = counts.sum(0, dtype=np.int64) / steps.sum() * highest
     silent, saturated = rate == 0, rate > SATURATED * highest
     edges = np.linspace(0, highest, bins + 1)
     # A bar has one colour: saturated neurons get bars of their own from 90 % on.

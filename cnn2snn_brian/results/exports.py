@@ -255,7 +255,7 @@ def to_xarray(result: SpikeData, labels: Any = None, bin: Any = None) -> Any:
             numbers = [values.get(key, np.nan) for values in trials.parameters]
             coordinates[key] = ("stimulus", numbers)
     if bin is not None:
-        n_bins = round(result.n_steps * result.dt_s / float(bin) - 0.5 + 1e-6)
+        n_bins = -(-result.n_steps // round(float(bin) / result.dt_s))
         coordinates["time"] = ("time", np.arange(n_bins) * float(bin))
     if truth is not None:
         coordinates["label"] = (rows, by_trial(truth))

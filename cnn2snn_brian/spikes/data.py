@@ -8,12 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
 from cnn2snn_brian.spikes.counts import IntArray, SpikeCounts
 from cnn2snn_brian.spikes.decision import Decisions, decisions
+from cnn2snn_brian.spikes.numbers import class_labels, seconds
 from cnn2snn_brian.spikes.recorded import RecordedSpikes
 from cnn2snn_brian.spikes.summary import summary
 from cnn2snn_brian.spikes.trials import Trials
@@ -251,7 +253,7 @@ class SpikeData(RecordedSpikes):
         """
         if t is None:
             return self._final_counts.copy()
-        time = float(np.asarray(t))
+        time = seconds(t, "t")
         if not 0 <= time <= self.duration_s * (1 + 1e-9):
             message = f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
             raise InputError(message)
@@ -269,11 +271,7 @@ class SpikeData(RecordedSpikes):
         return np.ravel_multi_index(at, self.shapes[self.output_layer]), step
 
     def _check_labels(self, labels: Any) -> npt.NDArray[Any]:
-        truth = np.asarray(labels)
-        if truth.shape != (self.n_images,):
-            message = f"{self.n_images} images, labels of shape {truth.shape}"
-            raise InputError(message)
-        return truth
+        return class_labels(labels, self.n_images)
 
     def decide(self, margin: int) -> Decisions:
         """
@@ -295,18 +293,15 @@ class SpikeData(RecordedSpikes):
             If the margin is no whole number of at least 1, or there is only one class.
         """
         n_classes = self._final_counts.shape[1]
-        whole = isinstance(margin, int | np.integer) and not isinstance(margin, bool)
-        if not whole or margin < 1 or n_classes < 2:
-            message = (
-                f"margin is {margin!r} for {n_classes} classes, expected a whole "
-                "number of at least 1, and 2 classes"
-            )
+        margin = check_whole("margin", margin, 1)
+        if n_classes < 2:
+            message = f"{n_classes} class, expected at least 2"
             raise InputError(message)
         return decisions(
-            int(margin),
+            margin,
             map(self._output_spikes, range(self.n_images)),
             self.predictions,
-            self.n_steps,
+            self.steps_of_row,
             n_classes,
         )
 

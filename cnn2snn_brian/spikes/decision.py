@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.spikes.numbers import class_labels
+
 __all__ = ["Decisions", "decisions"]
 
 
@@ -50,15 +52,21 @@ class Decisions:
         -------
         float
             From 0 to 1.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each image.
         """
-        return float((self.predictions == np.asarray(labels)).mean())
+        truth = class_labels(labels, len(self.predictions))
+        return float((self.predictions == truth).mean())
 
 
 def decisions(
     margin: int,
     output_spikes: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
     final: npt.NDArray[np.int64],
-    n_steps: int,
+    n_steps: int | npt.NDArray[np.int64],
     n_classes: int,
 ) -> Decisions:
     """
@@ -72,19 +80,21 @@ def decisions(
         Of each image, class and step of every output spike.
     final : ndarray of int64, shape (n_images,)
         Classes where no class leads by the margin.
-    n_steps, n_classes : int
-        Number of steps of an image, and of classes.
+    n_steps : int or ndarray of int, shape (n_images,)
+        Number of steps of an image.
+    n_classes : int
+        Number of classes.
 
     Returns
     -------
     Decisions
         Steps and classes.
     """
-    steps = np.full(len(final), n_steps, np.int64)
+    steps = np.array(np.broadcast_to(n_steps, len(final)), np.int64)
     predictions = final.copy()
     decided = np.zeros(len(final), bool)
     for image, (neuron, step) in enumerate(output_spikes):
-        counts = np.zeros((n_steps, n_classes), np.int64)
+        counts = np.zeros((steps[image], n_classes), np.int64)
         np.add.at(counts, (step, neuron), 1)
         counts = counts.cumsum(0)
         first, second = np.sort(counts, axis=1)[:, [-1, -2]].T

@@ -169,8 +169,8 @@ class RecordedSpikes:
         layer : str
             A layer that was recorded in each trial, or ``input``.
         bin : Quantity [s]
-            Width of a bin, a multiple of the time step. A last bin that is not full is
-            left out.
+            Width of a bin, a multiple of the time step. If no whole number of them
+            makes the duration, the last bin is shorter.
 
         Returns
         -------
@@ -184,7 +184,7 @@ class RecordedSpikes:
         """
         width = self._steps_of_bin(bin)
         self._recorded(layer, 0)
-        n, n_bins = math.prod(self.shapes[layer]), self.n_steps // width
+        n, n_bins = math.prod(self.shapes[layer]), -(-self.n_steps // width)
         counts = np.zeros((self.n_images, n_bins, n), np.int32)
         for row in range(self.n_images):
             counts[row] = self._in_bins(layer, row, width)
@@ -199,8 +199,9 @@ class RecordedSpikes:
         layer : str
             A layer that was recorded, or ``input``.
         bin : Quantity [s]
-            Width of a bin, a multiple of the time step. A last bin that is not full is
-            left out.
+            Width of a bin, a multiple of the time step. If no whole number of them
+            makes the duration, the last bin is shorter, and its rate is that of its own
+            time.
 
         Returns
         -------
@@ -216,11 +217,12 @@ class RecordedSpikes:
         Notes
         -----
         :math:`r_k = n_k / (R \Delta)`, with the spikes :math:`n_k` of a neuron in bin
-        :math:`k` of all :math:`R` trials, and the width :math:`\Delta` of a bin.
+        :math:`k` of all :math:`R` trials, and the width :math:`\Delta` of that bin.
         """
         width = self._steps_of_bin(bin)
         self._recorded(layer, 0)
-        n_bins, shape = self.n_steps // width, self.shapes[layer]
+        n_bins, shape = -(-self.n_steps // width), self.shapes[layer]
+        steps = np.minimum(width, self.n_steps - width * np.arange(n_bins))
         n_stimuli = self.n_images // self.n_repeats
         n = math.prod(shape)
         rates = np.zeros((n_stimuli, n_bins, n))
@@ -230,9 +232,9 @@ class RecordedSpikes:
             known = self.recorded_steps(row)
             if layer == self.output_layer:
                 known = np.arange(self.steps_of_row[row])
-            known = known[known < n_bins * width] // width
-            complete[stimulus] = np.bincount(known, minlength=n_bins) == width
-        rates /= self.n_repeats * width * self.dt_s
+            known = np.bincount(known // width, minlength=n_bins)
+            complete[stimulus] = known == steps
+        rates /= (self.n_repeats * self.dt_s * steps)[:, None]
         rates[~complete] = np.nan
         return from_neurons(rates, shape)
 
@@ -266,10 +268,9 @@ class RecordedSpikes:
 
     def _in_bins(self, layer: str, row: int, width: int) -> npt.NDArray[np.int64]:
         """Count spikes in bins of so many steps, (n_bins, n_neurons)."""
-        n, n_bins = math.prod(self.shapes[layer]), self.n_steps // width
+        n, n_bins = math.prod(self.shapes[layer]), -(-self.n_steps // width)
         neuron, step = self._recorded(layer, row)
-        inside = step < n_bins * width
-        place = step[inside].astype(np.int64) // width * n + neuron[inside]
+        place = step.astype(np.int64) // width * n + neuron
         return np.bincount(place, minlength=n_bins * n).reshape(n_bins, n)
 
     def _recorded(self, layer: str, row: int) -> tuple[IntArray, IntArray]:

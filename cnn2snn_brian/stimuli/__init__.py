@@ -1,6 +1,6 @@
 """Stimuli in time: images, sequences, movies, events, spikes, and their makers."""
 
-from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli.base import Item, Stimulus
 from cnn2snn_brian.stimuli.events import Events
 from cnn2snn_brian.stimuli.frames import FrameStimulus, Movie, Sequence, Still
 from cnn2snn_brian.stimuli.gratings import drifting_grating, moving_bar, static_grating
@@ -16,6 +16,7 @@ from cnn2snn_brian.stimuli.spikes import SpikeStimulus, SpikeTrains
 __all__ = [
     "Events",
     "FrameStimulus",
+    "Item",
     "Movie",
     "Sequence",
     "SpikeStimulus",
