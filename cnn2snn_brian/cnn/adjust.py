@@ -25,7 +25,7 @@ from torch import nn
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.trace import Tracer
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
-from cnn2snn_brian.printing import as_text
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["Adjustment", "Change", "adjust", "quantize_in_place"]
 
@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Adjustment:
+class Adjustment(Printed):
     """
     An adjusted CNN and what was changed to get it.
 
@@ -61,11 +61,14 @@ class Adjustment:
     module: nn.Module
     changes: tuple[Change, ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"Adjustment({len(self.changes)} changes)"
+
+    def _parts(self) -> list[str | Table]:
         table = Table("layer", "before", "after", title="Adjustment")
         for change in self.changes:
             table.add_row(change.where, change.before, change.after)
-        return as_text(table) + "\n"
+        return [table]
 
 
 def _average_pooling(pool: nn.MaxPool2d, where: str) -> nn.AvgPool2d:

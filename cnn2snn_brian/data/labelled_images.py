@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["LabelledImages"]
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabelledImages(Printed):
     """
     Images and their classes.
 

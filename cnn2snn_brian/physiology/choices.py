@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import trial_of_row, trial_spikes
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.decision import decisions
 
@@ -19,7 +20,7 @@ __all__ = ["Choices", "decide"]
 
 
 @dataclass(frozen=True, eq=False)
-class Choices:
+class Choices(Printed):
     """
     Choice and reaction time of each trial.
 

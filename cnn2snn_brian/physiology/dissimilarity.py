@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import counts
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.correlation import correlation
 from cnn2snn_brian.spikes.data import SpikeData
 
@@ -20,7 +21,7 @@ METRICS = ("correlation", "euclidean", "cosine")
 
 
 @dataclass(frozen=True, eq=False)
-class Rdm:
+class Rdm(Printed):
     """
     How different the responses to each two stimuli are.
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.physiology.trials import trial_spikes
+from cnn2snn_brian.printing import Printed
 
 if TYPE_CHECKING:
     import pandas
@@ -15,7 +16,7 @@ __all__ = ["Psth", "psth"]
 
 
 @dataclass(frozen=True, eq=False)
-class Psth:
+class Psth(Printed):
     """
     Firing rates in time bins, means over repeats.
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.data import SpikeData
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Decoding:
+class Decoding(Printed):
     """
     Accuracy of a linear readout over time.
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["TrialSpikes", "chosen_neurons", "seconds"]
 
@@ -89,7 +90,7 @@ def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
-class TrialSpikes:
+class TrialSpikes(Printed):
     """
     Spikes of one population in all trials.
 

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from rich.table import Table
 
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.counts import IntArray, SpikeCounts
 from cnn2snn_brian.spikes.decision import Decisions, decisions
 from cnn2snn_brian.spikes.recorded import RecordedSpikes
@@ -27,7 +29,7 @@ Readout = Literal["spikes", "spikes+potential"]
 
 
 @dataclass(frozen=True)
-class SpikeData(RecordedSpikes):
+class SpikeData(Printed, RecordedSpikes):
     """
     What a simulation of images measured.
 
@@ -341,5 +343,9 @@ class SpikeData(RecordedSpikes):
             correct += (counts.argmax(1) == truth[image]) & (counts.max(1) > 0)
         return correct / self.n_images
 
-    def __str__(self) -> str:
-        return summary(self)
+    def __repr__(self) -> str:
+        what, *_ = summary(self).splitlines()
+        return f"{type(self).__name__}({what}, {self.n_events:,} synaptic events)"
+
+    def _parts(self) -> list[str | Table]:
+        return [summary(self)]

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.printing import Printed
+
 __all__ = ["Decisions", "decisions"]
 
 
 @dataclass(frozen=True, eq=False)
-class Decisions:
+class Decisions(Printed):
     """
     When and how each image was decided.
 

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.printing import Printed
+
 __all__ = ["Trials"]
 
 
 @dataclass(frozen=True)
-class Trials:
+class Trials(Printed):
     """
     The trials of a run: stimulus after stimulus, its repeats in order.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.stimuli.times import whole_steps
 from cnn2snn_brian.stimuli.writing import save
 
@@ -13,7 +14,7 @@ __all__ = ["Stimulus"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Stimulus(ABC):
+class Stimulus(Printed, ABC):
     """
     What is shown in a trial, from its start to its end.
 
