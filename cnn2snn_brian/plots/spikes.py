@@ -253,7 +253,7 @@ def plot_output_counts(
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
     classes : sequence of str, optional
-        Names of the output neurons.
+        Names of the output neurons; by default those that the network has.
 
     Returns
     -------
@@ -266,7 +266,7 @@ def plot_output_counts(
         If there is not one name for each output neuron.
     """
     n_outputs = result.output_potentials.shape[1]
-    names = class_names(classes, n_outputs)
+    names = class_names(result.class_names() if classes is None else classes, n_outputs)
     ax = given_or_current(ax)
     steps = np.arange(result.n_steps + 1)
     trains = result.spikes(result.output_layer, image)

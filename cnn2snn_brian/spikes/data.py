@@ -1,6 +1,6 @@
 """What a simulation measured, and what follows from it by counting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -311,6 +311,33 @@ class SpikeData(Printed, RecordedSpikes):
             self.n_steps,
             n_classes,
         )
+
+    def class_names(self, given: Sequence[str] | None = None) -> list[str]:
+        """
+        Name the output neurons.
+
+        Parameters
+        ----------
+        given : sequence of str, optional
+            Names to use; by default the network's own, and numbers if it has none.
+
+        Returns
+        -------
+        list of str
+            A name for each.
+
+        Raises
+        ------
+        InputError
+            If there is not one name for each output neuron.
+        """
+        n_outputs = len(self._final_counts.T)
+        known = self.network.get("classes") or range(n_outputs)
+        names = known if given is None else given
+        if len(names) != n_outputs:
+            message = f"{n_outputs} output neurons, but {len(names)} class names"
+            raise InputError(message)
+        return [str(name) for name in names]
 
     def accuracy_over_time(self, labels: Any) -> npt.NDArray[np.float64]:
         """
