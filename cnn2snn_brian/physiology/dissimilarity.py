@@ -64,13 +64,13 @@ def rdm(
     metric: Literal["correlation", "euclidean", "cosine"] = "correlation",
 ) -> Rdm:
     r"""
-    Compute the representational dissimilarity matrix of a layer [1]_.
+    Compute the representational dissimilarity matrix of a layer.
 
     .. math:: d_{ab} = 1 - \mathrm{corr}_i(\bar n_i(a), \bar n_i(b))
 
     for stimuli a and b, with Pearson's correlation over the neurons i of mean counts
-    over repeats. "euclidean" is the distance of the two means, "cosine" is 1 minus the
-    cosine of the angle between them.
+    over repeats [1]_. "euclidean" is the distance of the two means, "cosine" is 1 minus
+    the cosine of the angle between them.
 
     Parameters
     ----------

@@ -68,11 +68,12 @@ class Psth(Printed):
 
 def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -> Psth:
     r"""
-    Compute the peri-stimulus time histogram of each neuron [1]_.
+    Compute the peri-stimulus time histogram of each neuron.
 
     .. math:: r(t) = \frac{1}{n \Delta} \sum_{i=1}^{n} k_i(t)
 
-    with the counts :math:`k_i(t)` of repeat i in a bin of width :math:`\Delta`.
+    with the counts :math:`k_i(t)` of repeat i in a bin of width :math:`\Delta`
+    [1]_.
 
     Parameters
     ----------

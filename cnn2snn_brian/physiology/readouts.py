@@ -131,10 +131,10 @@ def decoding(
     seed: int = 0,
 ) -> Decoding:
     """
-    Decode classes from spike counts with a linear readout, cross-validated [1]_.
+    Decode classes from spike counts with a linear readout, cross-validated.
 
     A readout is trained for each time bin anew, on the trials of all folds but one, and
-    tested on the fold that was left out. By default it is scikit-learn's
+    tested on the fold that was left out [1]_. By default it is scikit-learn's
     `RidgeClassifier` on counts that are scaled to mean 0 and variance 1 on the
     training trials: the class whose linear function, fitted to 1 for its trials and -1
     for others by least squares with an L2 penalty of 1, is the largest.
