@@ -34,7 +34,7 @@ class Printed:
 
     def _parts(self) -> Iterable[str | Table]:
         """Describe all of the object by lines and tables, from top to bottom."""
-        return [repr(self)]
+        return ()
 
     def __repr__(self) -> str:
         values = {
@@ -45,10 +45,11 @@ class Printed:
         return short_fields(type(self).__name__, values)
 
     def __str__(self) -> str:
-        return "\n".join(map(as_text, self._parts()))
+        return "\n".join(map(as_text, self._parts())) or repr(self)
 
-    def _repr_html_(self) -> str:
-        return f"<div>{''.join(map(as_html, self._parts()))}</div>"
+    def _repr_html_(self) -> str | None:
+        html = "".join(map(as_html, self._parts()))
+        return f"<div>{html}</div>" if html else None
 
 
 def short(value: Any) -> str:

@@ -92,5 +92,5 @@ def test_summaries_have_no_citation():
         documented = getattr(import_module(parent), last)
         members = vars(documented).values() if isinstance(documented, type) else ()
         for item in (documented, *members):
-            summary = (getattr(item, "__doc__", None) or "").strip().partition("\n\n")[0]
-            assert "]_" not in summary, name
+            text = (getattr(item, "__doc__", None) or "").strip()
+            assert "]_" not in text.partition("\n\n")[0], name

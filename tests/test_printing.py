@@ -202,6 +202,8 @@ def test_data_are_short(data):
     for text in (repr(data), str(data)):
         assert "\n" not in text
         assert len(text) < 400
+    if isinstance(data, Printed):
+        assert data._repr_html_() is None  # a notebook takes the line
 
 
 def test_arrays_are_shown_by_type_and_shape():
