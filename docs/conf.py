@@ -76,7 +76,7 @@ sphinx_gallery_conf = {
 
 
 API = (Path(__file__).parent / "api.md").read_text()
-#: Names on the API page by how they are written: ``plots.plot_raster``, ``plot_raster``.
+#: Names on the API page by how they are written: ``plots.plot_psth``, ``plot_psth``.
 DOCUMENTED: dict[str, set[str]] = {}
 for documented in re.findall(r"^   ([\w.]+)$", API, re.MULTILINE):
     home, _, last = documented.rpartition(".")
