@@ -269,13 +269,13 @@ class SpikingNetwork(NetworkDescription):
         metadata: bool = True,
     ) -> Any:
         """
-        Write the network as a graph of NIR, the format that simulators exchange [1]_.
+        Write the network as a graph of NIR, the format that simulators exchange.
 
         Weights, biases and leaks are those that act at run time: spikes of all
         populations count alike, and the graph alone makes the same spikes where a step
         is computed like here, with spikes that cross all layers within it. Its input is
         Poisson spikes, or pixels times ``rate_scale`` for images as currents.
-        ``nir.write`` makes a file of it.
+        ``nir.write`` makes a file of it [1]_.
 
         Parameters
         ----------

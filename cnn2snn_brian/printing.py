@@ -1,25 +1,162 @@
-"""Tables as plain text, in one style for everything that ``print`` shows."""
+"""What ``print``, the prompt and a notebook show of an object, in one style."""
 
-from rich.console import Console, RenderableType
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from html import escape
+from itertools import islice
+from typing import Any
 
-__all__ = ["as_text"]
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+
+__all__ = ["Printed", "as_html", "as_text", "short", "short_fields"]
+
+#: What a line is at most, but for names that are longer.
+WIDTH = 100
+
+#: So many items of a list are shown, and so many characters of anything else.
+MAX_ITEMS, MAX_CHARACTERS = 6, 80
 
 
-def as_text(table: RenderableType) -> str:
+class Printed:
+    """
+    An object that is shown in one line at the prompt, and in full where it is printed.
+
+    `_parts` says what is shown in full, by ``print`` and in a notebook. The line has
+    the fields of a dataclass; an object without `_parts` is never shown but by it.
+    """
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        # A dataclass makes a __repr__ of its own if the class itself has none.
+        setattr(cls, "__repr__", cls.__repr__)  # noqa: B010
+
+    def _parts(self) -> Iterable[str | Table]:
+        """Describe all of the object by lines and tables, from top to bottom."""
+        return ()
+
+    def __repr__(self) -> str:
+        values = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)  # type: ignore[arg-type]
+            if item.repr
+        }
+        return short_fields(type(self).__name__, values)
+
+    def __str__(self) -> str:
+        return "\n".join(map(as_text, self._parts())) or repr(self)
+
+    def _repr_html_(self) -> str | None:
+        html = "".join(map(as_html, self._parts()))
+        return f"<div>{html}</div>" if html else None
+
+
+def short(value: Any) -> str:
+    """
+    Write a value in less than a line.
+
+    Parameters
+    ----------
+    value : object
+        The value.
+
+    Returns
+    -------
+    str
+        Of an array its type and shape, of a list or a dict its first items.
+    """
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"{value.dtype} {value.shape}"
+    if isinstance(value, Mapping):
+        items = (f"{key!r}: {short(item)}" for key, item in value.items())
+        return f"{{{_first(items, len(value))}}}"
+    if type(value) is list:
+        return f"[{_first(map(short, value), len(value))}]"
+    if type(value) is tuple:
+        comma = "," if len(value) == 1 else ""
+        return f"({_first(map(short, value), len(value))}{comma})"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 4]} ..."
+
+
+def _first(texts: Iterator[str], n: int) -> str:
+    more = [f"... {n - MAX_ITEMS} more"] if n > MAX_ITEMS else []
+    return ", ".join([*islice(texts, MAX_ITEMS), *more])
+
+
+def short_fields(kind: str, values: Mapping[str, Any]) -> str:
+    """
+    Write an object in a line.
+
+    Parameters
+    ----------
+    kind : str
+        What it is.
+    values : dict of str to object
+        Its fields.
+
+    Returns
+    -------
+    str
+        As it is made in Python, with all values in short.
+    """
+    return f"{kind}({', '.join(f'{k}={short(v)}' for k, v in values.items())})"
+
+
+def as_text(part: str | Table) -> str:
     """
     Draw a table as plain text.
 
     Parameters
     ----------
-    table : rich.table.Table
-        The table.
+    part : str or rich.table.Table
+        The table, whose cells are text; a line stays as it is.
 
     Returns
     -------
     str
-        Lines of at most 100 characters.
+        Lines of at most 100 characters, or as long as a row of its longest words.
     """
-    console = Console(width=100, no_color=True)
+    if isinstance(part, str):
+        return part
+    # Cells are names of layers and classes, and no markup, in a notebook, too.
+    console = Console(
+        width=10_000, color_system=None, force_jupyter=False, markup=False, emoji=False
+    )
+    width = max(WIDTH, console.measure(part).minimum)
     with console.capture() as captured:
-        console.print(table)
+        console.print(part, width=width)
     return captured.get().rstrip("\n")
+
+
+def as_html(part: str | Table) -> str:
+    """
+    Write a table as HTML, in the colours of the page that it stands in.
+
+    Parameters
+    ----------
+    part : str or rich.table.Table
+        The table, whose cells are text, or a line.
+
+    Returns
+    -------
+    str
+        A table, or a paragraph.
+    """
+    if isinstance(part, str):
+        return f"<p>{escape(part).replace(chr(10), '<br>')}</p>"
+    head = "".join(_cell("th", column.header, column) for column in part.columns)
+    cells = [
+        [_cell("td", text, column) for text in column.cells] for column in part.columns
+    ]
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
+    caption = f"<caption>{escape(str(part.title))}</caption>" if part.title else ""
+    return (
+        f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _cell(tag: str, text: object, column: Column) -> str:
+    # A notebook puts all text to the right unless it is said.
+    return f'<{tag} style="text-align:{column.justify}">{escape(str(text))}</{tag}>'

@@ -127,9 +127,9 @@ def test_diagnose_refuses_another_network_and_other_pictures(digits, healthy):
 def test_a_diagnosis_prints_a_table(healthy):
     _, found = healthy
     lines = str(found).splitlines()
-    assert lines[0].split() == list(found.table.columns)
+    assert lines[0].split() == ["layer", *found.table.columns]
     row = found.table.loc["conv2"]
-    conv2 = next(line for line in lines if line.startswith("conv2")).split()
+    conv2 = next(line for line in lines if line.startswith(" conv2")).split()
     assert conv2[1:3] == [f"{row['correlation']:.3f}", f"{row['transfer']:.3f}"]
     assert conv2[3] == f"{row['silent']:.1%}"
     assert lines[-2] == f"same answer as the CNN: {found.agreement:.1%}"

@@ -80,3 +80,17 @@ def test_commands_of_the_readme_read_only_what_those_before_wrote():
             assert paths[key] in {*written, "None"}, line
         written |= {paths[key] for key in writes}
     assert len(written) > 3
+
+
+def test_summaries_have_no_citation():
+    # A table of the API page can't resolve one: it shows the key.
+    page = (ROOT / "docs" / "api.md").read_text()
+    named = re.findall(r"^   ([\w.]+)$", page, re.MULTILINE)
+    assert len(named) > 100
+    for name in named:
+        parent, _, last = f"{PACKAGE.name}.{name}".rpartition(".")
+        documented = getattr(import_module(parent), last)
+        members = vars(documented).values() if isinstance(documented, type) else ()
+        for item in (documented, *members):
+            text = (getattr(item, "__doc__", None) or "").strip()
+            assert "]_" not in text.partition("\n\n")[0], name

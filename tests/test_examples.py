@@ -14,6 +14,7 @@ EXAMPLES = sorted(path.name for path in FOLDER.glob("*.py"))
 
 #: What an example prints, and the least that its first group may be, as a number.
 PRINTED = {
+    "00_tutorial.py": (r"SNN: (\d+\.\d)%, ", 91),
     "01_quickstart.py": (r"SNN (\d+\.\d)%", 95),
     "02_threshold_sweep.py": (r"conv1: largest accuracy (\d\S*),", 0.95),
     # The correlation of the last layer with the CNN.
@@ -69,7 +70,8 @@ def test_an_example_is_one_screen_with_a_title(name):
     source = (FOLDER / name).read_text()
     title, line, *_ = ast.get_docstring(ast.parse(source)).splitlines()
     assert line == "=" * len(title)
-    assert source.count("\n") <= 85
+    # The first is a page of text with cells.
+    assert source.count("\n") <= 85 or name == "00_tutorial.py"
 
 
 def test_examples_are_numbered():

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -353,6 +354,17 @@ def test_nothing_but_a_result_is_needed(opened, tmp_path, random_result):
     assert not page.locator("#input-picture").is_visible()
     total = random_result.spike_counts["conv1"][0].sum()
     assert shown(page)["spikes"] == f"{total} of {total}"
+
+
+def test_classes_are_those_that_the_network_names(random_result, tmp_path):
+    def named(result, classes=None):
+        text = result.inspect(tmp_path / "run.html", classes=classes).read_text()
+        return re.findall(r'"classes":(\[[^]]*\])', text)
+
+    unnamed = replace(random_result, network={**random_result.network, "classes": None})
+    assert named(random_result) == ['["cat","dog","owl"]']
+    assert named(random_result, ["a", "b", "c"]) == ['["a","b","c"]']
+    assert named(unnamed) == named(replace(unnamed, network={})) == ['["0","1","2"]']
 
 
 def test_errors_come_before_the_file(digits, tmp_path, monkeypatch):

@@ -253,6 +253,9 @@ def test_output_counts_add_up(result, ax):
     for output, line in enumerate(ax.lines):
         np.testing.assert_array_equal(line.get_ydata(), [0, *total[:, output]])
     assert legend(ax) == ["cat", "dog", "owl"]
+    named = replace(result, network={"classes": ["ape", "bee", "cow"]})
+    plots.plot_output_counts(named, 1, ax.figure.add_subplot())
+    assert legend(ax.figure.axes[-1]) == ["ape", "bee", "cow"]
     widths = [line.get_linewidth() for line in ax.lines]
     assert np.argmax(widths) == total[-1].argmax() == result.predictions[1]
     with pytest.raises(InputError, match="2 names for 3"):

@@ -80,8 +80,9 @@ def _class_names(
     test: "LabelledImages | None",
 ) -> tuple[str, ...] | None:
     """Take the network's names of the classes, or those of the images if they fit."""
-    if snn is not None and snn.classes is not None:
-        return snn.classes
+    known = result.network.get("classes") if snn is None else snn.classes
+    if known is not None:
+        return tuple(known)
     n_outputs = result.output_potentials.shape[1]
     fits = test is not None and len(test.classes) == n_outputs
     return test.classes if test is not None and fits else None

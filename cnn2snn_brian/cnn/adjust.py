@@ -26,7 +26,7 @@ from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.trace import Tracer
 from cnn2snn_brian.description.pictures import as_array
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
-from cnn2snn_brian.printing import as_text
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["Adjustment", "Change", "adjust", "quantize_in_place"]
 
@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Adjustment:
+class Adjustment(Printed):
     """
     An adjusted CNN and what was changed to get it.
 
@@ -62,11 +62,14 @@ class Adjustment:
     module: nn.Module
     changes: tuple[Change, ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"Adjustment({len(self.changes)} changes)"
+
+    def _parts(self) -> list[str | Table]:
         table = Table("layer", "before", "after", title="Adjustment")
         for change in self.changes:
             table.add_row(change.where, change.before, change.after)
-        return as_text(table) + "\n"
+        return [table]
 
 
 def _average_pooling(pool: nn.MaxPool2d, where: str) -> nn.AvgPool2d:

@@ -39,10 +39,11 @@ class _Floor(torch.autograd.Function):
 
 class ClipFloorShift(nn.Module):
     """
-    Clip-floor-shift activation (eq. 15 of Bu et al. [1]_).
+    Clip-floor-shift activation: a ReLU with a ceiling and equal steps.
 
     ``ceiling * clip(floor(x * steps / ceiling + 1/2) / steps, 0, 1)``: a ReLU that
-    saturates at `ceiling`, rounded to equal steps. The gradient ignores the rounding.
+    saturates at `ceiling`, rounded to equal steps (Equation 15 of Bu et al. [1]_). The
+    gradient ignores the rounding.
 
     Parameters
     ----------

@@ -15,12 +15,12 @@ N_TEST_DIGITS = 500
 
 def load_digits() -> tuple[LabelledImages, LabelledImages]:
     """
-    Load the 8x8 digits that ship with scikit-learn [1]_.
+    Load the 8x8 digits that ship with scikit-learn.
 
     Returns
     -------
     training, test : LabelledImages
-        1,297 and 500 images of shape (1, 8, 8), divided by a fixed random draw.
+        1,297 and 500 images [1]_ of shape (1, 8, 8), divided by a fixed random draw.
 
     References
     ----------

@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["LabelledImages"]
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabelledImages(Printed):
     """
     Images and their classes.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
+from rich.table import Table
 
 from cnn2snn_brian.description.choices import (
     CHOICES,
@@ -22,9 +23,10 @@ from cnn2snn_brian.description.choices import (
     shown_kind,
 )
 from cnn2snn_brian.description.frozen import FrozenDict
-from cnn2snn_brian.description.layer_numbers import ByLayer, check_names, shown_number
+from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.plasticity import Rule, checked_rules
 from cnn2snn_brian.description.ready_made_neurons import IF
 from cnn2snn_brian.description.record import (
@@ -32,11 +34,12 @@ from cnn2snn_brian.description.record import (
     described_model,
     described_rule,
 )
-from cnn2snn_brian.description.settings import recorded
+from cnn2snn_brian.description.settings import recorded, shown
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["NetworkDescription", "delays_in_seconds"]
 
@@ -79,7 +82,7 @@ def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkDescription:
+class NetworkDescription(Printed):
     """
     A converted CNN without a Brian2 object: all that its network is built from.
 
@@ -359,32 +362,20 @@ class NetworkDescription:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __str__(self) -> str:
-        settings = (
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.layers!r}, encoding {self.encoding}, reset "
+            f"{self.reset}, dt {self.dt})"
+        )
+
+    def _parts(self) -> list[str | Table]:
+        choices = (
             f"encoding {self.encoding}, reset {self.reset}, dt {self.dt}, "
-            f"rate scale {self.parameters.rate_scale:g}, {shown_kind(self.synapses)} "
-            "synapses, "
-            f"{self.dtype}, propagation {self.propagation}"
+            f"{shown_kind(self.synapses)} synapses, {self.dtype}, propagation "
+            f"{self.propagation}"
         )
-        thresholds = ", ".join(
-            f"{name} {shown_number(value)}" for name, value in self.thresholds.items()
-        )
-        models = self.models(self.neurons)
-        texts = {name: str(model) for name, model in models.items()}
-        if set(texts.values()) != {str(IF())}:
-            one = len(set(texts.values())) == 1
-            shown = [f"{name} {text}" for name, text in texts.items()]
-            settings += (
-                f"\nneurons: {next(iter(texts.values())) if one else '; '.join(shown)}"
-            )
-        for what, values, unit in (
-            ("delays", {k: 1e3 * v for k, v in self.delays_s.items() if v}, " ms"),
-            ("release probability", self.release_probability, ""),
-        ):
-            if values:
-                listed = ", ".join(f"{k} {v:g}{unit}" for k, v in values.items())
-                settings += f"\n{what}: {listed}"
-        if self.rules:
-            shown = [f"{name} {rule}" for name, rule in self.rules.items()]
-            settings += f"\nplasticity: {'; '.join(shown)}"
-        return f"{self.layers}\nthresholds: {thresholds}\n{settings}"
+        delays = {k: f"{1e3 * v:g} ms" for k, v in self.delays_s.items() if v}
+        lines = [choices, *shown(self.parameters, Perturbations.of(self))]
+        if delays:
+            lines.append(f"delays: {', '.join(map(' '.join, delays.items()))}")
+        return [*self.layers._parts(), "\n".join(lines)]

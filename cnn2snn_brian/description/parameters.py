@@ -20,6 +20,7 @@ from cnn2snn_brian.description.settings import (
     setting_of,
 )
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["Parameters"]
 
@@ -65,7 +66,7 @@ class _Named:
 
 
 @dataclass(frozen=True, eq=False)
-class Parameters:
+class Parameters(Printed):
     """
     What the neurons of a network run with.
 

@@ -30,6 +30,7 @@ from cnn2snn_brian.description.record import described_model, model_of
 from cnn2snn_brian.description.settings import Numbers, Setting, setting, setting_of
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import to_neurons
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["Perturbations"]
 
@@ -247,7 +248,7 @@ class InputJitter(Setting):
 
 
 @dataclass(frozen=True, eq=False)
-class Perturbations:
+class Perturbations(Printed):
     """
     What a run does beside its parameters. Two are equal if all of their values are.
 

@@ -284,14 +284,14 @@ def STDP(
     w_max: float = np.inf,
 ) -> Rule:
     r"""
-    Spike-timing-dependent plasticity of pairs of spikes, additive, all to all [1]_.
+    Spike-timing-dependent plasticity of pairs of spikes, additive, all to all.
 
     A spike of the source leaves a trace :math:`a_{pre}` that grows by `a_plus` and
     decays with `tau_pre`, one of the target :math:`a_{post}` that falls by `a_minus`
     and decays with `tau_post`. A spike of the source adds :math:`a_{post}` to the
     weight, one of the target :math:`a_{pre}`: source before target strengthens, target
     before source weakens. Spikes of one step count as source before target. Weights
-    stay between `w_min` and `w_max`.
+    stay between `w_min` and `w_max` [1]_.
 
     Parameters
     ----------
@@ -337,12 +337,12 @@ def RewardSTDP(
     w_max: float = np.inf,
 ) -> Rule:
     r"""
-    Reward-modulated STDP: what `STDP` would change waits for the trial's reward [1]_.
+    Reward-modulated STDP: what `STDP` would change waits for the trial's reward.
 
     The changes of a trial add up to an eligibility :math:`e` of each synapse. At the
     trial's end the weight gets :math:`(r - b)\, e`, with the reward :math:`r` of the
     trial and the `baseline` :math:`b`, the reward that was expected. Until then it
-    stays as it is.
+    stays as it is [1]_.
 
     Parameters
     ----------

@@ -21,7 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Numbers", "Setting", "described", "recorded", "setting", "setting_of"]
+__all__ = [
+    "Numbers",
+    "Setting",
+    "described",
+    "recorded",
+    "setting",
+    "setting_of",
+    "shown",
+]
 
 #: Named numbers, as a compiled program gets them.
 Numbers = dict[str, npt.NDArray[np.float64]]
@@ -216,6 +224,28 @@ def described(*holders: Any) -> dict[str, Setting]:
         By name, in order.
     """
     return {item.name: setting_of(item) for kind in holders for item in fields(kind)}
+
+
+def shown(*holders: Any) -> list[str]:
+    """
+    Describe settings to people.
+
+    Parameters
+    ----------
+    *holders : Parameters or Perturbations
+        The settings.
+
+    Returns
+    -------
+    list of str
+        A line for each that says something.
+    """
+    lines = [
+        (item.name, setting_of(item).shown(getattr(holder, item.name)))
+        for holder in holders
+        for item in fields(holder)
+    ]
+    return [f"{name}: {text}" for name, text in lines if text]
 
 
 def recorded(holder: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import FloatArray, Shape
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["ByContent", "Layer", "check_bias", "check_windows", "freeze"]
 
@@ -53,7 +54,7 @@ class Layer(Protocol):
         """Count the synapses that leave each input, in an array of its shape."""
 
 
-class ByContent:
+class ByContent(Printed):
     """Equality and hash of frozen dataclasses with arrays: by all that is in them."""
 
     @cached_property

@@ -18,7 +18,6 @@ from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.pooling import composed, is_pooling
-from cnn2snn_brian.printing import as_text
 
 __all__ = ["Layers"]
 
@@ -250,7 +249,16 @@ class Layers(ByContent):
         # The parts of a layer are dropped before the next is put together.
         return {name: np.concatenate(parts.pop(name)) for name in [*parts]}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        ends = (self.input_shape, self.layers[-1].shape)
+        first, last = ("x".join(map(str, shape)) for shape in ends)
+        n_neurons = sum(math.prod(layer.shape) for layer in self.layers)
+        return (
+            f"{type(self).__name__}({first} -> {last}, {len(self.layers)} layers, "
+            f"{n_neurons:,} neurons)"
+        )
+
+    def _parts(self) -> list[str | Table]:
         table = Table(box=None)
         table.add_column("layer")
         table.add_column("kind")
@@ -277,7 +285,7 @@ class Layers(ByContent):
                 *(f"{count:,}" for count in counts),
             )
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
-        return as_text(table)
+        return [table]
 
 
 def _kind(layer: AnyLayer) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.table import Table
 
 from cnn2snn_brian.description.gains import input_gains
 from cnn2snn_brian.description.layer_numbers import reference
@@ -16,6 +17,7 @@ from cnn2snn_brian.layers.joined import drive, squared
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.look.branches import Branches
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.correlation import Correlation
 from cnn2snn_brian.spikes.data import SATURATED, SpikeData
 from cnn2snn_brian.spikes.trials import check_one_duration
@@ -48,7 +50,7 @@ MANY_SPREADS, FEW_SPREADS = 16, 3
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Printed):
     """
     What `diagnose` found.
 
@@ -108,26 +110,40 @@ class Diagnosis:
     thresholds: Mapping[str, float]
     branches: "pandas.DataFrame | None" = None
 
-    def __str__(self) -> str:
-        percent = "{:.1%}".format
-        text = self.table.to_string(
-            formatters={
-                "correlation": "{:.3f}".format,
-                "transfer": "{:.3f}".format,
-                "silent": percent,
-                "saturated": percent,
-                "missed": percent,
-                "spikes": "{:.2f}".format,
-                "events": "{:,.0f}".format,
-                "threshold": "{:.4g}".format,
-                "strongest": "{:.4g}".format,
-                "spread": "{:.4g}".format,
-            },
-            na_rep="-",
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis({len(self.table)} layers, agreement {self.agreement:.1%}, "
+            f"layer {self.layer})"
         )
+
+    def _parts(self) -> list[str | Table]:
+        tables = [_drawn(self.table)]
         if self.branches is not None:
-            text += f"\n{self.branches.to_string(float_format='{:.3f}'.format)}"
-        return f"{text}\nsame answer as the CNN: {self.agreement:.1%}\n{self.advice}"
+            tables.append(_drawn(self.branches))
+        said = f"same answer as the CNN: {self.agreement:.1%}\n{self.advice}"
+        return [*tables, said]
+
+
+#: How numbers are shown, by column; others like correlations.
+_FORMATS = {
+    **dict.fromkeys(("silent", "saturated", "missed"), ".1%"),
+    **dict.fromkeys(("threshold", "strongest", "spread"), ".4g"),
+    "spikes": ".2f",
+    "events": ",.0f",
+}
+
+
+def _drawn(frame: "pandas.DataFrame") -> Table:
+    table = Table(*map(str, frame.index.names), box=None)
+    for column in frame.columns:
+        table.add_column(column, justify="right")
+    for names, *row in frame.itertuples():
+        numbers = (
+            "-" if math.isnan(number) else format(number, _FORMATS.get(column, ".3f"))
+            for column, number in zip(frame.columns, row, strict=True)
+        )
+        table.add_row(*([names] if isinstance(names, str) else names), *numbers)
+    return table
 
 
 class _LayerSums:

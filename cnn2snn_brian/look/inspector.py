@@ -238,10 +238,7 @@ def _data(
     chosen = _chosen_pictures(result, pictures)
     names = _chosen_layers(result, layers)
     shapes = result.shapes
-    n_outputs = result.output_potentials.shape[1]
-    if classes is not None and len(classes) != n_outputs:
-        message = f"{n_outputs} output neurons, but {len(classes)} class names"
-        raise InputError(message)
+    answers = result.class_names(classes)
     truth = _truth(result, labels)
     pixels = None
     if images is not None:
@@ -288,7 +285,7 @@ def _data(
         "steps": result.n_steps,
         "inputShape": shapes.get(INPUT),
         "inputRate": result.parameters.rate_scale,
-        "classes": [str(c) for c in classes or range(n_outputs)],
+        "classes": answers,
         "outputs": result.output_layer,
         "layers": [{"name": name, "shape": shapes[name]} for name in names],
         "pictures": described,
@@ -339,7 +336,7 @@ def write_inspector(
         The CNN, to compare with; its activations are computed. Or activations by
         layer, of shape (n_images or number of `pictures`, ``*layer.shape``).
     classes : sequence of str, optional
-        Names of the output neurons; numbers by default.
+        Names of the output neurons; by default the network's, or numbers.
     pictures : iterable of int, optional
         Indices of the pictures to look into; by default the first 20 of those of
         which layers were recorded.

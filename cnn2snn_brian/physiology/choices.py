@@ -10,6 +10,7 @@ from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import trial_of_row, trial_spikes
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.decision import decisions
 from cnn2snn_brian.spikes.numbers import class_labels
@@ -21,7 +22,7 @@ __all__ = ["Choices", "decide"]
 
 
 @dataclass(frozen=True, eq=False)
-class Choices:
+class Choices(Printed):
     """
     Choice and reaction time of each trial.
 

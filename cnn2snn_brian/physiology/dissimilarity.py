@@ -10,6 +10,7 @@ from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import counts
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.correlation import correlation
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.numbers import real_numbers
@@ -22,7 +23,7 @@ METRICS = ("correlation", "euclidean", "cosine")
 
 
 @dataclass(frozen=True, eq=False)
-class Rdm:
+class Rdm(Printed):
     """
     How different the responses to each two stimuli are.
 
@@ -65,13 +66,13 @@ def rdm(
     metric: Literal["correlation", "euclidean", "cosine"] = "correlation",
 ) -> Rdm:
     r"""
-    Compute the representational dissimilarity matrix of a layer [1]_.
+    Compute the representational dissimilarity matrix of a layer.
 
     .. math:: d_{ab} = 1 - \mathrm{corr}_i(\bar n_i(a), \bar n_i(b))
 
     for stimuli a and b, with Pearson's correlation over the neurons i of mean counts
-    over repeats. "euclidean" is the distance of the two means, "cosine" is 1 minus the
-    cosine of the angle between them.
+    over repeats [1]_. "euclidean" is the distance of the two means, "cosine" is 1 minus
+    the cosine of the angle between them.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.physiology.trials import trial_spikes
+from cnn2snn_brian.printing import Printed
 
 if TYPE_CHECKING:
     import pandas
@@ -15,7 +16,7 @@ __all__ = ["Psth", "psth"]
 
 
 @dataclass(frozen=True, eq=False)
-class Psth:
+class Psth(Printed):
     """
     Firing rates in time bins, means over repeats.
 
@@ -67,11 +68,12 @@ class Psth:
 
 def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -> Psth:
     r"""
-    Compute the peri-stimulus time histogram of each neuron [1]_.
+    Compute the peri-stimulus time histogram of each neuron.
 
     .. math:: r(t) = \frac{1}{n \Delta} \sum_{i=1}^{n} k_i(t)
 
-    with the counts :math:`k_i(t)` of repeat i in a bin of width :math:`\Delta`.
+    with the counts :math:`k_i(t)` of repeat i in a bin of width :math:`\Delta`
+    [1]_.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import trial_spikes
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.numbers import check_share
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def first_spike(
 
 
 @dataclass(frozen=True, eq=False)
-class Latency:
+class Latency(Printed):
     """
     Latency of each neuron's response to each stimulus.
 

@@ -11,6 +11,7 @@ from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.numbers import class_labels
 
@@ -23,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Decoding:
+class Decoding(Printed):
     """
     Accuracy of a linear readout over time.
 
@@ -132,10 +133,10 @@ def decoding(
     seed: int = 0,
 ) -> Decoding:
     """
-    Decode classes from spike counts with a linear readout, cross-validated [1]_.
+    Decode classes from spike counts with a linear readout, cross-validated.
 
     A readout is trained for each time bin anew, on the trials of all folds but one, and
-    tested on the fold that was left out. By default it is scikit-learn's
+    tested on the fold that was left out [1]_. By default it is scikit-learn's
     `RidgeClassifier` on counts that are scaled to mean 0 and variance 1 on the
     training trials: the class whose linear function, fitted to 1 for its trials and -1
     for others by least squares with an L2 penalty of 1, is the largest.

@@ -15,6 +15,7 @@ from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.physiology.trains import chosen_neurons
 from cnn2snn_brian.physiology.trials import counts, trial_spikes
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.correlation import correlation
 from cnn2snn_brian.spikes.numbers import check_share, real_numbers
 
@@ -27,7 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class ReceptiveField:
+class ReceptiveField(Printed):
     """
     Spike-triggered averages of neurons, with a test of each pixel.
 

@@ -15,6 +15,7 @@ from brian2 import second
 
 from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.numbers import real_numbers, seconds, whole_numbers
 from cnn2snn_brian.spikes.trials import check_one_duration
 
@@ -68,7 +69,7 @@ def start_and_end(window: Any) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class TrialSpikes:
+class TrialSpikes(Printed):
     """
     Spikes of one population in all trials.
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trials import counts
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.numbers import real_numbers
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Tuning:
+class Tuning(Printed):
     """
     Tuning curves of neurons, and what follows from them.
 

@@ -26,13 +26,13 @@ def _repeated(data: Any, layer: str | None, window: Any, what: str) -> FloatArra
 
 def fano_factor(data: Any, layer: str | None = None, window: Any = None) -> FloatArray:
     r"""
-    Compute the Fano factor of each neuron and stimulus [1]_.
+    Compute the Fano factor of each neuron and stimulus.
 
     .. math:: F = \frac{\mathrm{Var}(n)}{\mathrm{E}(n)}
 
-    over repeats, with the unbiased variance. It is 1 for a Poisson process. A neuron
-    that spikes at most once a step, with a probability of p in each, has 1 - p: this is
-    what Poisson input of a compiled network has.
+    over repeats, with the unbiased variance [1]_. It is 1 for a Poisson process. A
+    neuron that spikes at most once a step, with a probability of p in each, has 1 - p:
+    this is what Poisson input of a compiled network has.
 
     Parameters
     ----------
@@ -89,12 +89,13 @@ def signal_correlation(
     data: Any, layer: str | None = None, window: Any = None
 ) -> FloatArray:
     r"""
-    Correlate the mean responses of pairs of neurons over stimuli [1]_.
+    Correlate the mean responses of pairs of neurons over stimuli.
 
     .. math:: \rho^\mathrm{signal}_{ij} =
               \mathrm{corr}_s(\bar n_i(s), \bar n_j(s))
 
-    with means over repeats. With few repeats it includes some of the noise correlation.
+    with means over repeats [1]_. With few repeats it includes some of the noise
+    correlation.
 
     Parameters
     ----------
@@ -131,13 +132,13 @@ def noise_correlation(
     data: Any, layer: str | None = None, window: Any = None
 ) -> FloatArray:
     r"""
-    Correlate the variability of pairs of neurons over repeats [1]_.
+    Correlate the variability of pairs of neurons over repeats.
 
     .. math:: \rho^\mathrm{noise}_{ij} = \mathrm{corr}_{s, r}(z_i(s, r), z_j(s, r)),
               \quad z_i(s, r) = \frac{n_i(s, r) - \bar n_i(s)}{\sigma_i(s)}
 
     with mean and standard deviation over the repeats r of stimulus s. A stimulus to
-    which a neuron always responds with the same count has z = 0.
+    which a neuron always responds with the same count has z = 0 [1]_.
 
     Parameters
     ----------

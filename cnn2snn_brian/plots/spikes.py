@@ -264,7 +264,7 @@ def plot_output_counts(
     ax : matplotlib Axes, optional
         Where to draw; the current one by default.
     classes : sequence of str, optional
-        Names of the output neurons.
+        Names of the output neurons; by default those that the network has.
 
     Returns
     -------
@@ -279,7 +279,7 @@ def plot_output_counts(
     from matplotlib.ticker import MaxNLocator
 
     n_outputs = result.output_potentials.shape[1]
-    names = class_names(classes, n_outputs)
+    names = class_names(result.class_names() if classes is None else classes, n_outputs)
     ax = given_or_current(ax)
     n_steps = int(result.steps_of_row[image])
     trains = result.spikes(result.output_layer, image)

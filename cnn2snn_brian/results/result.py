@@ -199,7 +199,7 @@ class SimulationResult(SpikeData):
             The CNN to compare with, or its activations by layer, of shape (n_images or
             number of `pictures`, ``*layer.shape``).
         classes : sequence of str, optional
-            Names of the output neurons; numbers by default.
+            Names of the output neurons; by default the network's, or numbers.
         pictures : iterable of int, optional
             Indices of the pictures to look into; by default the first 20 of those of
             which layers were recorded.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.layers.order import Shape, from_neurons
+from cnn2snn_brian.printing import Printed, short_fields
 
 __all__ = ["Potentials", "SpikeCounts", "SpikeTrains"]
 
@@ -15,7 +16,7 @@ IntArray = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class SpikeTrains:
+class SpikeTrains(Printed):
     """
     Recorded spikes of one layer for one image, in order of time.
 
@@ -57,6 +58,9 @@ class Potentials(NamedTuple):
     t: npt.NDArray[np.float64]
     v: npt.NDArray[np.float32]
     position: tuple[IntArray, ...]
+
+    def __repr__(self) -> str:
+        return short_fields("Potentials", self._asdict())
 
 
 class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
@@ -117,3 +121,9 @@ class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
 
     def __len__(self) -> int:
         return len(self._raw)
+
+    def __repr__(self) -> str:
+        shapes = {
+            name: (len(raw), *self._shapes[name]) for name, raw in self._raw.items()
+        }
+        return f"SpikeCounts({', '.join(f'{k} {v}' for k, v in shapes.items())})"

@@ -1,18 +1,20 @@
 """What a simulation measured, and what follows from it by counting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from rich.table import Table
 
 from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.counts import IntArray, SpikeCounts
 from cnn2snn_brian.spikes.decision import Decisions, decisions
 from cnn2snn_brian.spikes.numbers import class_labels, seconds
@@ -29,7 +31,7 @@ Readout = Literal["spikes", "spikes+potential"]
 
 
 @dataclass(frozen=True)
-class SpikeData(RecordedSpikes):
+class SpikeData(Printed, RecordedSpikes):
     """
     What a simulation of images measured.
 
@@ -305,6 +307,33 @@ class SpikeData(RecordedSpikes):
             n_classes,
         )
 
+    def class_names(self, given: Sequence[str] | None = None) -> list[str]:
+        """
+        Name the output neurons.
+
+        Parameters
+        ----------
+        given : sequence of str, optional
+            Names to use; by default the network's own, and numbers if it has none.
+
+        Returns
+        -------
+        list of str
+            A name for each.
+
+        Raises
+        ------
+        InputError
+            If there is not one name for each output neuron.
+        """
+        n_outputs = len(self._final_counts.T)
+        known = self.network.get("classes") or range(n_outputs)
+        names = known if given is None else given
+        if len(names) != n_outputs:
+            message = f"{n_outputs} output neurons, but {len(names)} class names"
+            raise InputError(message)
+        return [str(name) for name in names]
+
     def accuracy_over_time(self, labels: Any) -> npt.NDArray[np.float64]:
         """
         Accuracy after each step, by spikes alone.
@@ -336,5 +365,9 @@ class SpikeData(RecordedSpikes):
             correct += (counts.argmax(1) == truth[image]) & (counts.max(1) > 0)
         return correct / self.n_images
 
-    def __str__(self) -> str:
-        return summary(self)
+    def __repr__(self) -> str:
+        what, *_ = summary(self).splitlines()
+        return f"{type(self).__name__}({what}, {self.n_events:,} synaptic events)"
+
+    def _parts(self) -> list[str | Table]:
+        return [summary(self)]

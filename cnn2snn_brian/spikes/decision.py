@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.numbers import class_labels
 
 __all__ = ["Decisions", "decisions"]
 
 
 @dataclass(frozen=True, eq=False)
-class Decisions:
+class Decisions(Printed):
     """
     When and how each image was decided.
 

@@ -1,10 +1,9 @@
 """What ``print(result)`` shows: what was run, on what, and what is left open."""
 
-from dataclasses import fields
 from typing import Any
 
 from cnn2snn_brian.description.choices import shown_kind
-from cnn2snn_brian.description.settings import setting_of
+from cnn2snn_brian.description.settings import shown
 
 __all__ = ["summary"]
 
@@ -14,10 +13,11 @@ MAX_CLASSES = 10
 
 def _of_the_network(result: Any) -> list[str]:
     """Say what was simulated."""
-    shown = {**result.network, "synapses": shown_kind(result.network["synapses"])}
+    kinds = shown_kind(result.network["synapses"])
+    chosen = {**result.network, "synapses": kinds}
     choices = ("encoding", "reset", "synapses", "dtype")
     lines = [
-        ", ".join(f"{what} {shown[what]}" for what in choices),
+        ", ".join(f"{what} {chosen[what]}" for what in choices),
         f"layers: {', '.join(result.parameters.thresholds)}, "
         f"hash of their weights {result.network['layers'][:8]}",
     ]
@@ -66,11 +66,8 @@ def summary(result: Any) -> str:
     ]
     if result.network:
         lines += _of_the_network(result)
-    for holder in (result.parameters, result.perturbations):
-        for item in fields(holder) if holder is not None else ():
-            shown = setting_of(item).shown(getattr(holder, item.name))
-            if shown:
-                lines.append(f"{item.name}: {shown}")
+    holders = (result.parameters, result.perturbations)
+    lines += shown(*(holder for holder in holders if holder is not None))
     if result.perturbations is None:
         lines.append("saved by version 0.1.0, which kept no lesions and no noise")
     versions = ", ".join(f"{k} {v}" for k, v in result.versions.items())

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.stimuli.base import Item
 
 __all__ = ["Trials", "check_one_duration"]
@@ -37,7 +38,7 @@ def check_one_duration(shortest_s: float, longest_s: float) -> None:
 
 
 @dataclass(frozen=True)
-class Trials:
+class Trials(Printed):
     """
     The trials of a run: stimulus after stimulus, its repeats in order.
 

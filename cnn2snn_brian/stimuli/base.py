@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.stimuli.times import whole_steps
 from cnn2snn_brian.stimuli.writing import save
 
@@ -32,7 +33,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Stimulus(ABC):
+class Stimulus(Printed, ABC):
     """
     What is shown in a trial, from its start to its end.
 

@@ -23,12 +23,12 @@ __all__ = ["Bisection"]
 @dataclass(frozen=True, kw_only=True)
 class Bisection(SimulatingMethod):
     """
-    Follow the paper's text [1]_: a binary search, layer after layer, from 0 on.
+    Follow the paper's text: a binary search, layer after layer, from 0 on.
 
-    Both of its criteria count: the objective is multiplied by the correlation of the
-    layer's feature maps with the CNN's. An interval is halved around the best of the
-    three points that quarter it, which finds the maximum of a function that rises and
-    then falls. Each round has two or three candidates.
+    Both criteria of the paper [1]_ count: the objective is multiplied by the
+    correlation of the layer's feature maps with the CNN's. An interval is halved around
+    the best of the three points that quarter it, which finds the maximum of a function
+    that rises and then falls. Each round has two or three candidates.
 
     Attributes
     ----------

@@ -6,13 +6,12 @@ from typing import Any
 from rich.table import Table
 
 from cnn2snn_brian.description.layer_numbers import shown_number
-from cnn2snn_brian.printing import as_text
 from cnn2snn_brian.tuning.found import FoundParameters
 
 __all__ = ["CalibrationResult"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class CalibrationResult(FoundParameters):
     """
     What a calibration found. ``print`` shows tables.
@@ -56,7 +55,7 @@ class CalibrationResult(FoundParameters):
             return f"What was fitted is used: {shares}."
         return f"The network's own parameters are kept: with what was fitted, {shares}."
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str | Table]:
         table = Table(box=None)
         table.add_column("layer")
         for title in ("thresholds", "leaks", "starts", "error before", "error"):
@@ -69,7 +68,7 @@ class CalibrationResult(FoundParameters):
                 for what in ("thresholds", "leak", "v_init")
             ]
             table.add_row(name, *numbers, f"{before:.1%}", f"{after:.1%}")
-        return "\n".join([as_text(table), self.verdict])
+        return [table, self.verdict]
 
     def __repr__(self) -> str:
         used = "used" if self.accepted else "not used"

@@ -24,12 +24,12 @@ START = 0.1
 @dataclass(frozen=True, kw_only=True)
 class Feedback(SimulatingMethod):
     """
-    Follow the paper's listing [1]_.
+    Follow the paper's listing.
 
     Layer after layer, the threshold is raised by one step and stays there if the output
-    became better; else it goes back. That is repeated until no layer gains, since after
-    that nothing would ever change. Each round has one candidate: a try depends on the
-    one before.
+    became better; else it goes back [1]_. That is repeated until no layer gains, since
+    after that nothing would ever change. Each round has one candidate: a try depends on
+    the one before.
 
     Attributes
     ----------

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from cnn2snn_brian.description.layer_numbers import ByChannel
 from cnn2snn_brian.description.parameters import Parameters
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["FoundParameters"]
 
 
-@dataclass(frozen=True, repr=False)
-class FoundParameters:
+@dataclass(frozen=True)
+class FoundParameters(Printed):
     """
     Parameters before and after. Subclasses know whether what was found is ``accepted``.
 

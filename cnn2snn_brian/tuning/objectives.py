@@ -16,6 +16,7 @@ from scipy.special import log_softmax, softmax
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.stack import Layers
+from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.results.result import SimulationResult
 from cnn2snn_brian.spikes.correlation import correlation
 
@@ -33,7 +34,7 @@ FEATURE_MAP = "feature_map"
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Printed):
     """
     What images should yield: their classes, and what the CNN makes of them.
 

@@ -7,7 +7,6 @@ from rich.table import Table
 
 from cnn2snn_brian.description.layer_numbers import shown_number
 from cnn2snn_brian.description.settings import recorded
-from cnn2snn_brian.printing import as_text
 from cnn2snn_brian.tuning.check import SURE, Check
 from cnn2snn_brian.tuning.coordinates import TUNABLE
 from cnn2snn_brian.tuning.found import FoundParameters
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TuningResult"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class TuningResult(FoundParameters):
     """
     What a threshold setting found. ``print`` shows tables.
@@ -78,12 +77,12 @@ class TuningResult(FoundParameters):
             )
         return text
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str | Table]:
         title = (
             f"{self.settings['method']}, {self.settings['objective']}: "
             f"{len(self.history)} candidates"
         )
-        return "\n".join([title, self._parameters(), self._checks(), self.verdict])
+        return [title, self._parameters(), self._checks(), self.verdict]
 
     def __repr__(self) -> str:
         check = self.tuning if self.held_out is None else self.held_out
@@ -94,7 +93,7 @@ class TuningResult(FoundParameters):
             f"{check.accuracy:.1%} of {check.n_images} images, {used})"
         )
 
-    def _parameters(self) -> str:
+    def _parameters(self) -> Table:
         """Thresholds before and after, and whatever else was changed."""
         names = {"thresholds": "threshold"}
         table = Table(box=None)
@@ -115,9 +114,9 @@ class TuningResult(FoundParameters):
                 for parameters in (self.before, self.found)
             ]
             table.add_row(layer, *values)
-        return as_text(table)
+        return table
 
-    def _checks(self) -> str:
+    def _checks(self) -> Table:
         """Objective and accuracy on the images, before and after."""
         table = Table(box=None)
         table.add_column("images")
@@ -134,4 +133,4 @@ class TuningResult(FoundParameters):
                     f"{check.accuracy:.1%}",
                     f"{check.cnn_accuracy:.1%}",
                 )
-        return as_text(table)
+        return table

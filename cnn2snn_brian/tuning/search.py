@@ -63,11 +63,11 @@ def _scan(scope: Scope) -> list[Candidate]:
 @dataclass(frozen=True, kw_only=True)
 class Search(SimulatingMethod):
     """
-    Scan factors, then follow an evolution strategy (CMA-ES [1]_) from the best.
+    Scan factors, then follow an evolution strategy (CMA-ES) from the best.
 
     Thresholds are multiplied, and the steps adapt to what helps. The first generations
     see few images, the last ones all; the finalists are compared on all. The first
-    generation of random steps needs a budget of up to 16.
+    generation of random steps of CMA-ES [1]_ needs a budget of up to 16.
 
     Attributes
     ----------
