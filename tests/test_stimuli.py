@@ -37,6 +37,20 @@ def test_what_is_shown_when():
     assert Sequence(IMAGES).duration_s == pytest.approx(0.45)
 
 
+def test_a_sequence_says_what_it_shows_when():
+    sequence = Sequence(IMAGES, 3 * ms, 2 * ms, labels=np.array([7, 7, 2]))
+    for k, item in enumerate(sequence.items):
+        shown = sequence.frame_of_step(1e-3, 0) == k
+        steps = np.flatnonzero(shown) * 1e-3
+        assert item.onset_s == pytest.approx(steps[0])
+        assert item.duration_s == pytest.approx(len(steps) * 1e-3)
+    assert [item.label for item in sequence.items] == [7, 7, 2]
+    assert [item.label for item in Sequence(IMAGES).items] == [0, 1, 2]
+    names = Sequence(IMAGES, labels=["cat", "dog", "cat"]).items
+    assert [item.label for item in names] == ["cat", "dog", "cat"]
+    assert Still(IMAGES[0]).items == Movie(IMAGES).items == ()
+
+
 def test_images_of_bytes_and_no_way_to_change_them():
     movie = Movie(np.full((2, *SHAPE), 51, np.uint8))
     assert movie.frames.dtype == np.float32
@@ -72,6 +86,7 @@ def test_events_of_polarities():
         Still(IMAGES[0], 7 * ms, name="one"),
         Still(IMAGES[0]),
         Sequence(IMAGES, 2 * ms, 0 * ms, 0.1),
+        Sequence(IMAGES, labels=["cat", "dog", "cat"]),
         Movie(IMAGES, 3 * ms, parameters={"speed": 2.5}),
         Events([0.5 * ms] * 2, [1, 2], [3, 4], [0, 1], 4 * ms),
         SpikeTrains([5, 3], [2, 1] * ms, name="two"),
@@ -113,6 +128,9 @@ def test_files_that_are_no_stimuli(tmp_path):
         (lambda: Movie(IMAGES, 0 * ms), "expected a time above 0"),
         (lambda: Sequence(IMAGES, off=-1 * ms), "a time of at least 0"),
         (lambda: Sequence(IMAGES, background=2), "background is 2"),
+        (lambda: Sequence(IMAGES, labels=[1, 2]), "for each of 3 images"),
+        (lambda: Sequence(IMAGES, labels=[1.5, 2, 3]), "a whole number or a name"),
+        (lambda: Sequence(IMAGES, labels="abc"), "labels are 'abc'"),
         (lambda: Events([0.002, 0.001], [0] * 2, [0] * 2, [0] * 2), "event 1 at 1 ms"),
         (lambda: Events([0.1], [0], [0], [3]), "other values than 1"),
         (lambda: Events([0.1], [0, 1], [0], [1]), "x has the shape"),

@@ -242,6 +242,7 @@ def test_movies_as_currents_equal_brian(current_simulator):
     result = current_simulator.run(sequence, record=["conv1"])
     network = current_simulator.snn.network(sequence)
     assert_same_spikes(result, "conv1", 0, network)
+    assert result.trials.items == (sequence.items,)
     # The numpy loop with a current that changes.
     shown = sequence.frames[sequence.frame_of_step(1e-3, 0)]
     conv = small_cnn()[0]
@@ -348,14 +349,17 @@ def test_windows_cut_what_is_recorded(simulator):
 @pytest.mark.standalone
 def test_results_of_trials_come_back_from_files(simulator, tmp_path):
     named = Movie(movie().frames, 4 * ms, name="short", parameters={"speed": 2.0})
+    three = Sequence(movie(3).frames, 6 * ms, 4 * ms, labels=["cat", "dog", "cat"])
     result = simulator.run(
-        [movie(), named],
+        [three, named],
         repeats=2,
         record=Recording(["conv1"], {"ip1": [(1,)]}, window=(2 * ms, 28 * ms)),
     )
     result.save(tmp_path / "r.h5")
     again = SimulationResult.load(tmp_path / "r.h5")
     assert again.trials == result.trials
+    assert again.trials.items == (three.items, ())
+    assert three.items[1] == pytest.approx((0.01, 0.006, "dog"))
     assert again.windows == ((2, 28),)
     assert again.n_repeats == 2
     for row in range(4):

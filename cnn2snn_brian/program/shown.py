@@ -208,6 +208,7 @@ def _of_stimuli(
             tuple(part.n_steps for part in parts),
             tuple(stimulus.label for stimulus in stimuli),
             tuple(dict(stimulus.parameters) for stimulus in stimuli),
+            tuple(stimulus.items for stimulus in stimuli),
         ),
         repeats,
     )

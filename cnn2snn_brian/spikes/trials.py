@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.stimuli.base import Item
+
 __all__ = ["Trials"]
 
 
@@ -25,12 +27,16 @@ class Trials:
         Name of each stimulus.
     parameters : tuple of dict of str to float
         What each stimulus was made with, such as ``orientation``.
+    items : tuple of tuple of Item
+        What each stimulus showed one after another: onset, duration and label of each
+        image of a `Sequence`, none of others. Empty in a file of version 0.1.0.
     """
 
     n_repeats: int
     n_steps: tuple[int, ...]
     names: tuple[str, ...]
     parameters: tuple[Mapping[str, float], ...] = ()
+    items: tuple[tuple[Item, ...], ...] = ()
 
     @property
     def n_stimuli(self) -> int:
@@ -69,6 +75,7 @@ class Trials:
                 {name: float(value) for name, value in own.items()}
                 for own in self.parameters
             ],
+            "items": [[list(item) for item in own] for own in self.items],
         }
 
     @classmethod
@@ -91,4 +98,7 @@ class Trials:
             tuple(record["n_steps"]),
             tuple(record["names"]),
             tuple(record["parameters"]),
+            tuple(
+                tuple(Item(*item) for item in own) for own in record.get("items", ())
+            ),
         )

@@ -1,6 +1,6 @@
 """Stimuli in time: images, sequences, movies, events, spikes, and their makers."""
 
-from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli.base import Item, Stimulus
 from cnn2snn_brian.stimuli.frames import FrameStimulus, Movie, Sequence, Still
 from cnn2snn_brian.stimuli.gratings import drifting_grating, moving_bar, static_grating
 from cnn2snn_brian.stimuli.noise import (
@@ -15,6 +15,7 @@ from cnn2snn_brian.stimuli.spikes import Events, SpikeStimulus, SpikeTrains
 __all__ = [
     "Events",
     "FrameStimulus",
+    "Item",
     "Movie",
     "Sequence",
     "SpikeStimulus",

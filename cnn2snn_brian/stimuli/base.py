@@ -4,12 +4,31 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from cnn2snn_brian.stimuli.times import whole_steps
 from cnn2snn_brian.stimuli.writing import save
 
-__all__ = ["Stimulus"]
+__all__ = ["Item", "Stimulus"]
+
+
+class Item(NamedTuple):
+    """
+    One of several things that a stimulus shows one after another.
+
+    Attributes
+    ----------
+    onset_s : float
+        When it appears, in seconds since the start of the trial.
+    duration_s : float
+        How long it is shown, in seconds.
+    label : int or str
+        What it is.
+    """
+
+    onset_s: float
+    duration_s: float
+    label: int | str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,6 +54,11 @@ class Stimulus(ABC):
     def label(self) -> str:
         """Its name, or its kind if it has none."""
         return self.name or type(self).__name__
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What it shows one after another, in order; empty if that is one thing."""
+        return ()
 
     @property
     @abstractmethod

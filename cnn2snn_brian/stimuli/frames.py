@@ -9,7 +9,7 @@ from brian2 import Quantity, ms
 
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli.base import Item, Stimulus
 from cnn2snn_brian.stimuli.times import seconds, whole_steps
 
 __all__ = ["FrameStimulus", "Movie", "Sequence", "Still"]
@@ -202,11 +202,14 @@ class Sequence(FrameStimulus):
         How long the background is shown behind each image; 0 for none.
     background : float
         Its intensity, 0 to 1.
+    labels : sequence of int or str, optional
+        What each image is, such as its class; its place in the sequence by default.
 
     Raises
     ------
     InputError
-        If the images, a time or the background can't be used.
+        If the images, a time or the background can't be used, or there is not one label
+        for each image.
     """
 
     TIMES: ClassVar[tuple[str, ...]] = ("on", "off")
@@ -215,9 +218,19 @@ class Sequence(FrameStimulus):
     on: Quantity = field(default_factory=lambda: 100 * ms)
     off: Quantity = field(default_factory=lambda: 50 * ms)
     background: float = 0.5
+    labels: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", _checked("images", self.images))
+        n = len(self.images)
+        labels = np.asarray(range(n) if self.labels is None else self.labels)
+        if labels.shape != (n,) or labels.dtype.kind not in "iuU":
+            message = (
+                f"labels are {self.labels!r}, expected a whole number or a name for "
+                f"each of {n} images"
+            )
+            raise InputError(message)
+        object.__setattr__(self, "labels", tuple(labels.tolist()))
         object.__setattr__(self, "on", seconds("on", self.on))
         object.__setattr__(self, "off", seconds("off", self.off, least=-1e-300))
         if not 0 <= float(self.background) <= 1:
@@ -236,6 +249,12 @@ class Sequence(FrameStimulus):
     def duration_s(self) -> float:
         """Time of all images with the background behind each, in seconds."""
         return len(self.images) * (float(self.on) + float(self.off))
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Each image with its onset, its time without the background, and its label."""
+        on, both = float(self.on), float(self.on) + float(self.off)
+        return tuple(Item(k * both, on, label) for k, label in enumerate(self.labels))
 
     @property
     def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
