@@ -9,7 +9,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape
 from cnn2snn_brian.layers.receptive_fields import ReceptiveFields
 
-__all__ = ["Places", "column", "sample"]
+__all__ = ["Places", "column", "index_of", "sample"]
 
 #: Neurons by layer: (channel, y, x), or (unit,) in a linear layer.
 Places = dict[str, list[tuple[int, ...]]]
@@ -142,3 +142,44 @@ def sample(
         at = np.unravel_index(index, shapes[name])
         found[name] = [*zip(*(axis.tolist() for axis in at), strict=True)]
     return found
+
+
+def index_of(
+    what: str, positions: Iterable[tuple[int, ...]], shape: Shape
+) -> npt.NDArray[np.int64]:
+    """
+    Find neurons in the array of their layer.
+
+    Parameters
+    ----------
+    what : str
+        What they are asked for, as the first words of an error.
+    positions : iterable of tuple of int
+        (channel, y, x), or (unit,) in a linear layer.
+    shape : tuple of int
+        Shape of the layer.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Indices into the flat array of the layer, in torch's order.
+
+    Raises
+    ------
+    InputError
+        If one is no neuron of the layer.
+    """
+    found = []
+    for position in positions:
+        at = tuple(position) if isinstance(position, Iterable) else (position,)
+        fits = len(at) == len(shape) and all(
+            isinstance(part, int | np.integer) and 0 <= part < size
+            for part, size in zip(at, shape, strict=False)
+        )
+        if not fits:
+            message = f"{what}: {position!r} is no neuron of a layer of shape {shape}"
+            raise InputError(message)
+        found.append(at)
+    if not found:
+        return np.zeros(0, np.int64)
+    return np.ravel_multi_index(tuple(np.array(found).T), shape)

@@ -137,8 +137,10 @@ def receptive_fields(
         By layer, and of the input: a pixel sees itself.
     """
     n, height, width = input_shape
-    one = [np.arange(size)[:, None] + [0, 1] for size in (height, width)]
-    found = {INPUT: ReceptiveFields(*(np.stack([axis] * n) for axis in one))}
+    own = [
+        np.stack([np.arange(size), np.arange(size) + 1], 1) for size in (height, width)
+    ]
+    found = {INPUT: ReceptiveFields(*(np.stack([axis] * n) for axis in own))}
     for layer in layers:
         seen = [_through(part, found[part.inputs[0]]) for part in parts(layer)]
         found[layer.name] = ReceptiveFields(
