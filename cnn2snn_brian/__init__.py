@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         InputError,
         SimulationError,
         UnsupportedModuleError,
+        WriteError,
     )
     from cnn2snn_brian.experiments.summary import summary
     from cnn2snn_brian.experiments.sweep import sweep
@@ -96,6 +97,7 @@ _HOMES = {
     "InputError": "errors",
     "SimulationError": "errors",
     "UnsupportedModuleError": "errors",
+    "WriteError": "errors",
     "summary": "experiments.summary",
     "sweep": "experiments.sweep",
     "Layers": "layers",
@@ -162,6 +164,7 @@ __all__ = [
     "Still",
     "TuningResult",
     "UnsupportedModuleError",
+    "WriteError",
     "adjust",
     "calibrate",
     "convert",

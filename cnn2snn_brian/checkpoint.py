@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import check_folder, written_whole
+from cnn2snn_brian.files import check_folder, write_errors, written_whole
 
 __all__ = ["Checkpoint"]
 
@@ -70,12 +70,8 @@ class Checkpoint:
             self._read(self.path)
         else:
             head = {"checkpoint": VERSION, "work": work, "settings": self.settings}
-            try:
-                with written_whole(self.path) as unfinished:
-                    unfinished.write_text(json.dumps(head) + "\n", encoding="utf-8")
-            except OSError as error:
-                message = f"checkpoint {self.path}: it can't be written ({error})"
-                raise InputError(message) from error
+            with written_whole(self.path) as unfinished:
+                unfinished.write_text(json.dumps(head) + "\n", encoding="utf-8")
 
     def _read(self, path: Path) -> None:
         """Take the rows of a file, and drop a last line that was cut off."""
@@ -150,15 +146,22 @@ class Checkpoint:
 
         Raises
         ------
-        OSError
-            If the file can't be written.
+        WriteError
+            If the file can't be written. It keeps the rows before.
         """
         line = json.dumps({"key": key, "row": row}) + "\n"
         if self.path is not None:
-            with self.path.open("ab") as file:
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
+            with write_errors(self.path):
+                before = self.path.stat().st_size
+                try:
+                    with self.path.open("ab") as file:
+                        file.write(line.encode())
+                        file.flush()
+                        os.fsync(file.fileno())
+                except BaseException:
+                    # The next row would be put after the half of this one.
+                    os.truncate(self.path, before)
+                    raise
         self.rows[key] = row
 
     def once(self, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

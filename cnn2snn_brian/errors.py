@@ -13,6 +13,7 @@ __all__ = [
     "MissingLibraryError",
     "SimulationError",
     "UnsupportedModuleError",
+    "WriteError",
 ]
 
 
@@ -57,3 +58,7 @@ class SimulationError(ConversionError, RuntimeError):
 
 class MissingLibraryError(ConversionError, ImportError):
     """An optional library that a function needs is not installed."""
+
+
+class WriteError(InputError, OSError):
+    """A file could not be written; what was there before is still there."""

@@ -331,6 +331,8 @@ class SpikingNetwork(NetworkDescription):
         ------
         FileNotFoundError
             If its folder does not exist.
+        WriteError
+            If the disk is full, or the like.
         """
         save_network(self, path)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cnn2snn_brian import InputError, checkpoint
+from cnn2snn_brian import InputError, checkpoint, files
 from cnn2snn_brian.checkpoint import Checkpoint
 
 SETTINGS = {"seed": 3, "layers": ("conv1", "ip1"), "floor": float("-inf")}
@@ -162,8 +162,8 @@ def test_a_file_that_can_not_be_made(path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checkpoint, "written_whole", refuse)
-    with pytest.raises(InputError, match="work.json: it can't be written .*denied"):
+    monkeypatch.setattr(files.os, "open", refuse)
+    with pytest.raises(InputError, match="work.json: it can't be written: .*denied"):
         opened(path)
 
 

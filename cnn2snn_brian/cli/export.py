@@ -57,7 +57,7 @@ def export_command(
     """
     check_out(out, ".nir")
     from cnn2snn_brian.extras import optional_library
-    from cnn2snn_brian.files import written_whole
+    from cnn2snn_brian.files import written_from_memory
     from cnn2snn_brian.network import SpikingNetwork
 
     nir = optional_library("nir", "nir", "The command export")
@@ -67,8 +67,8 @@ def export_command(
         resistance=resistance.value,
         metadata=metadata,
     )
-    with written_whole(out) as unfinished:
-        nir.write(unfinished, graph)
+    with written_from_memory(out) as image:
+        nir.write(image, graph)
     console.print(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges")
     console.print(f"written: {out}")
 

@@ -94,6 +94,8 @@ def save_weights(path: str | Path, module: nn.Module, card: ModelCard) -> None:
     ------
     FileNotFoundError
         If the folder of `path` does not exist.
+    WriteError
+        If the disk is full, or the like.
     """
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
     with written_whole(path) as unfinished:

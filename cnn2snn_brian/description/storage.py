@@ -34,6 +34,8 @@ def save_network(network: NetworkDescription, path: str | Path) -> None:
     ------
     FileNotFoundError
         If its folder does not exist.
+    WriteError
+        If the disk is full, or the like.
     """
     settings, arrays = network.record()
     header = {"format": FORMAT, "network": json.dumps(settings)}

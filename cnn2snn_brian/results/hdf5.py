@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import written_from_memory
 from cnn2snn_brian.layers.order import from_neurons, to_neurons
 from cnn2snn_brian.results.settings import restored_settings, settings_of
 from cnn2snn_brian.spikes.counts import SpikeCounts
@@ -86,13 +86,15 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
     ------
     FileNotFoundError
         If its folder does not exist.
+    WriteError
+        If the disk is full, or the like.
     """
     # The order of the layers, which groups of a file do not keep.
     order = {"counted": list(result.spike_counts), "events": list(result.events)}
     settings = settings_of(result) | order
     with (
-        written_whole(path) as unfinished,
-        h5py.File(unfinished, "w", libver=LIBRARY_VERSION) as file,
+        written_from_memory(path) as image,
+        h5py.File(image, "w", libver=LIBRARY_VERSION) as file,
     ):
         # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
         # has none, and a damaged heap can make it read for ever.

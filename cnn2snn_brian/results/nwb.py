@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
+import h5py
 import numpy as np
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import written_from_memory
 from cnn2snn_brian.layers.order import from_neurons
 from cnn2snn_brian.spikes.data import SpikeData
 
@@ -64,6 +65,8 @@ def to_nwb(
         If pynwb is not installed.
     FileNotFoundError
         If the folder of `path` does not exist.
+    WriteError
+        If the disk is full, or the like.
 
     Notes
     -----
@@ -107,8 +110,9 @@ def to_nwb(
     _add_trials(file, result, starts, ends)
     file.units = _units(result, names, starts, silent)
     with (
-        written_whole(path) as unfinished,
-        pynwb.NWBHDF5IO(str(unfinished), "w") as output,
+        written_from_memory(path) as image,
+        h5py.File(image, "w") as whole,
+        pynwb.NWBHDF5IO(file=whole, mode="w") as output,
     ):
         output.write(file)
 

@@ -39,6 +39,8 @@ class SimulationResult(SpikeData):
         ------
         FileNotFoundError
             If its folder does not exist.
+        WriteError
+            If the disk is full, or the like.
         """
         save_result(self, path)
 
@@ -162,6 +164,8 @@ class SimulationResult(SpikeData):
             If pynwb is not installed.
         FileNotFoundError
             If the folder of `path` does not exist.
+        WriteError
+            If the disk is full, or the like.
         """
         to_nwb(self, path, layers, silent=silent, start=start)
 
@@ -220,6 +224,8 @@ class SimulationResult(SpikeData):
             If Bokeh is not installed.
         FileNotFoundError
             If the folder of `path` does not exist.
+        WriteError
+            If the disk is full, or the like.
         """
         return write_inspector(
             self, path, images, labels, cnn, classes, pictures, layers, title, stimuli

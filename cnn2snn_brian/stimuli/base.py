@@ -137,5 +137,7 @@ class Stimulus(ABC):
             If it has another suffix.
         FileNotFoundError
             If its folder does not exist.
+        WriteError
+            If the disk is full, or the like.
         """
         save(self, path)

@@ -34,6 +34,8 @@ def save(stimulus: Any, path: str | os.PathLike[str]) -> None:
         If it has another suffix.
     FileNotFoundError
         If its folder does not exist.
+    WriteError
+        If the disk is full, or the like.
     """
     if Path(path).suffix != ".npz":
         message = f"{path}: the file of a stimulus has to end with .npz"

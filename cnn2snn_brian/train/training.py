@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data.labelled_images import LabelledImages
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import written_from_memory
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.train.pixels import augmented, to_pixels
 from cnn2snn_brian.train.settings import TrainingSettings
@@ -94,7 +94,7 @@ class _Training:
 
     def save(self, path: Path, made_with: dict[str, Any], epochs: int) -> None:
         """Write all that `restore` needs."""
-        with written_whole(path) as unfinished:
+        with written_from_memory(path) as image:
             torch.save(
                 {
                     "settings": made_with,
@@ -107,7 +107,7 @@ class _Training:
                         None if self.average is None else self.average.state_dict()
                     ),
                 },
-                unfinished,
+                image,
             )
 
     def restore(self, path: Path, made_with: dict[str, Any]) -> int:
