@@ -143,8 +143,12 @@ def test_wrong_selections(result):
     ):
         with pytest.raises(InputError, match=text):
             result.to_neo(neurons=neurons)
-    with pytest.raises(InputError, match="'conv1', which is none of the layers"):
-        result.to_neo(layers=["ip1"], neurons=result.sample(2, layers="conv1"))
+    with pytest.raises(InputError, match="neurons of 'conv99'"):
+        result.to_neo(layers=["ip1"], neurons={"conv99": [(0,)]})
+    some = result.to_neo(layers=["ip1"], neurons=result.sample(2))
+    assert [len(segment.spiketrains) for segment in some.segments] == [2, 2, 2]
+    with pytest.raises(InputError, match="no layer is named"):
+        result.to_assembly(layers=[])
     with pytest.raises(InputError, match="pixel_size_deg is -1"):
         result.to_neo(pixel_size_deg=-1)
     with pytest.raises(InputError, match="no settings of a result"):
@@ -185,7 +189,7 @@ def test_an_assembly_of_brain_score(result):
     expected = raster(result, 0, "ip1").reshape(4, 5, 3).sum(1).T
     np.testing.assert_array_equal(binned[0], expected)
     np.testing.assert_allclose(binned["time_bin_end"], [5, 10, 15, 20])
-    with pytest.raises(InputError, match="'conv1' were not recorded"):
+    with pytest.raises(InputError, match="'conv1' were not recorded in each row"):
         result.to_assembly(["conv1"], bin=5 * ms)
 
 
@@ -406,3 +410,11 @@ def test_nwbinspector_has_nothing_to_object_to(colourful, shown, tmp_path):
         if message.importance.name != "BEST_PRACTICE_SUGGESTION"
     ]
     assert not found
+
+
+def test_nothing_to_export(result, tmp_path):
+    none = {"conv1": []}
+    assert not result.to_neo(neurons=none).segments[0].spiketrains
+    assert result.to_assembly(neurons=none).shape == (3, 0)
+    result.to_nwb(tmp_path / "r.nwb", neurons=none)
+    assert len(nwb(tmp_path / "r.nwb")[0]["units"]) == 0

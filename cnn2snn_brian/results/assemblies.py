@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.results.columns import Chosen, Selection, neuron_columns, row_columns
 from cnn2snn_brian.results.settings import settings_text
@@ -79,13 +78,7 @@ def _chosen(result: SpikeData, selection: Selection, bin: Any) -> list[Chosen]:
     elif selection.layers is None and not selection.neurons:
         layers = result.parameters.thresholds
         known = [name for name in known if name in layers]
-    found = selection.of(result, known)
-    if not found:
-        message = (
-            "no layer was recorded in each row; ask for it: run(..., record=[...])"
-        )
-        raise InputError(message)
-    return found
+    return selection.of(result, known, "" if bin is None else " in each row")
 
 
 def to_assembly(

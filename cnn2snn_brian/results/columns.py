@@ -90,7 +90,7 @@ class Selection:
         Layers; by default those of `neurons`, or all that the export can have.
     neurons : dict of str to iterable of tuple of int, optional
         Neurons of a layer, (channel, y, x) or (unit,), as `Layers.column` and
-        `Layers.sample` give them; by default all.
+        `Layers.sample` give them; by default all. Those of other layers are left out.
     pixel_size_deg : float, optional
         Degrees of visual angle of a pixel.
     """
@@ -105,7 +105,9 @@ class Selection:
             message = f"pixel_size_deg is {size}, expected degrees above 0"
             raise InputError(message)
 
-    def of(self, result: SpikeData, known: Collection[str]) -> list[Chosen]:
+    def of(
+        self, result: SpikeData, known: Collection[str], when: str = ""
+    ) -> list[Chosen]:
         """
         Find the neurons.
 
@@ -115,6 +117,8 @@ class Selection:
             The result.
         known : collection of str
             Layers that there is something to export of.
+        when : str
+            When they were to be recorded, for an error.
 
         Returns
         -------
@@ -131,15 +135,20 @@ class Selection:
             names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
         else:
             names = [name for name in result.shapes if name in (neurons or known)]
-        for name in (*names, *neurons):
-            if name not in known or name not in names:
+        if not names:
+            message = "no layer is named to export"
+            raise InputError(message)
+        for name in names:
+            if name not in known:
                 message = (
-                    f"spikes of {name!r} were not recorded; recorded are "
+                    f"spikes of {name!r} were not recorded{when}; recorded are "
                     f"{', '.join(sorted(known))}. Ask for them: "
                     f"run(..., record=[{name!r}])"
-                    if name not in known
-                    else f"neurons are given for {name!r}, which is none of the layers"
                 )
+                raise InputError(message)
+        for name in neurons:
+            if name not in result.shapes:
+                message = f"neurons of {name!r}: there is no such layer"
                 raise InputError(message)
         return [self._of_layer(result, name, neurons.get(name)) for name in names]
 

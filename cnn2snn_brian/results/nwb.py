@@ -292,7 +292,8 @@ def _ragged(name: str, said: str, data: Any, lengths: Sequence[Any]) -> list[Any
     """Make a column of lists, and the index of where each of them ends."""
     common = optional_library("hdmf.common", EXTRA, PURPOSE)
     column = common.VectorData(name=name, description=said, data=_compressed(data))
-    ends = _compressed(np.cumsum(np.concatenate(lengths)))
+    ends = np.cumsum(np.concatenate(lengths))
+    ends = _compressed(ends.astype(np.min_scalar_type(int(ends.max(initial=0)))))
     return [common.VectorIndex(name=f"{name}_index", data=ends, target=column), column]
 
 
