@@ -17,7 +17,7 @@ from cnn2snn_brian.spikes.data import SpikeData
 
 __all__ = ["SESSION", "Session", "session_start", "steps_by_neuron"]
 
-Steps = npt.NDArray[np.int64]
+Steps = npt.NDArray[np.signedinteger[Any]]
 
 #: What a session is called where a format asks for it.
 SESSION = "Simulated trials of a converted CNN (cnn2snn-brian)"
@@ -70,7 +70,7 @@ def steps_by_neuron(
     -------
     counts : ndarray of int64, shape (n_neurons,)
         Spikes of each of the neurons.
-    steps : ndarray of int64, shape (n_spikes,)
+    steps : ndarray of int, shape (n_spikes,)
         All their steps: neuron after neuron, and of each in order of time.
     """
     shape = result.shapes[chosen.layer]
@@ -79,14 +79,16 @@ def steps_by_neuron(
     # The smaller the type, the faster numpy sorts.
     rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
     rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
-    ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, np.int64)]
+    # Of 100 million spikes, each byte less is 100 MB.
+    least: Any = np.int32 if starts is None or starts.max() < 2**30 else np.int64
+    ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
     for row in rows:
         neuron, step = result.recorded[chosen.layer, row]
         own = rank[neuron]
         kept = own < n
         ranks.append(own[kept])
         first = 0 if starts is None else starts[row]
-        steps.append(first + step[kept].astype(np.int64))
+        steps.append(step[kept].astype(least) + least(first))
     found = np.concatenate(ranks)
     order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
     return np.bincount(found, minlength=n), np.concatenate(steps)[order]
