@@ -370,6 +370,8 @@ def test_nwb_is_added_to_a_session_of_ones_own(result, tmp_path):
     ]
     with pytest.raises(InputError, match="has units or trials already"):
         result.to_nwb(path, nwbfile=mine)
+    with pytest.raises(InputError, match="are those of a new file"):
+        result.to_nwb(path, nwbfile=mine, description="theirs")
 
 
 def test_nwb_does_not_repeat_what_all_units_have(result, tmp_path):

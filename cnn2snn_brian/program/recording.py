@@ -37,8 +37,8 @@ class Recording:
         the given indices. The last layer is always recorded. A spike takes 8 bytes.
     potentials : dict of str to iterable of tuple of int
         Neurons whose membrane potentials are kept at the end of each step, by layer:
-        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``. A neuron takes 4
-        bytes a step and image.
+        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``; `Layers.column` and
+        `Layers.sample` choose some. A neuron takes 4 bytes a step and image.
     images : iterable of int, optional
         Indices of the images that potentials are kept for, all by default.
     window : tuple of Quantity [s], or iterable of them, optional

@@ -108,7 +108,8 @@ def to_nwb(
     InputError
         If a layer was not recorded, a neuron does not exist, there is not one label for
         each row, `start` has no time zone, `stimuli` are not those of the result or
-        have another number of channels, or `nwbfile` has units or trials.
+        have another number of channels, or `nwbfile` has units or trials or is given
+        with `start` or `description`.
     MissingLibraryError
         If pynwb is not installed.
     FileNotFoundError
@@ -142,6 +143,9 @@ def to_nwb(
     file = nwbfile
     if file is None:
         file = _new_file(pynwb, result, session_start(start), description)
+    elif start is not None or description != SESSION:
+        message = "start and description are those of a new file; the nwbfile has some"
+        raise InputError(message)
     elif file.units is not None or file.trials is not None:
         message = "the nwbfile that was given has units or trials already"
         raise InputError(message)
