@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.architectures import architectures, imagenet_size
 from benchmarks.build import build
 from benchmarks.equal_accuracy import equal_accuracy
+from benchmarks.exports import exports
 from benchmarks.layers import layers
 from benchmarks.machine import load, machine
 from benchmarks.memory import memory
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "trials": trials,
     "long_runs": long_runs,
     "same_as_brian": same_as_brian,
+    "exports": exports,
 }
 
 

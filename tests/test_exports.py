@@ -149,8 +149,9 @@ def test_nwb_has_trials_and_every_spike(trials_result, tmp_path):
         session = file.read()
         trials = session.trials.to_dataframe()
         units = session.units.to_dataframe()
-    np.testing.assert_allclose(trials["start_time"], [0, 0.02, 0.04])
-    np.testing.assert_allclose(trials["stop_time"], [0.02, 0.04, 0.055])
+    # A step apart: with closed intervals, a spike would be in two trials that touch.
+    np.testing.assert_allclose(trials["start_time"], [0, 0.021, 0.042])
+    np.testing.assert_allclose(trials["stop_time"], [0.02, 0.041, 0.057])
     assert trials["stimulus_name"].tolist() == ["a", "b", "c"]
     assert trials["prediction"].tolist() == result.predictions.tolist()
     np.testing.assert_array_equal(trials["angle"], [30, np.nan, np.nan])
@@ -160,14 +161,14 @@ def test_nwb_has_trials_and_every_spike(trials_result, tmp_path):
     ip1 = units[units["layer"] == "ip1"]
     np.testing.assert_allclose(
         conv1["obs_intervals"].iloc[0],
-        1e-3 * np.array([(2, 8), (10, 18), (42, 48), (50, 55)]),
+        1e-3 * np.array([(2, 8), (10, 18), (44, 50), (52, 57)]),
     )
-    np.testing.assert_allclose(ip1["obs_intervals"].iloc[0][2], [0.04, 0.055])
-    raster = np.zeros((55, 3, 5, 4), int)
+    np.testing.assert_allclose(ip1["obs_intervals"].iloc[0][2], [0.042, 0.057])
+    raster = np.zeros((57, 3, 5, 4), int)
     for row in (0, 2):
         neuron, step = result.recorded["conv1", row]
         y, x, channel = np.unravel_index(neuron, (5, 4, 3))
-        raster[step + 20 * row, channel, y, x] = 1
+        raster[step + 21 * row, channel, y, x] = 1
     again = np.zeros_like(raster)
     for _, unit in conv1.iterrows():
         steps = np.rint(np.array(unit["spike_times"]) / 1e-3).astype(int)

@@ -346,13 +346,17 @@ class NetworkDescription(Printed):
         -------
         dict
             What JSON can hold: ``reset``, ``encoding``, ``synapses``, ``dtype``,
-            ``delays_s``, ``classes``, and ``layers``, a hash of layers and weights.
+            ``delays_s``, ``classes``, ``layers``, a hash of layers and weights, and
+            ``receptive_fields`` by layer.
         """
         return {
             **{what: getattr(self, what) for what in CHOICES},
             "delays_s": dict(self.delays_s),
             "classes": None if self.classes is None else list(self.classes),
             "layers": self.layers.digest[:32],
+            "receptive_fields": {
+                name: own.record() for name, own in self.layers.receptive_fields.items()
+            },
         }
 
     def __eq__(self, other: object) -> bool:

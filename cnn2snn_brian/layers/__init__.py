@@ -12,6 +12,7 @@ from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons, to_neurons
 from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.layers.receptive_fields import ReceptiveFields
 from cnn2snn_brian.layers.stack import Layers
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Pooled",
+    "ReceptiveFields",
     "Shape",
     "from_neurons",
     "to_neurons",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from cnn2snn_brian.layers.joined import AnyLayer, Joined, Part, drive, n_synapse
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
 from cnn2snn_brian.layers.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.layers.placed import Placed
+from cnn2snn_brian.layers.places import Places, column, sample
 from cnn2snn_brian.layers.pooled import Pooled
 from cnn2snn_brian.layers.pooling import composed, is_pooling
+from cnn2snn_brian.layers.receptive_fields import ReceptiveFields, receptive_fields
 
 __all__ = ["Layers"]
 
@@ -160,6 +163,69 @@ class Layers(ByContent):
         for layer in self.layers:
             found[layer.name] = 1 + max(found[name] for name in layer.inputs)
         return found
+
+    @cached_property
+    def receptive_fields(self) -> dict[str, ReceptiveFields]:
+        """What part of the image the neurons of the input and of each layer see."""
+        return receptive_fields(self.input_shape, self.layers)
+
+    def column(
+        self,
+        y: float | None = None,
+        x: float | None = None,
+        layers: Iterable[str] | None = None,
+    ) -> Places:
+        """
+        Choose the neurons of all channels that see one point of the image.
+
+        Parameters
+        ----------
+        y, x : float, optional
+            The point in pixels; the centre of the image by default.
+        layers : iterable of str, optional
+            Layers of channels (or ``input``); all but the input by default.
+
+        Returns
+        -------
+        dict of str to list of tuple of int
+            Of each layer the neurons (channel, y, x) whose receptive fields have their
+            centres nearest to the point. `Recording` takes them as ``potentials``, the
+            exports of a result as ``neurons``.
+
+        Raises
+        ------
+        InputError
+            If the point is outside of the image, or a layer is unknown or linear.
+        """
+        return column(self.receptive_fields, self.shapes, y, x, layers)
+
+    def sample(
+        self, n: int, seed: int = 0, layers: Iterable[str] | None = None
+    ) -> Places:
+        """
+        Choose some neurons of each layer at random.
+
+        Parameters
+        ----------
+        n : int
+            Neurons of each layer; of a smaller layer all.
+        seed : int
+            Seed.
+        layers : iterable of str, optional
+            Layers (or ``input``); all but the input by default.
+
+        Returns
+        -------
+        dict of str to list of tuple of int
+            (channel, y, x), or (unit,) in a linear layer. `Recording` takes them as
+            ``potentials``, the exports of a result as ``neurons``.
+
+        Raises
+        ------
+        InputError
+            If `n` is no whole number of at least 1, or a layer is unknown.
+        """
+        return sample(self.shapes, n, seed, layers)
 
     @property
     def n_synapses(self) -> int:

@@ -360,6 +360,8 @@ def write_inspector(
         If Bokeh is not installed.
     FileNotFoundError
         If the folder of `path` does not exist.
+    WriteError
+        If the disk is full, or the like.
     """
     resources = optional_library("bokeh.resources", "inspector", "The inspector")
     embed = optional_library("bokeh.embed", "inspector", "The inspector")

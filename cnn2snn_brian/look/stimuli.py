@@ -11,7 +11,7 @@ from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.stimuli.base import Stimulus
 from cnn2snn_brian.stimuli.frames import FrameStimulus
 
-__all__ = ["frames_of", "trial_of"]
+__all__ = ["frames_of", "matching", "trial_of"]
 
 
 def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
@@ -40,6 +40,49 @@ def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
     }
 
 
+def matching(
+    result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
+) -> list[tuple[Stimulus, int]]:
+    """
+    Check that stimuli are those of a result.
+
+    Parameters
+    ----------
+    result : SpikeData
+        A result of trials of these stimuli.
+    stimuli : Stimulus or sequence of Stimulus or None
+        The stimuli, in their order in the run.
+
+    Returns
+    -------
+    list of (Stimulus, int)
+        Each of them, and the steps of its trials. Empty without stimuli.
+
+    Raises
+    ------
+    InputError
+        If these are not the stimuli of the result.
+    """
+    if stimuli is None:
+        return []
+    given = [stimuli] if isinstance(stimuli, Stimulus) else list(stimuli)
+    trials = result.trials
+    if trials is None or len(given) != trials.n_stimuli:
+        n = 0 if trials is None else trials.n_stimuli
+        message = f"stimuli: {len(given)} are given, the result is of {n}"
+        raise InputError(message)
+    channels, height, width = result.shapes[INPUT]
+    for k, stimulus in enumerate(given):
+        stimulus.check((channels, height, width), result.dt_s)
+        own = stimulus.n_steps(result.dt_s)
+        if own is not None and own != trials.n_steps[k]:
+            message = (
+                f"stimuli: stimulus {k} has {own} steps, its trials {trials.n_steps[k]}"
+            )
+            raise InputError(message)
+    return list(zip(given, trials.n_steps, strict=True))
+
+
 def frames_of(
     result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
 ) -> list[dict[str, Any] | None]:
@@ -64,28 +107,12 @@ def frames_of(
     InputError
         If these are not the stimuli of the result.
     """
-    if stimuli is None:
-        return []
-    given = [stimuli] if isinstance(stimuli, Stimulus) else list(stimuli)
-    trials = result.trials
-    if trials is None or len(given) != trials.n_stimuli:
-        n = 0 if trials is None else trials.n_stimuli
-        message = f"stimuli: {len(given)} are given, the result is of {n}"
-        raise InputError(message)
     found: list[dict[str, Any] | None] = []
-    channels, height, width = result.shapes[INPUT]
-    for k, stimulus in enumerate(given):
-        stimulus.check((channels, height, width), result.dt_s)
-        own = stimulus.n_steps(result.dt_s)
-        if own is not None and own != trials.n_steps[k]:
-            message = (
-                f"stimuli: stimulus {k} has {own} steps, its trials {trials.n_steps[k]}"
-            )
-            raise InputError(message)
+    for stimulus, n_steps in matching(result, stimuli):
         if not isinstance(stimulus, FrameStimulus):
             found.append(None)
             continue
-        shown = stimulus.frame_of_step(result.dt_s, trials.n_steps[k])
+        shown = stimulus.frame_of_step(result.dt_s, n_steps)
         frames = np.rint(255 * stimulus.frames).astype(np.uint8)
         found.append({"frames": frames.ravel(), "shown": shown.astype(np.uint32)})
     return found

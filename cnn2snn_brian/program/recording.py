@@ -14,6 +14,7 @@ from brian2.units import have_same_dimensions
 from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape, from_neurons
+from cnn2snn_brian.layers.places import index_of
 
 __all__ = ["Record", "Recording", "steps_in"]
 
@@ -36,8 +37,8 @@ class Recording:
         the given indices. The last layer is always recorded. A spike takes 8 bytes.
     potentials : dict of str to iterable of tuple of int
         Neurons whose membrane potentials are kept at the end of each step, by layer:
-        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``. A neuron takes 4
-        bytes a step and image.
+        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``; `Layers.column` and
+        `Layers.sample` choose some. A neuron takes 4 bytes a step and image.
     images : iterable of int, optional
         Indices of the images that potentials are kept for, all by default.
     window : tuple of Quantity [s], or iterable of them, optional
@@ -272,19 +273,7 @@ def _neurons_at(
     name: str, positions: Iterable[tuple[int, ...]], shape: Shape
 ) -> npt.NDArray[np.int32]:
     """Find neurons, given as in the layer's arrays, in its Brian2 group."""
-    indices = from_neurons(np.arange(math.prod(shape)), shape)
-    neurons = []
-    for position in positions:
-        at = tuple(position) if isinstance(position, Iterable) else (position,)
-        fits = len(at) == len(shape) and all(
-            isinstance(part, int | np.integer) and 0 <= part < size
-            for part, size in zip(at, shape, strict=False)
-        )
-        if not fits:
-            message = (
-                f"potentials of {name!r}: {position!r} is no neuron of a layer of "
-                f"shape {shape}"
-            )
-            raise InputError(message)
-        neurons.append(indices[at])
-    return np.array(neurons, dtype=np.int32)
+    in_group = from_neurons(np.arange(math.prod(shape)), shape).ravel()
+    return in_group[index_of(f"potentials of {name!r}", positions, shape)].astype(
+        np.int32
+    )

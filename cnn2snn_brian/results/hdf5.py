@@ -20,13 +20,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.run_settings import restored
-from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, written_from_memory
-from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.layers.order import from_neurons, to_neurons
+from cnn2snn_brian.results.settings import restored_settings, settings_of
 from cnn2snn_brian.spikes.counts import SpikeCounts
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.trials import Trials
@@ -80,28 +77,9 @@ def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
     WriteError
         If the disk is full, or the like.
     """
-    settings = {
-        "duration_s": result.duration_s,
-        "dt_s": result.dt_s,
-        "seed": result.seed,
-        "parameters": recorded(result.parameters),
-        "perturbations": None
-        if result.perturbations is None
-        else recorded(result.perturbations),
-        "network": result.network,
-        "program": result.program,
-        "timings": result.timings,
-        "versions": result.versions,
-        "shapes": result.shapes,
-        # The order of the layers, which groups of a file do not keep.
-        "counted": list(result.spike_counts),
-        "events": list(result.events),
-    }
-    # Left out where there are none, so that earlier versions read the rest.
-    if result.trials is not None:
-        settings["trials"] = result.trials.record()
-    if result.windows:
-        settings["windows"] = result.windows
+    # The order of the layers, which groups of a file do not keep.
+    order = {"counted": list(result.spike_counts), "events": list(result.events)}
+    settings = settings_of(result) | order
     with (
         written_from_memory(path) as image,
         h5py.File(image, "w", libver=LIBRARY_VERSION) as file,
@@ -239,7 +217,7 @@ def _read(file: h5py.File) -> dict[str, Any]:
     windows = settings.pop("windows", ())
     # A file of an earlier version lacks newer settings.
     settings.pop("output_threshold", None)
-    stored = settings.pop("perturbations", None)
+    parameters, perturbations = restored_settings(settings, shapes)
     return {
         "network": {},
         "program": {},
@@ -247,12 +225,8 @@ def _read(file: h5py.File) -> dict[str, Any]:
         "spike_counts": SpikeCounts(raw, shapes),
         "output_potentials": potentials,
         "events": events,
-        "parameters": Parameters.of(
-            tuple(name for name in shapes if name != INPUT), **settings["parameters"]
-        ),
-        "perturbations": None
-        if stored is None
-        else restored(Perturbations, stored, shapes),
+        "parameters": parameters,
+        "perturbations": perturbations,
         "shapes": shapes,
         "recorded": spikes,
         "recorded_potentials": traced,

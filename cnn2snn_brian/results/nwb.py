@@ -1,10 +1,9 @@
 """Results for NWB: units and trials in one file, as laboratories exchange them."""
 
-import math
 import os
 import uuid
-from collections.abc import Iterable
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import h5py
@@ -13,21 +12,48 @@ import numpy as np
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.files import written_from_memory
-from cnn2snn_brian.layers.order import from_neurons
+from cnn2snn_brian.look.stimuli import matching
+from cnn2snn_brian.results.columns import (
+    NEURON_COLUMNS,
+    Selection,
+    item_columns,
+    neuron_columns,
+    row_columns,
+)
+from cnn2snn_brian.results.session import SESSION, Session, session_start
+from cnn2snn_brian.results.settings import settings_text
 from cnn2snn_brian.spikes.data import SpikeData
+from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli.frames import FrameStimulus
 
 __all__ = ["to_nwb"]
 
 EXTRA = "nwb"
 PURPOSE = "to_nwb"
 
-#: Columns of the units, which say where a neuron is.
-PLACES = {
-    "layer": "layer of the network, or input",
-    "channel": "channel of the neuron, or the unit of a linear layer",
-    "y": "row of the neuron; -1 in a linear layer",
-    "x": "column of the neuron; -1 in a linear layer",
+#: Columns of the trials, and what tables of NWB have by themselves.
+TRIAL_COLUMNS = {
+    "stimulus": "index of the stimulus, or of the image",
+    "stimulus_name": "name of the stimulus",
+    "repeat": "repeat of the stimulus, from 0",
+    "prediction": "index of the class with the most spikes",
+    "label": "label of the stimulus, as it was given",
 }
+TAKEN = ("id", "name", "description", "colnames", "columns", "tags", "timeseries")
+
+#: Columns of the items.
+ITEM_COLUMNS = {
+    "trial": "index of the trial",
+    "item": "place of the item in its stimulus, from 0",
+    "label": "label of the item",
+}
+
+#: Rows of a compressed piece of a column.
+CHUNK = 2**16
+
+#: The NCBI's taxon of what was made and not born, as files without a species fail
+#: the checks of archives.
+SYNTHETIC = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
 
 
 def to_nwb(
@@ -37,7 +63,12 @@ def to_nwb(
     *,
     silent: bool = True,
     start: datetime | None = None,
-    description: str = "Simulated trials of a converted CNN (cnn2snn-brian)",
+    description: str = SESSION,
+    labels: Any = None,
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
+    pixel_size_deg: float | None = None,
+    stimuli: Stimulus | Sequence[Stimulus] | None = None,
+    nwbfile: Any = None,
 ) -> None:
     """
     Write recorded spikes to an NWB file [1]_.
@@ -56,11 +87,29 @@ def to_nwb(
         When the session started, with a time zone; now by default.
     description : str
         What the session was.
+    labels : sequence of int or str, optional
+        Labels of all rows, or of the stimuli: a column of the trials.
+    neurons : dict of str to iterable of tuple of int, optional
+        Neurons of a layer, as `Layers.column` and `Layers.sample` give them; by default
+        all.
+    pixel_size_deg : float, optional
+        Degrees of visual angle of a pixel; with it, receptive fields are given in
+        degrees too.
+    stimuli : Stimulus or sequence of Stimulus, optional
+        What was shown; with it, the file has the frames, of 1 or 3 channels. Stimuli of
+        spikes have none.
+    nwbfile : pynwb.NWBFile, optional
+        A session of your own, with its subject, experimenter, keywords and so on; units
+        and trials are added to it. By default a new one, of which `start` and
+        `description` are. It must not have units or trials.
 
     Raises
     ------
     InputError
-        If a layer was not recorded, or `start` has no time zone.
+        If a layer was not recorded, a neuron does not exist, there is not one label for
+        each row, `start` has no time zone, `stimuli` are not those of the result or
+        have another number of channels, or `nwbfile` has units or trials or is given
+        with `start` or `description`.
     MissingLibraryError
         If pynwb is not installed.
     FileNotFoundError
@@ -70,11 +119,16 @@ def to_nwb(
 
     Notes
     -----
-    A session is continuous: trials follow each other without a gap, in the order of the
-    result's rows. The table ``trials`` has start and stop in seconds, ``stimulus``,
-    ``stimulus_name`` and ``repeat``, and a column for each parameter that stimuli were
-    made with. ``units`` has spike times, the intervals that a unit was recorded in, and
-    the columns ``layer``, ``channel``, ``y`` and ``x``.
+    Trials follow each other in the order of the result's rows, one time step apart: a
+    spike belongs to one of them only. The table ``trials`` has start and stop in
+    seconds, ``stimulus``, ``stimulus_name``, ``repeat``, ``prediction``, ``label``, and
+    a column for each parameter that stimuli were made with; ``items`` has those of a
+    `Sequence`. ``units`` has spike times and the columns ``layer``, ``channel``, ``y``
+    and ``x``, and the centre and size of the receptive field in pixels. The intervals
+    that a unit was recorded in are given if they are not all trials of all units.
+    Each frame is once in the stimulus template ``frames``, and the stimulus
+    ``frames_shown`` says which of them is shown from when on. The text ``settings`` in
+    the scratch space is JSON, see `read_settings`. All large columns are compressed.
 
     References
     ----------
@@ -82,33 +136,44 @@ def to_nwb(
        neurophysiological data science, doi:10.7554/eLife.78362
     """
     pynwb = optional_library("pynwb", EXTRA, PURPOSE)
-    found = {name for name, _ in result.recorded}
-    names = [name for name in result.spike_counts if name in found]
-    if layers is not None:
-        names = list(layers)
-    for name in names:
-        if name not in found:
-            message = (
-                f"spikes of {name!r} were not recorded; recorded are "
-                f"{', '.join(sorted(found))}. Ask for them: run(..., record=[{name!r}])"
-            )
-            raise InputError(message)
-    began = datetime.now(timezone.utc) if start is None else start
-    if began.tzinfo is None:
-        message = f"start is {start}, without a time zone"
+    session = Session(result)
+    selection = Selection(layers, neurons, pixel_size_deg)
+    units = _units(session, selection, silent)
+    rows = row_columns(result, labels, (*TAKEN, "start_time", "stop_time"))
+    file = nwbfile
+    if file is None:
+        file = _new_file(pynwb, result, session_start(start), description)
+    elif start is not None or description != SESSION:
+        message = "start and description are those of a new file; the nwbfile has some"
         raise InputError(message)
-    file = pynwb.NWBFile(
-        session_description=description,
-        identifier=str(uuid.uuid4()),
-        session_start_time=began,
-        source_script="cnn2snn-brian",
-        source_script_file_name="cnn2snn-brian",
-        notes=str(result),
+    elif file.units is not None or file.trials is not None:
+        message = "the nwbfile that was given has units or trials already"
+        raise InputError(message)
+    file.units = units
+    file.trials = _intervals(
+        "trials",
+        "what was shown, trial after trial",
+        session.intervals,
+        rows,
+        TRIAL_COLUMNS,
     )
-    ends = np.cumsum(result.steps_of_row) * result.dt_s
-    starts = np.concatenate([[0.0], ends[:-1]])
-    _add_trials(file, result, starts, ends)
-    file.units = _units(result, names, starts, silent)
+    items = item_columns(result)
+    if items["row"]:
+        columns = {
+            "trial": items["row"],
+            "item": items["item"],
+            "label": items["label"],
+        }
+        onsets = session.intervals[items["row"], 0] + items["onset_s"]
+        times = np.stack([onsets, onsets + items["duration_s"]], axis=1)
+        said = "what stimuli showed one after another"
+        file.add_time_intervals(_intervals("items", said, times, columns, ITEM_COLUMNS))
+    _add_frames(pynwb, file, session, stimuli)
+    file.add_scratch(
+        settings_text(result),
+        name="settings",
+        description="what was run, as JSON for cnn2snn_brian.results.read_settings",
+    )
     with (
         written_from_memory(path) as image,
         h5py.File(image, "w") as whole,
@@ -117,124 +182,178 @@ def to_nwb(
         output.write(file)
 
 
-def _add_trials(file: Any, result: SpikeData, starts: Any, ends: Any) -> None:
-    trials = result.trials
-    names: Any = (
-        [f"image {row}" for row in range(result.n_images)]
-        if trials is None
-        else np.repeat(trials.names, trials.n_repeats)
+def _new_file(pynwb: Any, result: SpikeData, began: datetime, description: str) -> Any:
+    """Make a session of a network."""
+    name = str(result.network.get("layers", "unknown"))
+    versions = ", ".join(f"{what} {v}" for what, v in result.versions.items())
+    return pynwb.NWBFile(
+        session_description=description,
+        identifier=str(uuid.uuid4()),
+        session_start_time=began,
+        source_script="cnn2snn-brian",
+        source_script_file_name="cnn2snn-brian",
+        was_generated_by=[[what, v] for what, v in result.versions.items()],
+        experiment_description=f"Simulation of a spiking network ({versions})",
+        keywords=["simulation", "spiking neural network", "converted CNN"],
+        notes=str(result),
+        subject=pynwb.file.Subject(
+            subject_id=f"network-{name[:32]}",
+            description="a network, not an animal; its id is the hash of its weights",
+            species=SYNTHETIC,
+            sex="O",
+            age="P0D",
+        ),
     )
-    own = {} if trials is None else dict(enumerate(trials.parameters))
-    parameters = list(dict.fromkeys(key for values in own.values() for key in values))
-    file.add_trial_column("stimulus", "index of the stimulus, or of the image")
-    file.add_trial_column("stimulus_name", "name of the stimulus")
-    file.add_trial_column("repeat", "repeat of the stimulus, from 0")
-    file.add_trial_column("prediction", "index of the class with the most spikes")
-    for name in parameters:
-        file.add_trial_column(name, f"{name} of the stimulus; NaN if it has none")
-    rows = zip(
-        starts,
-        ends,
-        result.stimulus_of_row.tolist(),
-        names,
-        result.repeat_of_row.tolist(),
-        result.predictions.tolist(),
-        strict=True,
+
+
+def _compressed(data: Any) -> Any:
+    """Ask for compression of what is large."""
+    array = np.asarray(data)
+    if array.dtype.kind not in "fiu" or array.size < 1000:
+        return array if array.dtype.kind in "fiu" else data
+    backend = optional_library("hdmf.backends.hdf5", EXTRA, PURPOSE)
+    # No shuffle of bytes: equal times, of which there are many, then look less alike,
+    # and take twice the space.
+    chunks = (min(len(array), CHUNK), *array.shape[1:])
+    return backend.H5DataIO(
+        array, chunks=chunks, compression="gzip", compression_opts=4
     )
-    for begin, end, stimulus, name, repeat, prediction in rows:
-        values = own.get(stimulus, {})
-        file.add_trial(
-            start_time=float(begin),
-            stop_time=float(end),
-            stimulus=stimulus,
-            stimulus_name=str(name),
-            repeat=repeat,
-            prediction=prediction,
-            **{key: float(values.get(key, np.nan)) for key in parameters},
-        )
 
 
-def _observed(result: SpikeData, name: str, rows: list[int], starts: Any) -> Any:
-    """Intervals that a layer was recorded in, of shape (n, 2), in seconds."""
-    found = []
-    for row in rows:
-        n_steps = int(result.steps_of_row[row])
-        windows = result.windows if name != result.output_layer else ()
-        for first, behind in windows or ((0, n_steps),):
-            if first < n_steps:
-                steps = np.array([first, min(behind, n_steps)])
-                found.append(starts[row] + steps * result.dt_s)
-    return np.array(found).reshape(-1, 2)
-
-
-def _spikes_of_layer(
-    result: SpikeData, name: str, rows: list[int], starts: Any
-) -> tuple[Any, Any]:
-    """
-    Put the spikes of a layer together, neuron after neuron.
-
-    Neurons are in the order of the layer's arrays, channels first: their numbers of
-    spikes, and all times.
-    """
-    shape = result.shapes[name]
-    n = math.prod(shape)
-    # The place of each neuron in the layer's arrays.
-    place = np.empty(n, np.int64)
-    place[from_neurons(np.arange(n), shape).ravel()] = np.arange(n)
-    parts = [result.recorded[name, row] for row in rows]
-    neuron = np.concatenate([place[neuron] for neuron, _ in parts])
-    times = np.concatenate(
-        [
-            starts[row] + step * result.dt_s
-            for row, (_, step) in zip(rows, parts, strict=True)
-        ]
-    )
-    order = np.argsort(neuron, kind="stable")  # spikes of a neuron stay in order
-    return np.bincount(neuron, minlength=n), times[order]
-
-
-def _units(result: SpikeData, names: list[str], starts: Any, silent: bool) -> Any:
-    """Make the table of units, whole columns at once: rows one by one take minutes."""
+def _columns(columns: Mapping[str, Any], said: Mapping[str, str]) -> list[Any]:
     common = optional_library("hdmf.common", EXTRA, PURPOSE)
-    misc = optional_library("pynwb.misc", EXTRA, PURPOSE)
-    values: dict[str, list[Any]] = {name: [] for name in (*PLACES, "counts", "spikes")}
-    seen, lengths = [np.zeros((0, 2))], []
-    for name in names:
-        rows = sorted(row for layer, row in result.recorded if layer == name)
-        counts, times = _spikes_of_layer(result, name, rows, starts)
-        chosen = np.flatnonzero(counts) if not silent else np.arange(len(counts))
-        at = np.unravel_index(chosen, result.shapes[name])
-        none = np.full(len(chosen), -1)
-        values["layer"] += [name] * len(chosen)
-        for what, column in zip(
-            ("channel", "y", "x"),
-            at if len(at) == 3 else (*at, none, none),
-            strict=True,
-        ):
-            values[what] += column.tolist()
-        values["counts"].append(counts[chosen])
-        values["spikes"].append(times)
-        intervals = _observed(result, name, rows, starts)
-        seen += [intervals] * len(chosen)
-        lengths += [len(intervals)] * len(chosen)
-    columns = [
-        common.VectorData(name=what, description=said, data=values[what])
-        for what, said in PLACES.items()
-    ]
-    ragged = {
-        "spike_times": (np.concatenate(values["spikes"]), values["counts"]),
-        "obs_intervals": (np.concatenate(seen), [np.array(lengths, int)]),
-    }
-    for what, (data, parts) in ragged.items():
-        column = common.VectorData(name=what, description=f"{what}, in s", data=data)
-        ends = np.cumsum(np.concatenate(parts))
-        columns.append(
-            common.VectorIndex(name=f"{what}_index", data=ends, target=column)
+    return [
+        common.VectorData(
+            name=name.replace("/", "_"),
+            description=said.get(name, f"{name} of the stimulus; NaN if it has none"),
+            data=_compressed(column),
         )
-        columns.append(column)
+        for name, column in columns.items()
+    ]
+
+
+def _intervals(
+    name: str,
+    about: str,
+    times: Any,
+    columns: Mapping[str, Any],
+    said: Mapping[str, str],
+) -> Any:
+    """Make a table, whole columns at once: rows one by one take minutes."""
+    epoch = optional_library("pynwb.epoch", EXTRA, PURPOSE)
+    both = {"start_time": times[:, 0], "stop_time": times[:, 1]}
+    what = {"start_time": "start, in s", "stop_time": "stop, in s"}
+    made = _columns({**both, **columns}, {**said, **what})
+    return epoch.TimeIntervals(
+        name=name,
+        description=about,
+        columns=made,
+        colnames=[column.name for column in made],
+    )
+
+
+def _units(session: Session, selection: Selection, silent: bool) -> Any:
+    """Make the table of units, whole columns at once, too."""
+    misc = optional_library("pynwb.misc", EXTRA, PURPOSE)
+    result = session.result
+    parts, n_spikes, times, seen = [], [], [], []
+    for own in selection.of(result, session.layers):
+        counts, own_times = session.spikes(own)
+        if not silent:
+            own, counts = own.some(counts > 0), counts[counts > 0]
+        parts.append(own)
+        n_spikes.append(counts)
+        times.append(own_times)
+        seen.append(session.observed(own.layer))
+    columns = _columns(neuron_columns(parts), NEURON_COLUMNS)
+    names = [column.name for column in columns]
+    columns += _ragged(
+        "spike_times", "times of spikes, in s", np.concatenate(times), n_spikes
+    )
+    names.append("spike_times")
+    every = session.intervals
+    if any(own.shape != every.shape or (own != every).any() for own in seen):
+        sizes = [len(own.index) for own in parts]
+        lengths = np.repeat([len(own) for own in seen], sizes)
+        intervals = [np.tile(own, (n, 1)) for own, n in zip(seen, sizes, strict=True)]
+        columns += _ragged(
+            "obs_intervals",
+            "intervals that the unit was recorded in, in s",
+            np.concatenate(intervals),
+            [lengths],
+        )
+        names.append("obs_intervals")
     return misc.Units(
         name="units",
         description="neurons of the recorded layers",
         columns=columns,
-        colnames=[*PLACES, *ragged],
+        colnames=names,
+        resolution=float(result.dt_s),
     )
+
+
+def _ragged(name: str, said: str, data: Any, lengths: Sequence[Any]) -> list[Any]:
+    """Make a column of lists, and the index of where each of them ends."""
+    common = optional_library("hdmf.common", EXTRA, PURPOSE)
+    column = common.VectorData(name=name, description=said, data=_compressed(data))
+    ends = np.cumsum(np.concatenate(lengths))
+    ends = _compressed(ends.astype(np.min_scalar_type(int(ends.max(initial=0)))))
+    return [common.VectorIndex(name=f"{name}_index", data=ends, target=column), column]
+
+
+def _add_frames(pynwb: Any, file: Any, session: Session, stimuli: Any) -> None:
+    """Add each frame once, and which of them is shown when."""
+    result = session.result
+    pictures: list[Any] = []
+    shown, times = [], []
+    rows = result.stimulus_of_row
+    for k, (stimulus, _) in enumerate(matching(result, stimuli)):
+        if not isinstance(stimulus, FrameStimulus):
+            continue
+        onsets, frame = stimulus.frame_times
+        for begin in session.intervals[rows == k, 0]:
+            times.append(begin + onsets)
+            shown.append(len(pictures) + frame)
+        for n, pixels in enumerate(np.rint(255 * stimulus.frames).astype(np.uint8)):
+            pictures.append(
+                _picture(pynwb, f"stimulus_{k}_frame_{n}", pixels, stimulus)
+            )
+    if not pictures:
+        return
+    images = pynwb.base.Images(
+        name="frames",
+        images=pictures,
+        description="frames of the stimuli, intensities from 0 to 255",
+        order_of_images=pynwb.base.ImageReferences("order_of_images", pictures),
+    )
+    file.add_stimulus_template(images)
+    at = np.concatenate(times)
+    steps = np.diff(at)
+    clock: dict[str, Any] = {"timestamps": _compressed(at)}
+    if len(at) > 2 and np.ptp(steps) < 1e-9:
+        clock = {"starting_time": float(at[0]), "rate": float(1 / steps[0])}
+    file.add_stimulus(
+        pynwb.image.IndexSeries(
+            name="frames_shown",
+            description="which of the frames is shown from when on",
+            data=_compressed(np.concatenate(shown).astype(np.uint32)),
+            indexed_images=images,
+            unit="N/A",
+            **clock,
+        )
+    )
+
+
+def _picture(pynwb: Any, name: str, pixels: Any, stimulus: Stimulus) -> Any:
+    """Make an image of a frame. NWB has x before y, and colours last."""
+    if len(pixels) == 1:
+        kind, data = pynwb.image.GrayscaleImage, pixels[0].T
+    elif len(pixels) == 3:
+        kind, data = pynwb.image.RGBImage, pixels.T
+    else:
+        message = (
+            f"{stimulus.label} has frames of {len(pixels)} channels; NWB has images of "
+            "1 or 3. Leave `stimuli` out"
+        )
+        raise InputError(message)
+    return kind(name=name, data=data, description=f"a frame of {stimulus.label}")

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.places import Places, column, sample
 from cnn2snn_brian.look.inspector import write_inspector
-from cnn2snn_brian.results.exports import to_neo, to_xarray
+from cnn2snn_brian.results import assemblies, exports, nwb, pynapple
 from cnn2snn_brian.results.hdf5 import load_result, save_result
-from cnn2snn_brian.results.nwb import to_nwb
+from cnn2snn_brian.results.session import Session
 from cnn2snn_brian.spikes.data import SpikeData
 
 __all__ = ["SimulationResult"]
@@ -66,108 +67,75 @@ class SimulationResult(SpikeData):
         """
         return cls(**load_result(path))
 
-    def to_neo(
+    to_neo = exports.to_neo
+    to_xarray = exports.to_xarray
+    to_nwb = nwb.to_nwb
+    to_pynapple = pynapple.to_pynapple
+    to_assembly = assemblies.to_assembly
+    to_rsatoolbox = assemblies.to_rsatoolbox
+
+    def column(
         self,
-        pictures: Iterable[int] | None = None,
-        labels: Any = None,
+        y: float | None = None,
+        x: float | None = None,
         layers: Iterable[str] | None = None,
-        *,
-        silent: bool = True,
-    ) -> Any:
+    ) -> Places:
         """
-        Make a Neo Block of recorded spikes, see `exports.to_neo`.
+        Choose neurons that see one point of the image, see `Layers.column`.
 
         Parameters
         ----------
-        pictures : iterable of int, optional
-            Indices of pictures; by default all of which one of the layers was recorded.
-        labels : sequence of int or str, shape (n_images,), optional
-            Labels of *all* pictures of the result, or of the stimuli, kept as
-            annotations.
+        y, x : float, optional
+            The point in pixels; the centre of the image by default.
         layers : iterable of str, optional
-            Layers; by default all that were recorded.
-        silent : bool
-            Whether neurons without a spike have a SpikeTrain too, an empty one.
+            Layers of channels (or ``input``); by default those that were recorded.
 
         Returns
         -------
-        neo.Block
-            A Segment for each picture or trial, a Group for each layer; SpikeTrains
-            annotated with layer, channel, y, x, picture and label, and with stimulus
-            and repeat of trials.
+        dict of str to list of tuple of int
+            By layer, (channel, y, x): what exports take as ``neurons``.
 
         Raises
         ------
         InputError
-            If there is not one label for each picture, or a layer was not recorded for
-            a picture.
-        MissingLibraryError
-            If Neo is not installed.
+            If the point is outside of the image, a layer is unknown or linear, or the
+            file of the result does not say what its neurons see.
         """
-        return to_neo(self, pictures, labels, layers, silent=silent)
+        if not self.receptive_fields:
+            message = "version 0.1.0 saved this result without receptive fields"
+            raise InputError(message)
+        if layers is None:
+            known = Session(self).layers
+            layers = [name for name in known if len(self.shapes[name]) == 3]
+        return column(self.receptive_fields, self.shapes, y, x, layers)
 
-    def to_xarray(self, labels: Any = None, bin: Any = None) -> Any:
+    def sample(
+        self, n: int, seed: int = 0, layers: Iterable[str] | None = None
+    ) -> Places:
         """
-        Make an xarray Dataset of spike counts, see `exports.to_xarray`.
+        Choose some neurons of each layer at random, see `Layers.sample`.
 
         Parameters
         ----------
-        labels : sequence of int or str, shape (n_images,), optional
-            Labels of the pictures, or of the stimuli, kept as a coordinate.
-        bin : Quantity [s], optional
-            Width of bins of time; with it, there are also spikes over time of layers
-            that were recorded, ``conv1_over_time``.
+        n : int
+            Neurons of each layer; of a smaller layer all.
+        seed : int
+            Seed.
+        layers : iterable of str, optional
+            Layers (or ``input``); by default those that were recorded.
 
         Returns
         -------
-        xarray.Dataset
-            Counts by layer, with the dimensions ``picture`` (or ``stimulus`` and
-            ``trial``), ``conv1_channel``, ``conv1_y``, ``conv1_x`` and so on.
+        dict of str to list of tuple of int
+            By layer, (channel, y, x) or (unit,): what exports take as ``neurons``.
 
         Raises
         ------
         InputError
-            If there is not one label for each picture.
-        MissingLibraryError
-            If xarray is not installed.
+            If `n` is no whole number of at least 1, or a layer is unknown.
         """
-        return to_xarray(self, labels, bin)
-
-    def to_nwb(
-        self,
-        path: str | os.PathLike[str],
-        layers: Iterable[str] | None = None,
-        *,
-        silent: bool = True,
-        start: datetime | None = None,
-    ) -> None:
-        """
-        Write recorded spikes and trials to an NWB file, see `nwb.to_nwb`.
-
-        Parameters
-        ----------
-        path : path-like
-            The file, by custom with the suffix ``.nwb``. It is written whole or not at
-            all.
-        layers : iterable of str, optional
-            Layers; by default all that were recorded.
-        silent : bool
-            Whether neurons without a spike are units too.
-        start : datetime, optional
-            When the session started, with a time zone; now by default.
-
-        Raises
-        ------
-        InputError
-            If a layer was not recorded, or `start` has no time zone.
-        MissingLibraryError
-            If pynwb is not installed.
-        FileNotFoundError
-            If the folder of `path` does not exist.
-        WriteError
-            If the disk is full, or the like.
-        """
-        to_nwb(self, path, layers, silent=silent, start=start)
+        known = Session(self).layers if layers is None else layers
+        return sample(self.shapes, n, seed, known)
 
     def inspect(
         self,

@@ -22,12 +22,47 @@ from cnn2snn_brian.spikes.recorded import RecordedSpikes
 from cnn2snn_brian.spikes.summary import summary
 from cnn2snn_brian.spikes.trials import Trials
 
-__all__ = ["SATURATED", "Readout", "SpikeData"]
+__all__ = ["SATURATED", "Readout", "SpikeData", "run_settings"]
 
 #: A neuron that spikes in more than this share of the steps is saturated.
 SATURATED = 0.9
 
 Readout = Literal["spikes", "spikes+potential"]
+
+
+def run_settings(
+    parameters: Parameters, perturbations: Perturbations | None, seed: int, repeats: int
+) -> dict[str, Any]:
+    """
+    Put together what `Simulator.run` needs to repeat a run.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        What the neurons ran with.
+    perturbations : Perturbations or None
+        Neuron models, lesions and noise.
+    seed, repeats : int
+        Seed, and trials of each stimulus.
+
+    Returns
+    -------
+    dict
+        Arguments by name.
+
+    Raises
+    ------
+    InputError
+        If there are no perturbations.
+    """
+    if perturbations is None:
+        message = (
+            "version 0.1.0 saved this result without lesions, neuron models and "
+            "noise; result.parameters and result.seed are what is known of its run"
+        )
+        raise InputError(message)
+    own = {**vars(parameters), **vars(perturbations), "seed": seed}
+    return own | ({"repeats": repeats} if repeats > 1 else {})
 
 
 @dataclass(frozen=True)
@@ -133,14 +168,9 @@ class SpikeData(Printed, RecordedSpikes):
         InputError
             If the result is a file of version 0.1.0, which did not keep perturbations.
         """
-        if self.perturbations is None:
-            message = (
-                "version 0.1.0 saved this result without lesions, neuron models and "
-                "noise; result.parameters and result.seed are what is known of its run"
-            )
-            raise InputError(message)
-        own = {**vars(self.parameters), **vars(self.perturbations), "seed": self.seed}
-        return own | ({"repeats": self.n_repeats} if self.n_repeats > 1 else {})
+        return run_settings(
+            self.parameters, self.perturbations, self.seed, self.n_repeats
+        )
 
     @property
     def output_layer(self) -> str:

@@ -1,6 +1,8 @@
 """Recorded spikes and potentials, and trials: by time, by neuron, by stimulus."""
 
 import math
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from brian2.units import have_same_dimensions
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape, from_neurons
+from cnn2snn_brian.layers.receptive_fields import ReceptiveFields
 from cnn2snn_brian.spikes.counts import IntArray, Potentials, SpikeTrains
 from cnn2snn_brian.spikes.trials import Trials
 
@@ -20,6 +23,7 @@ class RecordedSpikes:
     """What a result says of single spikes. `SpikeData` has the fields."""
 
     dt_s: float
+    network: Mapping[str, Any]
     shapes: dict[str, Shape]
     recorded: dict[tuple[str, int], tuple[IntArray, IntArray]]
     recorded_potentials: dict[tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]]
@@ -66,6 +70,12 @@ class RecordedSpikes:
         if self.trials is None:
             return np.full(self.n_images, self.n_steps)
         return self.trials.steps_of_row
+
+    @cached_property
+    def receptive_fields(self) -> dict[str, ReceptiveFields]:
+        """What the neurons see, by layer; empty in a file of version 0.1.0."""
+        stored = self.network.get("receptive_fields", {})
+        return {name: ReceptiveFields.of(own) for name, own in stored.items()}
 
     def recorded_steps(self, image: int) -> npt.NDArray[np.int64]:
         """

@@ -1,0 +1,189 @@
+"""Which part of the image each neuron sees, through all layers in front of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.layers.joined import AnyLayer, Part, parts
+from cnn2snn_brian.layers.linear import Linear
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.placed import Placed
+from cnn2snn_brian.layers.pooled import Pooled
+
+__all__ = ["ReceptiveFields", "receptive_fields"]
+
+Pixels = npt.NDArray[np.int64]
+
+#: A range without pixels: joined with others, it changes nothing.
+NOTHING = np.array([np.iinfo(np.int32).max, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class ReceptiveFields:
+    """
+    The smallest rectangles of the image that the neurons of a layer see.
+
+    Pixels outside of its rectangle never change the input of a neuron; of those inside,
+    dilated kernels leave some out. Channels may differ, as those of a concatenation do.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (channels, height, 2)
+        First pixel row and the one after the last, by channel and row of the layer. A
+        linear layer has one row for each unit. A neuron that sees nothing but padding
+        has no pixels: its first one comes after its last.
+    columns : ndarray of int64, shape (channels, width, 2)
+        The same for columns.
+    """
+
+    rows: Pixels
+    columns: Pixels
+
+    def centres(self, axis: int) -> npt.NDArray[np.float64]:
+        """
+        Give the centres of the rectangles along an axis.
+
+        Parameters
+        ----------
+        axis : int
+            0 for y, 1 for x.
+
+        Returns
+        -------
+        ndarray of float64, shape (channels, height) or (channels, width)
+            In pixels from the centre of the first one; NaN where nothing is seen.
+        """
+        first, end = np.moveaxis((self.rows, self.columns)[axis], -1, 0)
+        return np.where(end > first, (first + end - 1) / 2, np.nan)
+
+    def sizes(self, axis: int) -> Pixels:
+        """
+        Give the sizes of the rectangles along an axis.
+
+        Parameters
+        ----------
+        axis : int
+            0 for y, 1 for x.
+
+        Returns
+        -------
+        ndarray of int64, shape (channels, height) or (channels, width)
+            In pixels.
+        """
+        first, end = np.moveaxis((self.rows, self.columns)[axis], -1, 0)
+        return np.maximum(end - first, 0)
+
+    def record(self) -> list[Any]:
+        """
+        Write them as JSON can hold them, equal channels once.
+
+        Returns
+        -------
+        list
+            Of each run of channels their number, the rows and the columns.
+        """
+        channels = [*zip(self.rows.tolist(), self.columns.tolist(), strict=True)]
+        found: list[list[Any]] = []
+        for rows, columns in channels:
+            if found and found[-1][1:] == [rows, columns]:
+                found[-1][0] += 1
+            else:
+                found.append([1, rows, columns])
+        return found
+
+    @classmethod
+    def of(cls, record: Sequence[Any]) -> "ReceptiveFields":
+        """
+        Read what `record` wrote.
+
+        Parameters
+        ----------
+        record : list
+            Of each run of channels their number, the rows and the columns.
+
+        Returns
+        -------
+        ReceptiveFields
+            The same.
+        """
+        runs = [run[0] for run in record]
+        rows, columns = (
+            np.repeat(np.array([run[axis] for run in record]), runs, axis=0)
+            for axis in (1, 2)
+        )
+        return cls(rows, columns)
+
+
+def receptive_fields(
+    input_shape: tuple[int, int, int], layers: Iterable[AnyLayer]
+) -> dict[str, ReceptiveFields]:
+    """
+    Find what the neurons of all layers see.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of an image, (channels, height, width).
+    layers : iterable of Layer
+        The layers, in order.
+
+    Returns
+    -------
+    dict of str to ReceptiveFields
+        By layer, and of the input: a pixel sees itself.
+    """
+    n, height, width = input_shape
+    own = [
+        np.stack([np.arange(size), np.arange(size) + 1], 1) for size in (height, width)
+    ]
+    found = {INPUT: ReceptiveFields(*(np.stack([axis] * n) for axis in own))}
+    for layer in layers:
+        seen = [_through(part, found[part.inputs[0]]) for part in parts(layer)]
+        found[layer.name] = ReceptiveFields(
+            *(
+                _hull(np.stack([getattr(own, axis) for own in seen]), 0)
+                for axis in ("rows", "columns")
+            )
+        )
+    return found
+
+
+def _hull(pixels: Pixels, axis: int | tuple[int, ...]) -> Pixels:
+    """Join ranges."""
+    return np.stack([pixels[..., 0].min(axis), pixels[..., 1].max(axis)], axis=-1)
+
+
+def _through(part: Part, source: ReceptiveFields) -> ReceptiveFields:
+    if isinstance(part, Pooled):
+        for pool in part.pools:
+            source = _through(pool, source)
+        return _through(part.layer, source)
+    return ReceptiveFields(
+        _along(part, source.rows, 0), _along(part, source.columns, 1)
+    )
+
+
+def _along(part: Any, source: Pixels, axis: int) -> Pixels:
+    """Go through connections along one axis."""
+    if isinstance(part, Placed):
+        own = _along(part.layer, source, axis)
+        whole = np.tile(NOTHING, (part.channels, own.shape[1], 1))
+        whole[part.start : part.start + len(own)] = own
+        return whole
+    if isinstance(part, Linear):
+        return np.tile(_hull(source, (0, 1)), (part.shape[0], 1, 1))
+    if not isinstance(part, Conv2d):
+        windows = part.rows if axis == 0 else part.columns
+        return np.stack([_hull(source[:, a:b], 1) for a, b in windows], axis=1)
+    grouped = source.reshape(part.groups, -1, *source.shape[1:])
+    seen = _hull(grouped, 1)
+    found = np.tile(NOTHING, (part.groups, part.shape[1 + axis], 1))
+    position, out, _ = part.axis_taps(axis)
+    for group, own in zip(found, seen, strict=True):
+        np.minimum.at(group[:, 0], out, own[position, 0])
+        np.maximum.at(group[:, 1], out, own[position, 1])
+    return np.repeat(found, part.shape[0] // part.groups, axis=0)

@@ -1,0 +1,245 @@
+"""Responses as one array, presentations x neurons (x time): Brain-Score, rsatoolbox."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.extras import optional_library
+from cnn2snn_brian.results.columns import Chosen, Selection, neuron_columns, row_columns
+from cnn2snn_brian.results.settings import settings_text
+from cnn2snn_brian.spikes.data import SpikeData
+
+__all__ = ["over_time", "to_assembly", "to_rsatoolbox"]
+
+
+def over_time(result: SpikeData, layer: str, bin: Any) -> npt.NDArray[Any]:
+    """
+    Count spikes in bins of time, and say where none could be counted.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+    layer : str
+        A layer that was recorded in each row.
+    bin : Quantity [s]
+        Width of a bin, a multiple of the time step.
+
+    Returns
+    -------
+    ndarray, shape (n_images, n_bins, ``*layer.shape``)
+        int32; or float64 with NaN in bins that were not recorded as a whole, or are
+        past the end of a stimulus that is shorter than others.
+
+    Raises
+    ------
+    InputError
+        If the layer was not recorded in each row, or the bin can't be used.
+    """
+    counts = result.binned(layer, bin)
+    n_bins = counts.shape[1]
+    width = round(float(bin) / result.dt_s)
+    complete = np.zeros((result.n_images, n_bins), bool)
+    for row, n_steps in enumerate(result.steps_of_row):
+        known = np.arange(n_steps)
+        if layer != result.output_layer:
+            known = result.recorded_steps(row)
+        known = known[known < n_bins * width] // width
+        complete[row] = np.bincount(known, minlength=n_bins) == width
+    if complete.all():
+        return counts
+    places = complete.reshape(*complete.shape, *[1] * (counts.ndim - 2))
+    return np.where(places, counts, np.nan)
+
+
+def _responses(
+    result: SpikeData, chosen: list[Chosen], bin: Any
+) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Give counts, (rows, neurons) or (rows, bins, neurons), and columns of neurons."""
+    parts = []
+    for own in chosen:
+        if bin is None:
+            counts: Any = result.spike_counts[own.layer]
+        else:
+            counts = over_time(result, own.layer, bin)
+        flat = counts.reshape(*counts.shape[: 1 if bin is None else 2], -1)
+        parts.append(flat[..., own.index])
+    return np.concatenate(parts, axis=-1), neuron_columns(chosen)
+
+
+def _chosen(result: SpikeData, selection: Selection, bin: Any) -> list[Chosen]:
+    """Find layers that there are counts of, or spikes of each row to bin."""
+    known = [*result.spike_counts]
+    if bin is not None:
+        rows = range(result.n_images)
+        known = [n for n in known if all((n, row) in result.recorded for row in rows)]
+    elif selection.layers is None and not selection.neurons:
+        layers = result.parameters.thresholds
+        known = [name for name in known if name in layers]
+    return selection.of(result, known, "" if bin is None else " in each row")
+
+
+def to_assembly(
+    result: SpikeData,
+    layers: Iterable[str] | None = None,
+    labels: Any = None,
+    bin: Any = None,
+    *,
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
+    pixel_size_deg: float | None = None,
+) -> Any:
+    """
+    Make an xarray DataArray with the dimensions of Brain-Score's assemblies [1]_.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+    layers : iterable of str, optional
+        Layers (or ``input``); by default all, or with `bin` all that were recorded in
+        each row.
+    labels : sequence of int or str, optional
+        Labels of all rows, or of the stimuli.
+    bin : Quantity [s], optional
+        Width of bins of time, for spikes over time; without it, spikes of a whole
+        presentation.
+    neurons : dict of str to iterable of tuple of int, optional
+        Neurons of a layer, as `Layers.column` and `Layers.sample` give them; by default
+        all.
+    pixel_size_deg : float, optional
+        Degrees of visual angle of a pixel; with it, receptive fields are given in
+        degrees too.
+
+    Returns
+    -------
+    xarray.DataArray
+        Spikes, with the dimensions ``presentation``, ``neuroid`` and, with `bin`,
+        ``time_bin``. Coordinates of a presentation are ``stimulus_id`` (its index),
+        ``stimulus_name``, ``repetition``, ``prediction``, ``label`` and the parameters
+        of the stimulus; of a neuroid ``neuroid_id``, ``layer``, ``channel``, ``y``,
+        ``x`` (-1 in a linear layer), and the centre and size of its receptive field in
+        pixels; of a bin ``time_bin_start`` and ``time_bin_end`` in ms. Counts are
+        int32; with a bin that was not recorded as a whole, or is past the end of its
+        stimulus, float64 with NaN. ``settings`` is JSON, see `read_settings`.
+
+    Raises
+    ------
+    InputError
+        If a layer or neuron does not exist, was not recorded, or there is not one label
+        for each row.
+    MissingLibraryError
+        If xarray is not installed.
+
+    References
+    ----------
+    .. [1] Schrimpf et al. (2020), Integrative Benchmarking to Advance Neurally
+       Mechanistic Models of Human Intelligence, doi:10.1016/j.neuron.2020.07.040
+    """
+    xarray = optional_library("xarray", "export", "to_assembly")
+    chosen = _chosen(result, Selection(layers, neurons, pixel_size_deg), bin)
+    counts, columns = _responses(result, chosen, bin)
+    named = {"stimulus": "stimulus_id", "repeat": "repetition"}
+    taken = {*columns, "neuroid_id", "time_bin_start", "time_bin_end"}
+    rows = row_columns(result, labels, (*taken, *named.values()))
+    coordinates: dict[str, Any] = {
+        named.get(name, name): ("presentation", column) for name, column in rows.items()
+    }
+    coordinates["neuroid_id"] = ("neuroid", _ids(columns))
+    coordinates |= {name: ("neuroid", column) for name, column in columns.items()}
+    dims = ["presentation", "neuroid"]
+    if bin is not None:
+        counts = np.moveaxis(counts, 1, 2)
+        dims.append("time_bin")
+        starts = np.arange(counts.shape[2]) * float(bin) * 1e3
+        coordinates["time_bin_start"] = ("time_bin", starts)
+        coordinates["time_bin_end"] = ("time_bin", starts + float(bin) * 1e3)
+    attributes = {"settings": settings_text(result), "units": "spikes"}
+    return xarray.DataArray(counts, coordinates, dims, name="spikes", attrs=attributes)
+
+
+def _ids(columns: Mapping[str, Any]) -> list[str]:
+    """Name neurons, as ``conv1.3.0.7`` or ``ip1.4``."""
+    places = zip(
+        *(columns[name].tolist() for name in ("layer", "channel", "y", "x")),
+        strict=True,
+    )
+    return [
+        f"{layer}.{channel}" if y < 0 else f"{layer}.{channel}.{y}.{x}"
+        for layer, channel, y, x in places
+    ]
+
+
+def to_rsatoolbox(
+    result: SpikeData,
+    layers: Iterable[str] | None = None,
+    labels: Any = None,
+    bin: Any = None,
+    *,
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
+    pixel_size_deg: float | None = None,
+) -> Any:
+    """
+    Make a data set of rsatoolbox [1]_, for representational similarity analysis.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+    layers : iterable of str, optional
+        Layers (or ``input``); by default all, or with `bin` all that were recorded in
+        each row. ``dataset.split_channel("layer")`` gives one data set for each.
+    labels : sequence of int or str, optional
+        Labels of all rows, or of the stimuli.
+    bin : Quantity [s], optional
+        Width of bins of time, for a `TemporalDataset`.
+    neurons : dict of str to iterable of tuple of int, optional
+        Neurons of a layer, as `Layers.column` and `Layers.sample` give them; by default
+        all.
+    pixel_size_deg : float, optional
+        Degrees of visual angle of a pixel; with it, receptive fields are given in
+        degrees too.
+
+    Returns
+    -------
+    rsatoolbox.data.Dataset or rsatoolbox.data.TemporalDataset
+        Spikes as float64, of shape (n_images, n_neurons), or (n_images, n_neurons,
+        n_bins). Descriptors of observations are ``stimulus``, ``stimulus_name``,
+        ``repeat``, ``prediction``, ``label`` and the parameters of the stimulus; of
+        channels (neurons) ``layer``, ``channel``, ``y``, ``x`` and the receptive
+        fields; of time ``time``, the start of a bin in seconds. Descriptors of the data
+        set are the seed, the versions and ``settings`` as JSON, see `read_settings`.
+        Bins that were not recorded as a whole are NaN.
+
+    Raises
+    ------
+    InputError
+        If a layer or neuron does not exist, was not recorded, or there is not one label
+        for each row.
+    MissingLibraryError
+        If rsatoolbox is not installed.
+
+    References
+    ----------
+    .. [1] Nili et al. (2014), A Toolbox for Representational Similarity Analysis,
+       doi:10.1371/journal.pcbi.1003553
+    """
+    data = optional_library("rsatoolbox.data", "rsatoolbox", "to_rsatoolbox")
+    chosen = _chosen(result, Selection(layers, neurons, pixel_size_deg), bin)
+    counts, columns = _responses(result, chosen, bin)
+    rows = row_columns(result, labels)
+    about = {
+        "seed": str(result.seed),
+        **{f"version {name}": version for name, version in result.versions.items()},
+        "settings": settings_text(result),
+    }
+    arguments: dict[str, Any] = {
+        "descriptors": about,
+        "obs_descriptors": {name: np.array(own) for name, own in rows.items()},
+        "channel_descriptors": {name: np.array(own) for name, own in columns.items()},
+    }
+    if bin is None:
+        return data.Dataset(counts.astype(float), **arguments)
+    arguments["time_descriptors"] = {"time": np.arange(counts.shape[1]) * float(bin)}
+    return data.TemporalDataset(np.moveaxis(counts, 1, 2).astype(float), **arguments)

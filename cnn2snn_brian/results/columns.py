@@ -1,0 +1,320 @@
+"""What all exports say of neurons, rows and items: columns of one name and meaning."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.places import index_of
+from cnn2snn_brian.spikes.data import SpikeData
+
+__all__ = [
+    "NEURON_COLUMNS",
+    "Chosen",
+    "Selection",
+    "item_columns",
+    "neuron_columns",
+    "of_one_kind",
+    "row_columns",
+]
+
+#: Columns of neurons, with their units.
+NEURON_COLUMNS = {
+    "layer": "layer of the network, or input",
+    "channel": "channel of the neuron, or the unit of a linear layer",
+    "y": "row of the neuron on the map of its layer; -1 in a linear layer",
+    "x": "column of the neuron on the map of its layer; -1 in a linear layer",
+    "rf_y": "centre of the receptive field, in pixels down from that of the first row",
+    "rf_x": "centre of the receptive field, in pixels to the right of the first column",
+    "rf_height": "height of the receptive field, in pixels",
+    "rf_width": "width of the receptive field, in pixels",
+    "rf_elevation_deg": "centre of the receptive field, in degrees above the centre of "
+    "the image",
+    "rf_azimuth_deg": "centre of the receptive field, in degrees to the right of the "
+    "centre of the image",
+    "rf_height_deg": "height of the receptive field, in degrees",
+    "rf_width_deg": "width of the receptive field, in degrees",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """
+    Neurons of one layer, and what is known of each.
+
+    Attributes
+    ----------
+    layer : str
+        The layer.
+    index : ndarray of int64, shape (n,)
+        Indices into the flat array of the layer, in torch's order.
+    columns : dict of str to ndarray, shape (n,)
+        By the names of `NEURON_COLUMNS`, without ``layer``.
+    """
+
+    layer: str
+    index: npt.NDArray[np.int64]
+    columns: Mapping[str, npt.NDArray[Any]]
+
+    def some(self, which: npt.NDArray[np.bool_]) -> "Chosen":
+        """
+        Leave neurons out.
+
+        Parameters
+        ----------
+        which : ndarray of bool, shape (n,)
+            Those that stay.
+
+        Returns
+        -------
+        Chosen
+            The others.
+        """
+        columns = {name: column[which] for name, column in self.columns.items()}
+        return Chosen(self.layer, self.index[which], columns)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """
+    Which neurons an export has.
+
+    Attributes
+    ----------
+    layers : iterable of str, optional
+        Layers; by default those of `neurons`, or all that the export can have.
+    neurons : dict of str to iterable of tuple of int, optional
+        Neurons of a layer, (channel, y, x) or (unit,), as `Layers.column` and
+        `Layers.sample` give them; by default all. Those of other layers are left out.
+    pixel_size_deg : float, optional
+        Degrees of visual angle of a pixel.
+    """
+
+    layers: Iterable[str] | None = None
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None
+    pixel_size_deg: float | None = None
+
+    def __post_init__(self) -> None:
+        size = self.pixel_size_deg
+        if size is not None and not 0 < size < math.inf:
+            message = f"pixel_size_deg is {size}, expected degrees above 0"
+            raise InputError(message)
+
+    def of(
+        self, result: SpikeData, known: Collection[str], when: str = ""
+    ) -> list[Chosen]:
+        """
+        Find the neurons.
+
+        Parameters
+        ----------
+        result : SpikeData
+            The result.
+        known : collection of str
+            Layers that there is something to export of.
+        when : str
+            When they were to be recorded, for an error.
+
+        Returns
+        -------
+        list of Chosen
+            By layer: in the order that was asked for, or that of the network.
+
+        Raises
+        ------
+        InputError
+            If a layer or a neuron does not exist, or there is nothing to export of it.
+        """
+        neurons = self.neurons or {}
+        if self.layers is not None:
+            names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
+        else:
+            names = [name for name in result.shapes if name in (neurons or known)]
+        if not names:
+            message = "no layer is named to export"
+            raise InputError(message)
+        for name in names:
+            if name not in known:
+                message = (
+                    f"spikes of {name!r} were not recorded{when}; recorded are "
+                    f"{', '.join(sorted(known))}. Ask for them: "
+                    f"run(..., record=[{name!r}])"
+                )
+                raise InputError(message)
+        for name in neurons:
+            if name not in result.shapes:
+                message = f"neurons of {name!r}: there is no such layer"
+                raise InputError(message)
+        return [self._of_layer(result, name, neurons.get(name)) for name in names]
+
+    def _of_layer(self, result: SpikeData, name: str, places: Any) -> Chosen:
+        shape = result.shapes[name]
+        index = np.arange(math.prod(shape))
+        if places is not None:
+            index = index_of(f"neurons of {name!r}", places, shape)
+            if len(np.unique(index)) < len(index):
+                message = f"neurons of {name!r} name one of them twice"
+                raise InputError(message)
+        at = np.unravel_index(index, shape)
+        none = np.full(len(index), -1)
+        channel, y, x = at if len(at) == 3 else (*at, none, none)
+        columns: dict[str, Any] = {"channel": channel, "y": y, "x": x}
+        fields = result.receptive_fields.get(name)
+        if fields is not None:
+            # A linear layer has one row and one column for each unit.
+            seen = [
+                (
+                    fields.centres(axis)[channel, place],
+                    fields.sizes(axis)[channel, place],
+                )
+                for axis, place in ((0, np.maximum(y, 0)), (1, np.maximum(x, 0)))
+            ]
+            (rf_y, height), (rf_x, width) = seen
+            columns |= {"rf_y": rf_y, "rf_x": rf_x}
+            columns |= {"rf_height": height, "rf_width": width}
+            if self.pixel_size_deg is not None:
+                size = float(self.pixel_size_deg)
+                middle = [(n - 1) / 2 for n in result.shapes[INPUT][1:]]
+                columns |= {
+                    "rf_elevation_deg": (middle[0] - rf_y) * size,
+                    "rf_azimuth_deg": (rf_x - middle[1]) * size,
+                    "rf_height_deg": height * size,
+                    "rf_width_deg": width * size,
+                }
+        return Chosen(name, index, columns)
+
+
+def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
+    """
+    Put the columns of several layers together.
+
+    Parameters
+    ----------
+    chosen : sequence of Chosen
+        Neurons of some layers.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_neurons,)
+        By the names of `NEURON_COLUMNS`, ``layer`` among them.
+    """
+    sizes = [len(own.index) for own in chosen]
+    found = {"layer": np.repeat([own.layer for own in chosen], sizes)}
+    for name in NEURON_COLUMNS:
+        columns = [own.columns[name] for own in chosen if name in own.columns]
+        if columns:
+            found[name] = np.concatenate(columns)
+    return found
+
+
+def row_columns(
+    result: SpikeData, labels: Any = None, taken: Iterable[str] = ()
+) -> dict[str, list[Any]]:
+    """
+    Say what each row of a result is.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+    labels : sequence of int or str, optional
+        Labels of all rows, or of the stimuli.
+    taken : iterable of str
+        Names that the export has for something else.
+
+    Returns
+    -------
+    dict of str to list, of length n_images
+        ``stimulus``, ``stimulus_name``, ``repeat``, ``prediction``, ``label`` if there
+        are labels, and each parameter that stimuli were made with, NaN where a stimulus
+        has none. A parameter whose name is taken is called ``parameter_`` and its name.
+
+    Raises
+    ------
+    InputError
+        If there is not one label for each row, or for each stimulus.
+    """
+    trials, of_row = result.trials, result.stimulus_of_row
+    names = [f"image {k}" for k in of_row]
+    if trials is not None:
+        names = [str(trials.names[k]) for k in of_row]
+    found: dict[str, list[Any]] = {
+        "stimulus": of_row.tolist(),
+        "stimulus_name": names,
+        "repeat": result.repeat_of_row.tolist(),
+        "prediction": result.predictions.tolist(),
+    }
+    reserved = {*found, "label", *taken}
+    truth = _label_of_row(labels, result)
+    if truth is not None:
+        found["label"] = truth
+    made_with = () if trials is None else trials.parameters
+    for key in dict.fromkeys(key for own in made_with for key in own):
+        name = f"parameter_{key}" if key in reserved else key
+        found[name] = [float(made_with[k].get(key, np.nan)) for k in of_row]
+    return found
+
+
+def _label_of_row(labels: Any, result: SpikeData) -> list[Any] | None:
+    """Give each row its label; labels of stimuli hold for all of their trials."""
+    if labels is None:
+        return None
+    n_images, repeats = result.n_images, result.n_repeats
+    if len(labels) * repeats == n_images:
+        labels = [labels[k] for k in result.stimulus_of_row]
+    if len(labels) != n_images:
+        of = "pictures" if repeats == 1 else "trials"
+        message = f"{n_images} {of}, but {len(labels)} labels"
+        raise InputError(message)
+    return of_one_kind(labels)
+
+
+def item_columns(result: SpikeData) -> dict[str, list[Any]]:
+    """
+    List what the rows of a result showed one after another.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+
+    Returns
+    -------
+    dict of str to list, of length n_items
+        ``row``, ``item`` (its place in the row), ``onset_s`` since the start of the
+        row, ``duration_s`` and ``label``. Rows that show one thing have none.
+    """
+    trials = result.trials
+    names = ("row", "item", "onset_s", "duration_s", "label")
+    if trials is None or not trials.items:
+        return {name: [] for name in names}
+    rows = [
+        (row, k, *item)
+        for row, stimulus in enumerate(result.stimulus_of_row)
+        for k, item in enumerate(trials.items[stimulus])
+    ]
+    found = {name: [row[k] for row in rows] for k, name in enumerate(names)}
+    return found | {"label": of_one_kind(found["label"])}
+
+
+def of_one_kind(values: Iterable[Any]) -> list[Any]:
+    """
+    Make the values of a column numbers, or else texts.
+
+    Parameters
+    ----------
+    values : iterable
+        Numbers and texts.
+
+    Returns
+    -------
+    list
+        The numbers as they are; all as texts if there is one text.
+    """
+    found = [v.item() if isinstance(v, np.generic) else v for v in values]
+    return [*map(str, found)] if any(isinstance(v, str) for v in found) else found
