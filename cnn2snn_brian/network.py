@@ -122,8 +122,8 @@ class SpikingNetwork(NetworkDescription):
         InputError
             If the image, the stimulus, the group, the number of synapses or an
             argument can't be used.
-        NotImplementedError
-            If input spikes are perturbed or silenced in Brian2's standalone mode.
+        UnsupportedDeviceError
+            If input spikes are lost, displaced or silenced in Brian2's standalone mode.
         """
         for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
             message = f"{name}: in Brian2, give it to end_trial at the end of a trial"
