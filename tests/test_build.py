@@ -1,11 +1,13 @@
 """Building and keeping programs: what can go wrong before and while compiling."""
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
 from pathlib import Path
 
+import brian2
 import numpy as np
 import pytest
 from brian2 import ms
@@ -97,6 +99,127 @@ def test_the_compiler_that_CXX_names_is_missing(monkeypatch):
         find_compiler()
 
 
+@pytest.fixture(autouse=True)
+def same_flags():
+    cpp = brian2.prefs.codegen.cpp
+    before = cpp.extra_compile_args_gcc
+    yield
+    cpp.extra_compile_args_gcc = before
+
+
+def flags():
+    return brian2.prefs.codegen.cpp.extra_compile_args_gcc
+
+
+@pytest.fixture
+def only(tmp_path, monkeypatch):
+    """Put one compiler on PATH and nothing else; its name and path."""
+
+    def take(name, folder="bin"):
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"needs {name}")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / name
+        # Not a link: Clang looks for its files where it lies.
+        path.write_text(f'#!/bin/sh\nPATH=/usr/bin:/bin exec {found} "$@"\n')
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path / folder))
+        monkeypatch.delenv("CXX", raising=False)
+        return path
+
+    return take
+
+
+@pytest.mark.parametrize("name", ["g++", "clang++"])
+def test_any_compiler_alone_gets_all_flags(only, project, cache, name, caplog):
+    only(name)
+    built = build_program(project, cache)
+    assert said(built.program) == "hello"
+    assert built.flags == shlex.join(flags())
+    assert ("clang" in built.compiler) == (name == "clang++")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("g++ -DSAID2", ["-DSAID2"]),
+        ("'g++'  -DSAID2 -w", ["-DSAID2", "-w"]),
+        ("ccache g++", ["g++"]),
+        ("{path}", []),
+        ("'{path}' -DSAID2", ["-DSAID2"]),
+        (" ", []),
+    ],
+)
+def test_cxx_may_have_arguments_and_spaces(
+    only, project, cache, monkeypatch, command, arguments
+):
+    if "ccache" in command and not shutil.which("ccache"):
+        pytest.skip("needs ccache")
+    before = os.environ["PATH"]
+    path = only("g++", "my tools")
+    monkeypatch.setenv("PATH", f"{path.parent}:{before}")
+    monkeypatch.setenv("CXX", command.format(path=path))
+    monkeypatch.setenv("CCACHE_DIR", str(cache / "ccache"))
+    executable, *found = find_compiler()
+    assert found == arguments
+    assert Path(executable).name == ("ccache" if "ccache" in command else "g++")
+    if "DSAID2" in command:
+        (project / "said.h").write_text('#ifdef SAID2\n#define SAID "two"\n#endif\n')
+    built = build_program(project, cache)
+    assert said(built.program) == ("two" if "DSAID2" in command else "hello")
+    assert built.flags == shlex.join(flags())
+
+
+def test_arguments_of_cxx_are_another_program(project, cache, monkeypatch):
+    compiled = []
+    for arguments in ("-DONE", "-DTWO", "-DONE"):
+        monkeypatch.setenv("CXX", f"g++ {arguments}")
+        compiled.append(build_program(project, cache).compiled)
+    assert compiled == [True, True, False]
+
+
+@pytest.mark.parametrize("command", ["no-such-compiler -m64", "g++ 'open", "'' -m64"])
+def test_commands_that_are_none(monkeypatch, command):
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(
+        CompilerNotFoundError, match="no C\\+\\+ compiler found"
+    ) as found:
+        find_compiler()
+    assert command in str(found.value)
+
+
+def test_a_flag_that_the_compiler_does_not_know_is_left_out(project, cache, caplog):
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = ["-O1", "-fno-such-thing"]
+    built = build_program(project, cache)
+    assert built.flags == "-O1"
+    (record,) = caplog.records
+    assert "-fno-such-thing" in record.getMessage()
+    assert "-O1" not in record.getMessage()
+
+
+def test_a_compiler_that_can_not_be_run(tmp_path, monkeypatch, project, cache):
+    (tmp_path / "g++").write_bytes(b"\x7fELF")
+    (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "g++"))
+    with pytest.raises(BuildError, match="can't be run: Exec format error"):
+        build_program(project, cache)
+
+
+def test_words_of_the_compiler_in_another_encoding(
+    tmp_path, monkeypatch, project, cache
+):
+    script = tmp_path / "g++"
+    script.write_bytes(
+        b"#!/bin/sh\necho 'K\xe4se \xe2\x80\x98x\xe2\x80\x99' >&2; exit 1\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    with pytest.raises(BuildError, match="the C\\+\\+ compiler failed.*\n.*‘x’"):
+        build_program(project, cache)
+
+
 def test_a_cache_that_is_no_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="can't be kept here"):
@@ -178,16 +301,9 @@ def test_nothing_is_compiled_for_bad_input(tmp_path):
 
 
 def test_compilers_flags_count(project, cache):
-    import brian2
-
     assert build_program(project, cache).compiled
-    before = brian2.prefs.codegen.cpp.extra_compile_args_gcc
-    brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*before, "-DANOTHER"]
-    try:
-        built = build_program(project, cache)
-    finally:
-        brian2.prefs.codegen.cpp.extra_compile_args_gcc = before
-    assert built.compiled
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*flags(), "-DANOTHER"]
+    assert build_program(project, cache).compiled
 
 
 FAKE_COMPILER = """#!/bin/sh

@@ -14,6 +14,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from brian2 import prefs
 from brian2.core.variables import ArrayVariable
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import all_devices, reset_device, set_device
@@ -78,9 +79,13 @@ def _device_taken() -> Iterator[CPPStandaloneDevice]:
     gc.collect()
     device.reinit()
     set_device(DEVICE_NAME, build_on_run=False)
+    cpp = prefs.codegen.cpp
+    flags, cpp.extra_compile_args = cpp.extra_compile_args, []
     try:
+        # Without flags: Brian2 would try each with a compiler that is not ours.
         yield device
     finally:
+        cpp.extra_compile_args = flags
         device.reinit()
         # Brian2 carries the dt of its default clock along, there and back.
         reset_device()
