@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from brian2 import Network, Quantity, check_units, ms, second
 
+from cnn2snn_brian.brian.internals import has_stored_state
 from cnn2snn_brian.brian.network import brian_network, show
 from cnn2snn_brian.brian.plastic_synapses import end_trial
 from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
@@ -212,7 +213,7 @@ class SpikingNetwork(NetworkDescription):
         if np.ndim(reward) or not np.isfinite(reward):
             message = f"reward is {reward}, expected a finite number"
             raise InputError(message)
-        if "default" not in network._stored_state:
+        if not has_stored_state(network):
             message = (
                 "end_trial: call network.store() before the first trial, so that there "
                 "is a start to go back to"

@@ -12,13 +12,13 @@ References
 from functools import cache
 from typing import Any
 
-from brian2.codegen.runtime.cython_rt import CythonCodeObject
-from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-from brian2.core.functions import DEFAULT_FUNCTIONS
-from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
-from brian2.devices.device import get_device
-from brian2.input.poissongroup import PoissonGroup
+from brian2 import DEFAULT_FUNCTIONS, PoissonGroup, get_device
 
+from cnn2snn_brian.brian.internals import (
+    CPPStandaloneCodeObject,
+    CythonCodeObject,
+    NumpyCodeObject,
+)
 from cnn2snn_brian.description.uncaught import narrow_brians_hook
 from cnn2snn_brian.errors import UnsupportedDeviceError
 

@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 from brian2 import Clock, Network, PoissonGroup, get_device, linked_var, second
-from brian2.devices.device import RuntimeDevice
-from brian2.utils.stringtools import word_substitute
 
 from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
+from cnn2snn_brian.brian.internals import RuntimeDevice, word_substitute
 from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.plastic_synapses import set_rule

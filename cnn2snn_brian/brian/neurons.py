@@ -19,12 +19,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Clock, NeuronGroup
-from brian2.core.variables import Variables
-from brian2.groups.group import CodeRunner
+from brian2 import Clock, CodeRunner, NeuronGroup
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.droppable import droppable
+from cnn2snn_brian.brian.internals import Variables
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.description.choices import Reset
 from cnn2snn_brian.description.layer_numbers import LayerNumber

@@ -14,13 +14,21 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from brian2 import prefs
-from brian2.core.variables import ArrayVariable
-from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
-from brian2.devices.device import all_devices, reset_device, set_device
-from brian2.groups.group import CodeRunner
+from brian2 import CodeRunner, all_devices, prefs, set_device
 
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
+from cnn2snn_brian.brian.internals import (
+    RESULTS_FOLDER,
+    STOPPED,
+    ArrayVariable,
+    CPPStandaloneDevice,
+    added_to_steps,
+    forgotten_spikes,
+    reset_device,
+    rewound,
+    seeded,
+    set_steps,
+)
 from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.network import program_network
 from cnn2snn_brian.brian.schedule import Place, Schedule
@@ -135,16 +143,7 @@ def _delayed_spikes(
             counted = device.get_array_name(counts)
             lines.append(f"program.add_state({counted}, {counts.size});")
     if not isinstance(connected, SharedSynapses):
-        return [
-            line
-            for pathway in connected._pathways
-            for line in (
-                "program.add_start([]() {",
-                f"    for (auto* queue : brian::{pathway.name}.queue)",
-                "        for (auto& spikes : queue->queue) spikes.clear();",
-                "});",
-            )
-        ]
+        return ["program.add_start([]() {", *forgotten_spikes(connected), "});"]
     if not connected.template_kwds["delay_steps"]:
         return lines
     ring, slot = (
@@ -205,7 +204,7 @@ def _picture_loop(
         return f"{array(group, '_spikespace')}, {network[group].N}"
 
     clock = network[snn.layer_names[0]].clock
-    lines = ["cnn2snn::PictureProgram program(brian::results_dir);"]
+    lines = [f"cnn2snn::PictureProgram program({RESULTS_FOLDER});"]
     # Every setting that is a variable of a group; the others are read by name.
     bound: set[tuple[str, str]] = set()
     for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
@@ -246,31 +245,15 @@ def _picture_loop(
         "program.open();",
         "cnn2snn::current_program() = &program;",
         # Behind all of Brian2's own objects: after the last slot of a step.
-        f"{network.name}.add(&{clock.name}, cnn2snn::after_step);",
+        added_to_steps(network, clock, "cnn2snn::after_step"),
         "while (program.next([](uint64_t seed) {",
-        "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
+        seeded("seed & 0xffffffffu"),
         "})) {",
-        f"    {network.name}.t = 0;",
-        # Brian2 sets it at the end of a step only: the first step would see the time at
-        # which the last image ended.
-        f"    {device.get_array_name(clock.variables['t'])}[0] = 0;",
+        *rewound(device, network, clock),
     ]
     after = learning_after(device, network, snn)
-    after += ["    program.finish(Network::_globally_stopped);", "}"]
+    after += [f"    program.finish({STOPPED});", "}"]
     return "\n".join(lines), "\n".join(after)
-
-
-def _set_duration(device: CPPStandaloneDevice, network: Any, dt_s: float) -> None:
-    """Let Brian2's line that runs the network take as many steps as a trial has."""
-    ((_, lines),) = (
-        entry for kind, entry in device.main_queue if kind == "run_network"
-    )
-    (index,) = (k for k, line in enumerate(lines) if f"{network.name}.run(" in line)
-    # The product that Brian2 would have had: the same bits, so the same steps.
-    duration = f"program.n_steps() * {float(dt_s)!r}"
-    before, _, behind = lines[index].partition(f"run({float(dt_s)!r},")
-    assert behind, lines[index]
-    lines[index] = f"{before}run({duration},{behind}"
 
 
 def write_sources(snn: NetworkDescription, directory: Path) -> None:
@@ -307,7 +290,7 @@ def write_sources(snn: NetworkDescription, directory: Path) -> None:
         device.insert_code("before_end", "return 0;")
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
-        _set_duration(device, network, snn.dt_s)
+        set_steps(device, network, "program.n_steps()", snn.dt_s)
         device.build(directory=str(directory), compile=False, run=False)
     for name in HEADERS:
         with as_file(files("cnn2snn_brian.program") / name) as path:
