@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brian2 import Network, Quantity, check_units, ms, second
+from brian2 import Network, Quantity, ms, second
 
 from cnn2snn_brian.brian.internals import has_stored_state
 from cnn2snn_brian.brian.network import brian_network, show
@@ -17,6 +17,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.storage import load_network, save_network
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.to_nir import Pooling, Resistance, to_nir
 from cnn2snn_brian.program.simulator import Simulator

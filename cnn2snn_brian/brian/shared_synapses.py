@@ -21,7 +21,6 @@ from brian2 import (
     Group,
     Quantity,
     Synapses,
-    check_units,
     get_dimensions,
     get_unit,
     ms,
@@ -33,6 +32,7 @@ from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.delivery import CELLS, add_cells, constants
 from cnn2snn_brian.brian.internals import Variables, word_substitute
 from cnn2snn_brian.brian.versions import check_version
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections
