@@ -26,6 +26,7 @@ from cnn2snn_brian.description.gains import (
     weight_factors,
 )
 from cnn2snn_brian.description.layer_numbers import LayerNumber, reference
+from cnn2snn_brian.description.names import CLOCK_NAME, NETWORK_NAME
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
@@ -43,10 +44,6 @@ from cnn2snn_brian.memory import free_memory
 from cnn2snn_brian.stimuli.base import Stimulus
 
 __all__ = ["brian_network", "program_network", "scaled_weights", "show"]
-
-#: Fixed names: a compiled program is found again by its generated source.
-CLOCK_NAME = "network_clock"
-NETWORK_NAME = "converted_network"
 
 #: Bytes of an explicit synapse while it is made; fewer of them are always made.
 SYNAPSE_BYTES, MIN_CHECKED = 60, 10**7

@@ -33,6 +33,7 @@ from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.network import program_network
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.description.names import PERTURBATION
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import numbers
@@ -123,7 +124,7 @@ class AfterThresholds(CodeRunner):  # type: ignore[misc]
             clock=group.clock,
             when=place.when,
             order=place.order,
-            name=f"perturbation_{population}" if population >= 0 else "perturbation",
+            name=f"{PERTURBATION}_{population}" if population >= 0 else PERTURBATION,
             template_kwds={"population": population},
             codeobj_class=ProgramCodeObject,
         )
