@@ -5,6 +5,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import brian2
@@ -17,6 +18,7 @@ from cnn2snn_brian import BuildError, convert
 from cnn2snn_brian.errors import CompilerNotFoundError
 from cnn2snn_brian.program.cache import check_cache, clear, programs
 from cnn2snn_brian.program.compiler import build_program, find_compiler
+from cnn2snn_brian.program.device import ProgramDevice
 
 pytestmark = pytest.mark.standalone
 
@@ -363,3 +365,85 @@ def test_temporary_files_are_removed(tmp_path, monkeypatch):
         simulator.run(np.ones((2, 1, 2, 2)))
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+# The environment
+
+
+RUN = """
+import locale, sys
+locale.setlocale(locale.LC_ALL, "")
+import numpy as np
+from brian2 import ms
+from cnn2snn_brian import SpikingNetwork
+with SpikingNetwork.load(sys.argv[1]).compile(10 * ms) as simulator:
+    counts = simulator.run(np.full((1, 1, 2, 2), 0.5)).spike_counts["ip1"]
+    print(simulator.compiled, counts.ravel().tolist())
+"""
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+FOLDERS = ("HOME", "TMPDIR", "CNN2SNN_BRIAN_CACHE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["ascii", "german"])
+def test_odd_environments_work_or_end_in_one_sentence(tmp_path, language):
+    snn = small_network()
+    with snn.compile(10 * ms) as simulator:
+        result = simulator.run(np.full((1, 1, 2, 2), 0.5))
+    env = dict(os.environ)
+    # Spaces and other letters in all folders, the program is in the cache before.
+    for name in FOLDERS:
+        (tmp_path / "größe x" / name).mkdir(mode=0o700, parents=True)
+        env[name] = str(tmp_path / "größe x" / name)
+    shutil.copytree(
+        programs(Path(os.environ["CNN2SNN_BRIAN_CACHE"])),
+        programs(Path(env["CNN2SNN_BRIAN_CACHE"])),
+    )
+    snn.save(tmp_path / "größe x" / "a.snn")
+    if language == "ascii":
+        env |= ASCII
+    else:
+        command = ["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"]
+        made = shutil.which("localedef") and subprocess.run(
+            command, capture_output=True, check=False
+        )
+        is_made = made and made.returncode == 0
+        env |= {"LC_ALL": "de_DE.UTF-8" if is_made else "C.UTF-8"}
+        env["LOCPATH"] = str(tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN, tmp_path / "größe x" / "a.snn"],
+        cwd=Path(__file__).parent.parent,
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+    stderr = found.stderr.decode(errors="replace").strip()
+    if language == "ascii" and found.returncode:
+        # From 2.11 on, sources of Brian2 are not ASCII.
+        assert stderr.splitlines()[-1].startswith(
+            "cnn2snn_brian.errors.BuildError: Brian2 can't read its sources as"
+        ), stderr
+    else:
+        assert found.returncode == 0, stderr
+        counts = result.spike_counts["ip1"].ravel().tolist()
+        assert found.stdout.decode().split("\n")[-2] == f"False {counts}"
+
+
+def test_sources_that_the_encoding_can_not_read_are_named(monkeypatch):
+    def read(*_):
+        b"\xe2".decode("ascii")
+
+    monkeypatch.setattr(ProgramDevice, "copy_source_files", read)
+    before = brian2.get_device()
+    with pytest.raises(BuildError, match="PYTHONUTF8=1") as found:
+        small_network().compile(10 * ms)
+    assert "\n" not in str(found.value)
+    assert brian2.get_device() is before
+
+
+@pytest.mark.parametrize("folder", ["with space", "größe", "it's"])
+def test_folders_may_have_any_name(tmp_path, project, folder):
+    (tmp_path / folder).mkdir()
+    moved = project.rename(tmp_path / folder / "project")
+    built = build_program(moved, check_cache(tmp_path / folder / "cache"))
+    assert said(built.program) == "hello"

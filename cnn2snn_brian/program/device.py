@@ -6,6 +6,7 @@ Brian2's ``cpp_standalone`` device is not touched.
 """
 
 import gc
+import locale
 import math
 import shutil
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from cnn2snn_brian.description.names import PERTURBATION
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import numbers
+from cnn2snn_brian.errors import BuildError
 from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
@@ -271,6 +273,11 @@ def write_sources(snn: NetworkDescription, directory: Path) -> None:
     directory : Path
         An empty folder. The device, the clock and Brian2's preferences are afterwards
         as they were before.
+
+    Raises
+    ------
+    BuildError
+        If the encoding of this process is not that of Brian2's sources.
     """
     with _device_taken() as device:
         network = program_network(snn)
@@ -292,7 +299,15 @@ def write_sources(snn: NetworkDescription, directory: Path) -> None:
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
         set_steps(device, network, "program.n_steps()", snn.dt_s)
-        device.build(directory=str(directory), compile=False, run=False)
+        try:
+            device.build(directory=str(directory), compile=False, run=False)
+        except UnicodeError as error:
+            message = (
+                f"Brian2 can't read its sources as {locale.getpreferredencoding(False)}"
+                ", the encoding of this process. Set PYTHONUTF8=1 in the environment, "
+                "or a locale of UTF-8, such as LC_ALL=C.UTF-8"
+            )
+            raise BuildError(message) from error
     for name in HEADERS:
         with as_file(files("cnn2snn_brian.program") / name) as path:
             shutil.copy(path, directory / name)
