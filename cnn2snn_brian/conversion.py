@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from brian2 import Quantity, check_units, ms, second
+from brian2 import Quantity, ms, second
 
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.description.choices import CHOICES, check_choice
@@ -18,6 +18,7 @@ from cnn2snn_brian.description.thresholds import (
     data_based_thresholds,
     with_gates,
 )
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d
 from cnn2snn_brian.layers.stack import Layers

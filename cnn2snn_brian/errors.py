@@ -12,6 +12,7 @@ __all__ = [
     "InputError",
     "MissingLibraryError",
     "SimulationError",
+    "UnsupportedDeviceError",
     "UnsupportedModuleError",
     "WriteError",
 ]
@@ -42,6 +43,10 @@ class UnsupportedModuleError(ConversionError):
     def __init__(self, where: str, found: str, advice: str) -> None:
         super().__init__(f"{where}: {found}. {advice}")
         self.where = where
+
+
+class UnsupportedDeviceError(ConversionError, NotImplementedError):
+    """Something that Brian2's active device or target of code generation can't do."""
 
 
 class BuildError(ConversionError, RuntimeError):

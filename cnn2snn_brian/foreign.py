@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from brian2 import Quantity, check_units, second
+from brian2 import Quantity, second
 
 from cnn2snn_brian.description.choices import Encoding, Propagation, Reset
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.reading import network_fields
 from cnn2snn_brian.exchange.to_nir import Integration, Resistance

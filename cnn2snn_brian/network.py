@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brian2 import Network, Quantity, check_units, ms, second
+from brian2 import Network, Quantity, ms, second
 
+from cnn2snn_brian.brian.internals import has_stored_state
 from cnn2snn_brian.brian.network import brian_network, show
 from cnn2snn_brian.brian.plastic_synapses import end_trial
 from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
@@ -16,6 +17,7 @@ from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import as_array, check_images
 from cnn2snn_brian.description.plasticity import Rule
 from cnn2snn_brian.description.storage import load_network, save_network
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.exchange.to_nir import Integration, Pooling, Resistance, to_nir
 from cnn2snn_brian.program.simulator import Simulator
@@ -122,8 +124,8 @@ class SpikingNetwork(NetworkDescription):
         InputError
             If the image, the stimulus, the group, the number of synapses or an
             argument can't be used.
-        NotImplementedError
-            If input spikes are perturbed or silenced in Brian2's standalone mode.
+        UnsupportedDeviceError
+            If input spikes are lost, displaced or silenced in Brian2's standalone mode.
         """
         for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
             message = f"{name}: in Brian2, give it to end_trial at the end of a trial"
@@ -212,7 +214,7 @@ class SpikingNetwork(NetworkDescription):
         if np.ndim(reward) or not np.isfinite(reward):
             message = f"reward is {reward}, expected a finite number"
             raise InputError(message)
-        if "default" not in network._stored_state:
+        if not has_stored_state(network):
             message = (
                 "end_trial: call network.store() before the first trial, so that there "
                 "is a start to go back to"

@@ -1,11 +1,14 @@
 """Building and keeping programs: what can go wrong before and while compiling."""
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
+import brian2
 import numpy as np
 import pytest
 from brian2 import ms
@@ -15,6 +18,7 @@ from cnn2snn_brian import BuildError, convert
 from cnn2snn_brian.errors import CompilerNotFoundError
 from cnn2snn_brian.program.cache import check_cache, clear, programs
 from cnn2snn_brian.program.compiler import build_program, find_compiler
+from cnn2snn_brian.program.device import ProgramDevice
 
 pytestmark = pytest.mark.standalone
 
@@ -95,6 +99,127 @@ def test_the_compiler_that_CXX_names_is_missing(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(CompilerNotFoundError, match="no-such-compiler"):
         find_compiler()
+
+
+@pytest.fixture(autouse=True)
+def same_flags():
+    cpp = brian2.prefs.codegen.cpp
+    before = cpp.extra_compile_args_gcc
+    yield
+    cpp.extra_compile_args_gcc = before
+
+
+def flags():
+    return brian2.prefs.codegen.cpp.extra_compile_args_gcc
+
+
+@pytest.fixture
+def only(tmp_path, monkeypatch):
+    """Put one compiler on PATH and nothing else; its name and path."""
+
+    def take(name, folder="bin"):
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"needs {name}")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / name
+        # Not a link: Clang looks for its files where it lies.
+        path.write_text(f'#!/bin/sh\nPATH=/usr/bin:/bin exec {found} "$@"\n')
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path / folder))
+        monkeypatch.delenv("CXX", raising=False)
+        return path
+
+    return take
+
+
+@pytest.mark.parametrize("name", ["g++", "clang++"])
+def test_any_compiler_alone_gets_all_flags(only, project, cache, name, caplog):
+    only(name)
+    built = build_program(project, cache)
+    assert said(built.program) == "hello"
+    assert built.flags == shlex.join(flags())
+    assert ("clang" in built.compiler) == (name == "clang++")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("g++ -DSAID2", ["-DSAID2"]),
+        ("'g++'  -DSAID2 -w", ["-DSAID2", "-w"]),
+        ("ccache g++", ["g++"]),
+        ("{path}", []),
+        ("'{path}' -DSAID2", ["-DSAID2"]),
+        (" ", []),
+    ],
+)
+def test_cxx_may_have_arguments_and_spaces(
+    only, project, cache, monkeypatch, command, arguments
+):
+    if "ccache" in command and not shutil.which("ccache"):
+        pytest.skip("needs ccache")
+    before = os.environ["PATH"]
+    path = only("g++", "my tools")
+    monkeypatch.setenv("PATH", f"{path.parent}:{before}")
+    monkeypatch.setenv("CXX", command.format(path=path))
+    monkeypatch.setenv("CCACHE_DIR", str(cache / "ccache"))
+    executable, *found = find_compiler()
+    assert found == arguments
+    assert Path(executable).name == ("ccache" if "ccache" in command else "g++")
+    if "DSAID2" in command:
+        (project / "said.h").write_text('#ifdef SAID2\n#define SAID "two"\n#endif\n')
+    built = build_program(project, cache)
+    assert said(built.program) == ("two" if "DSAID2" in command else "hello")
+    assert built.flags == shlex.join(flags())
+
+
+def test_arguments_of_cxx_are_another_program(project, cache, monkeypatch):
+    compiled = []
+    for arguments in ("-DONE", "-DTWO", "-DONE"):
+        monkeypatch.setenv("CXX", f"g++ {arguments}")
+        compiled.append(build_program(project, cache).compiled)
+    assert compiled == [True, True, False]
+
+
+@pytest.mark.parametrize("command", ["no-such-compiler -m64", "g++ 'open", "'' -m64"])
+def test_commands_that_are_none(monkeypatch, command):
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(
+        CompilerNotFoundError, match="no C\\+\\+ compiler found"
+    ) as found:
+        find_compiler()
+    assert command in str(found.value)
+
+
+def test_a_flag_that_the_compiler_does_not_know_is_left_out(project, cache, caplog):
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = ["-O1", "-fno-such-thing"]
+    built = build_program(project, cache)
+    assert built.flags == "-O1"
+    (record,) = caplog.records
+    assert "-fno-such-thing" in record.getMessage()
+    assert "-O1" not in record.getMessage()
+
+
+def test_a_compiler_that_can_not_be_run(tmp_path, monkeypatch, project, cache):
+    (tmp_path / "g++").write_bytes(b"\x7fELF")
+    (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "g++"))
+    with pytest.raises(BuildError, match="can't be run: Exec format error"):
+        build_program(project, cache)
+
+
+def test_words_of_the_compiler_in_another_encoding(
+    tmp_path, monkeypatch, project, cache
+):
+    script = tmp_path / "g++"
+    script.write_bytes(
+        b"#!/bin/sh\necho 'K\xe4se \xe2\x80\x98x\xe2\x80\x99' >&2; exit 1\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    with pytest.raises(BuildError, match="the C\\+\\+ compiler failed.*\n.*‘x’"):
+        build_program(project, cache)
 
 
 def test_a_cache_that_is_no_directory(tmp_path):
@@ -178,16 +303,9 @@ def test_nothing_is_compiled_for_bad_input(tmp_path):
 
 
 def test_compilers_flags_count(project, cache):
-    import brian2
-
     assert build_program(project, cache).compiled
-    before = brian2.prefs.codegen.cpp.extra_compile_args_gcc
-    brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*before, "-DANOTHER"]
-    try:
-        built = build_program(project, cache)
-    finally:
-        brian2.prefs.codegen.cpp.extra_compile_args_gcc = before
-    assert built.compiled
+    brian2.prefs.codegen.cpp.extra_compile_args_gcc = [*flags(), "-DANOTHER"]
+    assert build_program(project, cache).compiled
 
 
 FAKE_COMPILER = """#!/bin/sh
@@ -247,3 +365,85 @@ def test_temporary_files_are_removed(tmp_path, monkeypatch):
         simulator.run(np.ones((2, 1, 2, 2)))
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+# The environment
+
+
+RUN = """
+import locale, sys
+locale.setlocale(locale.LC_ALL, "")
+import numpy as np
+from brian2 import ms
+from cnn2snn_brian import SpikingNetwork
+with SpikingNetwork.load(sys.argv[1]).compile(10 * ms) as simulator:
+    counts = simulator.run(np.full((1, 1, 2, 2), 0.5)).spike_counts["ip1"]
+    print(simulator.compiled, counts.ravel().tolist())
+"""
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+FOLDERS = ("HOME", "TMPDIR", "CNN2SNN_BRIAN_CACHE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["ascii", "german"])
+def test_odd_environments_work_or_end_in_one_sentence(tmp_path, language):
+    snn = small_network()
+    with snn.compile(10 * ms) as simulator:
+        result = simulator.run(np.full((1, 1, 2, 2), 0.5))
+    env = dict(os.environ)
+    # Spaces and other letters in all folders, the program is in the cache before.
+    for name in FOLDERS:
+        (tmp_path / "größe x" / name).mkdir(mode=0o700, parents=True)
+        env[name] = str(tmp_path / "größe x" / name)
+    shutil.copytree(
+        programs(Path(os.environ["CNN2SNN_BRIAN_CACHE"])),
+        programs(Path(env["CNN2SNN_BRIAN_CACHE"])),
+    )
+    snn.save(tmp_path / "größe x" / "a.snn")
+    if language == "ascii":
+        env |= ASCII
+    else:
+        command = ["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"]
+        made = shutil.which("localedef") and subprocess.run(
+            command, capture_output=True, check=False
+        )
+        is_made = made and made.returncode == 0
+        if is_made:
+            env |= {"LC_ALL": "de_DE.UTF-8", "LOCPATH": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN, tmp_path / "größe x" / "a.snn"],
+        cwd=Path(__file__).parent.parent,
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+    stderr = found.stderr.decode(errors="replace").strip()
+    if language == "ascii" and found.returncode:
+        # From 2.11 on, sources of Brian2 are not ASCII.
+        assert stderr.splitlines()[-1].startswith(
+            "cnn2snn_brian.errors.BuildError: Brian2 can't read its sources as"
+        ), stderr
+    else:
+        assert found.returncode == 0, stderr
+        counts = result.spike_counts["ip1"].ravel().tolist()
+        assert found.stdout.decode().split("\n")[-2] == f"False {counts}"
+
+
+def test_sources_that_the_encoding_can_not_read_are_named(monkeypatch):
+    def read(*_):
+        b"\xe2".decode("ascii")
+
+    monkeypatch.setattr(ProgramDevice, "copy_source_files", read)
+    before = brian2.get_device()
+    with pytest.raises(BuildError, match="PYTHONUTF8=1") as found:
+        small_network().compile(10 * ms)
+    assert "\n" not in str(found.value)
+    assert brian2.get_device() is before
+
+
+@pytest.mark.parametrize("folder", ["with space", "größe", "it's"])
+def test_folders_may_have_any_name(tmp_path, project, folder):
+    (tmp_path / folder).mkdir()
+    moved = project.rename(tmp_path / folder / "project")
+    built = build_program(moved, check_cache(tmp_path / folder / "cache"))
+    assert said(built.program) == "hello"

@@ -883,6 +883,7 @@ def test_one_pass_update_equals_brians_objects(standalone):
                 reset=reset,
                 constant_input="first",
                 dtype=dtype,
+                for_program=True,
             )
             group.v_th, group.v_min, group.leak = 1.25, v_min, 1 / 64
             group.input_scale, group.bias = 0.5, bias

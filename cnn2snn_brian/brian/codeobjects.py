@@ -12,14 +12,15 @@ References
 from functools import cache
 from typing import Any
 
-from brian2.codegen.runtime.cython_rt import CythonCodeObject
-from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-from brian2.core.functions import DEFAULT_FUNCTIONS
-from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
-from brian2.devices.device import get_device
-from brian2.input.poissongroup import PoissonGroup
+from brian2 import DEFAULT_FUNCTIONS, PoissonGroup, get_device
 
+from cnn2snn_brian.brian.internals import (
+    CPPStandaloneCodeObject,
+    CythonCodeObject,
+    NumpyCodeObject,
+)
 from cnn2snn_brian.description.uncaught import narrow_brians_hook
+from cnn2snn_brian.errors import UnsupportedDeviceError
 
 __all__ = ["ProgramCodeObject", "own_code_object_class"]
 
@@ -28,11 +29,19 @@ narrow_brians_hook()
 PACKAGE = "cnn2snn_brian.brian"
 
 
-class ProgramCodeObject(CPPStandaloneCodeObject):
-    """Generated C++ that can be compiled together with all other of its kind."""
+class StandaloneCodeObject(CPPStandaloneCodeObject):
+    """Generated C++ for Brian2's own standalone device."""
 
     templater = CPPStandaloneCodeObject.templater.derive(
         PACKAGE, templates_dir="templates/standalone"
+    )
+
+
+class ProgramCodeObject(CPPStandaloneCodeObject):
+    """Generated C++ that can be compiled together with all other of its kind."""
+
+    templater = StandaloneCodeObject.templater.derive(
+        PACKAGE, templates_dir="templates/program"
     )
 
 
@@ -66,12 +75,6 @@ for _name, _code in (("rand", _rand), ("randn", _randn)):
     )
 
 
-class StandaloneCodeObject(CPPStandaloneCodeObject):
-    """The same templates for Brian2's own C++ standalone device."""
-
-    templater = ProgramCodeObject.templater
-
-
 @cache
 def _derived(base: type[Any]) -> type[Any]:
     """Make the code object class of a target that knows our templates."""
@@ -92,7 +95,7 @@ def _derived(base: type[Any]) -> type[Any]:
         f"weight-shared synapses can't be used with {base.__name__}; use C++ "
         "standalone, Cython or NumPy"
     )
-    raise NotImplementedError(message)
+    raise UnsupportedDeviceError(message)
 
 
 def own_code_object_class() -> type[Any]:
@@ -106,7 +109,7 @@ def own_code_object_class() -> type[Any]:
 
     Raises
     ------
-    NotImplementedError
+    UnsupportedDeviceError
         For a target that there are no templates for.
     """
     return _derived(get_device().code_object_class(None))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, check_units, second
+from brian2 import Quantity, second
 
 from cnn2snn_brian.description.pictures import check_rate_scale
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.layers.order import to_neurons
 
 __all__ = ["poisson_rates"]

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from brian2 import Clock, Network, PoissonGroup, linked_var, second
-from brian2.utils.stringtools import word_substitute
+from brian2 import Clock, Network, PoissonGroup, get_device, linked_var, second
 
 from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.brian.encoding import poisson_rates
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
 from cnn2snn_brian.brian.input_noise import perturb_input
+from cnn2snn_brian.brian.internals import RuntimeDevice, word_substitute
 from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.neurons import if_neurons
 from cnn2snn_brian.brian.plastic_synapses import set_rule
@@ -26,13 +26,14 @@ from cnn2snn_brian.description.gains import (
     weight_factors,
 )
 from cnn2snn_brian.description.layer_numbers import LayerNumber, reference
+from cnn2snn_brian.description.names import CLOCK_NAME, NETWORK_NAME
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.pictures import as_array, check_images, check_rate_scale
 from cnn2snn_brian.description.settings import described
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.errors import InputError, UnsupportedDeviceError
 from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.layers.joined import drive, n_synapses, parts
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d
@@ -43,10 +44,6 @@ from cnn2snn_brian.memory import free_memory
 from cnn2snn_brian.stimuli.base import Stimulus
 
 __all__ = ["brian_network", "program_network", "scaled_weights", "show"]
-
-#: Fixed names: a compiled program is found again by its generated source.
-CLOCK_NAME = "network_clock"
-NETWORK_NAME = "converted_network"
 
 #: Bytes of an explicit synapse while it is made; fewer of them are always made.
 SYNAPSE_BYTES, MIN_CHECKED = 60, 10**7
@@ -90,10 +87,14 @@ def brian_network(
     InputError
         If there are more synapses than Brian2 can number, or the stimulus can't be
         used.
-    NotImplementedError
-        If input spikes are perturbed or silenced in Brian2's standalone mode.
+    UnsupportedDeviceError
+        If input spikes are lost, displaced or silenced in Brian2's standalone mode.
     """
     masks = perturbations.lesion
+    deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
+    changed = {"input_deletion": deletion, "input_jitter": float(jitter)}
+    changed[f"lesion of {INPUT}"] = INPUT in masks
+    _check_device([what for what, given in changed.items() if given])
     source, draw = chosen_input(snn, stimulus, parameters.rate_scale)
     network = _built(snn, parameters, masks, source=source)
     if isinstance(stimulus, Stimulus) and snn.encoding == "current":
@@ -110,8 +111,7 @@ def brian_network(
         layer = snn.layers[name]
         weights = perturbations.weights.get(name)
         set_rule(network[f"{name}_synapses"], rule, layer, weights)
-    deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
-    if deletion or float(jitter) or INPUT in masks:
+    if any(changed.values()):
         hidden = masks.get(INPUT)
         mask = None if hidden is None else to_neurons(hidden, hidden.shape)
         group = network[INPUT] if stimulus is None or draw is not None else stimulus
@@ -119,6 +119,17 @@ def brian_network(
             network, mask, deletion, float(jitter) / snn.dt_s, seed, group, draw
         )
     return network
+
+
+def _check_device(changed: list[str]) -> None:
+    """Refuse changes of input spikes that a device would ignore: they run in Python."""
+    device = get_device()
+    if changed and not isinstance(device, RuntimeDevice):
+        message = (
+            f"{', '.join(changed)}: input spikes can't be changed on Brian2's "
+            f"{type(device).__name__}. Use its runtime mode, or compile() and run()"
+        )
+        raise UnsupportedDeviceError(message)
 
 
 def program_network(snn: NetworkDescription) -> Network:
@@ -195,6 +206,7 @@ def _built(
             lesions=layer.name in lesions,
             schedule=schedule,
             channels=layer.shape[0] if layer.name in by_channel else None,
+            for_program=for_program,
         )
         _set_state(group, layer, parameters, models[layer.name])
         if constant == "first":

@@ -19,13 +19,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Clock, NeuronGroup, get_device
-from brian2.core.variables import Variables
-from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
-from brian2.groups.group import CodeRunner
+from brian2 import Clock, CodeRunner, NeuronGroup
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.droppable import droppable
+from cnn2snn_brian.brian.internals import Variables
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.description.choices import Reset
 from cnn2snn_brian.description.layer_numbers import LayerNumber
@@ -152,6 +150,7 @@ def if_neurons(
     lesions: bool = False,
     schedule: Schedule = STEP,
     channels: int | None = None,
+    for_program: bool = False,
 ) -> NeuronGroup:
     """
     Make a population of neurons, by default of Eq. 1 of the paper [1]_.
@@ -184,6 +183,9 @@ def if_neurons(
         Number of channels, if each may have a threshold and a leak of its own: these
         are variables of the neurons then, and ``v_ref`` is the threshold that biases
         are scaled by.
+    for_program : bool
+        Whether one pass may do a whole step. It needs C++ standalone mode, and monitors
+        would miss what comes between threshold and reset: a program of ours has none.
 
     Returns
     -------
@@ -233,8 +235,7 @@ def if_neurons(
         dtype=np.dtype(dtype).type,
         **options,
     )
-    one_pass = neuron.is_one_pass and not lesions
-    if one_pass and isinstance(get_device(), CPPStandaloneDevice):
+    if for_program and neuron.is_one_pass and not lesions:
         # What arrives within a step must not decay in it: the equations come before.
         apart = schedule.propagation == "instant" and neuron.factor != "1"
         update = OnePassUpdate(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2.groups.group import CodeRunner
+from brian2 import CodeRunner
 
 from cnn2snn_brian.brian.droppable import droppable
 from cnn2snn_brian.description.plasticity import Rule

@@ -17,22 +17,22 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import (
     Clock,
+    CodeRunner,
+    Group,
     Quantity,
     Synapses,
-    check_units,
     get_dimensions,
     get_unit,
     ms,
     prefs,
     second,
 )
-from brian2.core.variables import Variables
-from brian2.groups.group import CodeRunner, Group
-from brian2.utils.stringtools import word_substitute
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.delivery import CELLS, add_cells, constants
+from cnn2snn_brian.brian.internals import Variables, word_substitute
 from cnn2snn_brian.brian.versions import check_version
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
 from cnn2snn_brian.layers.connectivity import connections

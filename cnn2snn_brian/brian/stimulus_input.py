@@ -16,9 +16,9 @@ from brian2 import (
     TimedArray,
     second,
 )
-from brian2.core.variables import ArrayVariable
 
 from cnn2snn_brian.brian.droppable import droppable
+from cnn2snn_brian.brian.internals import ArrayVariable
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.pictures import check_rate_scale
 from cnn2snn_brian.errors import InputError

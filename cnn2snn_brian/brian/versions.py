@@ -7,9 +7,8 @@ import brian2
 
 __all__ = ["TESTED", "check_version"]
 
-#: Our templates and code objects replace parts of Brian2 that are not of its public
-#: interface and may change in any version.
-TESTED = ("2.9.0",)
+#: Of Brian2, parts are replaced that may change in any version (``internals.py``).
+TESTED = ("2.9.0", "2.10.1", "2.11.0")
 
 
 @cache
@@ -18,7 +17,6 @@ def check_version() -> None:
     if brian2.__version__ not in TESTED:
         message = (
             f"Brian2 {brian2.__version__} was not tested with this package, which "
-            f"replaces parts of it; tested are {', '.join(TESTED)}. Results may be "
-            f"wrong. Install a tested version: pip install brian2=={TESTED[-1]}"
+            f"replaces parts of it; tested are {', '.join(TESTED)}"
         )
         warnings.warn(message, stacklevel=2)

@@ -331,7 +331,7 @@ def convert_command(
         v_init=v_init,
         reset=reset and reset.value,
         encoding=encoding and encoding.value,
-        max_pooling=max_pooling and max_pooling.value,
+        max_pooling=None if max_pooling is None else max_pooling.value,
         rate_scale=rate_scale,
         classes=trained.classes,
     )

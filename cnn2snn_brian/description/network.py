@@ -24,6 +24,7 @@ from cnn2snn_brian.description.choices import (
 )
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
+from cnn2snn_brian.description.names import check_layer_names
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
@@ -144,6 +145,7 @@ class NetworkDescription(Printed):
     rules: Mapping[str, Rule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_layer_names(self.layers)
         n_outputs = math.prod(self.layers[-1].shape)
         if self.classes is not None and len(self.classes) != n_outputs:
             message = f"{n_outputs} output neurons, but {len(self.classes)} class names"

@@ -4,8 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from brian2 import Quantity, get_dimensions, second
-from brian2.units.fundamentalunits import get_or_create_dimension
+from brian2 import Quantity, get_dimensions, get_or_create_dimension, second
 
 from cnn2snn_brian.description.neuron_models import NeuronModel
 from cnn2snn_brian.description.plasticity import Rule

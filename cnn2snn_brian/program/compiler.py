@@ -12,9 +12,11 @@ import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from brian2.codegen.cpp_prefs import get_compiler_and_args
+from brian2 import prefs
 
 from cnn2snn_brian.errors import BuildError, CompilerNotFoundError
 from cnn2snn_brian.program.cache import (
@@ -25,7 +27,14 @@ from cnn2snn_brian.program.cache import (
     trim,
 )
 
-__all__ = ["PROGRAM", "UNIT", "Build", "build_program", "find_compiler"]
+__all__ = [
+    "PROGRAM",
+    "UNIT",
+    "Build",
+    "accepted_flags",
+    "build_program",
+    "find_compiler",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -35,26 +44,30 @@ UNIT = "program.cpp"
 PROGRAM = "program"
 
 
-def find_compiler() -> str:
+def find_compiler() -> tuple[str, ...]:
     """
     Find the C++ compiler.
 
     Returns
     -------
-    str
-        Path of ``$CXX`` if that is set, else of g++ or clang++.
+    tuple of str
+        Its command: ``$CXX`` if that is set, which may have arguments as in ``ccache
+        g++``, else g++ or clang++. The first is a path.
 
     Raises
     ------
     CompilerNotFoundError
         If there is none on PATH.
     """
-    wanted = os.environ.get("CXX")
+    wanted = os.environ.get("CXX", "").strip()
     candidates = [wanted] if wanted else ["g++", "clang++"]
     for candidate in candidates:
-        path = shutil.which(candidate)
+        # A path may have spaces in it.
+        whole = shutil.which(candidate) is not None
+        name, *arguments = [candidate] if whole else _words(candidate)
+        path = shutil.which(name)
         if path is not None:
-            return path
+            return path, *arguments
     message = (
         f"no C++ compiler found on PATH (looked for {', '.join(candidates)}). On "
         "Debian and Ubuntu: sudo apt-get install g++"
@@ -62,19 +75,74 @@ def find_compiler() -> str:
     raise CompilerNotFoundError(message)
 
 
-def _run(command: list[str], directory: Path) -> str:
-    result = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        message = (
-            f"the C++ compiler failed: {' '.join(command)}\n{result.stderr[-4000:]}"
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command) or [command]
+    except ValueError:  # a quotation mark without its partner
+        return [command]
+
+
+def _said(command: list[str], directory: Path | None = None) -> Any:
+    """Run a compiler; its words may be in any language and encoding."""
+    try:
+        return subprocess.run(
+            command,
+            cwd=directory,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
-        raise BuildError(message)
-    return result.stdout
+    except OSError as error:
+        message = f"the C++ compiler {command[0]} can't be run: {error.strerror}"
+        raise BuildError(message) from error
 
 
-def _target(compiler: str, flags: list[str]) -> str:
+def _run(command: list[str], directory: Path) -> str:
+    result = _said(command, directory)
+    if result.returncode:
+        message = f"the C++ compiler failed: {shlex.join(command)}\n"
+        raise BuildError(message + result.stderr[-4000:])
+    return str(result.stdout)
+
+
+def accepted_flags(compiler: tuple[str, ...]) -> list[str]:
+    """
+    Choose those of the flags in Brian2's preferences that a compiler takes.
+
+    Brian2 tries them with the compiler of distutils, which may be missing or another.
+
+    Parameters
+    ----------
+    compiler : tuple of str
+        The command that `find_compiler` found.
+
+    Returns
+    -------
+    list of str
+        The flags, without those that the compiler refuses; these are logged.
+    """
+    cpp = prefs.codegen.cpp
+    wanted = cpp.extra_compile_args
+    flags = list(cpp.extra_compile_args_gcc if wanted is None else wanted)
+    if _takes(compiler, *flags):
+        return flags
+    unknown = [flag for flag in flags if not _takes(compiler, flag)]
+    logger.warning(
+        "%s does not take the flags %s of Brian2's preferences; they are left out",
+        shlex.join(compiler),
+        ", ".join(unknown),
+    )
+    return [flag for flag in flags if flag not in unknown]
+
+
+@cache
+def _takes(compiler: tuple[str, ...], *flags: str) -> bool:
+    command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", os.devnull]
+    return bool(_said(command).returncode == 0)
+
+
+def _target(compiler: tuple[str, ...], flags: list[str]) -> str:
     """
     Say which processor a compiler makes code for.
 
@@ -82,25 +150,22 @@ def _target(compiler: str, flags: list[str]) -> str:
     The macros that are set before any source (``__AVX2__`` and so on) tell them apart,
     for GCC as for Clang.
     """
-    said = subprocess.run(
-        [compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    said = _said([*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull])
     if said.returncode:
         message = (
-            f"the C++ compiler {compiler} does not list its macros (-dM -E), which "
-            f"tell processors apart. GCC and Clang do: {said.stderr[-400:]}"
+            f"the C++ compiler {shlex.join(compiler)} does not list its macros (-dM "
+            f"-E), which tell processors apart. GCC and Clang do: {said.stderr[-400:]}"
         )
         raise BuildError(message)
-    return said.stdout
+    return str(said.stdout)
 
 
-def _fingerprint(directory: Path, compiler: str, flags: list[str], version: str) -> str:
+def _fingerprint(
+    directory: Path, compiler: tuple[str, ...], flags: list[str], version: str
+) -> str:
     """Hash what decides about the program: sources, compiler, flags, processor."""
     digest = hashlib.sha256()
-    for text in (version, _target(compiler, flags), *flags):
+    for text in (version, _target(compiler, flags), *compiler[1:], *flags):
         digest.update(text.encode() + b"\0")
     sources = sorted(
         path for path in directory.rglob("*") if path.suffix in (".cpp", ".h")
@@ -109,10 +174,6 @@ def _fingerprint(directory: Path, compiler: str, flags: list[str], version: str)
         digest.update(str(path.relative_to(directory)).encode() + b"\0")
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()[:32]
-
-
-def _compile(directory: Path, compiler: str, flags: list[str], program: Path) -> None:
-    _run([compiler, *flags, "-I.", UNIT, "-o", str(program)], directory)
 
 
 def _checksum(path: Path) -> str:
@@ -176,8 +237,8 @@ def build_program(directory: Path, cache: Path) -> Build:
         If the compiler is missing or fails, or the disk is full.
     """
     compiler = find_compiler()
-    _, flags = get_compiler_and_args()
-    version = _run([compiler, "--version"], directory)
+    flags = accepted_flags(compiler)
+    version = _run([*compiler, "--version"], directory)
     name = _fingerprint(directory, compiler, flags, version)
     said = version.splitlines()[0], shlex.join(flags)
     folder, own = programs(cache), directory / PROGRAM
@@ -193,7 +254,7 @@ def build_program(directory: Path, cache: Path) -> Build:
                     _own_copy(program, own)
                     return Build(program, False, *said)
                 logger.warning("%s is damaged, it is compiled again", program)
-            _compile(directory, compiler, flags, own)
+            _run([*compiler, *flags, "-I.", UNIT, "-o", str(own)], directory)
             # Checksum last: a program without its checksum is not trusted.
             checksum.unlink(missing_ok=True)
             shutil.copy2(own, unfinished)

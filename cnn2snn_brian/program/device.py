@@ -6,6 +6,7 @@ Brian2's ``cpp_standalone`` device is not touched.
 """
 
 import gc
+import locale
 import math
 import shutil
 from collections.abc import Iterator
@@ -14,19 +15,30 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from brian2.core.variables import ArrayVariable
-from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
-from brian2.devices.device import all_devices, reset_device, set_device
-from brian2.groups.group import CodeRunner
+from brian2 import CodeRunner, all_devices, prefs, set_device
 
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
+from cnn2snn_brian.brian.internals import (
+    RESULTS_FOLDER,
+    STOPPED,
+    ArrayVariable,
+    CPPStandaloneDevice,
+    added_to_steps,
+    forgotten_spikes,
+    reset_device,
+    rewound,
+    seeded,
+    set_steps,
+)
 from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.network import program_network
 from cnn2snn_brian.brian.schedule import Place, Schedule
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
+from cnn2snn_brian.description.names import PERTURBATION
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.description.run_settings import numbers
+from cnn2snn_brian.errors import BuildError
 from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.pooled import Pooled
@@ -78,9 +90,13 @@ def _device_taken() -> Iterator[CPPStandaloneDevice]:
     gc.collect()
     device.reinit()
     set_device(DEVICE_NAME, build_on_run=False)
+    cpp = prefs.codegen.cpp
+    flags, cpp.extra_compile_args = cpp.extra_compile_args, []
     try:
+        # Without flags: Brian2 would try each with a compiler that is not ours.
         yield device
     finally:
+        cpp.extra_compile_args = flags
         device.reinit()
         # Brian2 carries the dt of its default clock along, there and back.
         reset_device()
@@ -110,7 +126,7 @@ class AfterThresholds(CodeRunner):  # type: ignore[misc]
             clock=group.clock,
             when=place.when,
             order=place.order,
-            name=f"perturbation_{population}" if population >= 0 else "perturbation",
+            name=f"{PERTURBATION}_{population}" if population >= 0 else PERTURBATION,
             template_kwds={"population": population},
             codeobj_class=ProgramCodeObject,
         )
@@ -130,16 +146,7 @@ def _delayed_spikes(
             counted = device.get_array_name(counts)
             lines.append(f"program.add_state({counted}, {counts.size});")
     if not isinstance(connected, SharedSynapses):
-        return [
-            line
-            for pathway in connected._pathways
-            for line in (
-                "program.add_start([]() {",
-                f"    for (auto* queue : brian::{pathway.name}.queue)",
-                "        for (auto& spikes : queue->queue) spikes.clear();",
-                "});",
-            )
-        ]
+        return ["program.add_start([]() {", *forgotten_spikes(connected), "});"]
     if not connected.template_kwds["delay_steps"]:
         return lines
     ring, slot = (
@@ -200,7 +207,7 @@ def _picture_loop(
         return f"{array(group, '_spikespace')}, {network[group].N}"
 
     clock = network[snn.layer_names[0]].clock
-    lines = ["cnn2snn::PictureProgram program(brian::results_dir);"]
+    lines = [f"cnn2snn::PictureProgram program({RESULTS_FOLDER});"]
     # Every setting that is a variable of a group; the others are read by name.
     bound: set[tuple[str, str]] = set()
     for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
@@ -241,31 +248,15 @@ def _picture_loop(
         "program.open();",
         "cnn2snn::current_program() = &program;",
         # Behind all of Brian2's own objects: after the last slot of a step.
-        f"{network.name}.add(&{clock.name}, cnn2snn::after_step);",
+        added_to_steps(network, clock, "cnn2snn::after_step"),
         "while (program.next([](uint64_t seed) {",
-        "    brian::_random_generators[0].seed(seed & 0xffffffffu);",
+        seeded("seed & 0xffffffffu"),
         "})) {",
-        f"    {network.name}.t = 0;",
-        # Brian2 sets it at the end of a step only: the first step would see the time at
-        # which the last image ended.
-        f"    {device.get_array_name(clock.variables['t'])}[0] = 0;",
+        *rewound(device, network, clock),
     ]
     after = learning_after(device, network, snn)
-    after += ["    program.finish(Network::_globally_stopped);", "}"]
+    after += [f"    program.finish({STOPPED});", "}"]
     return "\n".join(lines), "\n".join(after)
-
-
-def _set_duration(device: CPPStandaloneDevice, network: Any, dt_s: float) -> None:
-    """Let Brian2's line that runs the network take as many steps as a trial has."""
-    ((_, lines),) = (
-        entry for kind, entry in device.main_queue if kind == "run_network"
-    )
-    (index,) = (k for k, line in enumerate(lines) if f"{network.name}.run(" in line)
-    # The product that Brian2 would have had: the same bits, so the same steps.
-    duration = f"program.n_steps() * {float(dt_s)!r}"
-    before, _, behind = lines[index].partition(f"run({float(dt_s)!r},")
-    assert behind, lines[index]
-    lines[index] = f"{before}run({duration},{behind}"
 
 
 def write_sources(snn: NetworkDescription, directory: Path) -> None:
@@ -282,6 +273,11 @@ def write_sources(snn: NetworkDescription, directory: Path) -> None:
     directory : Path
         An empty folder. The device, the clock and Brian2's preferences are afterwards
         as they were before.
+
+    Raises
+    ------
+    BuildError
+        If the encoding of this process is not that of Brian2's sources.
     """
     with _device_taken() as device:
         network = program_network(snn)
@@ -302,8 +298,16 @@ def write_sources(snn: NetworkDescription, directory: Path) -> None:
         device.insert_code("before_end", "return 0;")
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
-        _set_duration(device, network, snn.dt_s)
-        device.build(directory=str(directory), compile=False, run=False)
+        set_steps(device, network, "program.n_steps()", snn.dt_s)
+        try:
+            device.build(directory=str(directory), compile=False, run=False)
+        except UnicodeError as error:
+            message = (
+                f"Brian2 can't read its sources as {locale.getpreferredencoding(False)}"
+                ", the encoding of this process. Set PYTHONUTF8=1 in the environment, "
+                "or a locale of UTF-8, such as LC_ALL=C.UTF-8"
+            )
+            raise BuildError(message) from error
     for name in HEADERS:
         with as_file(files("cnn2snn_brian.program") / name) as path:
             shutil.copy(path, directory / name)

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
-
+from cnn2snn_brian.brian.internals import RESULTS_FOLDER, CPPStandaloneDevice
 from cnn2snn_brian.brian.plastic_synapses import TrialEnd
 from cnn2snn_brian.description.network import NetworkDescription
 
@@ -37,7 +36,7 @@ def learning_before(
     """
     if not snn.rules:
         return []
-    lines = ["cnn2snn::Learning learning(program, brian::results_dir);"]
+    lines = [f"cnn2snn::Learning learning(program, {RESULTS_FOLDER});"]
     for name, rule in snn.rules.items():
         variables = network[f"{name}_synapses"].variables
 

@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from brian2 import Quantity, check_units, second
+from brian2 import Quantity, second
 
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.run_settings import documented
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons

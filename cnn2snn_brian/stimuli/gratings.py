@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Hz, Quantity, check_units, ms, second
+from brian2 import Hz, Quantity, ms, second
 
+from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.frames import Movie, Still
 from cnn2snn_brian.stimuli.times import seconds

@@ -43,14 +43,8 @@ void _{{file}}();
 void _run_{{codeobj_name}}()
 {
 {{_names(codeobj_name)}}
-    {% if profiled %}
-    const std::clock_t _start_time = std::clock();
-    {% endif %}
     {% block maincode %}
     {% endblock %}
-    {% if profiled %}
-    {{codeobj_name}}_profiling_info += double(std::clock() - _start_time) / CLOCKS_PER_SEC;
-    {% endif %}
 }
 
 {% block extra_functions_cpp %}

@@ -1,0 +1,73 @@
+"""Names of layers, which groups, synapses and what belongs to them are named after."""
+
+import re
+from collections.abc import Iterable
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layers.joined import parts
+from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.layers.stack import Layers
+
+__all__ = ["CLOCK_NAME", "NETWORK_NAME", "PERTURBATION", "check_layer_names"]
+
+#: Fixed names: a compiled program is found again by its generated source.
+CLOCK_NAME = "network_clock"
+NETWORK_NAME = "converted_network"
+#: What a program does to spikes; with ``_0``, ``_1``, ... to those of one population.
+PERTURBATION = "perturbation"
+
+#: Brian2's rule for a name.
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+#: Names of files are made of it.
+LONGEST = 100
+
+RESERVED = re.compile(
+    rf"{CLOCK_NAME}|{NETWORK_NAME}|{PERTURBATION}(_\d+)?|defaultclock"
+)
+#: What Brian2 and this package append to the name of a layer or of a part of it.
+SUFFIX = re.compile(
+    r"_(constant_input|floor|run_regularly|spike_resetter|spike_thresholder"
+    r"|stateupdater|subexpression_update|synapses"
+    r"|update)(_\w+)?"
+)
+
+
+def check_layer_names(layers: Layers) -> None:
+    """
+    Check that layers have names that their Brian2 objects can have.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers.
+
+    Raises
+    ------
+    InputError
+        If a name has other characters than ASCII letters, digits and ``_``, is too
+        long, or is that of another object of the network.
+    """
+    names = {INPUT, *(part.name for layer in layers for part in parts(layer))}
+    names |= set(layers.names)
+    for name in layers.names:
+        fault = _fault(name, names)
+        if fault:
+            message = (
+                f"the name of the layer {name!r} {fault}. Rename its module, or use "
+                "convert(..., names='role')"
+            )
+            raise InputError(message)
+
+
+def _fault(name: str, names: Iterable[str]) -> str | None:
+    if not NAME.fullmatch(name):
+        return "can't be one in Brian2: ASCII letters, digits and _, no digit first"
+    if len(name) > LONGEST:
+        return f"has {len(name)} characters, at most {LONGEST} are possible"
+    if RESERVED.fullmatch(name):
+        return "is that of another object of the network"
+    for other in names:
+        rest = name.removeprefix(other)
+        if rest != name and SUFFIX.fullmatch(rest):
+            return f"is that of an object that belongs to the layer {other!r}"
+    return None
