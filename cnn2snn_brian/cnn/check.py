@@ -17,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnn2snn_brian.cnn.kinds import CASTS
-from cnn2snn_brian.cnn.trace import Calls, Step, module_path
+from cnn2snn_brian.cnn.trace import Calls, Step, Tracer, module_path
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.layers.stack import Layers
 
@@ -32,6 +32,9 @@ TOLERANCE = 1e-8
 #: The same as a share of the largest activation inside, of which outputs may be small
 #: differences.
 ROUNDING = 1e-12
+
+#: Of values that are compared by their sums; their number is prime.
+WEIGHTS = np.cos(np.arange(4099))
 
 
 class _InFloat64(TorchFunctionMode):
@@ -58,13 +61,24 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _differs(found: Array, expected: Array, largest: float = 0.0) -> bool:
+def _differ(found: Array, expected: Array, scale: Array | float, floor: float) -> bool:
     """Whether two results differ by more than rounding."""
-    if found.size != expected.size:
+    if found.shape != expected.shape:
         return True
-    scale = max(np.abs(expected).max(initial=0), np.abs(found).max(initial=0))
-    allowed = TOLERANCE * scale + ROUNDING * largest
-    return not np.abs(found.ravel() - expected.ravel()).max(initial=0) <= allowed
+    allowed = TOLERANCE * np.asarray(scale) + ROUNDING * floor
+    return not bool((np.abs(found - expected) <= allowed).all())
+
+
+def _prints(values: Array) -> Array:
+    """
+    Give two numbers of each image's values, which hardly stay when one of them changes.
+
+    They are a sum with different weights and the sum of all sizes, shape (2, n). Each
+    value inside of a CNN is compared by them: what a ReLU hides, another image shows.
+    """
+    flat = values.reshape(len(values) if values.ndim else 1, -1)
+    weights = np.resize(WEIGHTS, flat.shape[1])
+    return np.stack([flat @ weights, np.abs(flat).sum(1)])
 
 
 class Trial:
@@ -95,6 +109,20 @@ class Trial:
         self.pixels = np.random.default_rng(0).random((2, *shape))
         normal = (self.pixels - mean[:, None, None]) / std[:, None, None]
         self.images = torch.from_numpy(normal)
+        #: What each module gave, call after call: in forward, and called one by one.
+        self.in_forward: list[tuple[str, Array]] = []
+        self.one_by_one: list[tuple[str, Array]] = []
+        #: What each call gave, by its name.
+        self.results: dict[str, Array] = {}
+        paths = {child: path for path, child in cnn.named_modules()}
+
+        def note(child: nn.Module, _: Any, result: Any) -> None:
+            if isinstance(result, torch.Tensor):
+                self.in_forward.append((paths[child], _prints(result.numpy())))
+
+        is_leaf = Tracer().is_leaf_module
+        leaves = [child for child, path in paths.items() if is_leaf(child, path)]
+        hooks = [child.register_forward_hook(note) for child in leaves]
         try:
             with _undisturbed():
                 # A copy: the first layer may work in place.
@@ -105,6 +133,9 @@ class Trial:
             shown = (len(self.images), *shape)
             message = f"the CNN does not compute an input of shape {shown}: {error}"
             raise InputError(message) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def run(self, traced: torch.fx.GraphModule) -> None:
         """
@@ -120,8 +151,15 @@ class Trial:
         UnsupportedModuleError
             If they can't be computed, though the CNN could.
         """
-        calls = Calls(traced)
-        calls.extra_traceback = False
+
+        def note(node: torch.fx.Node, result: Any) -> None:
+            if isinstance(result, torch.Tensor) and node.op != "get_attr":
+                self.results[node.name] = _prints(result.numpy())
+                if node.op == "call_module":
+                    path = module_path(str(node.target))
+                    self.one_by_one.append((path, self.results[node.name]))
+
+        calls = Calls(traced, note)
         try:
             with _undisturbed():
                 calls.run(self.images.clone())
@@ -134,20 +172,13 @@ class Trial:
             ) from error
 
     def check(
-        self,
-        traced: torch.fx.GraphModule,
-        layers: Layers,
-        calls: dict[str, Step],
-        *,
-        is_rectified: bool,
+        self, layers: Layers, calls: dict[str, Step], *, is_rectified: bool
     ) -> None:
         """
         Compare layers with the CNN, on the first image.
 
         Parameters
         ----------
-        traced : torch.fx.GraphModule
-            The calls of the CNN.
         layers : Layers
             The layers.
         calls : dict of str to Step
@@ -160,73 +191,41 @@ class Trial:
         UnsupportedModuleError
             If they differ, named by the first place that does.
         """
+        self._check_forward()
         activations = layers.activations(self.pixels[:1])
         last = layers.names[-1]
         if is_rectified:
             activations[last] = np.maximum(activations[last], 0)
-        largest = max(np.abs(values).max() for values in activations.values())
-        expected = self.expected[:1].numpy()
-        if not _differs(activations[last], expected, largest):
-            return
-        where, cause = self._first_difference(traced, activations, calls)
-        apart = "infinitely"
-        if activations[last].size == expected.size:
-            apart = f"{np.abs(activations[last].ravel() - expected.ravel()).max():.2g}"
-        raise UnsupportedModuleError(
-            where,
-            f"{cause}: for an image of noise, the results of the CNN (up to "
-            f"{np.abs(expected).max():.2g}) and of the layers read from it are {apart} "
-            "apart",
-            "What changes values without a call that says so can't be read: hooks, "
-            "results that are changed in place and read again (x += y), weights and "
-            "attributes that change in forward, random numbers.",
-        )
-
-    def _first_difference(
-        self,
-        traced: torch.fx.GraphModule,
-        activations: dict[str, Array],
-        calls: dict[str, Step],
-    ) -> tuple[str, str]:
-        """Find the place where the CNN, its calls and its layers part, and say how."""
-        names = {step.name: layer for layer, step in calls.items()}
-        one_by_one: list[tuple[str, Array]] = []
-        made: dict[str, Array] = {}
-
-        class Noting(Calls):
-            def run_node(self, n: torch.fx.Node) -> Any:
-                result = super().run_node(n)
-                if n.op == "call_module":
-                    one_by_one.append((str(n.target), result.numpy().copy()))
-                if n.name in names:
-                    made[names[n.name]] = result[:1].numpy().copy()
-                return result
-
-        in_forward: list[tuple[str, Array]] = []
-        paths = {child: path for path, child in self.cnn.named_modules()}
-
-        def note(child: nn.Module, _: Any, result: Any) -> None:
-            in_forward.append((f"cnn.{paths[child]}", result.numpy().copy()))
-
-        with _undisturbed():
-            Noting(traced).run(self.images.clone())
-            called = {path for path, _ in one_by_one}
-            hooks = [
-                child.register_forward_hook(note)
-                for child, path in paths.items()
-                if f"cnn.{path}" in called
-            ]
-            self.cnn(self.images.clone())
-        for hook in hooks:
-            hook.remove()
-        for (path, found), (other, expected) in zip(
-            one_by_one, in_forward, strict=False
-        ):
-            if path != other or _differs(found, expected):
-                return module_path(
-                    path
-                ), "forward or a hook makes it give something else"
+        largest = max(float(np.abs(values).max()) for values in activations.values())
         for name, values in activations.items():
-            if name in made and _differs(values, made[name], np.abs(made[name]).max()):
-                return calls[name].where, "it or what comes before it was read wrongly"
-        return type(self.cnn).__name__, "it was read wrongly"
+            if name in calls:
+                expected = self.results[calls[name].name][:, 0]
+                found = _prints(values)[:, 0]
+                if _differ(found, expected, expected[1], largest * values.size):
+                    raise _refusal(
+                        calls[name].where, "it or what it reads was read wrongly"
+                    )
+        expected = self.expected[0].numpy().ravel()
+        scale = float(np.abs(expected).max())
+        if _differ(activations[last].ravel(), expected, scale, largest):
+            raise _refusal(type(self.cnn).__name__, "its result was read wrongly")
+
+    def _check_forward(self) -> None:
+        """Compare what modules give in forward, with hooks, with their calls alone."""
+        names = {path for path, _ in self.one_by_one}
+        in_forward = [call for call in self.in_forward if call[0] in names]
+        for (path, found), (other, expected) in zip(
+            self.one_by_one, in_forward, strict=False
+        ):
+            if path != other or _differ(found, expected, expected[1], 0.0):
+                raise _refusal(path, "in forward it gives something else than alone")
+
+
+def _refusal(where: str, found: str) -> UnsupportedModuleError:
+    return UnsupportedModuleError(
+        where,
+        f"for an image of noise, {found}",
+        "What changes values without a call that says so can't be read: hooks, results "
+        "that are changed in place and read again (x += y), weights and attributes "
+        "that change in forward, random numbers.",
+    )

@@ -125,16 +125,21 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _watched(hook: Callable[..., Any], path: str) -> Callable[..., Any]:
-    """Refuse that a hook puts another value in the place of what it is shown."""
+    """Refuse that a hook changes what it is shown, or gives something else."""
 
     def watched(module: nn.Module, *shown: Any) -> Any:
+        tensors = [part for part in _parts(shown) if isinstance(part, torch.Tensor)]
+        versions = [tensor._version for tensor in tensors]
         returned = hook(module, *shown)
         seen = {id(part) for part in (None, *_parts(shown))}
-        if any(id(part) not in seen for part in _parts(returned)):
+        if (
+            any(id(part) not in seen for part in _parts(returned))
+            or [tensor._version for tensor in tensors] != versions
+        ):
             name = getattr(hook, "__name__", type(hook).__name__)
             raise UnsupportedModuleError(
                 path or type(module).__name__,
-                f"its hook {name} returns another value",
+                f"its hook {name} changes a value",
                 "Hooks may look and not change anything: remove this one, and put what "
                 "it does into the CNN's forward.",
             )

@@ -7,6 +7,7 @@ understood or refused by its place in the module; nothing is skipped silently.
 
 import copy
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,7 +196,22 @@ class Calls(torch.fx.Interpreter):
     The calls of a CNN one by one, without its hooks.
 
     Each notes the shape of its result, or what else it is.
+
+    Parameters
+    ----------
+    traced : torch.fx.GraphModule
+        The calls.
+    note : callable
+        Takes each call and its result.
     """
+
+    def __init__(
+        self,
+        traced: torch.fx.GraphModule,
+        note: Callable[[torch.fx.Node, Any], None],
+    ) -> None:
+        super().__init__(traced)
+        self.extra_traceback, self.note = False, note
 
     def run_node(self, n: torch.fx.Node) -> Any:
         """Compute one of them."""
@@ -208,6 +224,7 @@ class Calls(torch.fx.Interpreter):
             n.meta["shape"] = tuple(result.shape[1:])
         if n.op == "get_attr" or not isinstance(result, torch.Tensor):
             n.meta["value"] = result
+        self.note(n, result)
         return result
 
 
