@@ -594,17 +594,24 @@ def test_two_inputs_are_refused():
         from_torch(Two(), SHAPE)
 
 
-def test_an_optional_second_input_is_refused():
+def test_further_inputs_have_their_defaults():
     class Optional(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(2, 3, 3)
 
-        def forward(self, x, scale=1.0):
-            return self.conv(x)
+        def forward(self, x, targets=None, *rest, scale=1.0, **more):
+            x = self.conv(x)
+            if targets is not None:
+                return x, targets
+            return x.relu() if scale == 2.0 else x
 
-    with pytest.raises(UnsupportedModuleError, match="^scale.*: a second input"):
-        from_torch(Optional(), SHAPE)
+    class Rest(Optional):
+        def forward(self, *images):
+            return self.conv(*images)
+
+    check(seeded(Optional()))
+    check(seeded(Rest()))
 
 
 def test_control_flow_that_depends_on_data_is_refused():
@@ -692,17 +699,19 @@ def test_a_module_without_layers_is_refused(module):
         from_torch(module, SHAPE)
 
 
-def test_weights_that_are_no_module_are_refused():
+def test_weights_may_be_parameters_of_any_module():
     class Direct(nn.Module):
         def __init__(self):
             super().__init__()
             self.weight = nn.Parameter(torch.ones(3, 2, 3, 3))
+            self.register_buffer("bias", torch.tensor([1.0, -2.0, 3.0]))
+            self.line = nn.Parameter(torch.ones(4, 60))
 
         def forward(self, x):
-            return F.conv2d(x, self.weight)
+            x = F.conv2d(x, self.weight, self.bias).relu()
+            return F.linear(x.flatten(1), self.line)
 
-    with pytest.raises(UnsupportedModuleError, match="^forward"):
-        from_torch(Direct(), SHAPE)
+    assert check(seeded(Direct())).names == ("conv1", "ip1")
 
 
 @pytest.mark.parametrize("shape", [(3, 7, 6), (2, 6, 7), (2, 2, 2), (1, 2, 42)])

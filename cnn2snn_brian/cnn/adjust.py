@@ -12,7 +12,6 @@ References
    Threshold Setting.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +22,8 @@ from rich.table import Table
 from torch import nn
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.cnn.trace import Tracer
+from cnn2snn_brian.cnn.copied import deep_copy
+from cnn2snn_brian.cnn.trace import trace
 from cnn2snn_brian.description.pictures import as_array
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import Printed
@@ -127,14 +127,7 @@ def _replace_all(root: nn.Sequential, steps: int | None) -> list[tuple[str, Chan
 
 def _check_calls(module: nn.Module) -> None:
     """Refuse a ReLU that is no module: there would be nowhere to keep its ceiling."""
-    try:
-        nodes = Tracer().trace(nn.Sequential(module)).nodes
-    except Exception as error:
-        raise UnsupportedModuleError(
-            type(module).__name__,
-            f"torch.fx can't trace its forward: {error}",
-            "forward must not depend on the values of tensors.",
-        ) from error
+    nodes = trace(module).graph.nodes
     for node in nodes:
         if node.op != "call_module" and node.target in _RELU_CALLS:
             where = f"forward (call of {node.name})"
@@ -277,7 +270,7 @@ def adjust(
     if is_quantized != (steps is not None) or (images is not None and not is_quantized):
         message = "activation='quantized' needs steps; steps and images need it"
         raise InputError(message)
-    adjusted = copy.deepcopy(module)
+    adjusted = deep_copy(module)
     root = nn.Sequential(adjusted)  # so that the CNN has a parent too
     if steps is None:
         changes = _replace_all(root, None)

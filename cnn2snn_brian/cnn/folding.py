@@ -1,16 +1,18 @@
-"""What only scales and shifts: BatchNorm, and normalized pixels."""
+"""What only scales and shifts: BatchNorm, constants, and normalized pixels."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from cnn2snn_brian.cnn.step_layers import numbers
 from cnn2snn_brian.cnn.trace import Step
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
+from cnn2snn_brian.layers.order import FloatArray
 
-__all__ = ["batch_norm", "check_normalize"]
+__all__ = ["batch_norm", "by_channel", "check_normalize"]
 
 Array = npt.NDArray[np.float64]
 
@@ -39,7 +41,7 @@ def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Arra
         If it has other channels, or no running statistics.
     """
     norm = step.module
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     if norm.num_features != channels:
         found = "flattened channels" if is_flat else "channels"
         raise UnsupportedModuleError(
@@ -63,6 +65,43 @@ def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Arra
         gain = gain * weight
     offset = numbers(norm.bias, step.where, "biases")
     return gain, -mean * gain + (0 if offset is None else offset)
+
+
+def by_channel(step: Step, what: str) -> FloatArray | None:
+    """
+    Find the constant that a value is multiplied with, or that is added to it.
+
+    Parameters
+    ----------
+    step : Step
+        The call.
+    what : str
+        What it does with it.
+
+    Returns
+    -------
+    ndarray of float64, shape (channels,), or None
+        The constant of each channel; None if there is none.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        If it is none of each channel.
+    """
+    constants = [value for value in step.args if isinstance(value, torch.Tensor)]
+    if not constants:
+        return None
+    shape = step.input_shape
+    # As torch broadcasts it: (channels, 1, 1), with or without the batch.
+    axes = (1,) * (1 + len(shape) - constants[0].ndim) + tuple(constants[0].shape)
+    if axes != (1, shape[0]) + (1,) * (len(shape) - 1):
+        raise UnsupportedModuleError(
+            step.where,
+            f"{what} a constant of shape {tuple(constants[0].shape)}",
+            "All that is computed has to come from the image, but for a constant of "
+            "each channel, of shape (channels, 1, 1).",
+        )
+    return numbers(constants[0].reshape(-1), step.where, "constants")
 
 
 def check_normalize(normalize: tuple[Any, Any], channels: int) -> tuple[Array, Array]:

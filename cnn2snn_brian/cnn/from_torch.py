@@ -5,13 +5,20 @@ Read a PyTorch CNN: ``nn.Module`` to `Layers`.
 What can't be converted is refused by its place in the module.
 """
 
+import inspect
 import itertools
 from typing import Any, Literal
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from cnn2snn_brian.cnn.check import Trial
+from cnn2snn_brian.cnn.copied import readable_copy
+from cnn2snn_brian.cnn.folding import check_normalize
+from cnn2snn_brian.cnn.kinds import SUPPORTED
 from cnn2snn_brian.cnn.reader import Reader
-from cnn2snn_brian.cnn.trace import SUPPORTED, steps
+from cnn2snn_brian.cnn.trace import Tracer, steps, trace
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.layers.max_pool2d import GateRule, check_rule
 from cnn2snn_brian.layers.stack import Layers
@@ -42,7 +49,29 @@ def _check_module(module: Any) -> None:
                 "the trained weights first, with load_state_dict(..., assign=True)"
             )
             raise InputError(message)
+        if is_lazy(values):
+            message = (
+                f"{path}: a lazy module that never ran has no values; run the CNN once "
+                "and load its trained weights"
+            )
+            raise InputError(message)
+    inputs = inspect.signature(module.forward).parameters.values()
+    needed = [
+        item.name
+        for item in inputs
+        if item.default is item.empty and "VAR" not in item.kind.name
+    ]
+    if len(needed) > 1:
+        raise UnsupportedModuleError(
+            needed[1], "a second input of forward", "Give one image tensor."
+        )
     for path, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            raise UnsupportedModuleError(
+                path or type(module).__name__,
+                "found a ScriptModule, whose code is not Python any more",
+                "Give the nn.Module that it was made of.",
+            )
         if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.training:
             raise UnsupportedModuleError(
                 path or type(child).__name__,
@@ -114,13 +143,23 @@ def from_torch(
         message = f"input_shape {input_shape}: expected (channels, height, width)"
         raise InputError(message)
     _check_module(module)
-    image, calls, result = steps(module, shape)  # type: ignore[arg-type]
+    mean_and_std = check_normalize(normalize or (0.0, 1.0), shape[0])
+    cnn = readable_copy(module)
+    if Tracer().is_leaf_module(cnn, ""):
+        cnn = nn.Sequential(cnn)  # a bare layer has no forward that calls it
+    # First of all, since hooks before modules may compute their weights.
+    trial = Trial(cnn, shape, *mean_and_std)  # type: ignore[arg-type]
+    traced = trace(cnn)
+    trial.run(traced)
+    image, calls, result = steps(traced)
     reader = Reader(image, shape, names, normalize, max_pooling)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
-    layers = reader.result(calls[-1] if calls else None, result)
-    if not layers:
+    found, is_rectified = reader.result(calls[-1] if calls else None, result)
+    if not found:
         raise UnsupportedModuleError(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
-    return Layers(shape, layers, tuple(reader.ceilings))  # type: ignore[arg-type]
+    layers = Layers(shape, found, tuple(reader.ceilings))  # type: ignore[arg-type]
+    trial.check(layers, reader.calls, is_rectified=is_rectified)
+    return layers

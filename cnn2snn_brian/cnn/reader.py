@@ -4,11 +4,14 @@ import math
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.composition import is_pointwise
-from cnn2snn_brian.cnn.folding import batch_norm, check_normalize
-from cnn2snn_brian.cnn.step_layers import BUILDERS
-from cnn2snn_brian.cnn.trace import SUPPORTED, Step
+from cnn2snn_brian.cnn.folding import batch_norm, by_channel, check_normalize
+from cnn2snn_brian.cnn.kinds import SUPPORTED
+from cnn2snn_brian.cnn.step_layers import BUILDERS, as_module
+from cnn2snn_brian.cnn.trace import Step
 from cnn2snn_brian.cnn.values import Term, Value, layer_of
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
@@ -89,6 +92,8 @@ class Reader:
         #: What layers were made of, and their ceilings.
         self.made: dict[str, tuple[Value, Saturation]] = {}
         self.ceilings: list[Ceiling] = []
+        #: The calls whose results layers are the activations of.
+        self.calls: dict[str, Step] = {}
 
     def take(self, step: Step) -> None:
         """Take the next call."""
@@ -97,6 +102,8 @@ class Reader:
             step = _global_mean(step)
         elif kind == "reshape" or kind == "Flatten":
             kind = "Flatten" if _is_flatten(step) else "Identity"
+        elif step.module is None and kind in ("Conv2d", "Linear", "BatchNorm"):
+            step = as_module(step)
         first = self.values[step.reads[0]]
         self.values[step.name] = {
             "Flatten": lambda: replace(first, is_flat=True),
@@ -104,7 +111,11 @@ class Reader:
             "Dropout": lambda: first,
             "ReLU": lambda: self._rectified(step, None),
             "ReLU6": lambda: self._rectified(step, (6.0, None)),
-            "BatchNorm": lambda: self._normalized(step),
+            "clamp": lambda: self._clamped(step),
+            "BatchNorm": lambda: self._affine(
+                step, *batch_norm(step, first.shape[0], is_flat=first.is_flat)
+            ),
+            "mul": lambda: self._product(step),
             "add": lambda: self._sum(step),
             "cat": lambda: self._side_by_side(step),
             "Conv2d": lambda: self._mapped(step),
@@ -112,12 +123,13 @@ class Reader:
             "MaxPool2d": lambda: self._gated(step),
         }.get(kind, lambda: self._pooled(step, kind))()
 
-    def result(self, step: Step | None, name: str) -> tuple[AnyLayer, ...]:
-        """Make the last layer, and give all of them."""
+    def result(self, step: Step | None, name: str) -> tuple[tuple[AnyLayer, ...], bool]:
+        """Make the last layer; give all of them, and whether the last was rectified."""
         value = self.values[name]
-        if not (value.is_bare and len(value.terms) == 1):
+        is_rectified = value.is_bare and len(value.terms) == 1
+        if not is_rectified:
             self._population(value, step, None)
-        return tuple(self.layers)
+        return tuple(self.layers), is_rectified
 
     def _rectified(self, step: Step, ceiling: Saturation = None) -> Value:
         value = self.values[step.reads[0]]
@@ -143,22 +155,56 @@ class Reader:
             name = self._unused(value.name or self._name(step, "join"))
             self.layers.append(layer_of(value, name))
             self.made[name] = value, ceiling
+            if step is not None:
+                self.calls[name] = step
             if ceiling is not None:
                 self.ceilings.append(Ceiling(name, *ceiling))
         term = Term(name, value.shape)
         return Value(value.shape, (term,), is_flat=value.is_flat)
 
-    def _normalized(self, step: Step) -> Value:
+    def _clamped(self, step: Step) -> Value:
+        """Read ``x.clamp(min=0)`` as ReLU, and with a maximum as ReLU6."""
+        low, high = step.argument(1, "min", None), step.argument(2, "max", None)
+        if low != 0 or not (high is None or isinstance(high, int | float) and high > 0):
+            raise UnsupportedModuleError(
+                step.where,
+                f"clamps to {low} and {high}",
+                f"A minimum of 0 and a maximum above 0 or none are known. {SUPPORTED}",
+            )
+        return self._rectified(step, None if high is None else (float(high), None))
+
+    def _affine(self, step: Step, gain: Any, shift: Any) -> Value:
         value = self.values[step.reads[0]]
-        gain, shift = batch_norm(step, value.shape[0], is_flat=value.is_flat)
+        if len(gain) != value.shape[0]:
+            raise UnsupportedModuleError(
+                step.where,
+                f"a constant of each of {len(gain)} flattened values",
+                "A kernel can't be scaled by position: put it before Flatten.",
+            )
         # Behind a convolution or a linear layer it is a part of that.
         folds = value.name and len(value.terms) == 1
         return value.scaled(
             gain, shift, value.name if folds else self._name(step, "bn")
         )
 
+    def _product(self, step: Step) -> Value:
+        gain = by_channel(step, "multiplies with")
+        if gain is None:
+            raise UnsupportedModuleError(
+                step.where,
+                "found the function mul",
+                f"A product with a constant of each channel is supported. {SUPPORTED}",
+            )
+        return self._affine(step, gain, np.zeros_like(gain))
+
     def _sum(self, step: Step) -> Value:
         alpha = step.kwargs.get("alpha", 1)
+        if len(step.reads) == 1 and alpha == 1:
+            shift = by_channel(step, "adds")
+            if shift is not None:
+                return self._affine(step, np.ones_like(shift), shift)
+            if 0 in [*step.args, *step.kwargs.values()]:  # ``sum`` starts with it
+                return self.values[step.reads[0]]
         if len(step.reads) != 2 or alpha != 1:
             raise UnsupportedModuleError(
                 step.where, "adds a number", "Sums of two results are supported."
@@ -231,6 +277,7 @@ class Reader:
                 if len(parts) == 1 and not isinstance(parts[0], Placed)
                 else Joined(name, tuple(named(name, parts)))
             )
+            self.calls[name] = step
             return Value(pool.shape, (Term(name, pool.shape),))
         terms = [self._average(pool, term) for term in value.terms]
         bias = None if value.bias is None else pool.drive(value.bias[None])[0]
@@ -284,7 +331,10 @@ class Reader:
         self.n_of_role[role] = self.n_of_role.get(role, 0) + 1
         name = f"{role}{self.n_of_role[role]}"
         if self.names == "module" and step is not None and step.module is not None:
-            name = step.where.replace(".", "_")
+            path, _, call = step.where.partition(" ")
+            if call and path == "forward":
+                return name
+            name = path.replace(".", "_")
             # A number alone ("0" in a Sequential) is no name in Brian2's language.
             name = name if name.isidentifier() else f"layer_{name}"
         return name

@@ -16,7 +16,7 @@ from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.max_pool2d import MaxPool2d, pool_windows
 from cnn2snn_brian.layers.order import FloatArray
 
-__all__ = ["BUILDERS", "numbers"]
+__all__ = ["BUILDERS", "as_module", "numbers"]
 
 Pair = tuple[int, int]
 
@@ -52,7 +52,7 @@ def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | 
     """
     if tensor is None:
         return None
-    array = tensor.detach().numpy().astype(np.float64)
+    array = tensor.detach().numpy().astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         n_bad = int((~np.isfinite(array)).sum())
         raise UnsupportedModuleError(
@@ -61,6 +61,70 @@ def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | 
             "Train the CNN again, with a lower learning rate.",
         )
     return array
+
+
+def as_module(step: Step) -> Step:
+    """
+    Make a module of a function with weights: ``F.conv2d``, ``F.linear``, BatchNorm.
+
+    Parameters
+    ----------
+    step : Step
+        The call.
+
+    Returns
+    -------
+    Step
+        The same with a module.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        If its weights are no constants.
+    """
+
+    def weights(index: int, name: str) -> nn.Parameter | None:
+        tensor = step.argument(index, name, None)
+        if tensor is None or isinstance(tensor, torch.Tensor):
+            return None if tensor is None else nn.Parameter(tensor, False)
+        raise UnsupportedModuleError(
+            step.where,
+            f"its {name} is computed from the image",
+            "Weights have to be constant.",
+        )
+
+    module: Any
+    if step.kind == "BatchNorm":
+        module = nn.BatchNorm2d(step.input_shape[0], step.argument(7, "eps", 1e-5))
+        of_image = step.argument(5, "training", False)
+        for index, name in ((1, "running_mean"), (2, "running_var")):
+            setattr(module, name, None if of_image else weights(index, name))
+        module.weight, module.bias = weights(3, "weight"), weights(4, "bias")
+        return replace(step, module=module)
+    weight = weights(1, "weight")
+    assert weight is not None
+    # On the meta device, since initial weights would take random numbers of torch's.
+    if step.kind == "Linear":
+        module = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    else:
+        rest = zip(
+            (3, 4, 5, 6), ("stride", "padding", "dilation", "groups"), strict=True
+        )
+        stride, padding, dilation, groups = (
+            step.argument(index, name, int(name != "padding")) for index, name in rest
+        )
+        module = nn.Conv2d(
+            step.input_shape[0],
+            weight.shape[0],
+            tuple(weight.shape[2:]),  # type: ignore[arg-type]
+            stride,
+            padding,
+            dilation,
+            groups,
+            device="meta",
+        )
+    module.weight, module.bias = weight, weights(2, "bias")
+    return replace(step, module=module)
 
 
 def _conv2d(step: Step, name: str, source: str) -> Conv2d:

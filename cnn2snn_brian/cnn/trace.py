@@ -7,36 +7,18 @@ understood or refused by its place in the module; nothing is skipped silently.
 
 import copy
 import operator
-from contextlib import redirect_stderr
+from collections.abc import Callable
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import torch
 import torch.fx
-import torch.nn.functional as F
 from torch import nn
-from torch.fx.passes.shape_prop import ShapeProp
 
-from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.errors import InputError, UnsupportedModuleError
+from cnn2snn_brian.cnn.kinds import FUNCTIONS, SUPPORTED, advice, module_kind
+from cnn2snn_brian.errors import UnsupportedModuleError
 
-__all__ = ["SUPPORTED", "Step", "Tracer", "steps"]
-
-SUPPORTED = (
-    "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
-    "ReLU6, BatchNorm, Dropout, Identity, sums and concatenations over channels."
-)
-
-#: What to do about the things that users have most often.
-ADVICE = {
-    "LeakyReLU": "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust "
-    "replaces it) and train again.",
-    "Softmax": "Leave it out: the class with the most output spikes is the same.",
-    "LogSoftmax": "Leave it out: the class with the most output spikes is the same.",
-    "softmax": "Leave it out: the class with the most output spikes is the same.",
-    "log_softmax": "Leave it out: the class with the most output spikes is the same.",
-}
+__all__ = ["Calls", "Step", "Tracer", "module_path", "steps", "trace"]
 
 
 @dataclass(frozen=True)
@@ -95,146 +77,175 @@ class Step:
         return self.kwargs.get(name, default)
 
 
-#: Functions and tensor methods that stand for a module.
-_FUNCTIONS: dict[Any, str] = {
-    F.relu: "ReLU",
-    F.relu_: "ReLU",
-    torch.relu: "ReLU",
-    torch.relu_: "ReLU",
-    "relu": "ReLU",
-    "relu_": "ReLU",
-    F.relu6: "ReLU6",
-    operator.add: "add",
-    operator.iadd: "add",
-    torch.add: "add",
-    "add": "add",
-    "add_": "add",
-    torch.cat: "cat",
-    torch.concat: "cat",
-    F.avg_pool2d: "AvgPool2d",
-    F.adaptive_avg_pool2d: "AdaptiveAvgPool2d",
-    F.max_pool2d: "MaxPool2d",
-    torch.max_pool2d: "MaxPool2d",
-    F.dropout: "Dropout",
-    F.dropout2d: "Dropout",
-    torch.flatten: "Flatten",
-    "flatten": "Flatten",
-    "view": "reshape",
-    "reshape": "reshape",
-    torch.reshape: "reshape",
-    "contiguous": "Identity",
-    torch.mean: "mean",
-    "mean": "mean",
-}
+class _Root(nn.Module):
+    """A CNN that gets an image only: other arguments have their defaults."""
 
-_MODULES: dict[type[nn.Module], str] = {
-    nn.Conv2d: "Conv2d",
-    nn.Linear: "Linear",
-    nn.AvgPool2d: "AvgPool2d",
-    nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",
-    nn.MaxPool2d: "MaxPool2d",
-    nn.ReLU: "ReLU",
-    nn.ReLU6: "ReLU6",
-    ClipFloorShift: "ReLU",  # one that saturates; `from_torch` notes where
-    nn.Flatten: "Flatten",
-    nn.Dropout: "Dropout",
-    nn.Dropout2d: "Dropout",
-    nn.Identity: "Identity",
-    nn.BatchNorm1d: "BatchNorm",
-    nn.BatchNorm2d: "BatchNorm",
-}
+    def __init__(self, cnn: nn.Module) -> None:
+        super().__init__()
+        self.cnn = cnn
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.cnn(image)
 
 
-def _module_path(node: torch.fx.Node) -> str:
+def module_path(target: str) -> str:
+    """
+    Give the path of a module in the CNN.
+
+    Parameters
+    ----------
+    target : str
+        What a traced call names.
+
+    Returns
+    -------
+    str
+        The path.
+    """
+    return target.partition(".")[2]  # without the name that `_Root` gives the CNN
+
+
+def _caller(node: torch.fx.Node) -> str:
     """Where a function was called: the path of the module, and the function."""
     stack = node.meta.get("nn_module_stack") or {}
-    paths = [entry[0] if isinstance(entry, tuple) else "" for entry in stack.values()]
+    paths = [
+        module_path(entry[0]) if isinstance(entry, tuple) else ""
+        for entry in stack.values()
+    ]
     path = next((path for path in reversed(paths) if path), "forward")
     return f"{path} (call of {node.name})"
 
 
 class Tracer(torch.fx.Tracer):
-    """Take our own activation as one call, like the modules of torch."""
+    """
+    List calls as a CNN makes them.
+
+    A module is one call if it is of torch's own kinds or ours. Each keeps the state of
+    its call, since a forward may set a stride between two of them. Hooks are not
+    called, and weights stay what they are, so that all that is computed of them alone
+    is a constant.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one call."""
-        is_own = isinstance(m, ClipFloorShift)
-        return is_own or super().is_leaf_module(m, module_qualified_name)
+        is_torchs = super().is_leaf_module(m, module_qualified_name)
+        return module_kind(m) is not None or is_torchs and "forward" not in vars(m)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """List a module, or the calls that its forward makes."""
+        result = super().call_module(m, m.forward, args, kwargs)
+        if self.is_leaf_module(m, ""):
+            result.node.meta["module"] = copy.copy(m)
+        return result
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        """Give what a module has."""
+        return attr_val
 
 
-class _Propagation(ShapeProp):
-    """Note the shape of every tensor, and the value of all that is none."""
+def trace(module: nn.Module) -> torch.fx.GraphModule:
+    """
+    Trace a CNN.
 
-    def run_node(self, node: torch.fx.Node) -> Any:
-        result = super().run_node(node)
-        if _shape(node) is None:
-            node.meta["value"] = result
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN; what its forward sets is set.
+
+    Returns
+    -------
+    torch.fx.GraphModule
+        Its calls. What reads a value after it was changed in place reads the call that
+        changed it.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        If torch.fx can't trace it.
+    """
+    try:
+        with torch.no_grad():
+            root = _Root(module)
+            graph = Tracer().trace(root)
+    except Exception as error:
+        raise UnsupportedModuleError(
+            type(module).__name__,
+            f"torch.fx can't trace its forward: {error}",
+            "forward must not depend on the values of tensors.",
+        ) from error
+    before: set[torch.fx.Node] = set()
+    for node in graph.nodes:
+        before.add(node)
+        changed = next(iter(node.all_input_nodes), None)
+        if changed is not None and _is_in_place(node):
+            changed.replace_all_uses_with(node, lambda user: user not in before)  # noqa: B023
+    return torch.fx.GraphModule(root, graph)
+
+
+def _is_in_place(node: torch.fx.Node) -> bool:
+    """Whether a call changes the first value that it reads."""
+    name = str(getattr(node.target, "__name__", node.target))
+    is_method = name.endswith("_") and not name.endswith("__")
+    is_operator = node.target in (operator.iadd, operator.imul, operator.isub)
+    options = getattr(node.meta.get("module"), "inplace", node.kwargs.get("inplace"))
+    return is_operator or is_method or bool(options)
+
+
+class Calls(torch.fx.Interpreter):
+    """
+    The calls of a CNN one by one, without its hooks.
+
+    Each notes the shape of its result, or what else it is.
+
+    Parameters
+    ----------
+    traced : torch.fx.GraphModule
+        The calls.
+    note : callable
+        Takes each call and its result.
+    """
+
+    def __init__(
+        self,
+        traced: torch.fx.GraphModule,
+        note: Callable[[torch.fx.Node, Any], None],
+    ) -> None:
+        super().__init__(traced)
+        self.extra_traceback, self.note = False, note
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Compute one of them."""
+        if n.op == "call_module":
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            result = n.meta["module"].forward(*args, **kwargs)
+        else:
+            result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            n.meta["shape"] = tuple(result.shape[1:])
+        if n.op == "get_attr" or not isinstance(result, torch.Tensor):
+            n.meta["value"] = result
+        self.note(n, result)
         return result
 
 
-def _traced(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.fx.Graph:
-    """Trace a copy of the module and note the shape of every value (batch of 2)."""
-    is_torchs_own = type(module).__module__.startswith("torch.nn")
-    is_one = is_torchs_own and not isinstance(module, nn.Sequential)
-    if is_one or isinstance(module, ClipFloorShift):
-        # A bare layer would be traced into the functions that it consists of.
-        module = nn.Sequential(module)
-    # The caller's module keeps its mode, and its buffers are not touched.
-    module = copy.deepcopy(module).double().cpu().eval()
-    try:
-        traced = torch.fx.GraphModule(module, Tracer().trace(module))
-    except Exception as error:
-        where = type(module).__name__
-        found = f"torch.fx can't trace its forward: {error}"
-        advice = "forward must not depend on the values of tensors."
-        raise UnsupportedModuleError(where, found, advice) from error
-    inputs = [node for node in traced.graph.nodes if node.op == "placeholder"]
-    if len(inputs) > 1:
-        raise UnsupportedModuleError(
-            inputs[1].name, "a second input of forward", "Give one image tensor."
-        )
-    example = torch.zeros(2, *input_shape, dtype=torch.float64)
-    try:
-        # On a wrong shape, ShapeProp prints a traceback of its own besides raising.
-        with torch.inference_mode(), redirect_stderr(StringIO()):
-            _Propagation(traced).propagate(example)
-    except Exception as error:
-        shape = (2, *input_shape)
-        message = (
-            f"the CNN does not compute an input of shape {shape}: "
-            f"{error.__cause__ or error}"
-        )
-        raise InputError(message) from error
-    return traced.graph
-
-
 def _shape(node: torch.fx.Node) -> tuple[int, ...] | None:
-    """Shape of a node's tensor without the batch, None if it is not a tensor."""
-    meta = node.meta.get("tensor_meta")
-    return None if meta is None or not hasattr(meta, "shape") else tuple(meta.shape[1:])
+    """Shape of a result without the batch, None if it is no tensor or a constant."""
+    return None if node.op == "get_attr" else node.meta.get("shape")
 
 
-def _kind(node: torch.fx.Node, root: nn.Module) -> tuple[str, str, nn.Module | None]:
+def _kind(node: torch.fx.Node) -> tuple[str, str, nn.Module | None]:
     """Name a call: its place, the kind of layer that it is, and its module."""
-    if node.op == "call_module":
-        where = str(node.target)
-        child = root.get_submodule(where)
-        kind = _MODULES.get(type(child))
-        if kind is None:
-            name = type(child).__name__
-            raise UnsupportedModuleError(
-                where, f"found {child}", f"{ADVICE.get(name, '')} {SUPPORTED}".strip()
-            )
-        return where, kind, child
-    where = _module_path(node)
-    kind = _FUNCTIONS.get(node.target)
-    if kind is None:
+    where, child = _place(node), node.meta.get("module")
+    if child is not None:
+        kind = module_kind(child)
+        name, found = type(child).__name__, f"found {child}"
+    else:
+        kind = FUNCTIONS.get(node.target)
         name = getattr(node.target, "__name__", str(node.target))
-        advice = next((ADVICE[key] for key in ADVICE if key in name), "")
-        raise UnsupportedModuleError(
-            where, f"found the function {name}", f"{advice} {SUPPORTED}".strip()
-        )
-    return where, kind, None
+        found = f"found the function {name}"
+    if kind is None:
+        raise UnsupportedModuleError(where, found, advice(name))
+    return where, kind, child
 
 
 def _output(node: torch.fx.Node) -> torch.fx.Node:
@@ -248,7 +259,7 @@ def _output(node: torch.fx.Node) -> torch.fx.Node:
         )
     heads = [_place(n) for n in node.all_input_nodes if _shape(n) is not None]
     raise UnsupportedModuleError(
-        _module_path(node),
+        _caller(node),
         f"returns {len(heads)} tensors, of {', '.join(heads)}",
         "Return one tensor: convert each head as a CNN of its own.",
     )
@@ -265,18 +276,14 @@ def _needed(output: torch.fx.Node) -> set[torch.fx.Node]:
     return found
 
 
-def steps(
-    module: nn.Module, input_shape: tuple[int, int, int]
-) -> tuple[str, list[Step], str]:
+def steps(traced: torch.fx.GraphModule) -> tuple[str, list[Step], str]:
     """
-    List the calls of a CNN.
+    Name the calls of a CNN.
 
     Parameters
     ----------
-    module : nn.Module
-        The CNN. It is not changed.
-    input_shape : tuple of int
-        Shape of an image, (channels, height, width).
+    traced : torch.fx.GraphModule
+        The calls, computed once (see `Calls`).
 
     Returns
     -------
@@ -292,50 +299,51 @@ def steps(
     ------
     UnsupportedModuleError
         For a call that is not understood, or more results than one.
-    InputError
-        If `input_shape` does not fit the CNN.
     """
-    graph = _traced(module, input_shape)
-    root = graph.owning_module
-    assert root is not None
-    image = next(node.name for node in graph.nodes if node.op == "placeholder")
-    output = _output(next(node for node in graph.nodes if node.op == "output"))
+    nodes = traced.graph.nodes
+    image = next(node.name for node in nodes if node.op == "placeholder")
+    output = _output(next(node for node in nodes if node.op == "output"))
     needed = _needed(output)
+    # What only deals with sizes, ``x.shape[0]``, shows in the shapes.
     found = [
-        _step(node, root)
-        for node in graph.nodes
-        if node in needed and node.op != "placeholder" and not _is_size(node)
+        _step(node)
+        for node in nodes
+        if node in needed and node.op != "placeholder" and _shape(node) is not None
     ]
     return image, found, output.name
 
 
-def _is_size(node: torch.fx.Node) -> bool:
-    """Whether a call only deals with sizes, ``x.shape[0]``: it shows in the shapes."""
-    if node.op == "get_attr":
-        return False
-    return _shape(node) is None
-
-
-def _step(node: torch.fx.Node, root: nn.Module) -> Step:
-    reads = [n for n in node.all_input_nodes if _shape(n) is not None]
-    tensors = [n for n in reads if n.op == "get_attr"]
-    if node.op == "get_attr" or not reads or tensors:
-        raise UnsupportedModuleError(
-            _place(node),
-            f"reads {', '.join(n.name for n in tensors) or 'a tensor of its own'}",
-            f"All that is computed has to come from the image. {SUPPORTED}",
-        )
-    where, kind, child = _kind(node, root)
-    before, after = _shape(reads[0]), _shape(node)
-    assert before is not None
-    if after is None:
+def _step(node: torch.fx.Node) -> Step:
+    if several := _several(node):
+        where, kind, child = _kind(several)
         found = f"{child or kind} returns more than one tensor"
         raise UnsupportedModuleError(where, found, SUPPORTED)
+    where, kind, child = _kind(node)
+    reads = _operands(node)
+    if not reads:
+        raise UnsupportedModuleError(
+            where,
+            "makes a tensor of its own",
+            f"All that is computed has to come from the image. {SUPPORTED}",
+        )
+    before, after = _shape(reads[0]), _shape(node)
+    assert before is not None
+    assert after is not None
     args, kwargs = torch.fx.map_arg(
         (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
     )
-    names = tuple(n.name for n in _operands(node)) or tuple(n.name for n in reads)
+    names = tuple(n.name for n in reads)
     return Step(node.name, names, where, kind, child, args, kwargs, before, after)
+
+
+def _several(node: torch.fx.Node) -> torch.fx.Node | None:
+    """Find the first call before a call that returns several tensors."""
+    for source in node.all_input_nodes:
+        value = source.meta.get("value")
+        parts = value if isinstance(value, tuple | list) else ()
+        if any(isinstance(part, torch.Tensor) for part in parts):
+            return _several(source) or source
+    return None
 
 
 def _operands(node: torch.fx.Node) -> list[torch.fx.Node]:
@@ -349,4 +357,4 @@ def _operands(node: torch.fx.Node) -> list[torch.fx.Node]:
 
 
 def _place(node: torch.fx.Node) -> str:
-    return str(node.target) if node.op == "call_module" else _module_path(node)
+    return module_path(str(node.target)) if node.op == "call_module" else _caller(node)
