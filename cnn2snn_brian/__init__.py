@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         tune_thresholds,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Where public names live.
 _HOMES = {
