@@ -9,6 +9,8 @@ from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
 
 __all__ = [
     "CHUNK",
+    "CONTINUED",
+    "FLOORS",
     "FULL",
     "LONGER_FACTOR",
     "LONG_FACTORS",
@@ -24,11 +26,12 @@ __all__ = [
 ]
 
 
-def _variant(description: str, **arguments: Any) -> Preset:
+def _variant(
+    description: str, tune: tuple[str, ...] = ("thresholds",), **arguments: Any
+) -> Preset:
     paper = PRESETS["paper"]
-    return replace(
-        paper, description=description, arguments={**paper.arguments, **arguments}
-    )
+    arguments = {**paper.arguments, **arguments}
+    return replace(paper, description=description, arguments=arguments, tune=tune)
 
 
 #: Images of one step: what an interruption costs at most.
@@ -44,9 +47,21 @@ N_CALIBRATION = 30
 VARIANTS = {
     "paper-pooled": _variant("pooling in synapses", pooling="synapses"),
     "paper-channels": _variant("a threshold for each channel", per_channel=True),
+    "paper-leaks": _variant(
+        "a leak for each layer, searched with the thresholds", ("thresholds", "leak")
+    ),
+    "paper-starts": _variant(
+        "a starting potential for each layer, searched with the thresholds",
+        ("thresholds", "v_init"),
+    ),
+    "paper-floors": _variant("floors at -0.2 data-based thresholds"),
 }
-#: A search of these takes so many times the images and the candidates.
+#: How far below 0 a variant's floors are, in data-based thresholds.
+FLOORS = {"paper-floors": 0.2}
+#: A search of a variant takes this share of the images and the candidates.
 VARIANTS_EFFORT = 0.5
+#: These have the paper's neurons, so their search begins where the paper's ended.
+CONTINUED = ("paper-leaks", "paper-starts", "paper-floors")
 #: Of long images, thresholds are those of fewer steps, and of the convolutions' times
 #: the best of these factors for each doubling.
 LONG_FACTORS = (0.9, 1.0, 1.1, 1.2)
@@ -142,7 +157,7 @@ FULL = Extent(
     n_test=None,
     n_tuning=40,
     n_unseen=40,
-    budgets={0: 110, 400: 42},
+    budgets={0: 200, 400: 42},
     n_listing=4,
     listing_budget=100,
     n_sweep=20,

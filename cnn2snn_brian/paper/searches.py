@@ -8,6 +8,7 @@ import numpy as np
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.paper.extent import (
+    CONTINUED,
     LONG_FACTORS,
     LONGER_FACTOR,
     N_CALIBRATION,
@@ -107,6 +108,8 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
         if n_steps >= extent.long:
             return _scaled(work, shorter[-1], n_steps)
         start = _longer(work, shorter[-1], n_steps, LONGER_FACTOR)
+    elif preset in CONTINUED:
+        start = searched(work, "paper", n_steps)["parameters"]["thresholds"]
     effort = VARIANTS_EFFORT if preset in VARIANTS else 1
     name = f"searched-{preset}-{n_steps}"
 

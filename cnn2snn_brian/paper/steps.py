@@ -25,7 +25,7 @@ from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.paper.extent import FULL, Extent, setting_named
+from cnn2snn_brian.paper.extent import FLOORS, FULL, Extent, setting_named
 from cnn2snn_brian.paper.finite_json import finite, restored
 from cnn2snn_brian.paper.images import Images
 from cnn2snn_brian.program.simulator import Simulator
@@ -233,13 +233,16 @@ class Reproduction:
             The network.
         """
         cnn, card = models.pretrained(CNNS["adjusted"])
-        return convert(
+        snn = convert(
             cnn,
             card.input_shape,
             calibration=self._calibration,
             preset=setting_named(preset),
             classes=card.classes,
         )
+        if preset in FLOORS:
+            snn.v_min = {n: -FLOORS[preset] * x for n, x in snn.thresholds.items()}
+        return snn
 
     def simulator(self, preset: str, n_steps: int) -> Simulator:
         """
