@@ -239,7 +239,7 @@ def test_a_checkpoint_of_version_0_1_0_is_refused(tmp_path):
         ({"grid": {"v_init": [0.1, 0.1]}}, "each once"),
         ({"grid": {"accuracy": [1]}}, "column of the table"),
         ({"grid": {}, "seeds": []}, "at least one"),
-        ({"grid": {}, "seeds": [-1]}, "seeds: -1"),
+        ({"grid": {}, "seeds": [-1]}, "seeds: one is -1"),
         ({"grid": {}, "checkpoint": "/nowhere/at/all.json"}, "/at does not exist"),
     ],
 )

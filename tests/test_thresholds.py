@@ -170,3 +170,33 @@ def test_percentiles_of_float32_are_interpolated_in_double(percentile):
         low = int(place)
         expected = ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
         assert value == pytest.approx(expected, rel=1e-13)
+
+
+def test_a_constant_makes_negative_outputs_readable():
+    torch.manual_seed(0)
+    cnn = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(60, 4))
+    images = np.random.default_rng(0).random((20, 2, 7, 6))
+    with torch.no_grad():
+        cnn[-1].bias -= 37.25
+        before = cnn(torch.tensor(images).float()).argmax(1)
+    with pytest.raises(
+        InputError, match="ip1: .*No output of the CNN is above"
+    ) as said:
+        convert(cnn, (2, 7, 6), calibration=images, percentile=100)
+    assert "higher percentile" not in str(said.value)
+    with torch.no_grad():
+        cnn[-1].bias += float(str(said.value).split()[-1])
+        outputs = cnn(torch.tensor(images).float())
+    assert (outputs.max(1).values > 0).all()
+    assert torch.equal(outputs.argmax(1), before)
+    snn = convert(cnn, (2, 7, 6), calibration=images, percentile=100)
+    assert snn.thresholds["ip1"] > 0
+
+
+def test_a_layer_that_is_silent_at_every_percentile_needs_other_images():
+    with pytest.raises(InputError, match="silent for all of these images, so use oth"):
+        data_based_thresholds(tiny(), np.zeros((2, *SHAPE)), 100)
+    values = np.zeros((10, 3))
+    values[0, 0] = 1
+    with pytest.raises(InputError, match="Use a higher percentile"):
+        largest_activation("ip1", values, 50, per_channel=False)

@@ -269,8 +269,7 @@ def largest_activation(
     if not whole > 0:
         message = (
             f"{name}: the {percentile}th percentile of its activations is "
-            f"{whole:.3g}, so no threshold follows from it. Use a higher "
-            "percentile or other calibration images"
+            f"{whole:.3g}, so no threshold follows from it. {_advice(values)}"
         )
         raise InputError(message)
     if not per_channel:
@@ -279,3 +278,18 @@ def largest_activation(
     channels: npt.NDArray[np.float64] = np.percentile(rows, exact, axis=1)
     channels[~(channels > 0)] = whole
     return channels
+
+
+def _advice(values: npt.NDArray[Any]) -> str:
+    """Say what to do if nothing at a percentile is above 0."""
+    if values.max() > 0:
+        return "Use a higher percentile or other calibration images"
+    if not values.min() < 0:
+        return "It is silent for all of these images, so use others"
+    # Only the last layer is not rectified.
+    lowest = float(values.reshape(len(values), -1).max(1).min())
+    return (
+        "No output of the CNN is above 0, and spikes can't say which is the largest. "
+        "The same number more in each bias of the last layer changes no answer of the "
+        f"CNN: add more than {np.ceil(-lowest):g}"
+    )
