@@ -1,6 +1,7 @@
 """On a full disk each file is whole or not there, and an error says why."""
 
 import resource
+import tempfile
 from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import torch
 from brian2 import ms
 from torch import nn
 
-from cnn2snn_brian import WriteError, convert, stimuli
+from cnn2snn_brian import BuildError, WriteError, convert, stimuli
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.cli import app
 from cnn2snn_brian.cnn.weights import ModelCard, save_weights
@@ -117,6 +118,17 @@ def test_a_full_disk_leaves_the_file_before(saves, tmp_path, name):
         saves[name](path)
     assert path.read_text() == "the file before"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.standalone
+def test_a_network_that_does_not_fit_is_not_built(snn, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        full_disk(),
+        pytest.raises(BuildError, match="not be built here: .*TMPDIR"),
+    ):
+        snn.compile(20 * ms)
+    assert list(tmp_path.glob("cnn2snn-brian-*")) == []
 
 
 def test_a_row_that_does_not_fit_is_not_there(tmp_path):

@@ -22,7 +22,7 @@ from brian2 import Quantity, second
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.run_settings import documented
 from cnn2snn_brian.description.units import check_units
-from cnn2snn_brian.errors import InputError, SimulationError
+from cnn2snn_brian.errors import BuildError, InputError, SimulationError
 from cnn2snn_brian.layers.joined import parts
 from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.layers.synapse_order import from_synapses
@@ -86,7 +86,8 @@ class Simulator:
     InputError
         If the duration can't be used.
     BuildError
-        If there is no C++ compiler, it fails, or the cache can't be used.
+        If there is no C++ compiler, it fails, the cache can't be used, or the disk of
+        temporary files is full.
     """
 
     @check_units(duration=second)
@@ -113,6 +114,13 @@ class Simulator:
             built = build_program(self._project, cache)
             self.compiled, self._build = built.compiled, built
             self._program = self._project / PROGRAM
+        except OSError as error:
+            self.close()
+            message = (
+                f"{self._project}: the network could not be built here: "
+                f"{error.strerror or error}. TMPDIR can name a folder with more space"
+            )
+            raise BuildError(message) from error
         except BaseException:
             self.close()
             raise
