@@ -7,6 +7,7 @@ from reference import randomize
 from torch import nn
 
 from cnn2snn_brian import IF, LIF, Lesion, SimulationResult, convert
+from cnn2snn_brian.results import read_settings
 
 pytestmark = pytest.mark.standalone
 
@@ -116,18 +117,21 @@ def assert_same_spikes(found, expected):
                 np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("kept", ["result", "file", "export"])
 @pytest.mark.parametrize("name", RUNS)
-def test_a_repeat_is_equal_spike_for_spike(simulators, results, tmp_path, name, saved):
+def test_a_repeat_is_equal_spike_for_spike(simulators, results, tmp_path, name, kept):
     result = results[name]
-    if saved:
+    if kept == "file":
         result.save(tmp_path / "result.h5")
         result = SimulationResult.load(tmp_path / "result.h5")
+    settings = result.settings
+    if kept == "export":
+        settings = read_settings(result.to_xarray().attrs["settings"])
     simulator = simulators[RUNS[name][0]]
     # Another run in between, and another number of workers.
     plain = simulator.run(IMAGES, progress=False)
     again = simulator.run(
-        IMAGES, record=["conv1"], executor=2, progress=False, **result.settings
+        IMAGES, record=["conv1"], executor=2, progress=False, **settings
     )
     assert_same_spikes(again, results[name])
     counts = results[name].spike_counts["conv1"]
