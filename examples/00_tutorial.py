@@ -87,7 +87,7 @@ from brian2 import SpikeMonitor, StateMonitor, ms, seed
 
 seed(0)
 network = snn.network(test.images[0])
-potential = StateMonitor(network["conv1"], "v", record=[200, 201, 202])
+potential = StateMonitor(network["conv1"], "v", record=[59, 148, 200])
 spikes = SpikeMonitor(network["ip1"])
 network.add(potential, spikes)
 network.run(100 * ms)
