@@ -147,10 +147,18 @@ def test_wrong_selections(result):
         result.to_neo(layers=["ip1"], neurons={"conv99": [(0,)]})
     some = result.to_neo(layers=["ip1"], neurons=result.sample(2))
     assert [len(segment.spiketrains) for segment in some.segments] == [2, 2, 2]
-    with pytest.raises(InputError, match="no layer is named"):
-        result.to_assembly(layers=[])
-    with pytest.raises(InputError, match="pixel_size_deg is -1"):
-        result.to_neo(pixel_size_deg=-1)
+    for nothing in ({"layers": []}, {"neurons": {}}):
+        with pytest.raises(InputError, match="no layer is named"):
+            result.to_assembly(**nothing)
+    for size in (-1, "1", np.nan, True):
+        with pytest.raises(InputError, match=f"pixel_size_deg is {size!r}"):
+            result.to_neo(pixel_size_deg=size)
+    old = replace(result, network={})
+    assert "rf_x" not in old.to_assembly().coords
+    with pytest.raises(InputError, match="without receptive fields"):
+        old.to_neo(pixel_size_deg=1)
+    with pytest.raises(InputError, match="without receptive fields"):
+        old.column()
     with pytest.raises(InputError, match="no settings of a result"):
         read_settings("{}")
 

@@ -75,7 +75,7 @@ def _chosen(result: SpikeData, selection: Selection, bin: Any) -> list[Chosen]:
     if bin is not None:
         rows = range(result.n_images)
         known = [n for n in known if all((n, row) in result.recorded for row in rows)]
-    elif selection.layers is None and not selection.neurons:
+    elif selection.layers is None and selection.neurons is None:
         layers = result.parameters.thresholds
         known = [name for name in known if name in layers]
     return selection.of(result, known, "" if bin is None else " in each row")
