@@ -179,7 +179,7 @@ def test_xarray_says_what_was_shown_and_run(result, tmp_path):
     assert not np.isnan(data["ip1_over_time"][2, 0, :3]).any()
 
 
-def test_an_assembly_of_brain_score(result):
+def test_an_assembly_of_brain_score(result, random_result):
     data = result.to_assembly(labels=["a", "b", "c"], neurons=result.sample(5, seed=1))
     assert data.dims == ("presentation", "neuroid")
     assert data["stimulus_id"].values.tolist() == [0, 1, 2]
@@ -197,6 +197,8 @@ def test_an_assembly_of_brain_score(result):
     expected = raster(result, 0, "ip1").reshape(4, 5, 3).sum(1).T
     np.testing.assert_array_equal(binned[0], expected)
     np.testing.assert_allclose(binned["time_bin_end"], [5, 10, 15, 20])
+    # All is recorded, whether or not the last bin is a full one: nothing is NaN.
+    assert random_result.to_assembly(bin=3 * ms).dtype == np.int32
     with pytest.raises(InputError, match="'conv1' were not recorded in each row"):
         result.to_assembly(["conv1"], bin=5 * ms)
 
