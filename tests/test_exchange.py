@@ -147,10 +147,18 @@ def test_wrong_selections(result):
         result.to_neo(layers=["ip1"], neurons={"conv99": [(0,)]})
     some = result.to_neo(layers=["ip1"], neurons=result.sample(2))
     assert [len(segment.spiketrains) for segment in some.segments] == [2, 2, 2]
-    with pytest.raises(InputError, match="no layer is named"):
-        result.to_assembly(layers=[])
-    with pytest.raises(InputError, match="pixel_size_deg is -1"):
-        result.to_neo(pixel_size_deg=-1)
+    for nothing in ({"layers": []}, {"neurons": {}}):
+        with pytest.raises(InputError, match="no layer is named"):
+            result.to_assembly(**nothing)
+    for size in (-1, "1", np.nan, True):
+        with pytest.raises(InputError, match=f"pixel_size_deg is {size!r}"):
+            result.to_neo(pixel_size_deg=size)
+    old = replace(result, network={})
+    assert "rf_x" not in old.to_assembly().coords
+    with pytest.raises(InputError, match="without receptive fields"):
+        old.to_neo(pixel_size_deg=1)
+    with pytest.raises(InputError, match="without receptive fields"):
+        old.column()
     with pytest.raises(InputError, match="no settings of a result"):
         read_settings("{}")
 
@@ -171,7 +179,7 @@ def test_xarray_says_what_was_shown_and_run(result, tmp_path):
     assert not np.isnan(data["ip1_over_time"][2, 0, :3]).any()
 
 
-def test_an_assembly_of_brain_score(result):
+def test_an_assembly_of_brain_score(result, random_result):
     data = result.to_assembly(labels=["a", "b", "c"], neurons=result.sample(5, seed=1))
     assert data.dims == ("presentation", "neuroid")
     assert data["stimulus_id"].values.tolist() == [0, 1, 2]
@@ -189,6 +197,8 @@ def test_an_assembly_of_brain_score(result):
     expected = raster(result, 0, "ip1").reshape(4, 5, 3).sum(1).T
     np.testing.assert_array_equal(binned[0], expected)
     np.testing.assert_allclose(binned["time_bin_end"], [5, 10, 15, 20])
+    # All is recorded, whether or not the last bin is a full one: nothing is NaN.
+    assert random_result.to_assembly(bin=3 * ms).dtype == np.int32
     with pytest.raises(InputError, match="'conv1' were not recorded in each row"):
         result.to_assembly(["conv1"], bin=5 * ms)
 

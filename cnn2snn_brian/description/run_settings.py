@@ -28,6 +28,7 @@ __all__ = [
     "documented",
     "numbers",
     "restored",
+    "run_settings",
 ]
 
 Documented = TypeVar("Documented", bound=Callable[..., Any])
@@ -140,6 +141,41 @@ def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) ->
             if item.name in stored
         }
     )
+
+
+def run_settings(
+    parameters: Parameters, perturbations: Perturbations | None, seed: int, repeats: int
+) -> dict[str, Any]:
+    """
+    Put together what `Simulator.run` needs to repeat a run.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        What the neurons ran with.
+    perturbations : Perturbations or None
+        Neuron models, lesions and noise.
+    seed, repeats : int
+        Seed, and trials of each stimulus.
+
+    Returns
+    -------
+    dict
+        Arguments by name.
+
+    Raises
+    ------
+    InputError
+        If there are no perturbations.
+    """
+    if perturbations is None:
+        message = (
+            "version 0.1.0 saved this result without lesions, neuron models and "
+            "noise; result.parameters and result.seed are what is known of its run"
+        )
+        raise InputError(message)
+    own = {**vars(parameters), **vars(perturbations), "seed": seed}
+    return own | ({"repeats": repeats} if repeats > 1 else {})
 
 
 def documented(function: Documented) -> Documented:

@@ -41,13 +41,14 @@ def over_time(result: SpikeData, layer: str, bin: Any) -> npt.NDArray[Any]:
     counts = result.binned(layer, bin)
     n_bins = counts.shape[1]
     width = round(float(bin) / result.dt_s)
+    full = np.minimum(width, result.n_steps - width * np.arange(n_bins))
     complete = np.zeros((result.n_images, n_bins), bool)
     for row, n_steps in enumerate(result.steps_of_row):
         known = np.arange(n_steps)
         if layer != result.output_layer:
             known = result.recorded_steps(row)
         known = known[known < n_bins * width] // width
-        complete[row] = np.bincount(known, minlength=n_bins) == width
+        complete[row] = np.bincount(known, minlength=n_bins) == full
     if complete.all():
         return counts
     places = complete.reshape(*complete.shape, *[1] * (counts.ndim - 2))
@@ -75,7 +76,7 @@ def _chosen(result: SpikeData, selection: Selection, bin: Any) -> list[Chosen]:
     if bin is not None:
         rows = range(result.n_images)
         known = [n for n in known if all((n, row) in result.recorded for row in rows)]
-    elif selection.layers is None and not selection.neurons:
+    elif selection.layers is None and selection.neurons is None:
         layers = result.parameters.thresholds
         known = [name for name in known if name in layers]
     return selection.of(result, known, "" if bin is None else " in each row")
@@ -154,7 +155,8 @@ def to_assembly(
         dims.append("time_bin")
         starts = np.arange(counts.shape[2]) * float(bin) * 1e3
         coordinates["time_bin_start"] = ("time_bin", starts)
-        coordinates["time_bin_end"] = ("time_bin", starts + float(bin) * 1e3)
+        ends = np.minimum(starts + float(bin) * 1e3, result.duration_s * 1e3)
+        coordinates["time_bin_end"] = ("time_bin", ends)
     attributes = {"settings": settings_text(result), "units": "spikes"}
     return xarray.DataArray(counts, coordinates, dims, name="spikes", attrs=attributes)
 

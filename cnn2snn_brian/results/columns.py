@@ -101,8 +101,11 @@ class Selection:
 
     def __post_init__(self) -> None:
         size = self.pixel_size_deg
-        if size is not None and not 0 < size < math.inf:
-            message = f"pixel_size_deg is {size}, expected degrees above 0"
+        number = isinstance(size, int | float | np.number) and not isinstance(
+            size, bool
+        )
+        if size is not None and not (number and 0 < size < math.inf):
+            message = f"pixel_size_deg is {size!r}, expected degrees above 0"
             raise InputError(message)
 
     def of(
@@ -134,7 +137,8 @@ class Selection:
         if self.layers is not None:
             names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
         else:
-            names = [name for name in result.shapes if name in (neurons or known)]
+            chosen = known if self.neurons is None else neurons
+            names = [name for name in result.shapes if name in chosen]
         if not names:
             message = "no layer is named to export"
             raise InputError(message)
@@ -146,6 +150,12 @@ class Selection:
                     f"run(..., record=[{name!r}])"
                 )
                 raise InputError(message)
+        if self.pixel_size_deg is not None and not result.receptive_fields:
+            message = (
+                "pixel_size_deg is given, but version 0.1.0 saved this result without "
+                "receptive fields"
+            )
+            raise InputError(message)
         for name in neurons:
             if name not in result.shapes:
                 message = f"neurons of {name!r}: there is no such layer"

@@ -131,9 +131,14 @@ def to_neo(
     block.groups.extend(groups.values())
     trains: dict[str, list[Any]] = {name: [] for name in names}
     items = item_columns(result)
+    of_row = np.array(items["row"], int)
     for image in images:
         segment = _segment(neo, result, image, rows)
-        segment.epochs.extend(_epochs(neo, quantities, result, segment, items))
+        shown = {
+            what: [items[what][k] for k in np.flatnonzero(of_row == image)]
+            for what in ITEM
+        }
+        segment.epochs.extend(_epochs(neo, quantities, result, segment, shown))
         block.segments.append(segment)
         notes: dict[str, Any] = {"picture": image}
         told = ("stimulus", "stimulus_name", "repeat") if result.trials else ()
@@ -176,10 +181,8 @@ def _epochs(
     whole = result.steps_of_row[image] * result.dt_s
     what = segment.annotations.get("stimulus_name", segment.name)
     shown = {"stimulus": ([0.0], [whole], [what])}
-    mine = [k for k, row in enumerate(items["row"]) if row == image]
-    if mine:
-        columns = ([items[name][k] for k in mine] for name in ITEM)
-        shown["items"] = tuple(columns)  # type: ignore[assignment]
+    if items["label"]:
+        shown["items"] = tuple(items[name] for name in ITEM)  # type: ignore[assignment]
     return [
         neo.Epoch(
             times=1e3 * np.array(onsets) * quantities.ms,

@@ -6,11 +6,11 @@ from typing import Any
 
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.run_settings import restored
+from cnn2snn_brian.description.run_settings import restored, run_settings
 from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT
-from cnn2snn_brian.spikes.data import SpikeData, run_settings
+from cnn2snn_brian.spikes.data import SpikeData
 
 __all__ = ["read_settings", "restored_settings", "settings_of", "settings_text"]
 

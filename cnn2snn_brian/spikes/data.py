@@ -12,6 +12,7 @@ from rich.table import Table
 from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.description.perturbations import Perturbations
+from cnn2snn_brian.description.run_settings import run_settings
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import Shape
 from cnn2snn_brian.printing import Printed
@@ -22,47 +23,12 @@ from cnn2snn_brian.spikes.recorded import RecordedSpikes
 from cnn2snn_brian.spikes.summary import summary
 from cnn2snn_brian.spikes.trials import Trials
 
-__all__ = ["SATURATED", "Readout", "SpikeData", "run_settings"]
+__all__ = ["SATURATED", "Readout", "SpikeData"]
 
 #: A neuron that spikes in more than this share of the steps is saturated.
 SATURATED = 0.9
 
 Readout = Literal["spikes", "spikes+potential"]
-
-
-def run_settings(
-    parameters: Parameters, perturbations: Perturbations | None, seed: int, repeats: int
-) -> dict[str, Any]:
-    """
-    Put together what `Simulator.run` needs to repeat a run.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        What the neurons ran with.
-    perturbations : Perturbations or None
-        Neuron models, lesions and noise.
-    seed, repeats : int
-        Seed, and trials of each stimulus.
-
-    Returns
-    -------
-    dict
-        Arguments by name.
-
-    Raises
-    ------
-    InputError
-        If there are no perturbations.
-    """
-    if perturbations is None:
-        message = (
-            "version 0.1.0 saved this result without lesions, neuron models and "
-            "noise; result.parameters and result.seed are what is known of its run"
-        )
-        raise InputError(message)
-    own = {**vars(parameters), **vars(perturbations), "seed": seed}
-    return own | ({"repeats": repeats} if repeats > 1 else {})
 
 
 @dataclass(frozen=True)
