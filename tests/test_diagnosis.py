@@ -385,5 +385,5 @@ def test_advice_makes_nothing_worse(request, net):
                 assert after[column] >= before[column] - 0.005, said
             better.append(after["transfer"] - before["transfer"])
     assert directions == {False, True}
-    assert len(better) > 8
+    assert len(better) > 5
     assert np.median(better) > 0.01

@@ -20,6 +20,7 @@ from cnn2snn_brian import (
 )
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.description.gains import part_delays_s
+from cnn2snn_brian.layers.joined import parts, squared
 
 SHAPE = (2, 9, 8)
 IMAGES = np.random.default_rng(0).integers(0, 65, (2, *SHAPE)) / 64
@@ -83,6 +84,18 @@ def test_a_graph_computes_what_torch_does():
     np.testing.assert_allclose(
         composed.activations(IMAGES)["ip1"], expected, rtol=1e-12
     )
+
+
+def test_squared_layers_add_up_variances():
+    layers = from_torch(randomize(Graph()), SHAPE)
+    for form in (layers, layers.without_pooling_neurons()):
+        for layer in form:
+            for part, square in zip(parts(layer), parts(squared(layer)), strict=True):
+                n = int(np.prod(part.input_shape))
+                every_input = np.eye(n).reshape(n, *part.input_shape)
+                np.testing.assert_allclose(
+                    square.drive(every_input), part.drive(every_input) ** 2
+                )
 
 
 def test_the_table_says_who_reads_whom():

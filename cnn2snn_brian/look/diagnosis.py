@@ -46,7 +46,7 @@ TOO_HIGH, TOO_LOW = 0.25, 1.25
 #: It is not too high below so many standard deviations of the input of a step, and not
 #: lowered to less than the other: where input is rare, its mean is far below that of
 #: the steps in which it comes, and what these are above the threshold by is lost.
-MANY_SPREADS, FEW_SPREADS = 16, 3
+MANY_SPREADS, FEW_SPREADS = 16, 4
 
 
 @dataclass(frozen=True)
