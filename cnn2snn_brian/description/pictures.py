@@ -37,7 +37,7 @@ def as_array(what: str, values: Any) -> npt.NDArray[Any]:
     except (RuntimeError, TypeError, ValueError) as error:
         message = f"{what} can't be read as one array{_advice(values)}: {error}"
         raise InputError(message) from error
-    if array.dtype == object:
+    if array.dtype == object and not isinstance(values, np.ndarray):
         message = f"{what}: a {type(values).__name__}, not an array{_advice(values)}"
         raise InputError(message)
     return array
