@@ -17,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnn2snn_brian.cnn.kinds import CASTS
-from cnn2snn_brian.cnn.trace import Calls, Step, Tracer, module_path
+from cnn2snn_brian.cnn.trace import Calls, Tracer, module_path
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.layers.stack import Layers
 
@@ -172,7 +172,7 @@ class Trial:
             ) from error
 
     def check(
-        self, layers: Layers, calls: dict[str, Step], *, is_rectified: bool
+        self, layers: Layers, sums: dict[str, tuple[str, str]], *, is_rectified: bool
     ) -> None:
         """
         Compare layers with the CNN, on the first image.
@@ -181,8 +181,9 @@ class Trial:
         ----------
         layers : Layers
             The layers.
-        calls : dict of str to Step
-            For layers, by name: the call whose result is their activation.
+        sums : dict of str to (str, str)
+            For layers, by name: place and name of the call that gives the same sums as
+            they, before a ReLU.
         is_rectified : bool
             Whether the CNN ends in an activation; the last layer has none.
 
@@ -192,22 +193,18 @@ class Trial:
             If they differ, named by the first place that does.
         """
         self._check_forward()
-        activations = layers.activations(self.pixels[:1])
-        last = layers.names[-1]
-        if is_rectified:
-            activations[last] = np.maximum(activations[last], 0)
-        largest = max(float(np.abs(values).max()) for values in activations.values())
-        for name, values in activations.items():
-            if name in calls:
-                expected = self.results[calls[name].name][:, 0]
-                found = _prints(values)[:, 0]
-                if _differ(found, expected, expected[1], largest * values.size):
-                    raise _refusal(
-                        calls[name].where, "it or what it reads was read wrongly"
-                    )
+        largest = 0.0
+        for name, total, _ in layers.computed(self.pixels[:1]):  # noqa: B007
+            largest = max(largest, float(np.abs(total).max()))
+            where, call = sums.get(name, ("", ""))
+            if call:
+                expected, found = self.results[call][:, 0], _prints(total)[:, 0]
+                if _differ(found, expected, expected[1], largest * total.size):
+                    raise _refusal(where, "it or what it reads was read wrongly")
+        result = (np.maximum(total, 0) if is_rectified else total).ravel()
         expected = self.expected[0].numpy().ravel()
         scale = float(np.abs(expected).max())
-        if _differ(activations[last].ravel(), expected, scale, largest):
+        if _differ(result, expected, scale, largest):
             raise _refusal(type(self.cnn).__name__, "its result was read wrongly")
 
     def _check_forward(self) -> None:

@@ -161,5 +161,5 @@ def from_torch(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
     layers = Layers(shape, found, tuple(reader.ceilings))  # type: ignore[arg-type]
-    trial.check(layers, reader.calls, is_rectified=is_rectified)
+    trial.check(layers, reader.sums, is_rectified=is_rectified)
     return layers

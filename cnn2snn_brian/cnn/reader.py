@@ -92,8 +92,8 @@ class Reader:
         #: What layers were made of, and their ceilings.
         self.made: dict[str, tuple[Value, Saturation]] = {}
         self.ceilings: list[Ceiling] = []
-        #: The calls whose results layers are the activations of.
-        self.calls: dict[str, Step] = {}
+        #: For layers, by name: the place and the name of what their sums are.
+        self.sums: dict[str, tuple[str, str]] = {}
 
     def take(self, step: Step) -> None:
         """Take the next call."""
@@ -128,7 +128,7 @@ class Reader:
         value = self.values[name]
         is_rectified = value.is_bare and len(value.terms) == 1
         if not is_rectified:
-            self._population(value, step, None)
+            self._population(value, step, None, name)
         return tuple(self.layers), is_rectified
 
     def _rectified(self, step: Step, ceiling: Saturation = None) -> Value:
@@ -145,9 +145,9 @@ class Reader:
         return self._population(value, step, ceiling)
 
     def _population(
-        self, value: Value, step: Step | None, ceiling: Saturation
+        self, value: Value, step: Step | None, ceiling: Saturation, of: str = ""
     ) -> Value:
-        """Give neurons to a value, once."""
+        """Give neurons to a value, once: what a call reads, or that of a name."""
         name = next(
             (name for name, made in self.made.items() if made == (value, ceiling)), None
         )
@@ -156,7 +156,7 @@ class Reader:
             self.layers.append(layer_of(value, name))
             self.made[name] = value, ceiling
             if step is not None:
-                self.calls[name] = step
+                self.sums[name] = step.where, of or step.reads[0]
             if ceiling is not None:
                 self.ceilings.append(Ceiling(name, *ceiling))
         term = Term(name, value.shape)
@@ -277,7 +277,7 @@ class Reader:
                 if len(parts) == 1 and not isinstance(parts[0], Placed)
                 else Joined(name, tuple(named(name, parts)))
             )
-            self.calls[name] = step
+            self.sums[name] = step.where, step.name
             return Value(pool.shape, (Term(name, pool.shape),))
         terms = [self._average(pool, term) for term in value.terms]
         bias = None if value.bias is None else pool.drive(value.bias[None])[0]

@@ -174,11 +174,17 @@ def trace(module: nn.Module) -> torch.fx.GraphModule:
             "forward must not depend on the values of tensors.",
         ) from error
     before: set[torch.fx.Node] = set()
+    #: Calls that give the same tensor, by each of them.
+    same: dict[torch.fx.Node, list[torch.fx.Node]] = {}
     for node in graph.nodes:
         before.add(node)
-        changed = next(iter(node.all_input_nodes), None)
-        if changed is not None and _is_in_place(node):
-            changed.replace_all_uses_with(node, lambda user: user not in before)  # noqa: B023
+        read = next(iter(node.all_input_nodes), None)
+        in_place = _is_in_place(node)
+        if read is not None and (in_place or _is_identity(node)):
+            same[node] = same.setdefault(read, [read])
+            for earlier in same[node] if in_place else ():
+                earlier.replace_all_uses_with(node, lambda user: user not in before)
+            same[node].append(node)
     return torch.fx.GraphModule(root, graph)
 
 
@@ -189,6 +195,13 @@ def _is_in_place(node: torch.fx.Node) -> bool:
     is_operator = node.target in (operator.iadd, operator.imul, operator.isub)
     options = getattr(node.meta.get("module"), "inplace", node.kwargs.get("inplace"))
     return is_operator or is_method or bool(options)
+
+
+def _is_identity(node: torch.fx.Node) -> bool:
+    """Whether a call gives what it reads."""
+    child = node.meta.get("module")
+    kind = FUNCTIONS.get(node.target) if child is None else module_kind(child)
+    return kind in ("Identity", "Dropout")
 
 
 class Calls(torch.fx.Interpreter):

@@ -250,19 +250,39 @@ class Layers(ByContent):
         --------
         activation_batches : The same for many images.
         """
+        return {name: activation for name, _, activation in self.computed(images)}
+
+    def computed(
+        self, images: FloatArray
+    ) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+        """
+        Compute what the CNN computes, layer by layer.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Images with pixels in [0, 1].
+
+        Yields
+        ------
+        name : str
+            Name of a layer, in order.
+        total, activation : ndarray of float, shape ``(n, *layer.shape)``
+            The sums before its ReLU, and its activation.
+        """
         values: dict[str, FloatArray] = {INPUT: images}
         ceilings = {ceiling.layer: ceiling for ceiling in self.ceilings}
         for layer in self.layers:
             total = drive(layer, values)
             if layer.bias is not None:
                 total = total + layer.bias
+            activation = total
             if layer.name in ceilings:
-                total = ceilings[layer.name].clipped(total)
+                activation = ceilings[layer.name].clipped(total)
             elif layer is not self.layers[-1]:
-                total = np.maximum(total, 0)
-            values[layer.name] = total
-        del values[INPUT]
-        return values
+                activation = np.maximum(total, 0)
+            values[layer.name] = activation
+            yield layer.name, total, activation
 
     def activation_batches(
         self, images: FloatArray
