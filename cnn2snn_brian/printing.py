@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-__all__ = ["Printed", "as_html", "as_text", "short", "short_fields"]
+__all__ = ["Printed", "as_html", "as_text", "frame_table", "short", "short_fields"]
 
 #: What a line is at most, but for names that are longer.
 WIDTH = 100
@@ -160,3 +160,31 @@ def as_html(part: str | Table) -> str:
 def _cell(tag: str, text: object, column: Column) -> str:
     # A notebook puts all text to the right unless it is said.
     return f'<{tag} style="text-align:{column.justify}">{escape(str(text))}</{tag}>'
+
+
+def frame_table(frame: Any, formats: Mapping[str, str]) -> Table:
+    """
+    Lay out a DataFrame of numbers.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The numbers; NaN is a dash.
+    formats : dict of str to str
+        How numbers are written, by column; three decimals where it has none.
+
+    Returns
+    -------
+    rich.table.Table
+        A row for each of the frame's, with its index in front.
+    """
+    table = Table(*map(str, frame.index.names), box=None)
+    for column in frame.columns:
+        table.add_column(column, justify="right")
+    for names, *row in frame.itertuples():
+        numbers = (
+            "-" if np.isnan(number) else format(number, formats.get(column, ".3f"))
+            for column, number in zip(frame.columns, row, strict=True)
+        )
+        table.add_row(*([names] if isinstance(names, str) else names), *numbers)
+    return table

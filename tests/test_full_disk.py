@@ -17,6 +17,7 @@ from cnn2snn_brian.cli import app
 from cnn2snn_brian.cnn.weights import ModelCard, save_weights
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.paper.figures import _saved
+from cnn2snn_brian.paper.steps import Reproduction
 from cnn2snn_brian.train import TrainingSettings, train
 
 #: Less than any file that is written here.
@@ -118,6 +119,15 @@ def test_a_full_disk_leaves_the_file_before(saves, tmp_path, name):
         saves[name](path)
     assert path.read_text() == "the file before"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_steps_of_a_reproduction_that_do_not_fit(tmp_path):
+    with Reproduction("nowhere", tmp_path) as work:
+        work.__dict__["_settings"] = {"n": [0] * 999}  # its images, without any
+        said = r"steps.jsonl: it can't be written: File too large$"
+        with full_disk(), pytest.raises(WriteError, match=said):
+            work.step("first", dict)
+        assert work.step("first", dict) == {}
 
 
 @pytest.mark.standalone

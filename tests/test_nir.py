@@ -728,6 +728,20 @@ def test_a_damaged_file_is_an_error_of_one_kind(metadata, tmp_path):
             from_nir(path)
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, IndexError, OverflowError, MemoryError])
+def test_whatever_a_damaged_file_raises(tmp_path, monkeypatch, kind):
+    # h5py raises "RuntimeError: Link iteration failed" of a flipped bit, for one.
+    def damaged(*_, **__):
+        message = "Link iteration failed"
+        raise kind(message)
+
+    path = tmp_path / "graph.nir"
+    path.write_text("any")
+    monkeypatch.setattr(nir, "read", damaged)
+    with pytest.raises(InputError, match=f"not a NIR graph: {kind.__name__}: Link"):
+        from_nir(path)
+
+
 def test_what_cannot_be_said_is_refused_by_name():
     for options, message in (
         ({"neurons": {"add2": IF(refractory=2 * ms)}}, "add2: NIR has no node for"),

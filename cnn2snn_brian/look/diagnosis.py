@@ -17,7 +17,7 @@ from cnn2snn_brian.layers.joined import drive, squared
 from cnn2snn_brian.layers.order import INPUT, by_channel
 from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.look.branches import Branches
-from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.printing import Printed, frame_table
 from cnn2snn_brian.spikes.correlation import Correlation
 from cnn2snn_brian.spikes.data import SATURATED, SpikeData
 from cnn2snn_brian.spikes.trials import check_one_duration
@@ -117,33 +117,20 @@ class Diagnosis(Printed):
         )
 
     def _parts(self) -> list[str | Table]:
-        tables = [_drawn(self.table)]
+        tables = [frame_table(self.table, _FORMATS)]
         if self.branches is not None:
-            tables.append(_drawn(self.branches))
+            tables.append(frame_table(self.branches, _FORMATS))
         said = f"same answer as the CNN: {self.agreement:.1%}\n{self.advice}"
         return [*tables, said]
 
 
-#: How numbers are shown, by column; others like correlations.
+#: How numbers are shown, by column.
 _FORMATS = {
     **dict.fromkeys(("silent", "saturated", "missed"), ".1%"),
     **dict.fromkeys(("threshold", "strongest", "spread"), ".4g"),
     "spikes": ".2f",
     "events": ",.0f",
 }
-
-
-def _drawn(frame: "pandas.DataFrame") -> Table:
-    table = Table(*map(str, frame.index.names), box=None)
-    for column in frame.columns:
-        table.add_column(column, justify="right")
-    for names, *row in frame.itertuples():
-        numbers = (
-            "-" if math.isnan(number) else format(number, _FORMATS.get(column, ".3f"))
-            for column, number in zip(frame.columns, row, strict=True)
-        )
-        table.add_row(*([names] if isinstance(names, str) else names), *numbers)
-    return table
 
 
 class _LayerSums:

@@ -23,7 +23,7 @@ from cnn2snn_brian import models
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.errors import InputError, WriteError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.paper.extent import FLOORS, FULL, Extent, setting_named
 from cnn2snn_brian.paper.finite_json import finite, restored
@@ -171,6 +171,8 @@ class Reproduction:
         settings = self._settings
         try:
             return Checkpoint(path, "reproduction", settings)
+        except WriteError:
+            raise
         except InputError as error:
             message = (
                 f"{error}. A report has steps of one version of each library, one "
