@@ -245,7 +245,7 @@ def adjust(
         For maximum pooling that no average pooling corresponds to; with
         ``activation="quantized"`` for a ReLU that is called as a function.
     InputError
-        If `activation`, `steps` or `images` can't be used.
+        If `activation`, `steps` or `images` can't be used, or the CNN can't be copied.
 
     References
     ----------

@@ -1,8 +1,9 @@
 """
 Read a PyTorch CNN: ``nn.Module`` to `Layers`.
 
-`trace` lists the calls of the CNN; here they become values, and with each ReLU a layer.
-What can't be converted is refused by its place in the module.
+`trace` lists the calls of a copy; here they become values, and with each ReLU a layer.
+What can't be converted is refused by its place in the module, and `check` compares the
+layers with the CNN.
 """
 
 import inspect
@@ -99,8 +100,9 @@ def from_torch(
         sums and of concatenations over channels. A ReLU makes neurons; what is between
         two of them becomes the synapses. Two convolutions or linear layers without a
         ReLU between them are composed where that is cheap (pointwise and depthwise,
-        Linear and Linear), and refused elsewhere: a firing rate is never negative. It
-        is not changed.
+        Linear and Linear), and refused elsewhere: a firing rate is never negative.
+        Other modules, subclasses too, are read by their forward, with the defaults of
+        further arguments. The CNN is not changed.
     input_shape : tuple of int
         Shape of an image, (channels, height, width).
     normalize : tuple of float or of sequences of float, optional
@@ -121,10 +123,21 @@ def from_torch(
     Raises
     ------
     UnsupportedModuleError
-        For anything that can't be converted, named by its path in the module.
+        For anything that can't be converted, named by its path in the module; if a hook
+        changes a value, or the layers compute something else than the CNN.
     InputError
-        If `module` is no CNN, its weights have no values (on torch's meta device),
-        `input_shape` does not fit the CNN, or `normalize` the image.
+        If `module` is no CNN or can't be copied, its weights have no values (on torch's
+        meta device, or lazy), `input_shape` does not fit the CNN, or `normalize` the
+        image.
+
+    Notes
+    -----
+    At the end, the layers are compared with the CNN on an image of noise, in float64:
+    what the CNN does without saying so in a call (a hook, an operation in place, an
+    attribute that changes) would make them another function. For that, a copy of the
+    CNN runs once with its hooks; they get copies of the variables that they fill. Only
+    hooks that torch calls for all modules, and what a hook does outside of Python
+    variables (files, prints), see this run.
 
     Examples
     --------
