@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from brian2 import prefs
+from brian2.codegen.cpp_prefs import get_compiler_and_args
 
 from benchmarks.measure import cores
-from cnn2snn_brian.program.compiler import accepted_flags, find_compiler
 
 __all__ = ["compiled_for", "compiler", "compiler_flags", "load", "machine"]
 
@@ -71,7 +71,7 @@ def compiler_flags() -> list[str]:
     list of str
         Brian2's.
     """
-    return accepted_flags(find_compiler())
+    return list(get_compiler_and_args()[1])
 
 
 @contextmanager
