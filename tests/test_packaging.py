@@ -18,10 +18,10 @@ PACKAGE = "cnn2snn_brian"
 
 
 def checkout():
-    """Files of the checkout that git knows or would take."""
+    """Files of the checkout that git knows."""
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("not a checkout of git")
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "ls-files", "-z"]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
     return {n for n in names.decode().split("\0") if n and (ROOT / n).is_file()}
 
