@@ -153,6 +153,14 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the disk is full, the folder is read-only, or the like.
     """
     target = Path(path)
+    try:
+        os.fsencode(target)
+    except UnicodeEncodeError as error:
+        message = (
+            f"{ascii(str(target))} has letters that the encoding of file names, "
+            f"{error.encoding}, has not: set PYTHONUTF8=1 or a UTF-8 locale"
+        )
+        raise WriteError(message) from error
     if not target.parent.is_dir():
         message = f"{target}: the folder {target.parent} does not exist"
         raise FileNotFoundError(message)

@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -99,3 +101,20 @@ def test_path_without_a_folder_is_in_the_current_one(tmp_path, monkeypatch):
     with written_whole("result.txt") as unfinished:
         unfinished.write_text("whole")
     assert (tmp_path / "result.txt").read_text() == "whole"
+
+
+def test_a_name_that_the_encoding_lacks_is_refused_in_a_sentence(tmp_path):
+    code = (
+        "from cnn2snn_brian.files import written_whole\n"
+        "with written_whole('gr\\xf6\\xdfe.h5'): pass"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **ascii_only},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "WriteError: 'gr\\xf6\\xdfe.h5' has letters" in done.stderr, done.stderr
+    assert not [*tmp_path.iterdir()]
