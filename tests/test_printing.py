@@ -58,13 +58,14 @@ def parameters(names=NAMES, **more):
 
 
 def network():
-    found = layers()
+    # Brian2's names are plain; those of classes are not.
+    names = ("conv1", "conv2", "ip1")
     return SpikingNetwork(
-        found,
-        parameters(rate_scale=0.5),
+        layers(names),
+        parameters(names, rate_scale=0.5),
         classes=("<i>", "[b]", "&amp;"),
-        delays_s={NAMES[1]: 0.002},
-        release_probability={NAMES[2]: 0.25},
+        delays_s={"conv2": 0.002},
+        release_probability={"ip1": 0.25},
     )
 
 
@@ -97,7 +98,7 @@ def diagnosed():
     )  # fmt: skip
     at = pd.MultiIndex.from_tuples([NAMES[:2], NAMES[1:]], names=["layer", "reads"])
     branches = pd.DataFrame({"correlation": [1, 0.5], "share": 0.5}, index=at)
-    return Diagnosis(table, 0.5, NAMES[0], "Try <more> [time].", branches)
+    return Diagnosis(table, 0.5, NAMES[0], "Try <more> [time].", {}, branches)
 
 
 @pytest.fixture(
@@ -165,6 +166,7 @@ def test_names_are_printed_as_they_are(described):
     shown = {
         Adjustment: ["LeakyReLU(negative_slope=0.1)"],
         SimulationResult: ["<i>", "[b]", "&amp;"],
+        SpikingNetwork: ["conv1", "conv2", "ip1"],
     }
     text = str(described)
     assert all(name in text for name in shown.get(type(described), NAMES))

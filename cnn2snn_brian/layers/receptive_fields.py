@@ -13,6 +13,7 @@ from cnn2snn_brian.layers.linear import Linear
 from cnn2snn_brian.layers.order import INPUT
 from cnn2snn_brian.layers.placed import Placed
 from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.printing import Printed
 
 __all__ = ["ReceptiveFields", "receptive_fields"]
 
@@ -23,7 +24,7 @@ NOTHING = np.array([np.iinfo(np.int32).max, 0])
 
 
 @dataclass(frozen=True, eq=False)
-class ReceptiveFields:
+class ReceptiveFields(Printed):
     """
     The smallest rectangles of the image that the neurons of a layer see.
 

@@ -92,7 +92,9 @@ def to_assembly(
     pixel_size_deg: float | None = None,
 ) -> Any:
     """
-    Make an xarray DataArray with the dimensions of Brain-Score's assemblies [1]_.
+    Make an xarray DataArray with the dimensions of Brain-Score's assemblies.
+
+    Brain-Score [1]_ compares models with the brain by these.
 
     Parameters
     ----------

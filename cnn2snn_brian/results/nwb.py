@@ -71,7 +71,9 @@ def to_nwb(
     nwbfile: Any = None,
 ) -> None:
     """
-    Write recorded spikes to an NWB file [1]_.
+    Write recorded spikes to an NWB file.
+
+    The format is that of Neurodata Without Borders [1]_.
 
     Parameters
     ----------

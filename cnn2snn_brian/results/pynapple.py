@@ -57,7 +57,9 @@ def to_pynapple(
     pixel_size_deg: float | None = None,
 ) -> PynappleSession:
     """
-    Make a TsGroup of recorded spikes and an IntervalSet of trials, for pynapple [1]_.
+    Make a TsGroup of recorded spikes and an IntervalSet of trials, for pynapple.
+
+    See [1]_ for the library.
 
     Parameters
     ----------

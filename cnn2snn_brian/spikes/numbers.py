@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, second
-from brian2.units.fundamentalunits import DIMENSIONLESS, DimensionMismatchError
+from brian2 import DimensionMismatchError, Quantity, get_dimensions, second
 
 from cnn2snn_brian.errors import InputError
 
@@ -84,8 +83,8 @@ def real_numbers(
             foreign = any(hasattr(item, "dimensionality") for item in values)
             values = None if foreign else Quantity(values)
         array = np.asarray(values)
-        allowed = (DIMENSIONLESS, None if unit is None else unit.dim)
-        plain = getattr(values, "dim", DIMENSIONLESS) in allowed
+        allowed = (None, get_dimensions(1), None if unit is None else unit.dim)
+        plain = getattr(values, "dim", None) in allowed
         plain = plain and not hasattr(values, "dimensionality")
     except (DimensionMismatchError, TypeError, ValueError):
         plain, array = False, np.empty(0)
