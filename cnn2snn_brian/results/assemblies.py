@@ -185,7 +185,9 @@ def to_rsatoolbox(
     pixel_size_deg: float | None = None,
 ) -> Any:
     """
-    Make a data set of rsatoolbox [1]_, for representational similarity analysis.
+    Make a data set of rsatoolbox, for representational similarity analysis.
+
+    See [1]_ for the library.
 
     Parameters
     ----------
