@@ -245,7 +245,7 @@ def test_executors_change_nothing_and_nothing_compiles(poisson, expected, monkey
         pytest.fail("a program was compiled")
 
     with monkeypatch.context() as patched:
-        patched.setattr(compiler, "_compile", refuse)
+        patched.setattr(compiler, "_run", refuse)
         assert_same(tune_digits(*poisson, executor=2), expected)
         assert_same(tune_digits(*poisson), expected)
     with ThreadPoolExecutor(2) as threads:

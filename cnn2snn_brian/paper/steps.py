@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,8 @@ class Reproduction:
             classes=card.classes,
         )
         if preset in FLOORS:
-            snn.v_min = {n: -FLOORS[preset] * x for n, x in snn.thresholds.items()}
+            floors = {n: -FLOORS[preset] * x for n, x in snn.thresholds.items()}
+            snn.parameters = replace(snn.parameters, v_min=floors)
         return snn
 
     def simulator(self, preset: str, n_steps: int) -> Simulator:
