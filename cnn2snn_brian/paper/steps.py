@@ -244,7 +244,7 @@ class Reproduction:
         )
         if preset in FLOORS:
             floors = {n: -FLOORS[preset] * x for n, x in snn.thresholds.items()}
-            snn.parameters = replace(snn.parameters, v_min=floors)
+            snn = replace(snn, parameters=replace(snn.parameters, v_min=floors))
         return snn
 
     def simulator(self, preset: str, n_steps: int) -> Simulator:
