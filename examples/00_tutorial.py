@@ -140,7 +140,7 @@ result
 print(result.spike_counts["conv1"].shape)  # (n, channels, height, width)
 print(result.predictions[:10])  # the class with the most output spikes
 print(result.ties.sum(), result.silent.sum())  # how sure that is
-print(result.accuracy_over_time(test.labels)[[9, 19, 49, 99]])  # after so many steps
+print(result.accuracy_over_time(test.labels)[[9, 19, 49, 99]])  # after that many steps
 print(result.decide(margin=3).mean_steps)  # if an image ends once a class leads by 3
 t, neuron = result.spikes("conv1", 0)  # times and neurons, of what was recorded
 print(len(t), "spikes of conv1,", result.n_events, "synaptic events")
