@@ -274,6 +274,8 @@ def _label_of_row(labels: Any, result: SpikeData) -> list[Any] | None:
     """Give each row its label; labels of stimuli hold for all of their trials."""
     if labels is None:
         return None
+    # In their order: a Series of pandas, asked for 0, gives what is called 0.
+    labels = labels.tolist() if hasattr(labels, "tolist") else [*labels]
     n_images, repeats = result.n_images, result.n_repeats
     if len(labels) * repeats == n_images:
         labels = [labels[k] for k in result.stimulus_of_row]
