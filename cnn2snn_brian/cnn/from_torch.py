@@ -151,9 +151,13 @@ def from_torch(
         raise InputError(message)
     if max_pooling is not None:
         check_rule("max_pooling", max_pooling)
-    shape = tuple(int(size) for size in input_shape)
+    try:
+        shape = tuple(int(size) for size in input_shape)
+    except (TypeError, ValueError):  # an image, or one number
+        shape = ()
     if len(shape) != 3 or min(shape) < 1:
-        message = f"input_shape {input_shape}: expected (channels, height, width)"
+        found = " ".join(repr(input_shape).split())
+        message = f"input_shape {found:.80}: expected (channels, height, width)"
         raise InputError(message)
     _check_module(module)
     mean_and_std = check_normalize(normalize or (0.0, 1.0), shape[0])

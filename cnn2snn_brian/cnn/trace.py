@@ -170,7 +170,7 @@ def trace(module: nn.Module) -> torch.fx.GraphModule:
     except Exception as error:
         raise UnsupportedModuleError(
             type(module).__name__,
-            f"torch.fx can't trace its forward: {error}",
+            f"torch.fx can't trace its forward: {error or type(error).__name__}",
             "forward must not depend on the values of tensors.",
         ) from error
     before: set[torch.fx.Node] = set()
