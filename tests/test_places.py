@@ -137,3 +137,6 @@ def test_places_that_do_not_exist():
     for n in (0, 2.5, True):
         with pytest.raises(InputError, match="expected a whole number"):
             layers.sample(n)
+    for seed in (-1, 0.5):
+        with pytest.raises(InputError, match="seed is .*, expected a whole number"):
+            layers.sample(5, seed)

@@ -127,12 +127,15 @@ def sample(
     Raises
     ------
     InputError
-        If `n` is no whole number of at least 1, or a layer is unknown.
+        If `n` or `seed` is no whole number, or a layer is unknown.
     """
-    whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
-    if not whole or n < 1:
-        message = f"n is {n!r}, expected a whole number of at least 1"
-        raise InputError(message)
+    for what, given, least in (("n", n, 1), ("seed", seed, 0)):
+        whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+        if not whole or given < least:
+            message = (
+                f"{what} is {given!r}, expected a whole number of at least {least}"
+            )
+            raise InputError(message)
     found: Places = {}
     names = list(shapes)
     for name in _chosen(shapes, layers, [name for name in names if name != INPUT]):
