@@ -136,8 +136,8 @@ def from_torch(
     what the CNN does without saying so in a call (a hook, an operation in place, an
     attribute that changes) would make them another function. For that, a copy of the
     CNN runs once with its hooks; they get copies of the variables that they fill. Only
-    hooks that torch calls for all modules, and what a hook does outside of Python
-    variables (files, prints), see this run.
+    hooks that torch calls for all modules, hooks that can't be copied (with a lock),
+    and what a hook does outside of Python variables (files, prints), see this run.
 
     Examples
     --------
