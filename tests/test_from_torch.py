@@ -792,3 +792,13 @@ def test_an_error_without_words_is_named():
 
     with pytest.raises(UnsupportedModuleError, match="its forward: TypeError"):
         from_torch(Checked(nn.Conv2d(1, 2, 3)), (1, 6, 8))
+
+
+@pytest.mark.parametrize("put", [lambda x: {"out": x}, lambda x: [x], lambda x: (x,)])
+def test_one_tensor_in_a_container_is_refused_with_what_to_do(put):
+    class Container(nn.Sequential):
+        def forward(self, x):
+            return put(super().forward(x))
+
+    with pytest.raises(UnsupportedModuleError, match="with the tensor of 0. Return"):
+        from_torch(Container(nn.Conv2d(1, 2, 3)), (1, 6, 8))
