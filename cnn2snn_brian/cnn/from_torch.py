@@ -156,8 +156,8 @@ def from_torch(
     except (TypeError, ValueError):  # an image, or one number
         shape = ()
     if len(shape) != 3 or min(shape) < 1:
-        found = " ".join(repr(input_shape).split())
-        message = f"input_shape {found:.80}: expected (channels, height, width)"
+        given = " ".join(repr(input_shape).split())
+        message = f"input_shape {given:.80}: expected (channels, height, width)"
         raise InputError(message)
     _check_module(module)
     mean_and_std = check_normalize(normalize or (0.0, 1.0), shape[0])
