@@ -72,6 +72,8 @@ def test_some_trains_only(random_result):
         random_result.to_neo(pictures=[1], layers=["conv1"])
     with pytest.raises(InputError, match="3 pictures, but 2 labels"):
         random_result.to_neo(labels=[0, 1])
+    with pytest.raises(InputError, match="name one of them twice: ip1, conv1, ip1"):
+        random_result.to_neo(layers=["ip1", "conv1", "ip1"])
     with pytest.raises(InputError, match="no picture 3"):
         random_result.to_neo(pictures=[3])
 

@@ -66,10 +66,14 @@ def column(
     maps = [name for name in shapes if name != INPUT and len(shapes[name]) == 3]
     found: Places = {}
     sizes = shapes[INPUT][1:]
-    point = [
-        (size - 1) / 2 if given is None else float(given)
-        for size, given in zip(sizes, (y, x), strict=True)
-    ]
+    try:
+        point = [
+            (size - 1) / 2 if given is None else float(given)
+            for size, given in zip(sizes, (y, x), strict=True)
+        ]
+    except (TypeError, ValueError) as error:
+        message = f"y = {y!r}, x = {x!r}: expected a point of the image, in pixels"
+        raise InputError(message) from error
     if not all(0 <= at <= size - 1 for at, size in zip(point, sizes, strict=True)):
         message = (
             f"y = {point[0]:g}, x = {point[1]:g} is not in an image of "

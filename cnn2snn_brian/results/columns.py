@@ -131,7 +131,8 @@ class Selection:
         Raises
         ------
         InputError
-            If a layer or a neuron does not exist, or there is nothing to export of it.
+            If a layer or a neuron does not exist or is named twice, or there is nothing
+            to export of it.
         """
         neurons = self.neurons or {}
         if self.layers is not None:
@@ -150,6 +151,9 @@ class Selection:
                     f"run(..., record=[{name!r}])"
                 )
                 raise InputError(message)
+        if len({*names}) < len(names):
+            message = f"layers name one of them twice: {', '.join(names)}"
+            raise InputError(message)
         if self.pixel_size_deg is not None and not result.receptive_fields:
             message = (
                 "pixel_size_deg is given, but version 0.1.0 saved this result without "
