@@ -259,3 +259,12 @@ def test_from_the_command_line(tmp_path, monkeypatch):
     quick = SpikingNetwork.load("quick.snn")
     assert quick.parameters != snn.parameters
     assert {path.name for path in tmp_path.iterdir()} == {"digits.snn", "quick.snn"}
+
+
+@pytest.mark.parametrize("network", [nn.Conv2d(1, 2, 3), None])
+def test_what_is_no_network_is_refused_in_a_sentence(network):
+    images = np.ones((2, 1, 6, 8))
+    with pytest.raises(InputError, match="expected a SpikingNetwork"):
+        calibrate(network, images)
+    with pytest.raises(InputError, match="expected a SpikingNetwork"):
+        tune_thresholds(network, images, [0, 1])

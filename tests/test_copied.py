@@ -296,3 +296,35 @@ def test_script_modules_are_refused_with_what_to_do(path):
         module = nn.Sequential(nn.Identity(), module)
     with pytest.raises(UnsupportedModuleError, match=f"^{path}: found a ScriptModule"):
         from_torch(module, SHAPE)
+
+
+@pytest.mark.parametrize("call", ["retain_grad", "register_hook"])
+def test_a_hook_that_fails_is_named(call):
+    def look_back(module, shown, result):
+        getattr(result, call)(*((print,) if call == "register_hook" else ()))
+
+    cnn = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    cnn[0].register_forward_hook(look_back)
+    with pytest.raises(UnsupportedModuleError, match="^0: its hook look_back fails: "):
+        from_torch(cnn, (1, 6, 8))
+
+
+class Looker:
+    """A hook that can't be copied."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def look(self, module, shown, result):
+        with self.lock:
+            pass
+
+    __call__ = look
+
+
+@pytest.mark.parametrize("hook", [Looker(), Looker().look])
+def test_a_hook_that_can_not_be_copied_is_called_itself(hook):
+    cnn = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    cnn[0].register_forward_hook(hook)
+    assert from_torch(cnn, (1, 6, 8)).names == ("conv1",)
+    assert adjust(cnn).module[0]._forward_hooks

@@ -1,5 +1,6 @@
 """Exports against the libraries that read them, and what all of them say alike."""
 
+import warnings
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -327,7 +328,9 @@ def nwb(path):
 def test_nwb_has_labels_items_and_frames(colourful, shown, tmp_path):
     result = colourful
     path = tmp_path / "r.nwb"
-    result.to_nwb(path, labels=["a", "b", "c"], stimuli=shown, pixel_size_deg=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        result.to_nwb(path, labels=["a", "b", "c"], stimuli=shown, pixel_size_deg=0.5)
     tables, frames, about = nwb(path)
     trials = tables["trials"]
     assert trials["label"].tolist() == ["a", "b", "c"]

@@ -6,8 +6,10 @@ from datetime import datetime
 
 import neo
 import numpy as np
+import pandas as pd
 import pynwb
 import pytest
+import torch
 import xarray
 from brian2 import ms
 
@@ -43,6 +45,22 @@ def test_neo_has_every_spike(random_result):
     assert len(block.groups[0].spiketrains) == 120
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([5, 3, 8], index=[2, 1, 0]),
+        pd.Series([5, 3, 8], index=["x", "y", "z"]),
+        torch.tensor([5, 3, 8]),
+        np.array([5, 3, 8]),
+        (5, 3, 8),
+    ],
+)
+def test_labels_are_taken_in_their_order(random_result, labels):
+    assert random_result.to_xarray(labels)["label"].values.tolist() == [5, 3, 8]
+    segments = random_result.to_neo(labels=labels).segments
+    assert [segment.annotations["label"] for segment in segments] == [5, 3, 8]
+
+
 def test_some_trains_only(random_result):
     block = random_result.to_neo(pictures=[1], layers=["ip1"], silent=False)
     assert len(block.segments[0].spiketrains) == 0
@@ -54,6 +72,8 @@ def test_some_trains_only(random_result):
         random_result.to_neo(pictures=[1], layers=["conv1"])
     with pytest.raises(InputError, match="3 pictures, but 2 labels"):
         random_result.to_neo(labels=[0, 1])
+    with pytest.raises(InputError, match="name one of them twice: ip1, conv1, ip1"):
+        random_result.to_neo(layers=["ip1", "conv1", "ip1"])
     with pytest.raises(InputError, match="no picture 3"):
         random_result.to_neo(pictures=[3])
 

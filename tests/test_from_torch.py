@@ -775,3 +775,30 @@ class Called(nn.Module):
 def test_sizes_of_one_element_hold_for_both_axes(module):
     cnn = nn.Sequential(module, nn.Flatten())
     check(seeded(cnn), (2, 9, 8), max_pooling="gate")
+
+
+@pytest.mark.parametrize("shape", [np.ones((4, 1, 6, 8)), 28, "abc", torch.ones(1, 2)])
+def test_an_input_shape_that_is_none(shape):
+    with pytest.raises(InputError, match=r"input_shape .*: expected \(channels"):
+        from_torch(nn.Conv2d(1, 2, 3), shape)
+
+
+def test_an_error_without_words_is_named():
+    class Checked(nn.Sequential):
+        def forward(self, x):
+            if not isinstance(x, torch.Tensor):
+                raise TypeError
+            return super().forward(x)
+
+    with pytest.raises(UnsupportedModuleError, match="its forward: TypeError"):
+        from_torch(Checked(nn.Conv2d(1, 2, 3)), (1, 6, 8))
+
+
+@pytest.mark.parametrize("put", [lambda x: {"out": x}, lambda x: [x], lambda x: (x,)])
+def test_one_tensor_in_a_container_is_refused_with_what_to_do(put):
+    class Container(nn.Sequential):
+        def forward(self, x):
+            return put(super().forward(x))
+
+    with pytest.raises(UnsupportedModuleError, match="with the tensor of 0. Return"):
+        from_torch(Container(nn.Conv2d(1, 2, 3)), (1, 6, 8))

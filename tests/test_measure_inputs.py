@@ -331,6 +331,21 @@ def test_classes_are_whole_numbers_or_names(random_result, wrong):
             call()
 
 
+@pytest.mark.parametrize("names", [["0", "1", "0"], np.array(["0", "1", "0"], "O")])
+def test_names_are_no_answers(random_result, names):
+    choices = physiology.decide(generated_choices(), 1)
+    for call in (
+        lambda: choices.accuracy([*names, "1"]),
+        lambda: random_result.decide(1).accuracy(names),
+        lambda: random_result.accuracy(names),
+        lambda: random_result.accuracy_over_time(names),
+    ):
+        with pytest.raises(InputError, match="found '0', expected the index"):
+            call()
+    right = np.array(random_result.predictions.tolist(), object)
+    assert random_result.accuracy(right) == 1
+
+
 def generated_choices():
     return TrialSpikes([0, 1, 2, 3], [0, 1, 0, 1], [0.0] * 4, 4, 1, 2, 1e-2, 1e-3)
 

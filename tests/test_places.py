@@ -130,6 +130,9 @@ def test_places_that_do_not_exist():
     layers = from_torch(positive(Branches(5), seed=0), SHAPE, max_pooling="gate")
     with pytest.raises(InputError, match="13 x 11 pixels"):
         layers.column(y=13)
+    for wrong in ("conv1", ["conv1"]):
+        with pytest.raises(InputError, match="expected a point of the image"):
+            layers.column(wrong)
     with pytest.raises(InputError, match="'ip1' is linear"):
         layers.column(layers="ip1")
     with pytest.raises(InputError, match="no layer 'conv99'"):
@@ -137,3 +140,6 @@ def test_places_that_do_not_exist():
     for n in (0, 2.5, True):
         with pytest.raises(InputError, match="expected a whole number"):
             layers.sample(n)
+    for seed in (-1, 0.5):
+        with pytest.raises(InputError, match="seed is .*, expected a whole number"):
+            layers.sample(5, seed)

@@ -260,6 +260,8 @@ def test_output_counts_add_up(result, ax):
     assert np.argmax(widths) == total[-1].argmax() == result.predictions[1]
     with pytest.raises(InputError, match="2 names for 3"):
         plots.plot_output_counts(result, 1, ax, ["cat", "dog"])
+    with pytest.raises(InputError, match="not recorded for image 99"):
+        plots.plot_output_counts(result, 99, ax)
 
 
 @pytest.mark.parametrize("image", [None, 3])

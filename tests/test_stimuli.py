@@ -54,6 +54,8 @@ def test_a_sequence_says_what_it_shows_when():
     assert [item.label for item in sequence.items] == [7, 7, 2]
     assert [item.label for item in Sequence(IMAGES).items] == [0, 1, 2]
     names = Sequence(IMAGES, labels=["cat", "dog", "cat"]).items
+    texts = pd.Series(["cat", "dog", "cat"], index=[2, 1, 0])
+    assert Sequence(IMAGES, labels=texts).items == names
     assert [item.label for item in names] == ["cat", "dog", "cat"]
     assert Still(IMAGES[0]).items == Movie(IMAGES).items == ()
 

@@ -257,6 +257,7 @@ def test_wrapped_modules_load_the_same(tmp_path):
 
 
 NO_WEIGHTS = {
+    "nothing": (b"", "it is empty$"),
     "limit": (b"Rate limit exceeded\n", "a text file, 'Rate limit exceeded'; was it"),
     "page": (b"<!DOCTYPE html>\n<html>", "a text file, '<!DOCTYPE html>'"),
     "lfs": (
@@ -275,6 +276,16 @@ def test_files_without_weights_are_named_in_one_line(tmp_path, suffix, kind):
     with pytest.raises(InputError, match=says) as refused:
         load_state(small(), path)
     assert "\n" not in str(refused.value)
+
+
+def test_bytes_of_nobody_are_not_said_to_be_code(tmp_path):
+    path = tmp_path / "cnn.pt"
+    path.write_bytes(np.random.default_rng(0).bytes(500))
+    with pytest.raises(InputError, match="it is no file that torch.save wrote"):
+        load_state(small(), path)
+    torch.save(small(), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="other objects than tensors"):
+        load_state(small(), path)
 
 
 @pytest.mark.parametrize("kind", ["module", "script", "settings"])

@@ -2,7 +2,8 @@
 A copy of a CNN to read: in float64, in evaluation mode, apart from the user's own.
 
 Hooks are called as in the CNN itself, but they get copies of the lists and dicts that
-they fill, and one that puts another value in the place of a result is refused.
+they fill, if these can be copied. One that puts another value in the place of a result
+is refused.
 """
 
 import copy
@@ -35,6 +36,19 @@ class _Detached(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _not_copied(module: nn.Module) -> dict[int, Any]:
+    """Find hooks that can't be copied, by their addresses."""
+    found = {}
+    for child in module.modules():
+        hooks = (*child._forward_pre_hooks.values(), *child._forward_hooks.values())
+        for hook in hooks:
+            try:
+                copy.deepcopy(hook)
+            except Exception:  # of any object that it may hold
+                found[id(hook)] = hook
+    return found
+
+
 def deep_copy(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """
     Copy a CNN with all that belongs to it, computed tensors too.
@@ -56,9 +70,17 @@ def deep_copy(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Modul
     InputError
         If something in it can't be copied.
     """
+    memo = {} if memo is None else memo
+    before = dict(memo)
     try:
         with _Detached():
-            return copy.deepcopy(module, memo)
+            try:
+                return copy.deepcopy(module, memo)
+            except Exception:
+                # What was begun is no copy. Hooks with a file or a lock stay the same.
+                memo.clear()
+                memo |= before | _not_copied(module)
+                return copy.deepcopy(module, memo)
     except Exception as error:  # of any object that a module may hold
         message = (
             f"the CNN ({type(module).__name__}) can't be copied: {error}; take what is "
@@ -125,18 +147,25 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _watched(hook: Callable[..., Any], path: str) -> Callable[..., Any]:
-    """Refuse that a hook changes what it is shown, or gives something else."""
+    """Refuse that a hook changes what it is shown, gives something else or fails."""
 
     def watched(module: nn.Module, *shown: Any) -> Any:
         tensors = [part for part in _parts(shown) if isinstance(part, torch.Tensor)]
         versions = [tensor._version for tensor in tensors]
-        returned = hook(module, *shown)
+        name = getattr(hook, "__name__", type(hook).__name__)
+        try:
+            returned = hook(module, *shown)
+        except Exception as error:  # of any code in it
+            raise UnsupportedModuleError(
+                path or type(module).__name__,
+                f"its hook {name} fails: {str(error) or type(error).__name__}",
+                "Hooks are called without gradients, on two images: remove this one.",
+            ) from error
         seen = {id(part) for part in (None, *_parts(shown))}
         if (
             any(id(part) not in seen for part in _parts(returned))
             or [tensor._version for tensor in tensors] != versions
         ):
-            name = getattr(hook, "__name__", type(hook).__name__)
             raise UnsupportedModuleError(
                 path or type(module).__name__,
                 f"its hook {name} changes a value",

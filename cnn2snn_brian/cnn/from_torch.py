@@ -136,8 +136,8 @@ def from_torch(
     what the CNN does without saying so in a call (a hook, an operation in place, an
     attribute that changes) would make them another function. For that, a copy of the
     CNN runs once with its hooks; they get copies of the variables that they fill. Only
-    hooks that torch calls for all modules, and what a hook does outside of Python
-    variables (files, prints), see this run.
+    hooks that torch calls for all modules, hooks that can't be copied (with a lock),
+    and what a hook does outside of Python variables (files, prints), see this run.
 
     Examples
     --------
@@ -151,9 +151,13 @@ def from_torch(
         raise InputError(message)
     if max_pooling is not None:
         check_rule("max_pooling", max_pooling)
-    shape = tuple(int(size) for size in input_shape)
+    try:
+        shape = tuple(int(size) for size in input_shape)
+    except (TypeError, ValueError):  # an image, or one number
+        shape = ()
     if len(shape) != 3 or min(shape) < 1:
-        message = f"input_shape {input_shape}: expected (channels, height, width)"
+        given = " ".join(repr(input_shape).split())
+        message = f"input_shape {given:.80}: expected (channels, height, width)"
         raise InputError(message)
     _check_module(module)
     mean_and_std = check_normalize(normalize or (0.0, 1.0), shape[0])

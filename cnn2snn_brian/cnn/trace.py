@@ -170,7 +170,7 @@ def trace(module: nn.Module) -> torch.fx.GraphModule:
     except Exception as error:
         raise UnsupportedModuleError(
             type(module).__name__,
-            f"torch.fx can't trace its forward: {error}",
+            f"torch.fx can't trace its forward: {str(error) or type(error).__name__}",
             "forward must not depend on the values of tensors.",
         ) from error
     before: set[torch.fx.Node] = set()
@@ -271,6 +271,10 @@ def _output(node: torch.fx.Node) -> torch.fx.Node:
             _place(returned), "it returns more than one tensor", SUPPORTED
         )
     heads = [_place(n) for n in node.all_input_nodes if _shape(n) is not None]
+    if len(heads) == 1:
+        kind = "dict" if isinstance(returned, dict) else "list or tuple"
+        found = f"returns a {kind} with the tensor of {heads[0]}"
+        raise UnsupportedModuleError(_caller(node), found, "Return the tensor alone.")
     raise UnsupportedModuleError(
         _caller(node),
         f"returns {len(heads)} tensors, of {', '.join(heads)}",

@@ -32,6 +32,9 @@ __all__ = [
     "save_weights",
 ]
 
+#: How files of ``torch.save`` began before they were ZIP archives.
+PICKLE = b"\x80"
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -100,7 +103,9 @@ def save_weights(path: str | Path, module: nn.Module, card: ModelCard) -> None:
     WriteError
         If the disk is full, or the like.
     """
-    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    state = {
+        name: value.cpu().contiguous() for name, value in module.state_dict().items()
+    }
     with written_whole(path) as unfinished:
         save_file(state, unfinished, metadata={"sha256": _checksum(state)})
     with written_whole(_card_path(path)) as unfinished:
@@ -246,6 +251,8 @@ def _found_in(path: str | Path, error: Exception) -> str:
         start = file.read(200)
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+    if not start:
+        return "it is empty"
     text = start.decode(errors="replace").strip()
     first, *_ = text.splitlines() or [""]
     if first and all(sign.isprintable() and sign != "\ufffd" for sign in first):
@@ -257,11 +264,14 @@ def _found_in(path: str | Path, error: Exception) -> str:
             return (
                 "it is TorchScript; load it with torch.jit.load, save its state_dict()"
             )
-        if isinstance(error, UnpicklingError):
-            return (
-                "it has other objects than tensors, as a whole module, which can run "
-                "any code; save module.state_dict() alone"
-            )
+    if isinstance(error, UnpicklingError):
+        # What PyTorch says of both is to read the file with weights_only=False.
+        if not zipfile.is_zipfile(path) and not start.startswith(PICKLE):
+            return "it is no file that torch.save wrote, or damaged"
+        return (
+            "it has other objects than tensors, as a whole module, which can run any "
+            "code; save module.state_dict() alone"
+        )
     return str(error).strip().partition("\n")[0]
 
 

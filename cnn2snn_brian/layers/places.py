@@ -66,10 +66,14 @@ def column(
     maps = [name for name in shapes if name != INPUT and len(shapes[name]) == 3]
     found: Places = {}
     sizes = shapes[INPUT][1:]
-    point = [
-        (size - 1) / 2 if given is None else float(given)
-        for size, given in zip(sizes, (y, x), strict=True)
-    ]
+    try:
+        point = [
+            (size - 1) / 2 if given is None else float(given)
+            for size, given in zip(sizes, (y, x), strict=True)
+        ]
+    except (TypeError, ValueError) as error:
+        message = f"y = {y!r}, x = {x!r}: expected a point of the image, in pixels"
+        raise InputError(message) from error
     if not all(0 <= at <= size - 1 for at, size in zip(point, sizes, strict=True)):
         message = (
             f"y = {point[0]:g}, x = {point[1]:g} is not in an image of "
@@ -127,12 +131,15 @@ def sample(
     Raises
     ------
     InputError
-        If `n` is no whole number of at least 1, or a layer is unknown.
+        If `n` or `seed` is no whole number, or a layer is unknown.
     """
-    whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
-    if not whole or n < 1:
-        message = f"n is {n!r}, expected a whole number of at least 1"
-        raise InputError(message)
+    for what, given, least in (("n", n, 1), ("seed", seed, 0)):
+        whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+        if not whole or given < least:
+            message = (
+                f"{what} is {given!r}, expected a whole number of at least {least}"
+            )
+            raise InputError(message)
     found: Places = {}
     names = list(shapes)
     for name in _chosen(shapes, layers, [name for name in names if name != INPUT]):

@@ -223,7 +223,7 @@ class Layers(ByContent):
         Raises
         ------
         InputError
-            If `n` is no whole number of at least 1, or a layer is unknown.
+            If `n` or `seed` is no whole number, or a layer is unknown.
         """
         return sample(self.shapes, n, seed, layers)
 

@@ -13,7 +13,7 @@ from cnn2snn_brian.physiology.trials import trial_of_row, trial_spikes
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.data import SpikeData
 from cnn2snn_brian.spikes.decision import decisions
-from cnn2snn_brian.spikes.numbers import class_labels
+from cnn2snn_brian.spikes.numbers import class_numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -48,7 +48,7 @@ class Choices(Printed):
     decided: npt.NDArray[np.bool_]
 
     def _correct(self, labels: Any) -> npt.NDArray[np.bool_]:
-        truth = class_labels(labels, len(self.choice), "stimuli")
+        truth = class_numbers(labels, len(self.choice), "stimuli")
         return np.asarray(self.choice == truth[:, None])
 
     def accuracy(self, labels: Any) -> float:
@@ -68,7 +68,7 @@ class Choices(Printed):
         Raises
         ------
         InputError
-            If there is not one label for each stimulus.
+            If there is not one label for each stimulus, or one is a name.
         """
         return float(self._correct(labels).mean())
 
@@ -90,7 +90,7 @@ class Choices(Printed):
         Raises
         ------
         InputError
-            If there is not one label for each stimulus.
+            If there is not one label for each stimulus, or one is a name.
         """
         import pandas as pd
 

@@ -274,15 +274,15 @@ def plot_output_counts(
     Raises
     ------
     InputError
-        If there is not one name for each output neuron.
+        If there is no such image, or not one name for each output neuron.
     """
     from matplotlib.ticker import MaxNLocator
 
     n_outputs = result.output_potentials.shape[1]
     names = class_names(result.class_names() if classes is None else classes, n_outputs)
     ax = given_or_current(ax)
-    n_steps = int(result.steps_of_row[image])
     trains = result.spikes(result.output_layer, image)
+    n_steps = int(result.steps_of_row[image])
     spike_step = np.rint(trains.t / result.dt_s).astype(int)
     unit = np.ravel_multi_index(trains.position, result.shapes[result.output_layer])
     answer = result.predictions[image]

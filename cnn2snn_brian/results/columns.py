@@ -131,7 +131,8 @@ class Selection:
         Raises
         ------
         InputError
-            If a layer or a neuron does not exist, or there is nothing to export of it.
+            If a layer or a neuron does not exist or is named twice, or there is nothing
+            to export of it.
         """
         neurons = self.neurons or {}
         if self.layers is not None:
@@ -150,6 +151,9 @@ class Selection:
                     f"run(..., record=[{name!r}])"
                 )
                 raise InputError(message)
+        if len({*names}) < len(names):
+            message = f"layers name one of them twice: {', '.join(names)}"
+            raise InputError(message)
         if self.pixel_size_deg is not None and not result.receptive_fields:
             message = (
                 "pixel_size_deg is given, but version 0.1.0 saved this result without "
@@ -274,6 +278,8 @@ def _label_of_row(labels: Any, result: SpikeData) -> list[Any] | None:
     """Give each row its label; labels of stimuli hold for all of their trials."""
     if labels is None:
         return None
+    # In their order: a Series of pandas, asked for 0, gives what is called 0.
+    labels = labels.tolist() if hasattr(labels, "tolist") else [*labels]
     n_images, repeats = result.n_images, result.n_repeats
     if len(labels) * repeats == n_images:
         labels = [labels[k] for k in result.stimulus_of_row]

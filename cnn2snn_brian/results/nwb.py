@@ -326,7 +326,9 @@ def _add_frames(pynwb: Any, file: Any, session: Session, stimuli: Any) -> None:
         name="frames",
         images=pictures,
         description="frames of the stimuli, intensities from 0 to 255",
-        order_of_images=pynwb.base.ImageReferences("order_of_images", pictures),
+        order_of_images=pynwb.base.ImageReferences(
+            name="order_of_images", data=pictures
+        ),
     )
     file.add_stimulus_template(images)
     at = np.concatenate(times)

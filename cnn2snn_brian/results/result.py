@@ -132,7 +132,7 @@ class SimulationResult(SpikeData):
         Raises
         ------
         InputError
-            If `n` is no whole number of at least 1, or a layer is unknown.
+            If `n` or `seed` is no whole number, or a layer is unknown.
         """
         known = Session(self).layers if layers is None else layers
         return sample(self.shapes, n, seed, known)

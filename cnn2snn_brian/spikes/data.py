@@ -18,7 +18,7 @@ from cnn2snn_brian.layers.order import Shape
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.counts import IntArray, SpikeCounts
 from cnn2snn_brian.spikes.decision import Decisions, decisions
-from cnn2snn_brian.spikes.numbers import class_labels, seconds
+from cnn2snn_brian.spikes.numbers import class_numbers, seconds
 from cnn2snn_brian.spikes.recorded import RecordedSpikes
 from cnn2snn_brian.spikes.summary import summary
 from cnn2snn_brian.spikes.trials import Trials
@@ -224,7 +224,7 @@ class SpikeData(Printed, RecordedSpikes):
         Raises
         ------
         InputError
-            If there is not one label for each image.
+            If there is not one label for each image, or one is a name.
         """
         truth = self._check_labels(labels)
         return float((self.predict(readout) == truth).mean())
@@ -269,7 +269,7 @@ class SpikeData(Printed, RecordedSpikes):
         return np.ravel_multi_index(at, self.shapes[self.output_layer]), step
 
     def _check_labels(self, labels: Any) -> npt.NDArray[Any]:
-        return class_labels(labels, self.n_images)
+        return class_numbers(labels, self.n_images)
 
     def decide(self, margin: int) -> Decisions:
         """
@@ -349,7 +349,7 @@ class SpikeData(Printed, RecordedSpikes):
         Raises
         ------
         InputError
-            If there is not one label for each image.
+            If there is not one label for each image, or one is a name.
         """
         truth = self._check_labels(labels)
         correct = np.zeros(self.n_steps)

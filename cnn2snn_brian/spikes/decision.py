@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes.numbers import class_labels
+from cnn2snn_brian.spikes.numbers import class_numbers
 
 __all__ = ["Decisions", "decisions"]
 
@@ -57,9 +57,9 @@ class Decisions(Printed):
         Raises
         ------
         InputError
-            If there is not one label for each image.
+            If there is not one label for each image, or one is a name.
         """
-        truth = class_labels(labels, len(self.predictions))
+        truth = class_numbers(labels, len(self.predictions))
         return float((self.predictions == truth).mean())
 
 

@@ -12,6 +12,7 @@ from cnn2snn_brian.errors import InputError
 __all__ = [
     "check_share",
     "class_labels",
+    "class_numbers",
     "real_numbers",
     "seconds",
     "whole_numbers",
@@ -203,3 +204,36 @@ def class_labels(labels: Any, n: int, what: str = "images") -> npt.NDArray[Any]:
     if truth.dtype.kind not in "biuUSO":
         return whole_numbers("labels", truth, 2**53)
     return truth
+
+
+def class_numbers(labels: Any, n: int, what: str = "images") -> npt.NDArray[Any]:
+    """
+    Check the classes of images or stimuli, to compare them with output neurons.
+
+    Parameters
+    ----------
+    labels : array_like of int
+        What the user gave.
+    n : int
+        How many images there are.
+    what : str
+        What they are called, for the message.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        The classes.
+
+    Raises
+    ------
+    InputError
+        If there is not one class for each image, or one is no whole number: a name
+        would never be the answer.
+    """
+    truth = class_labels(labels, n, what)
+    numbers = np.asarray(truth.tolist()) if truth.dtype.kind == "O" else truth
+    if numbers.dtype.kind not in "biuf":
+        found = truth.tolist()[0]
+        message = f"labels: found {found!r}, expected the index of an output neuron"
+        raise InputError(message)
+    return class_labels(numbers, n, what)

@@ -222,6 +222,8 @@ class Sequence(FrameStimulus):
         object.__setattr__(self, "images", _checked("images", self.images))
         n = len(self.images)
         labels = np.asarray(range(n) if self.labels is None else self.labels)
+        if labels.dtype == object:  # texts of pandas
+            labels = np.asarray(labels.tolist())
         if labels.shape != (n,) or labels.dtype.kind not in "iuU":
             message = (
                 f"labels are {self.labels!r}, expected a whole number or a name for "

@@ -41,7 +41,7 @@ from cnn2snn_brian.progress import Advance, progress_bar
 from cnn2snn_brian.results.result import SimulationResult
 from cnn2snn_brian.tuning.calibration_result import CalibrationResult
 from cnn2snn_brian.tuning.numbers import check_numbers
-from cnn2snn_brian.tuning.trials import compiled
+from cnn2snn_brian.tuning.trials import compiled, described
 from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
 
 __all__ = ["SCALES", "calibrate"]
@@ -142,7 +142,7 @@ def calibrate(
     starts = None
     if v_init is not None:
         starts = check_numbers("v_init", v_init, lambda x: x < 1, "below 1")
-    snn = network if isinstance(network, NetworkDescription) else network.snn
+    snn = described(network)
     pixels = check_images(images, snn.input_shape)
     # All that can be wrong with these comes before the compiler.
     goal = _Goal.of(snn, pixels)

@@ -27,7 +27,7 @@ from cnn2snn_brian.tuning.base import Round, Rounds
 from cnn2snn_brian.tuning.objectives import Objective, Target, feature_map_correlation
 from cnn2snn_brian.tuning.tuning_set import TuningSet
 
-__all__ = ["COLUMNS", "Shown", "Trials", "compiled"]
+__all__ = ["COLUMNS", "Shown", "Trials", "compiled", "described"]
 
 #: What is on record of each candidate.
 COLUMNS = (
@@ -100,6 +100,36 @@ class Shown:
             executor=self.executor,
             progress=False,
         )
+
+
+def described(network: Any) -> NetworkDescription:
+    """
+    Give the description of a network.
+
+    Parameters
+    ----------
+    network : Simulator or NetworkDescription
+        The network.
+
+    Returns
+    -------
+    NetworkDescription
+        The description.
+
+    Raises
+    ------
+    InputError
+        If it is something else, such as a CNN.
+    """
+    if isinstance(network, NetworkDescription):
+        return network
+    if not isinstance(network, Simulator):
+        message = (
+            f"found a {type(network).__name__}, expected a SpikingNetwork, as convert "
+            "gives, or what its compile() gives"
+        )
+        raise InputError(message)
+    return network.snn
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from cnn2snn_brian.tuning.history import history_table
 from cnn2snn_brian.tuning.methods import MethodName, find_method
 from cnn2snn_brian.tuning.objectives import Objective, find_objective
 from cnn2snn_brian.tuning.result import TuningResult
-from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials, compiled
+from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials, compiled, described
 from cnn2snn_brian.tuning.tuning_set import tuning_sets
 
 __all__ = ["tune_thresholds"]
@@ -114,7 +114,7 @@ def tune_thresholds(
     SimulationError
         If a simulation fails.
     """
-    snn = simulator if isinstance(simulator, NetworkDescription) else simulator.snn
+    snn = described(simulator)
     budget = check_whole("budget", budget, 1)
     seed = check_whole("seed", seed, 0)
     check_choice("accept", accept, ("better", "always"))
