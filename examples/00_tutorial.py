@@ -81,10 +81,14 @@ SpikingNetwork.load("digits.snn").thresholds
 # :meth:`~cnn2snn_brian.SpikingNetwork.network` builds Brian2 objects. Groups are found
 # by the names of their layers, the input is ``input``, and the synapses into ``conv1``
 # are ``conv1_synapses``.
+#
+# The first time, Brian2 compiles each part of a network with Cython, which takes most of
+# a minute here. With NumPy there is nothing to compile, and one image takes a second.
 
 import matplotlib.pyplot as plt
-from brian2 import SpikeMonitor, StateMonitor, ms, seed
+from brian2 import SpikeMonitor, StateMonitor, ms, prefs, seed
 
+prefs.codegen.target = "numpy"
 seed(0)
 network = snn.network(test.images[0])
 potential = StateMonitor(network["conv1"], "v", record=[59, 148, 200])
