@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pynwb
 import pytest
+import quantities as pq
 import torch
 import xarray
 from brian2 import ms
 
-from cnn2snn_brian import InputError
+from cnn2snn_brian import InputError, SpikeTrains
 from cnn2snn_brian.errors import MissingLibraryError
 from cnn2snn_brian.results import SpikeCounts
 from cnn2snn_brian.spikes.trials import Trials
@@ -207,3 +208,12 @@ def test_nwb_refuses_what_was_not_recorded(random_result, tmp_path):
         session = file.read()
         assert len(session.units) == 3
         assert session.trials["stimulus_name"][1] == "image 1"
+
+
+def test_a_spike_at_the_end_of_a_slice_is_that_of_the_next():
+    train = neo.SpikeTrain([1, 20, 30] * pq.ms, t_stop=40 * pq.ms)
+    parts = [train.time_slice(a * pq.ms, (a + 20) * pq.ms) for a in (0, 20)]
+    first, second = (
+        SpikeTrains.from_neo(part).spikes(1e-3, (1, 1, 1)) for part in parts
+    )
+    assert [first[1].tolist(), second[1].tolist()] == [[1], [0, 10]]

@@ -42,7 +42,10 @@ def trains_of_neo(trains: Any, index: Any) -> Trains:
     places = None
     if all(set(PLACE) <= set(one.annotations) for one in listed):
         places = [[one.annotations[what] for what in PLACE] for one in listed]
+    # A spike at the end is that of what follows; `time_slice` keeps it in both.
+    end = (stop - start) * (1 - 1e-9)
     times = [one.rescale("s").magnitude - start for one in listed]
+    times = [one[one < end] for one in times]
     return _joined("trains", times, index, places, (stop - start) * second)
 
 

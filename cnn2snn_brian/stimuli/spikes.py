@@ -215,7 +215,7 @@ class SpikeTrains(SpikeStimulus):
         ----------
         trains : neo.Segment, neo.SpikeTrain, or sequence of neo.SpikeTrain
             The trains. Times count from their ``t_start``, and a trial ends at their
-            ``t_stop``.
+            ``t_stop``; a spike at that very time is left out.
         index : array_like of int, shape (n_trains,), optional
             Neuron of the input of each train, as of `SpikeTrains`. By default the first
             train is neuron 0 and so on; trains that `SimulationResult.to_neo` wrote
