@@ -82,8 +82,9 @@ SpikingNetwork.load("digits.snn").thresholds
 # by the names of their layers, the input is ``input``, and the synapses into ``conv1``
 # are ``conv1_synapses``.
 #
-# The first time, Brian2 compiles each part of a network with Cython, which takes most of
-# a minute here. With NumPy there is nothing to compile, and one image takes a second.
+# The first time, Brian2 compiles each part of a network with Cython, which takes most
+# of a minute here. With NumPy there is nothing to compile, and one image takes a
+# second.
 
 import matplotlib.pyplot as plt
 from brian2 import SpikeMonitor, StateMonitor, ms, prefs, seed
