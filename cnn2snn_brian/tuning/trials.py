@@ -121,15 +121,14 @@ def described(network: Any) -> NetworkDescription:
     InputError
         If it is something else, such as a CNN.
     """
-    if isinstance(network, NetworkDescription):
-        return network
-    if not isinstance(network, Simulator):
+    found = getattr(network, "snn", network)
+    if not isinstance(found, NetworkDescription):
         message = (
             f"found a {type(network).__name__}, expected a SpikingNetwork, as convert "
             "gives, or what its compile() gives"
         )
         raise InputError(message)
-    return network.snn
+    return found
 
 
 @contextmanager
