@@ -17,7 +17,7 @@ NAME = PACKAGE.name
 #: members may not use each other.
 ORDER = """
     errors
-    extras files memory printing progress
+    checks extras files memory printing progress
     checkpoint
     layers
     description

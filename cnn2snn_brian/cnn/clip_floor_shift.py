@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["ClipFloorShift"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 

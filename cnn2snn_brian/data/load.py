@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.data.data_sets import load_cifar10, load_digits
 from cnn2snn_brian.data.image_folder import class_names, load_folder, split_folder
 from cnn2snn_brian.data.labelled_images import LabelledImages
-from cnn2snn_brian.description.choices import check_whole
 from cnn2snn_brian.errors import InputError
 
 __all__ = ["is_split", "load_data", "load_test_images", "load_training_images"]

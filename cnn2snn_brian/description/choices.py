@@ -1,9 +1,7 @@
-"""Values that are whole numbers, or one of a few."""
+"""Values that are one of a few."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import check_names
@@ -16,7 +14,6 @@ __all__ = [
     "Reset",
     "SynapseKind",
     "check_choice",
-    "check_whole",
     "checked_kinds",
     "shown_kind",
 ]
@@ -57,38 +54,6 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         message = f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
         raise InputError(message)
-
-
-def check_whole(what: str, number: Any, smallest: int) -> int:
-    """
-    Check a whole number; True and False are none.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    number : object
-        What the user gave.
-    smallest : int
-        The smallest that it can be.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    InputError
-        If it is no whole number, or smaller.
-    """
-    is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not is_whole or number < smallest:
-        message = (
-            f"{what} is {number!r}, expected a whole number of at least {smallest}"
-        )
-        raise InputError(message)
-    return int(number)
 
 
 def checked_kinds(

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.layer_numbers import check_names
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.errors import InputError

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from brian2 import Quantity
 from brian2.units import have_same_dimensions, second
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.frozen import FrozenDict
 from cnn2snn_brian.description.layer_numbers import BY_LAYER, check_names
 from cnn2snn_brian.description.learning import (

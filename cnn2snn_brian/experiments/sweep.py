@@ -14,7 +14,7 @@ import numpy as np
 from brian2 import Quantity, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.experiments.grid import (

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.layers.order import INPUT, Shape
 from cnn2snn_brian.layers.receptive_fields import ReceptiveFields
@@ -133,19 +134,13 @@ def sample(
     InputError
         If `n` or `seed` is no whole number, or a layer is unknown.
     """
-    for what, given, least in (("n", n, 1), ("seed", seed, 0)):
-        whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
-        if not whole or given < least:
-            message = (
-                f"{what} is {given!r}, expected a whole number of at least {least}"
-            )
-            raise InputError(message)
+    n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
     found: Places = {}
     names = list(shapes)
     for name in _chosen(shapes, layers, [name for name in names if name != INPUT]):
         size = int(np.prod(shapes[name]))
         rng = np.random.default_rng([seed, names.index(name)])
-        index = np.sort(rng.choice(size, min(int(n), size), replace=False))
+        index = np.sort(rng.choice(size, min(n, size), replace=False))
         at = np.unravel_index(index, shapes[name])
         found[name] = [*zip(*(axis.tolist() for axis in at), strict=True)]
     return found

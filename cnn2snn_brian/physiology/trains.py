@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import second
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes.numbers import real_numbers, seconds, whole_numbers

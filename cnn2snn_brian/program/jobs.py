@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.learning import check_trials
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import InputError

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.program.process import Running, run
 from cnn2snn_brian.program.project import Place, Project, run_shard

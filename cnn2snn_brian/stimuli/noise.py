@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, ms, second
 
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.frames import Movie, Still

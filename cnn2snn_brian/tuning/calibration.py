@@ -26,7 +26,7 @@ import numpy.typing as npt
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.choices import check_whole
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.description.layer_numbers import reference
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.description.parameters import Parameters

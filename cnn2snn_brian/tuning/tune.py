@@ -7,7 +7,8 @@ from typing import Any, Literal
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.choices import check_choice, check_whole
+from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.description.choices import check_choice
 from cnn2snn_brian.description.network import NetworkDescription
 from cnn2snn_brian.program.simulator import Simulator
 from cnn2snn_brian.program.workers import Workers
