@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from cnn2snn_brian import (
         data,
         errors,
-        layers,
         models,
         physiology,
         plots,
+        projections,
         results,
         stimuli,
         train,
@@ -31,19 +31,8 @@ if TYPE_CHECKING:
     )
     from cnn2snn_brian.cnn.adjust import adjust
     from cnn2snn_brian.cnn.from_torch import from_torch
-    from cnn2snn_brian.conversion import convert
-    from cnn2snn_brian.description.lesions import Lesion
-    from cnn2snn_brian.description.neuron_models import NeuronModel
-    from cnn2snn_brian.description.noise import kernel_noise
-    from cnn2snn_brian.description.plasticity import STDP, RewardSTDP, Rule
-    from cnn2snn_brian.description.presets import PRESETS
-    from cnn2snn_brian.description.ready_made_neurons import (
-        IF,
-        LIF,
-        AdaptiveIF,
-        ConductanceLIF,
-    )
-    from cnn2snn_brian.description.thresholds import data_based_thresholds
+    from cnn2snn_brian.conversion import convert, from_nir
+    from cnn2snn_brian.diagnosis import diagnose
     from cnn2snn_brian.errors import (
         BuildError,
         ConversionError,
@@ -52,16 +41,24 @@ if TYPE_CHECKING:
         UnsupportedModuleError,
         WriteError,
     )
-    from cnn2snn_brian.experiments.summary import summary
-    from cnn2snn_brian.experiments.sweep import sweep
-    from cnn2snn_brian.foreign import from_nir
-    from cnn2snn_brian.layers import Layers
-    from cnn2snn_brian.look.diagnosis import diagnose
     from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.program.recording import Recording
-    from cnn2snn_brian.program.simulator import Simulator
+    from cnn2snn_brian.projections import Layers
     from cnn2snn_brian.results import SimulationResult
+    from cnn2snn_brian.settings.lesions import Lesion
+    from cnn2snn_brian.settings.neuron_models import NeuronModel
+    from cnn2snn_brian.settings.plasticity import STDP, RewardSTDP, Rule
+    from cnn2snn_brian.settings.presets import PRESETS, kernel_noise
+    from cnn2snn_brian.settings.ready_made_neurons import (
+        IF,
+        LIF,
+        AdaptiveIF,
+        ConductanceLIF,
+    )
+    from cnn2snn_brian.settings.thresholds import data_based_thresholds
+    from cnn2snn_brian.simulator.recording import Recording
+    from cnn2snn_brian.simulator.simulator import Simulator
     from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
+    from cnn2snn_brian.sweeps import summary, sweep
     from cnn2snn_brian.tuning import (
         CalibrationResult,
         TuningResult,
@@ -80,32 +77,32 @@ _HOMES = {
     "adjust": "cnn.adjust",
     "from_torch": "cnn.from_torch",
     "convert": "conversion",
-    "Lesion": "description.lesions",
-    "NeuronModel": "description.neuron_models",
-    "kernel_noise": "description.noise",
-    "STDP": "description.plasticity",
-    "RewardSTDP": "description.plasticity",
-    "Rule": "description.plasticity",
-    "PRESETS": "description.presets",
-    "AdaptiveIF": "description.ready_made_neurons",
-    "ConductanceLIF": "description.ready_made_neurons",
-    "IF": "description.ready_made_neurons",
-    "LIF": "description.ready_made_neurons",
-    "data_based_thresholds": "description.thresholds",
+    "Lesion": "settings.lesions",
+    "NeuronModel": "settings.neuron_models",
+    "kernel_noise": "settings.presets",
+    "STDP": "settings.plasticity",
+    "RewardSTDP": "settings.plasticity",
+    "Rule": "settings.plasticity",
+    "PRESETS": "settings.presets",
+    "AdaptiveIF": "settings.ready_made_neurons",
+    "ConductanceLIF": "settings.ready_made_neurons",
+    "IF": "settings.ready_made_neurons",
+    "LIF": "settings.ready_made_neurons",
+    "data_based_thresholds": "settings.thresholds",
     "BuildError": "errors",
     "ConversionError": "errors",
     "InputError": "errors",
     "SimulationError": "errors",
     "UnsupportedModuleError": "errors",
     "WriteError": "errors",
-    "summary": "experiments.summary",
-    "sweep": "experiments.sweep",
-    "Layers": "layers",
-    "diagnose": "look.diagnosis",
+    "summary": "sweeps",
+    "sweep": "sweeps",
+    "Layers": "projections",
+    "diagnose": "diagnosis",
     "SpikingNetwork": "network",
-    "from_nir": "foreign",
-    "Recording": "program.recording",
-    "Simulator": "program.simulator",
+    "from_nir": "conversion",
+    "Recording": "simulator.recording",
+    "Simulator": "simulator.simulator",
     "SimulationResult": "results",
     "Events": "stimuli",
     "Movie": "stimuli",
@@ -122,10 +119,10 @@ _HOMES = {
 _MODULES = (
     "data",
     "errors",
-    "layers",
     "models",
     "physiology",
     "plots",
+    "projections",
     "results",
     "stimuli",
     "train",
@@ -175,10 +172,10 @@ __all__ = [
     "from_nir",
     "from_torch",
     "kernel_noise",
-    "layers",
     "models",
     "physiology",
     "plots",
+    "projections",
     "results",
     "stimuli",
     "summary",
@@ -195,8 +192,7 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = import_module(f"cnn2snn_brian.{name}")
     else:
-        message = f"module 'cnn2snn_brian' has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module 'cnn2snn_brian' has no attribute {name!r}")
     globals()[name] = value
     return value
 

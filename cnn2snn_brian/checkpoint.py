@@ -18,8 +18,6 @@ from typing import Any
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, check_folder, write_errors, written_whole
 
-__all__ = ["Checkpoint", "say_kept"]
-
 logger = logging.getLogger(__name__)
 
 #: Raised when a file that was written before can no longer be read.
@@ -118,45 +116,40 @@ class Checkpoint:
             self._check_head(path, head)
             n_whole = content.rfind(b"\n") + 1
             if not n_whole:
-                message = "its first line was cut off"
-                raise ValueError(message)
+                raise ValueError("its first line was cut off")
             found = {row["key"]: dict(row["row"]) for row in rows}
             for key, row in found.items():
                 missing = self._columns - row.keys()
                 if missing:
-                    message = f"row {key} has no {', '.join(sorted(missing))}"
-                    raise ValueError(message)
+                    raise ValueError(f"row {key} has no {', '.join(sorted(missing))}")
             # Only now: a file that is none of ours is left as it is.
             if n_whole < len(content):
                 os.truncate(path, n_whole)
         except InputError:
             raise
         except DAMAGE as error:
-            message = (
+            raise InputError(
                 f"checkpoint {path}: not a readable checkpoint "
                 f"({type(error).__name__}: {error}). Give another file, or remove this "
                 "one"
-            )
-            raise InputError(message) from error
+            ) from error
         self.rows = found
 
     def _check_head(self, path: Path, head: dict[str, Any]) -> None:
         """Refuse a file of another version, another work or other settings."""
         if "checkpoint" not in head and "rows" in head:
-            message = (
+            raise InputError(
                 f"checkpoint {path} was written by version 0.1.0, whose rows can't be "
                 "trusted: they do not say which neurons they are of. Give another "
                 "file, or finish this work with version 0.1.0"
             )
-            raise InputError(message)
         version, work = head["checkpoint"], head["work"]
         found = dict(head["settings"])
         if version != VERSION or work != self.work:
-            message = (
+            raise InputError(
                 f"checkpoint {path} is one of {work} in version {version}, expected "
                 f"{self.work} in version {VERSION}. Give another file"
             )
-            raise InputError(message)
         # As text: NaN is not equal to itself.
         other = sorted(
             name
@@ -164,11 +157,10 @@ class Checkpoint:
             if json.dumps(found.get(name)) != json.dumps(self.settings.get(name))
         )
         if other:
-            message = (
+            raise InputError(
                 f"checkpoint {path} is of another {self.work}, it differs in "
                 f"{', '.join(other)}. Take the same arguments, or another file"
             )
-            raise InputError(message)
 
     def add(self, key: str, row: dict[str, Any]) -> None:
         """
@@ -245,6 +237,5 @@ def _content(line: bytes) -> dict[str, Any]:
         text = line.rpartition(_CRC)[0] + b"}"
         changed = content.pop("crc32") != zlib.crc32(text)
     if changed:
-        message = "a line is not as it was written"
-        raise ValueError(message)
+        raise ValueError("a line is not as it was written")
     return content

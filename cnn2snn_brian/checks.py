@@ -1,12 +1,14 @@
 """Checks that every stage needs."""
 
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.errors import InputError
-
-__all__ = ["check_whole"]
+from cnn2snn_brian.errors import InputError, MissingLibraryError
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
@@ -34,8 +36,76 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
     """
     is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not is_whole or number < smallest:
-        message = (
+        raise InputError(
             f"{what} is {number!r}, expected a whole number of at least {smallest}"
         )
-        raise InputError(message)
     return int(number)
+
+
+def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
+    """
+    Import a library that not everyone has.
+
+    Parameters
+    ----------
+    name : str
+        The module, such as ``neo``.
+    extra : str
+        The extra of this package that installs it.
+    purpose : str
+        What it is needed for, as the first words of a sentence.
+
+    Returns
+    -------
+    module
+        The library.
+
+    Raises
+    ------
+    MissingLibraryError
+        If it is not installed. The message says how to install it.
+
+    Examples
+    --------
+    >>> optional_library("json", "export", "reading").loads("1")
+    1
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        library = name.partition(".")[0]
+        raise MissingLibraryError(
+            f"{purpose} needs the library {library} ({error}). Install it with: "
+            f'pip install "cnn2snn-brian[{extra}]", or pip install {library}'
+        ) from error
+
+
+def free_memory() -> int | None:
+    """
+    Say how much memory new data can take.
+
+    Returns
+    -------
+    int or None
+        Bytes; what a container may still take if that is less. None if the system
+        does not say.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = 1024 * int(fields["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        try:
+            # Not what is free, but nothing larger will fit.
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (OSError, ValueError):
+            return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text())
+            free = min(free, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return free

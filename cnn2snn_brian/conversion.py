@@ -6,28 +6,34 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, ms, second
 
-from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.description.choices import CHOICES, check_choice
-from cnn2snn_brian.description.layer_numbers import ByLayer, check_names
-from cnn2snn_brian.description.network import delays_in_seconds
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.presets import PRESETS, Preset, find_preset
-from cnn2snn_brian.description.ready_made_neurons import IF
-from cnn2snn_brian.description.thresholds import (
+from cnn2snn_brian.cnn import from_torch
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.nir import Integration, Resistance, network_fields
+from cnn2snn_brian.projections import GateRule, Layers, MaxPool2d
+from cnn2snn_brian.settings import (
+    CHOICES,
+    IF,
+    PRESETS,
+    ByLayer,
+    Encoding,
+    Parameters,
+    Preset,
+    Propagation,
+    Reset,
     ceiling_thresholds,
+    check_choice,
+    check_names,
+    check_units,
     data_based_thresholds,
+    delays_in_seconds,
+    find_preset,
     with_gates,
 )
-from cnn2snn_brian.description.units import check_units
-from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d
-from cnn2snn_brian.layers.stack import Layers
-from cnn2snn_brian.network import SpikingNetwork
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["OPTIONS", "convert"]
 
 #: Arguments of `convert` that say how the network is simulated.
 OPTIONS = (
@@ -166,11 +172,10 @@ def convert(
         composed = layers.without_pooling_neurons()
         for name in {*layers.names} - {*composed.names}:
             if isinstance(thresholds, Mapping) and name in thresholds:
-                message = (
+                raise InputError(
                     f"thresholds: {name} has no neurons with pooling='synapses', so it "
                     "has no threshold; leave it out"
                 )
-                raise InputError(message)
         layers = composed
     numbers = {
         item.name: settings.get(item.name)
@@ -201,11 +206,10 @@ def _check_known(what: str, given: Iterable[str], known: tuple[str, ...]) -> Non
     """Refuse names that say nothing about how a network is simulated."""
     unknown = [name for name in given if name not in known]
     if unknown:
-        message = (
+        raise InputError(
             f"unknown {what}: {', '.join(unknown)}; how a network is simulated is said "
             f"by {', '.join(known)}"
         )
-        raise InputError(message)
 
 
 def _layers(
@@ -219,14 +223,14 @@ def _layers(
     if isinstance(module, Layers):
         for what, given in (("normalize", normalize), ("max_pooling", max_pooling)):
             if given is not None:
-                message = (
+                raise InputError(
                     f"{what}: these layers were read before; give it to from_torch"
                 )
-                raise InputError(message)
         return module
     if input_shape is None:
-        message = "input_shape is missing: (channels, height, width) of an image"
-        raise InputError(message)
+        raise InputError(
+            "input_shape is missing: (channels, height, width) of an image"
+        )
     return from_torch(
         module, input_shape, normalize, names=names, max_pooling=max_pooling
     )
@@ -255,11 +259,10 @@ def _thresholds(
         found = ceiling_thresholds(layers, settings.get("rate_scale", 1.0))
         return with_gates(layers, found, given)
     if calibration is None:
-        message = (
+        raise InputError(
             "thresholds: give numbers, or calibration=... (training images) to compute "
             "them from the CNN's activations"
         )
-        raise InputError(message)
     found = data_based_thresholds(
         layers,
         calibration,
@@ -268,3 +271,93 @@ def _thresholds(
         per_channel=settings.get("per_channel", False),
     )
     return with_gates(layers, found, given)
+
+
+@check_units(dt=second)
+def from_nir(
+    graph: Any,
+    *,
+    reset: Reset | None = None,
+    strict: bool | None = None,
+    dt: Quantity | None = None,
+    encoding: Encoding | None = None,
+    propagation: Propagation | None = None,
+    resistance: Resistance | None = None,
+    integration: Integration | None = None,
+    **options: Any,
+) -> SpikingNetwork:
+    r"""
+    Read a spiking network from a graph of NIR.
+
+    A graph that `SpikingNetwork.to_nir` made is read back as it was, with the same
+    fingerprint. A graph of another program says less than a simulation needs: what is
+    not given here is assumed, and a warning names each assumption.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph or path-like
+        The graph, or a file with one. It may have IF, LIF, Threshold, Conv2d, Linear,
+        Affine, Scale, AvgPool2d, SumPool2d, Flatten and Delay nodes, and graphs within.
+        Edges may be in any order; a node that several others lead to reads their sum.
+    reset : {"zero", "subtract"}, optional
+        Whether a spike sets the potential to ``v_reset`` or takes the threshold from
+        it. Assumed: "zero", as NIR defines it.
+    strict : bool, optional
+        Whether neurons spike where v is above ``v_threshold``, as NIR defines it
+        (assumed), or where they reach it. ``v_th`` is then the next larger number.
+    dt : Quantity [s], optional
+        Time step. Assumed: 1 ms.
+    encoding : {"poisson", "current"}, optional
+        Whether images are Poisson spikes (assumed) or currents.
+    propagation : {"step", "instant"}, optional
+        Whether spikes cross all layers within a step (assumed), or act on the next
+        layer one step later.
+    resistance : {"step", "second"}, optional
+        Whether a step of an IF node adds ``r`` times its input (assumed), or that times
+        dt in seconds.
+    integration : {"exact", "euler"}, optional
+        How a step of LIF nodes is computed, :math:`v \gets (1 - k)\, v + k\, r\, x`
+        for an input x: with the exact :math:`k = 1 - e^{-dt / \tau}` (assumed), or with
+        Euler's :math:`k = dt / \tau`.
+    **options
+        ``v_min``, ``v_init`` and ``rate_scale`` (assumed: ``-inf``, 0 and 1),
+        ``synapses``, ``dtype`` and ``classes``, as in `convert`.
+
+    Returns
+    -------
+    SpikingNetwork
+        The network.
+
+    Raises
+    ------
+    InputError
+        If the graph is recurrent, has a node that can't be read (the message has its
+        name) or, with Euler's method, a time constant below dt, or an argument can't be
+        used.
+    MissingLibraryError
+        If the library nir is not installed.
+
+    Examples
+    --------
+    >>> snn = from_nir("network.nir", reset="subtract")  # doctest: +SKIP
+    """
+    known = ("v_min", "v_init", "rate_scale", "synapses", "dtype", "classes")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(
+            f"unknown argument {', '.join(unknown)}; expected {', '.join(known)}"
+        )
+    given = {
+        "reset": reset,
+        "strict": strict,
+        "dt_s": None if dt is None else float(dt / second),
+        "encoding": encoding,
+        "propagation": propagation,
+        "resistance": resistance,
+        "integration": integration,
+        **options,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if "classes" in given:
+        given["classes"] = tuple(given["classes"])
+    return SpikingNetwork(**network_fields(graph, given))

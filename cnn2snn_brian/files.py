@@ -19,16 +19,6 @@ from safetensors import SafetensorError
 
 from cnn2snn_brian.errors import ConversionError, InputError, WriteError
 
-__all__ = [
-    "DAMAGE",
-    "check_folder",
-    "checksum",
-    "damage",
-    "write_errors",
-    "written_from_memory",
-    "written_whole",
-]
-
 #: What the libraries that read files raise if one is damaged.
 DAMAGE: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -83,8 +73,7 @@ def damage(where: str) -> Iterator[None]:
     except ConversionError:
         raise
     except DAMAGE as error:
-        message = f"{where}: {type(error).__name__}: {error}"
-        raise InputError(message) from error
+        raise InputError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -103,8 +92,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     """
     folder = Path(path).absolute().parent
     if not folder.is_dir():
-        message = f"{path}: the folder {folder} does not exist"
-        raise InputError(message)
+        raise InputError(f"{path}: the folder {folder} does not exist")
 
 
 @contextmanager
@@ -126,8 +114,7 @@ def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        message = f"{path}: it can't be written: {reason}"
-        raise WriteError(message) from error
+        raise WriteError(f"{path}: it can't be written: {reason}") from error
 
 
 @contextmanager
@@ -156,14 +143,12 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         os.fsencode(target)
     except UnicodeEncodeError as error:
-        message = (
+        raise WriteError(
             f"{ascii(str(target))} has letters that the encoding of file names, "
             f"{error.encoding}, has not: set PYTHONUTF8=1 or a UTF-8 locale"
-        )
-        raise WriteError(message) from error
+        ) from error
     if not target.parent.is_dir():
-        message = f"{target}: the folder {target.parent} does not exist"
-        raise FileNotFoundError(message)
+        raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist")
     # The suffix stays: numpy and others append one of their own where it is missing.
     name = f".{target.name}.{secrets.token_hex(8)}{target.suffix}"
     unfinished = target.parent / name

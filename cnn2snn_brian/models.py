@@ -6,8 +6,7 @@ from importlib.resources import as_file, files
 import torch
 from torch import nn
 
-from cnn2snn_brian.cnn.adjust import adjust
-from cnn2snn_brian.cnn.weights import ModelCard, load_weights
+from cnn2snn_brian.cnn import ModelCard, adjust, load_weights
 from cnn2snn_brian.errors import InputError
 
 __all__ = [
@@ -252,14 +251,12 @@ def create(architecture: str, n_classes: int = 10) -> nn.Sequential:
         If there is no CNN of that name, or the number of outputs is below 1.
     """
     if architecture not in ARCHITECTURES:
-        message = (
+        raise InputError(
             f"there is no CNN named {architecture!r}; "
             f"known are {', '.join(sorted(ARCHITECTURES))}"
         )
-        raise InputError(message)
     if n_classes < 1:
-        message = f"n_classes is {n_classes}, expected at least 1"
-        raise InputError(message)
+        raise InputError(f"n_classes is {n_classes}, expected at least 1")
     return ARCHITECTURES[architecture](n_classes=n_classes)
 
 
@@ -293,8 +290,9 @@ def pretrained(architecture: str) -> tuple[nn.Sequential, ModelCard]:
     module = create(architecture)
     folder = files("cnn2snn_brian") / "pretrained"
     if not (folder / f"{architecture}.safetensors").is_file():
-        message = f"no trained weights of {architecture!r} ship with the package"
-        raise InputError(message)
+        raise InputError(
+            f"no trained weights of {architecture!r} ship with the package"
+        )
     with as_file(folder) as directory:
         card = load_weights(module, directory / f"{architecture}.safetensors")
     module.eval()

@@ -7,23 +7,24 @@ from typing import Any
 import numpy as np
 from brian2 import Network, Quantity, ms, second
 
-from cnn2snn_brian.brian.internals import has_stored_state
-from cnn2snn_brian.brian.network import brian_network, show
-from cnn2snn_brian.brian.plastic_synapses import end_trial
-from cnn2snn_brian.description.learning import BY_TRIAL, KEPT
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import as_array, check_images
-from cnn2snn_brian.description.plasticity import Rule
-from cnn2snn_brian.description.storage import load_network, save_network
-from cnn2snn_brian.description.units import check_units
+from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state, show
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.exchange.to_nir import Integration, Pooling, Resistance, to_nir
-from cnn2snn_brian.program.simulator import Simulator
-from cnn2snn_brian.stimuli.base import Stimulus
-
-__all__ = ["SpikingNetwork"]
+from cnn2snn_brian.nir import Integration, Pooling, Resistance, to_nir
+from cnn2snn_brian.settings import (
+    BY_TRIAL,
+    KEPT,
+    NetworkDescription,
+    Parameters,
+    Perturbations,
+    Rule,
+    as_array,
+    check_images,
+    check_units,
+    load_network,
+    save_network,
+)
+from cnn2snn_brian.simulator import Simulator
+from cnn2snn_brian.stimuli import Stimulus
 
 
 class SpikingNetwork(NetworkDescription):
@@ -50,8 +51,7 @@ class SpikingNetwork(NetworkDescription):
                 self.layers, thresholds=value, default=self.parameters
             )
         elif name not in {item.name for item in fields(self)}:
-            message = f"a SpikingNetwork has no field {name!r}"
-            raise AttributeError(message)
+            raise AttributeError(f"a SpikingNetwork has no field {name!r}")
         checked = replace(self, **{name: value})
         object.__setattr__(self, name, getattr(checked, name))
 
@@ -128,22 +128,22 @@ class SpikingNetwork(NetworkDescription):
             If input spikes are lost, displaced or silenced in Brian2's standalone mode.
         """
         for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
-            message = f"{name}: in Brian2, give it to end_trial at the end of a trial"
-            raise InputError(message)
+            raise InputError(
+                f"{name}: in Brian2, give it to end_trial at the end of a trial"
+            )
         given = Perturbations.of(self, seed, **perturbations)
         if input is not None:
             if image is not None:
-                message = "give an image or stimulus, or input=..., not both"
-                raise InputError(message)
+                raise InputError("give an image or stimulus, or input=..., not both")
             if isinstance(input, Stimulus):
-                message = f"input is a {input.label}: a stimulus is the first argument"
-                raise InputError(message)
+                raise InputError(
+                    f"input is a {input.label}: a stimulus is the first argument"
+                )
             if float(given.input_jitter):
-                message = (
+                raise InputError(
                     "input_jitter: spikes of a group of your own can't be displaced; "
                     "show SpikeTrains for that"
                 )
-                raise InputError(message)
         parameters = parameters or self.parameters
         if input is not None or isinstance(image, Stimulus):
             stimulus = image if input is None else input
@@ -207,19 +207,16 @@ class SpikingNetwork(NetworkDescription):
             If nothing learns, the network was not stored, or the reward is no number.
         """
         if not self.rules:
-            message = (
+            raise InputError(
                 "end_trial: no layer of this network learns; use network.restore()"
             )
-            raise InputError(message)
         if np.ndim(reward) or not np.isfinite(reward):
-            message = f"reward is {reward}, expected a finite number"
-            raise InputError(message)
+            raise InputError(f"reward is {reward}, expected a finite number")
         if not has_stored_state(network):
-            message = (
+            raise InputError(
                 "end_trial: call network.store() before the first trial, so that there "
                 "is a start to go back to"
             )
-            raise InputError(message)
         learned = {}
         for name, rule in self.rules.items():
             synapses = network[f"{name}_synapses"]

@@ -10,8 +10,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-__all__ = ["Printed", "as_html", "as_text", "frame_table", "short", "short_fields"]
-
 #: What a line is at most, but for names that are longer.
 WIDTH = 100
 

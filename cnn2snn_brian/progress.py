@@ -16,8 +16,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Advance", "progress_bar"]
-
 #: Moves a progress bar by a number of steps, and sets the text after it.
 Advance = Callable[..., None]
 

@@ -112,9 +112,9 @@ print(spikes.count[:])
 # the value before is below the threshold, and the next one is that after the reset.
 # Take a ``SpikeMonitor`` to know when a neuron spiked.
 #
-# Neurons of a group are ordered (y, x, channel): neuron ``(y * width + x) * channels +
-# c``. :func:`~cnn2snn_brian.layers.from_neurons` turns values of a group into an array
-# of shape (channels, height, width).
+# Neurons of a group are ordered (y, x, channel): neuron ``(y * width + x) * channels
+# + c``. :func:`~cnn2snn_brian.projections.from_neurons` turns values of a group into
+# an array of shape (channels, height, width).
 #
 # ``snn.show(network, image)`` gives the network another image. Potentials stay as they
 # are, so store the network before the first image and restore it before each other one.

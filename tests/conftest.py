@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cnn2snn_brian import IF, LIF, SimulationResult
-from cnn2snn_brian.description.frozen import FrozenDict
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.program.cache import CACHE_VARIABLE
 from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.settings.perturbations import Perturbations
+from cnn2snn_brian.settings.settings import FrozenDict
+from cnn2snn_brian.simulator.compiler import CACHE_VARIABLE
 
 
 @pytest.fixture(scope="session", autouse=True)

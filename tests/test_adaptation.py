@@ -8,7 +8,7 @@ from brian2 import SpikeMonitor, ms
 from reference import layer_spikes, raster, stages, two_layers
 
 from cnn2snn_brian import AdaptiveIF, InputError, SpikingNetwork, convert
-from cnn2snn_brian.layers import from_neurons
+from cnn2snn_brian.projections import from_neurons
 
 SHAPE = (2, 7, 6)
 N_STEPS = 24

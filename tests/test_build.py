@@ -16,9 +16,14 @@ from torch import nn
 
 from cnn2snn_brian import BuildError, convert
 from cnn2snn_brian.errors import CompilerNotFoundError
-from cnn2snn_brian.program.cache import check_cache, clear, programs
-from cnn2snn_brian.program.compiler import build_program, find_compiler
-from cnn2snn_brian.program.device import ProgramDevice
+from cnn2snn_brian.simulator.compiler import (
+    build_program,
+    check_cache,
+    clear,
+    find_compiler,
+    programs,
+)
+from cnn2snn_brian.simulator.device import ProgramDevice
 
 pytestmark = pytest.mark.standalone
 

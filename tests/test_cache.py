@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn2snn_brian.program import cache
-from cnn2snn_brian.program.compiler import build_program
+from cnn2snn_brian.simulator import compiler as cache
+from cnn2snn_brian.simulator.compiler import build_program
 
 OLD, NEW, MIDDLE = (digit * 32 for digit in "0ab")
 
@@ -160,7 +160,7 @@ def test_building_trims_the_cache(tmp_path, monkeypatch):
     directory = cache.check_cache(tmp_path / "cache")
     entry(directory, OLD, 400, 1_000)
     monkeypatch.setattr(
-        "cnn2snn_brian.program.compiler.trim",
+        "cnn2snn_brian.simulator.compiler.trim",
         lambda where, keep: cache.trim(where, limit=100, keep=keep),
     )
     built = build_program(project(tmp_path / "project"), directory)
@@ -171,7 +171,7 @@ BUILD = """
 import sys
 import time
 from pathlib import Path
-from cnn2snn_brian.program.compiler import build_program
+from cnn2snn_brian.simulator.compiler import build_program
 built = build_program(Path(sys.argv[1]), Path(sys.argv[2]))
 print(built.compiled, built.program)
 """

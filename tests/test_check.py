@@ -155,7 +155,7 @@ def test_what_can_not_be_read_is_refused_by_its_place(function, where):
 
 def test_a_kind_that_is_misread_is_refused(monkeypatch):
     # Of whatever kind: here a ReLU6 that is taken for a ReLU.
-    from cnn2snn_brian.cnn import kinds
+    from cnn2snn_brian.cnn import trace as kinds
 
     monkeypatch.setitem(kinds._MODULES, nn.ReLU6, "ReLU")
     module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU6(), nn.Conv2d(3, 2, 1))

@@ -30,8 +30,8 @@ from cnn2snn_brian.cli.convert import InputEncoding, MaxPooling, PresetName, Res
 from cnn2snn_brian.cli.train import Activation, Optimizer
 from cnn2snn_brian.cli.tune import MethodChoice
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.description.choices import CHOICES
-from cnn2snn_brian.layers.max_pool2d import GateRule
+from cnn2snn_brian.projections.kernels import GateRule
+from cnn2snn_brian.settings.settings import CHOICES
 from cnn2snn_brian.train import TrainingSettings
 from cnn2snn_brian.tuning import MethodName
 

@@ -9,16 +9,10 @@ from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers import (
-    INPUT,
-    Conv2d,
-    Linear,
-    connectivity,
-    from_neurons,
-    to_neurons,
-)
-from cnn2snn_brian.layers.connectivity import connections
 from cnn2snn_brian.models import cifar10_quick
+from cnn2snn_brian.projections import INPUT, Conv2d, Linear, from_neurons, to_neurons
+from cnn2snn_brian.projections import geometry as connectivity
+from cnn2snn_brian.projections.geometry import connections
 
 many = settings(max_examples=70, deadline=None, derandomize=True)
 

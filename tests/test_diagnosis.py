@@ -8,10 +8,10 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Layers, SimulationResult, convert, models
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.layers import Linear
-from cnn2snn_brian.look.diagnosis import diagnose
+from cnn2snn_brian.diagnosis import diagnose
+from cnn2snn_brian.projections import Linear
 from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.settings.parameters import Parameters
 
 NAMES = ("conv1", "pool1", "conv2", "ip1")
 

@@ -4,10 +4,10 @@ import torch
 from brian2 import DimensionMismatchError, Hz, get_dimensions, ms
 from torch import nn
 
-from cnn2snn_brian.brian.encoding import poisson_rates
+from cnn2snn_brian.brian.network import poisson_rates
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.description.pictures import check_images, check_rate_scale
 from cnn2snn_brian.errors import ConversionError, InputError
+from cnn2snn_brian.settings.images import check_images, check_rate_scale
 from cnn2snn_brian.stimuli import Movie
 
 SHAPE = (2, 7, 6)

@@ -16,14 +16,7 @@ from brian2 import ms
 from reference import randomize
 from torch import nn
 
-from cnn2snn_brian import (
-    LIF,
-    ConductanceLIF,
-    Lesion,
-    NeuronModel,
-    convert,
-    models,
-)
+from cnn2snn_brian import LIF, ConductanceLIF, Lesion, NeuronModel, convert, models
 
 pytestmark = pytest.mark.standalone
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Movie, Sequence, convert
 from cnn2snn_brian.results import read_settings
-from cnn2snn_brian.spikes.trials import Trials
+from cnn2snn_brian.spikes.measures import Trials
 from cnn2snn_brian.stimuli import Item
 
 FREQUENCIES = (0.1, 0.2, 0.4)

@@ -16,8 +16,8 @@ from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.cli import app
 from cnn2snn_brian.cnn.weights import ModelCard, save_weights
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.paper.figures import _saved
-from cnn2snn_brian.paper.steps import Reproduction
+from cnn2snn_brian.reproduction.figures import _saved
+from cnn2snn_brian.reproduction.steps import Reproduction
 from cnn2snn_brian.train import TrainingSettings, train
 
 #: Less than any file that is written here.

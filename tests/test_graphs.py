@@ -19,8 +19,8 @@ from cnn2snn_brian import (
     diagnose,
 )
 from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.description.gains import part_delays_s
-from cnn2snn_brian.layers.joined import parts, squared
+from cnn2snn_brian.projections.pooling import parts, squared
+from cnn2snn_brian.settings.scales import part_delays_s
 
 SHAPE = (2, 9, 8)
 IMAGES = np.random.default_rng(0).integers(0, 65, (2, *SHAPE)) / 64

@@ -386,7 +386,7 @@ def test_errors_come_before_the_file(digits, tmp_path, monkeypatch):
     ):
         with pytest.raises(InputError, match=message):
             result.inspect(path, **options)
-    monkeypatch.setattr("cnn2snn_brian.look.inspector.MAX_BYTES", 1000)
+    monkeypatch.setattr("cnn2snn_brian.inspector.inspector.MAX_BYTES", 1000)
     with pytest.raises(InputError, match="Give fewer pictures"):
         result.inspect(path)
     monkeypatch.setitem(sys.modules, "bokeh.resources", None)

@@ -8,7 +8,7 @@ from reference import two_layers
 from cnn2snn_brian import calibrate, convert, sweep, tune_thresholds
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.experiments.networks import Simulators
+from cnn2snn_brian.sweeps import Simulators
 from cnn2snn_brian.train import TrainingSettings, train
 
 SHAPE = (2, 7, 6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers import (
+from cnn2snn_brian.projections import (
     INPUT,
     AvgPool2d,
     Conv2d,
@@ -19,7 +19,7 @@ from cnn2snn_brian.layers import (
     stack,
     to_neurons,
 )
-from cnn2snn_brian.layers.joined import Joined
+from cnn2snn_brian.projections.pooling import Joined
 
 
 def conv(name="conv1", source=INPUT, *, shape=(2, 7, 6), n_out=3, seed=0):

@@ -7,8 +7,8 @@ from brian2 import SpikeMonitor, ms
 from reference import two_layers
 
 from cnn2snn_brian import InputError, Lesion, Recording, convert
-from cnn2snn_brian.description.lesions import lesion_masks
-from cnn2snn_brian.layers import from_neurons
+from cnn2snn_brian.projections import from_neurons
+from cnn2snn_brian.settings.lesions import lesion_masks
 
 SHAPE = (2, 7, 6)
 SHAPES = {"input": SHAPE, "conv1": (3, 4, 5), "ip1": (4,)}

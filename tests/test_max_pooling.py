@@ -23,9 +23,8 @@ from cnn2snn_brian import (
     from_torch,
     kernel_noise,
 )
-from cnn2snn_brian.layers import AvgPool2d, MaxPool2d, Pooled
-from cnn2snn_brian.layers.connectivity import connections
-from cnn2snn_brian.layers.target_runs import runs
+from cnn2snn_brian.projections import AvgPool2d, MaxPool2d, Pooled
+from cnn2snn_brian.projections.geometry import connections, runs
 from cnn2snn_brian.tuning import Bisection
 
 N_STEPS = 20

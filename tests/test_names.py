@@ -12,8 +12,8 @@ from torch import nn
 
 from cnn2snn_brian import LIF, STDP, InputError, Lesion, convert
 from cnn2snn_brian.brian.network import program_network
-from cnn2snn_brian.description import names
-from cnn2snn_brian.program.device import write_sources
+from cnn2snn_brian.settings import names
+from cnn2snn_brian.simulator.device import write_sources
 
 
 def named(*layers, shape=(1, 2, 3), **options):

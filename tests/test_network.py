@@ -13,7 +13,7 @@ from reference import chain, numpy_spikes, randomize, stages
 from torch import nn
 
 from cnn2snn_brian import InputError, convert
-from cnn2snn_brian.layers import from_neurons
+from cnn2snn_brian.projections import from_neurons
 
 N_STEPS = 12
 

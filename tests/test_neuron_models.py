@@ -16,7 +16,7 @@ from cnn2snn_brian import (
     SpikingNetwork,
     convert,
 )
-from cnn2snn_brian.layers import from_neurons
+from cnn2snn_brian.projections import from_neurons
 
 SHAPE = (2, 7, 6)
 N_STEPS = 24

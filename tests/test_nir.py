@@ -23,9 +23,8 @@ from cnn2snn_brian import (
     from_nir,
     from_torch,
 )
-from cnn2snn_brian.exchange.windows import bias_kernel, pool_of, symmetric
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.conv2d import Conv2d
+from cnn2snn_brian.nir.connections import bias_kernel, pool_of, symmetric
+from cnn2snn_brian.projections.kernels import AvgPool2d, Conv2d
 from cnn2snn_brian.stimuli import Movie
 
 ASSUMED = "what is assumed here"

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 MAKE = """
 import numpy as np
 from cnn2snn_brian import SpikingNetwork
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.layers import Layers, Linear
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.projections import Layers, Linear
 layers = Layers((1, 2, 1), (Linear("ip1", ("input",), (1, 2, 1), np.ones((3, 2))),))
 given = {"thresholds": 2.5, "v_min": 0, "leak": 0, "v_init": 0}
 snn = SpikingNetwork(layers, Parameters.of(layers, **given))

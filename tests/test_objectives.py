@@ -10,10 +10,10 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 from cnn2snn_brian import InputError, SimulationResult, from_torch
-from cnn2snn_brian.description.frozen import FrozenDict
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.settings.perturbations import Perturbations
+from cnn2snn_brian.settings.settings import FrozenDict
 from cnn2snn_brian.tuning.objectives import (
     OBJECTIVES,
     Target,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn2snn_brian.brian.versions import TESTED
+from cnn2snn_brian.brian.internals import TESTED
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "cnn2snn_brian"

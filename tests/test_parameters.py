@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings.parameters import Parameters
 
 NAMES = ("conv1", "pool1", "ip1")
 GOOD = {"thresholds": 1.5, "v_min": -2.0, "leak": 0.25, "v_init": 0.5}

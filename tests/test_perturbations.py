@@ -8,7 +8,7 @@ from reference import raster, two_layers
 from torch import nn
 
 from cnn2snn_brian import InputError, convert, kernel_noise
-from cnn2snn_brian.layers import from_neurons
+from cnn2snn_brian.projections import from_neurons
 
 SHAPE = (2, 7, 6)
 N_STEPS = 40

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from cnn2snn_brian import InputError, Recording, from_torch
-from cnn2snn_brian.layers.order import INPUT
-from cnn2snn_brian.layers.receptive_fields import ReceptiveFields
+from cnn2snn_brian.projections.order import INPUT
+from cnn2snn_brian.projections.places import ReceptiveFields
 
 SHAPE = (2, 13, 11)
 

@@ -18,9 +18,9 @@ from cnn2snn_brian import (
     Still,
     convert,
 )
-from cnn2snn_brian.layers import from_neurons
-from cnn2snn_brian.layers.connectivity import connections
-from cnn2snn_brian.program.jobs import prepared
+from cnn2snn_brian.projections import from_neurons
+from cnn2snn_brian.projections.geometry import connections
+from cnn2snn_brian.simulator.jobs import prepared
 
 SHAPE = (2, 7, 6)
 N_STEPS = 24

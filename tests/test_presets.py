@@ -8,9 +8,9 @@ from torch import nn
 
 from cnn2snn_brian import PRESETS, InputError, SpikingNetwork, convert
 from cnn2snn_brian.cli.convert import PresetName
-from cnn2snn_brian.description.presets import find_preset, suitable_duration
-from cnn2snn_brian.description.thresholds import data_based_thresholds
-from cnn2snn_brian.tuning.coordinates import TUNABLE
+from cnn2snn_brian.settings.presets import find_preset, suitable_duration
+from cnn2snn_brian.settings.thresholds import data_based_thresholds
+from cnn2snn_brian.tuning.methods import TUNABLE
 
 MODULE = nn.Sequential(
     nn.Conv2d(2, 3, 2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(90, 4)

@@ -24,14 +24,14 @@ from cnn2snn_brian import (
 )
 from cnn2snn_brian.cnn.adjust import Adjustment, adjust
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.layers import Conv2d, Linear
-from cnn2snn_brian.layers.ceiling import Ceiling
-from cnn2snn_brian.look.diagnosis import Diagnosis
+from cnn2snn_brian.diagnosis import Diagnosis
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes.trials import Trials
+from cnn2snn_brian.projections import Conv2d, Linear
+from cnn2snn_brian.projections.stack import Ceiling
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.spikes.measures import Trials
 from cnn2snn_brian.tuning import CalibrationResult
-from cnn2snn_brian.tuning.check import Check
+from cnn2snn_brian.tuning.result import Check
 
 ROOT = Path(__file__).parent.parent
 
@@ -263,7 +263,7 @@ def test_all_public_data_with_arrays_are_short():
 
 
 COLOURS = """
-from cnn2snn_brian.layers import Layers, Linear
+from cnn2snn_brian.projections import Layers, Linear
 import numpy as np
 print(Layers((1, 2, 1), (Linear("ip1", ("input",), (1, 2, 1), np.ones((1, 2))),)))
 """

@@ -8,8 +8,8 @@ from reference import layer_spikes, randomize, raster
 from torch import nn
 
 from cnn2snn_brian import InputError, SpikingNetwork, convert
-from cnn2snn_brian.layers import from_neurons, to_neurons
-from cnn2snn_brian.layers.connectivity import connections
+from cnn2snn_brian.projections import from_neurons, to_neurons
+from cnn2snn_brian.projections.geometry import connections
 
 N_STEPS = 12
 SHAPE = (2, 9, 8)

@@ -7,13 +7,9 @@ from reference import numpy_spikes, randomize
 from torch import nn
 
 from cnn2snn_brian import InputError, Recording, from_torch
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.program import recording_size as recording
-from cnn2snn_brian.program.recording_size import (
-    check_recording,
-    expected_rates,
-    free_memory,
-)
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.simulator import jobs as recording
+from cnn2snn_brian.simulator.jobs import check_recording, expected_rates, free_memory
 
 SHAPE = (2, 7, 6)
 N_STEPS = 400
@@ -114,7 +110,7 @@ def test_run_checks_before_it_simulates(cnn, monkeypatch):
     from brian2 import ms
 
     from cnn2snn_brian import convert
-    from cnn2snn_brian.program import simulator
+    from cnn2snn_brian.simulator import simulator
 
     def fail(*arguments, **options):
         pytest.fail("the program was run")

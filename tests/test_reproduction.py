@@ -13,14 +13,11 @@ from PIL import Image
 from torch import nn
 
 from cnn2snn_brian import InputError, models
-from cnn2snn_brian.paper import simulations
-from cnn2snn_brian.paper import steps as paper_steps
-from cnn2snn_brian.paper.extent import Extent
-from cnn2snn_brian.paper.finite_json import restored, to_json
-from cnn2snn_brian.paper.report import html_page, markdown, write_report
-from cnn2snn_brian.paper.simulations import cnns
-from cnn2snn_brian.paper.steps import Reproduction
-from cnn2snn_brian.paper.tables import collect
+from cnn2snn_brian.reproduction import searches as simulations
+from cnn2snn_brian.reproduction import steps as paper_steps
+from cnn2snn_brian.reproduction.report import collect, html_page, markdown, write_report
+from cnn2snn_brian.reproduction.searches import cnns
+from cnn2snn_brian.reproduction.steps import Extent, Reproduction, restored, to_json
 
 pytestmark = pytest.mark.standalone
 

@@ -9,8 +9,8 @@ import pytest
 from brian2 import ms
 
 from cnn2snn_brian import IF, LIF, InputError, SimulationResult, SpikingNetwork
-from cnn2snn_brian.description.perturbations import Perturbations
 from cnn2snn_brian.results.hdf5 import FORMAT
+from cnn2snn_brian.settings.perturbations import Perturbations
 
 #: A network, a result and its images and counts, all written by version 0.1.0.
 FILES = Path(__file__).parent / "files_0_1_0"

@@ -5,8 +5,8 @@ import pytest
 from brian2 import ms
 
 from cnn2snn_brian import InputError, SimulationResult
-from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.settings.parameters import Parameters
 
 
 def result(counts, potentials, recorded=None, threshold=2.0, shape=None, n_steps=4):

@@ -11,9 +11,13 @@ from test_connectivity import convolutions, poolings
 from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.layers import INPUT, AvgPool2d, Conv2d, Linear
-from cnn2snn_brian.layers.connectivity import connections
-from cnn2snn_brian.layers.target_runs import kernel_from_memory, kernel_to_memory, runs
+from cnn2snn_brian.projections import INPUT, AvgPool2d, Conv2d, Linear
+from cnn2snn_brian.projections.geometry import (
+    connections,
+    kernel_from_memory,
+    kernel_to_memory,
+    runs,
+)
 
 many = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -26,13 +26,13 @@ from brian2 import (
 )
 from brian2.core.base import BrianObjectException
 
+from cnn2snn_brian.brian.internals import check_version
 from cnn2snn_brian.brian.neurons import OnePassUpdate, if_neurons
 from cnn2snn_brian.brian.synapse_kinds import (
     Conv2dSynapses,
     DenseSynapses,
     PoolSynapses,
 )
-from cnn2snn_brian.brian.versions import check_version
 from cnn2snn_brian.errors import InputError
 
 N_STEPS = 20

@@ -23,7 +23,7 @@ from cnn2snn_brian import (
     models,
 )
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.layers import Layers, to_neurons
+from cnn2snn_brian.projections import Layers, to_neurons
 
 pytestmark = pytest.mark.standalone
 

@@ -9,9 +9,9 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from cnn2snn_brian.conversion import convert
-from cnn2snn_brian.description.storage import FORMAT, load_network, save_network
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.settings.network import FORMAT, load_network, save_network
 
 SHAPE = (2, 7, 6)
 

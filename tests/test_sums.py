@@ -6,10 +6,8 @@ import pytest
 from brian2 import NeuronGroup, TimedArray, ms
 
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.conv2d import Conv2d
-from cnn2snn_brian.layers.linear import Linear
-from cnn2snn_brian.layers.pooled import Pooled
+from cnn2snn_brian.projections.kernels import AvgPool2d, Conv2d, Linear
+from cnn2snn_brian.projections.pooling import Pooled
 
 #: Share of neurons that spike in each step: few and many.
 RATES = (0.1, 0.6, 0.0, 1.0, 0.4)

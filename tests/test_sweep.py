@@ -22,9 +22,9 @@ from cnn2snn_brian import (
     summary,
     sweep,
 )
-from cnn2snn_brian.experiments.grid import written
 from cnn2snn_brian.plots import plot_sweep
-from cnn2snn_brian.program.simulator import Simulator
+from cnn2snn_brian.simulator.simulator import Simulator
+from cnn2snn_brian.sweeps import written
 
 SHAPE = (2, 7, 6)
 IMAGES = np.random.default_rng(0).random((6, *SHAPE))

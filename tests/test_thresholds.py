@@ -5,12 +5,9 @@ from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.conversion import convert
-from cnn2snn_brian.description.thresholds import (
-    data_based_thresholds,
-    largest_activation,
-)
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers import INPUT, AvgPool2d, Layers, Linear, stack
+from cnn2snn_brian.projections import INPUT, AvgPool2d, Layers, Linear, stack
+from cnn2snn_brian.settings.thresholds import data_based_thresholds, largest_activation
 
 SHAPE = (1, 1, 2)
 

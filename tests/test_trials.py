@@ -18,8 +18,8 @@ from reference import chain, numpy_spikes, randomize
 from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationResult, convert
-from cnn2snn_brian.layers import to_neurons
-from cnn2snn_brian.program import recording_size
+from cnn2snn_brian.projections import to_neurons
+from cnn2snn_brian.simulator import jobs as recording_size
 from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
 
 SHAPE = (2, 7, 6)
@@ -435,7 +435,7 @@ def test_what_can_not_be_shown_is_refused(
     simulator, monkeypatch, stimulus, options, says
 ):
     monkeypatch.setattr(
-        "cnn2snn_brian.program.simulator.run_shards",
+        "cnn2snn_brian.simulator.simulator.run_shards",
         lambda *arguments: pytest.fail("the program was run"),
     )
     with pytest.raises(InputError, match=says):

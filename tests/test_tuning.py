@@ -29,8 +29,8 @@ from cnn2snn_brian import (
     tune_thresholds,
 )
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.program import compiler
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.simulator import compiler
 from cnn2snn_brian.tuning import Bisection, Check, Feedback, Percentiles, Search
 from cnn2snn_brian.tuning.tuning_set import TuningSet
 

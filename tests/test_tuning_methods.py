@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnn2snn_brian import from_torch
-from cnn2snn_brian.description.parameters import Parameters
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.tuning import Bisection, Feedback, Percentiles, Search
-from cnn2snn_brian.tuning.coordinates import FLOOR_SHARES, LARGEST_V_INIT, TUNABLE
-from cnn2snn_brian.tuning.methods import find_method
-from cnn2snn_brian.tuning.scope import Scope
+from cnn2snn_brian.tuning.base import Scope
+from cnn2snn_brian.tuning.methods import (
+    FLOOR_SHARES,
+    LARGEST_V_INIT,
+    TUNABLE,
+    find_method,
+)
 
 CHAIN = nn.Sequential(
     nn.Conv2d(1, 2, 3, bias=False),

@@ -23,12 +23,11 @@ from cnn2snn_brian import (
 )
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data import LabelledImages, load_test_images
-from cnn2snn_brian.description.noise import kernel_noise
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.presets import Preset
-from cnn2snn_brian.layers import Layers
-from cnn2snn_brian.program.jobs import prepared
-from cnn2snn_brian.program.workers import check_workers
+from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.settings.perturbations import Perturbations
+from cnn2snn_brian.settings.presets import Preset, kernel_noise
+from cnn2snn_brian.simulator.jobs import prepared
+from cnn2snn_brian.simulator.workers import check_workers
 from cnn2snn_brian.train import TrainingSettings
 
 SHAPE = (2, 7, 6)

@@ -18,8 +18,9 @@ from brian2 import ms
 from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationError, convert
-from cnn2snn_brian.program import cache, process
-from cnn2snn_brian.program.cache import CACHE_VARIABLE
+from cnn2snn_brian.simulator import compiler as cache
+from cnn2snn_brian.simulator import protocol as process
+from cnn2snn_brian.simulator.compiler import CACHE_VARIABLE
 
 pytestmark = pytest.mark.standalone
 
@@ -183,7 +184,7 @@ def test_a_program_that_is_killed_twice_is_an_error(simulator, many):
 
 
 def test_a_programs_own_words_are_in_the_error(simulator, images, monkeypatch):
-    monkeypatch.setattr("cnn2snn_brian.program.protocol.MAGIC", b"PICTURE0")
+    monkeypatch.setattr("cnn2snn_brian.simulator.protocol.MAGIC", b"PICTURE0")
     with pytest.raises(SimulationError, match="the inputs file is of another version"):
         simulator.run(images)
 
@@ -388,7 +389,7 @@ def test_a_cache_that_is_emptied_while_workers_run(
         assert not cache.entries(tmp_path)
         return process.run(*arguments)
 
-    monkeypatch.setattr("cnn2snn_brian.program.project.run", run_late)
+    monkeypatch.setattr("cnn2snn_brian.simulator.workers.run", run_late)
     with ThreadPoolExecutor(2) as threads:
         found = simulator.run(images, executor=threads, shard_size=12)
     assert_equal(found, expected)

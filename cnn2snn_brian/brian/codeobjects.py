@@ -19,10 +19,37 @@ from cnn2snn_brian.brian.internals import (
     CythonCodeObject,
     NumpyCodeObject,
 )
-from cnn2snn_brian.description.uncaught import narrow_brians_hook
 from cnn2snn_brian.errors import UnsupportedDeviceError
+from cnn2snn_brian.settings import narrow_brians_hook
 
-__all__ = ["ProgramCodeObject", "own_code_object_class"]
+
+class _Droppable:
+    def __del__(self) -> None:
+        """Say nothing, in place of Brian2's warning."""
+
+
+@cache
+def droppable(kind: type[Any]) -> type[Any]:
+    """
+    Make a kind of Brian2 object that can be dropped without a warning.
+
+    Parameters
+    ----------
+    kind : type
+        Such as NeuronGroup.
+
+    Returns
+    -------
+    type
+        The same in all else, under the same name. An object may be taken out of its
+        network into one of the user's, as any other.
+    """
+    return type(
+        kind.__name__,
+        (_Droppable, kind),
+        {"__doc__": kind.__doc__, "__module__": kind.__module__},
+    )
+
 
 narrow_brians_hook()
 
@@ -91,11 +118,10 @@ def _derived(base: type[Any]) -> type[Any]:
                 PACKAGE, templates_dir=f"templates/{folder}"
             )
             return type(f"Shared{base.__name__}", (base,), {"templater": templater})
-    message = (
+    raise UnsupportedDeviceError(
         f"weight-shared synapses can't be used with {base.__name__}; use C++ "
         "standalone, Cython or NumPy"
     )
-    raise UnsupportedDeviceError(message)
 
 
 def own_code_object_class() -> type[Any]:

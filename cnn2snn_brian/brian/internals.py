@@ -8,8 +8,11 @@ replaced in ``templates/``. ``tests/test_internals.py`` checks each of these ass
 against the Brian2 that is installed, without a compiler.
 """
 
+import warnings
+from functools import cache
 from typing import Any
 
+import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.core.variables import ArrayVariable, Variables
@@ -91,3 +94,18 @@ def set_steps(
 def has_stored_state(network: Any) -> bool:
     """Say whether ``network.store()`` was called."""
     return "default" in network._stored_state
+
+
+#: Of Brian2, parts are replaced that may change in any version (``internals.py``).
+TESTED = ("2.9.0", "2.10.1", "2.11.0")
+
+
+@cache
+def check_version() -> None:
+    """Warn, once, if Brian2 is of a version that was not tested."""
+    if brian2.__version__ not in TESTED:
+        message = (
+            f"Brian2 {brian2.__version__} was not tested with this package, which "
+            f"replaces parts of it; tested are {', '.join(TESTED)}"
+        )
+        warnings.warn(message, stacklevel=2)

@@ -5,45 +5,97 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from brian2 import Clock, Network, PoissonGroup, get_device, linked_var, second
+import numpy.typing as npt
+from brian2 import (
+    Clock,
+    Network,
+    PoissonGroup,
+    Quantity,
+    get_device,
+    linked_var,
+    second,
+)
 
-from cnn2snn_brian.brian.droppable import droppable
-from cnn2snn_brian.brian.encoding import poisson_rates
-from cnn2snn_brian.brian.explicit_synapses import explicit_synapses
-from cnn2snn_brian.brian.input_noise import perturb_input
-from cnn2snn_brian.brian.internals import RuntimeDevice, word_substitute
-from cnn2snn_brian.brian.max_pool_gate import GateSynapses
-from cnn2snn_brian.brian.neurons import if_neurons
-from cnn2snn_brian.brian.plastic_synapses import set_rule
-from cnn2snn_brian.brian.schedule import Schedule
+from cnn2snn_brian.brian.codeobjects import droppable
+from cnn2snn_brian.brian.explicit_synapses import explicit_synapses, set_rule
+from cnn2snn_brian.brian.input import (
+    chosen_input,
+    perturb_input,
+    set_current,
+    takes_images,
+)
+from cnn2snn_brian.brian.internals import RuntimeDevice, check_version, word_substitute
+from cnn2snn_brian.brian.neurons import Schedule, if_neurons
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
-from cnn2snn_brian.brian.stimulus_input import chosen_input, set_current, takes_images
-from cnn2snn_brian.brian.versions import check_version
-from cnn2snn_brian.description.gains import (
+from cnn2snn_brian.brian.synapse_kinds import GateSynapses
+from cnn2snn_brian.checks import free_memory
+from cnn2snn_brian.errors import InputError, UnsupportedDeviceError
+from cnn2snn_brian.projections import (
+    INPUT,
+    MaxPool2d,
+    Pooled,
+    connections,
+    drive,
+    kernel_to_memory,
+    n_synapses,
+    parts,
+    to_neurons,
+    weights_of_channel,
+)
+from cnn2snn_brian.settings import (
+    CLOCK_NAME,
+    NETWORK_NAME,
+    LayerNumber,
+    NetworkDescription,
+    NeuronModel,
+    Parameters,
+    Perturbations,
+    as_array,
+    check_images,
+    check_rate_scale,
+    check_units,
+    described,
     input_gains,
     part_delays_s,
+    reference,
     unlinked,
     weight_factors,
 )
-from cnn2snn_brian.description.layer_numbers import LayerNumber, reference
-from cnn2snn_brian.description.names import CLOCK_NAME, NETWORK_NAME
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.neuron_models import NeuronModel
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.pictures import as_array, check_images, check_rate_scale
-from cnn2snn_brian.description.settings import described
-from cnn2snn_brian.errors import InputError, UnsupportedDeviceError
-from cnn2snn_brian.layers.connectivity import connections
-from cnn2snn_brian.layers.joined import drive, n_synapses, parts
-from cnn2snn_brian.layers.max_pool2d import MaxPool2d
-from cnn2snn_brian.layers.order import INPUT, to_neurons
-from cnn2snn_brian.layers.pooled import Pooled
-from cnn2snn_brian.layers.target_runs import kernel_to_memory, weights_of_channel
-from cnn2snn_brian.memory import free_memory
-from cnn2snn_brian.stimuli.base import Stimulus
+from cnn2snn_brian.stimuli import Stimulus
 
-__all__ = ["brian_network", "program_network", "scaled_weights", "show"]
+
+@check_units(dt=second)
+def poisson_rates(
+    pixels: npt.NDArray[np.float32],
+    rate_scale: float,
+    dt: Quantity,
+) -> Quantity:
+    """
+    Map pixels to the rates of a `PoissonGroup`.
+
+    Parameters
+    ----------
+    pixels : ndarray of float, shape (..., channels, height, width)
+        Intensities in [0, 1].
+    rate_scale : float
+        The paper's c, spikes per step of a pixel of intensity 1.
+    dt : Quantity [s]
+        Time step of the simulation.
+
+    Returns
+    -------
+    rates : Quantity [Hz], shape (..., n_neurons)
+        In the order of the neurons of the input group, channels last.
+
+    Raises
+    ------
+    InputError
+        If ``c I > 1`` somewhere: a `PoissonGroup` emits at most one spike per neuron
+        and step, and would saturate without a word.
+    """
+    check_rate_scale(rate_scale, pixels)
+    return rate_scale * to_neurons(pixels, pixels.shape[-3:]) / dt
+
 
 #: Bytes of an explicit synapse while it is made; fewer of them are always made.
 SYNAPSE_BYTES, MIN_CHECKED = 60, 10**7
@@ -125,11 +177,10 @@ def _check_device(changed: list[str]) -> None:
     """Refuse changes of input spikes that a device would ignore: they run in Python."""
     device = get_device()
     if changed and not isinstance(device, RuntimeDevice):
-        message = (
+        raise UnsupportedDeviceError(
             f"{', '.join(changed)}: input spikes can't be changed on Brian2's "
             f"{type(device).__name__}. Use its runtime mode, or compile() and run()"
         )
-        raise UnsupportedDeviceError(message)
 
 
 def program_network(snn: NetworkDescription) -> Network:
@@ -241,12 +292,11 @@ def _check_memory(snn: NetworkDescription) -> None:
     if total < MIN_CHECKED or free is None or total * SYNAPSE_BYTES <= free:
         return
     most = max(explicit, key=lambda name: explicit[name])
-    message = (
+    raise InputError(
         f"{total:,} explicit synapses ({explicit[most]:,} of them into {most}) take "
         f"about {total * SYNAPSE_BYTES / 1e9:.0f} GB, {free / 1e9:.0f} GB of memory "
         "are free; convert with synapses='shared'"
     )
-    raise InputError(message)
 
 
 def _set_state(
@@ -365,8 +415,9 @@ def show(
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)
     if not takes_images(snn, network):
-        message = "the network has other input than an image; build one for the image"
-        raise InputError(message)
+        raise InputError(
+            "the network has other input than an image; build one for the image"
+        )
     if snn.encoding == "poisson":
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:

@@ -15,25 +15,96 @@ Brian2's own place for resets is *after* the synapses, where a reset to 0 would 
 out the input that arrives in the step of a spike.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from brian2 import Clock, CodeRunner, NeuronGroup
 
-from cnn2snn_brian.brian.codeobjects import own_code_object_class
-from cnn2snn_brian.brian.droppable import droppable
+from cnn2snn_brian.brian.codeobjects import droppable, own_code_object_class
 from cnn2snn_brian.brian.internals import Variables
-from cnn2snn_brian.brian.schedule import Place, Schedule
-from cnn2snn_brian.description.choices import Reset
-from cnn2snn_brian.description.layer_numbers import LayerNumber
-from cnn2snn_brian.description.neuron_models import RESETS, NeuronModel
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.ready_made_neurons import IF
-from cnn2snn_brian.description.settings import described
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings import (
+    IF,
+    RESETS,
+    LayerNumber,
+    NeuronModel,
+    Parameters,
+    Propagation,
+    Reset,
+    described,
+)
 
-__all__ = ["LAYER_MODEL", "if_neurons"]
+#: Between the orders of two populations: their synapses, threshold, reset and floor.
+APART = 10
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    A place in Brian2's schedule.
+
+    Attributes
+    ----------
+    when : str
+        The slot of a step.
+    order : int
+        The order within the slot.
+    """
+
+    when: str
+    order: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    Places of what a population does in a step.
+
+    Equations, leak and constant input come before all of it, in the slot ``groups``.
+
+    Attributes
+    ----------
+    propagation : {"step", "instant"}
+        Whether a spike acts on the next layer in the next step, or in the same one.
+    index : int
+        Index of the population in the order of the data; the input is 0.
+    """
+
+    propagation: Propagation = "step"
+    index: int = 0
+
+    def _place(self, when: str, order: int, within: int) -> Place:
+        if self.propagation == "step":
+            return Place(when, order)
+        return Place("thresholds", APART * self.index + within)
+
+    @property
+    def synapses(self) -> Place:
+        """Spikes of the layers before act on this population."""
+        return self._place("synapses", 0, -1)
+
+    @property
+    def threshold(self) -> Place:
+        """Neurons spike. Brian2's place for an input is the same."""
+        return self._place("thresholds", 0, 0)
+
+    @property
+    def perturbation(self) -> Place:
+        """Spikes are lost, and lesioned neurons silenced, in a compiled program."""
+        return self._place("after_thresholds", -1, 1)
+
+    @property
+    def reset(self) -> Place:
+        """Neurons that spiked are reset."""
+        return self._place("after_thresholds", 0, 2)
+
+    @property
+    def floor(self) -> Place:
+        """Potentials are held at their floor."""
+        return self._place("after_thresholds", 1, 3)
+
 
 #: Numbers of a layer are variables, not constants, so that a compiled run can change
 #: them.
@@ -204,8 +275,9 @@ def if_neurons(
        Threshold Setting.
     """
     if reset not in RESETS:
-        message = f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
-        raise InputError(message)
+        raise InputError(
+            f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
+        )
     neuron = model or IF()
     by_channel = channels is not None
     own = (BY_CHANNEL_MODEL if by_channel else LAYER_MODEL).values()

@@ -3,21 +3,146 @@
 from typing import Any
 
 import numpy as np
-from brian2 import (
-    Quantity,
-    get_dimensions,
-)
+import numpy.typing as npt
+from brian2 import Quantity, Synapses, get_dimensions
 
-from cnn2snn_brian.brian.max_pool_gate import GateSynapses
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.conv2d import Conv2d
-from cnn2snn_brian.layers.linear import Linear
-from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d, pool_windows
-from cnn2snn_brian.layers.order import INPUT
+from cnn2snn_brian.projections import (
+    INPUT,
+    AvgPool2d,
+    Conv2d,
+    GateRule,
+    Linear,
+    MaxPool2d,
+    pool_windows,
+)
 
-__all__ = ["Conv2dSynapses", "DenseSynapses", "MaxPoolGate", "PoolSynapses"]
+
+class GateSynapses(SharedSynapses):
+    """
+    Synapses of a maximum pooling: each passes spikes while its source leads.
+
+    Parameters
+    ----------
+    source, target : Group
+        The populations, or subgroups of them, channels last.
+    layer : MaxPool2d
+        The windows.
+    **options
+        ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name``, ``dtype`` and
+        ``unit`` of `SharedSynapses`. With a delay, spikes count when they arrive.
+
+    Attributes
+    ----------
+    spikes_so_far, spikes_passed : VariableView
+        Spikes of each input that have arrived, and of each window that have passed. Set
+        both to 0 for a new image.
+
+    Raises
+    ------
+    InputError
+        If the populations have other sizes than the layer, or an option can't be used.
+    """
+
+    _template = "max_pool_gate"
+
+    def __init__(
+        self, source: Any, target: Any, layer: MaxPool2d, **options: Any
+    ) -> None:
+        super().__init__(source, target, layer, **options)
+        channels, _, width = layer.input_shape
+        self.template_kwds |= {
+            "channels": channels,
+            "width": width,
+            "by_count": layer.rule == "largest-count",
+        }
+
+    def _add_variables(self, dtype: Any, unit: Any) -> None:
+        super()._add_variables(dtype, unit)
+        layer, variables = self.layer, self.variables
+        assert isinstance(layer, MaxPool2d)
+        for name, group in (
+            ("spikes_so_far", self.source),
+            ("spikes_passed", self.target),
+        ):
+            variables.add_array(name, size=len(group), dtype=np.int32)
+        # First and last row and column of each window, next to each other in memory.
+        windows = [(*row, *column) for row in layer.rows for column in layer.columns]
+        variables.add_array(
+            "_windows",
+            size=4 * len(windows),
+            values=np.ravel(windows),
+            dtype=np.int32,
+            constant=True,
+            read_only=True,
+        )
+
+    def leaders(
+        self,
+        inputs: npt.NDArray[Any],
+        counts: npt.NDArray[Any],
+        passed: npt.NDArray[Any],
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """
+        Find the spikes that pass, for Brian2's NumPy target.
+
+        Parameters
+        ----------
+        inputs : ndarray of int
+            Inputs that spike in this step.
+        counts : ndarray of int, shape (n_inputs,)
+            Spikes of each input so far, these included.
+        passed : ndarray of int, shape (n_targets,)
+            Spikes of each window that have passed.
+
+        Returns
+        -------
+        post, pre : ndarray of int
+            Targets that a spike passes to, and inputs that it is of.
+        """
+        layer = self.layer
+        assert isinstance(layer, MaxPool2d)
+        spiking = np.zeros(len(counts), bool)
+        spiking[inputs] = True
+        channels = layer.shape[0]
+        # One place for each input of a layer, as in torch but channels last.
+        index = np.arange(len(counts)).reshape(*layer.input_shape[1:], channels)
+        post, pre = [], []
+        for y, (top, bottom) in enumerate(layer.rows):
+            for x, (left, right) in enumerate(layer.columns):
+                window = index[top:bottom, left:right].reshape(-1, channels)
+                # `argmax` takes the first of equal ones.
+                first = counts[window].argmax(0)
+                leader = window[first, np.arange(channels)]
+                targets = (y * layer.shape[2] + x) * channels + np.arange(channels)
+                passes = (
+                    counts[leader] > passed[targets]
+                    if layer.rule == "largest-count"
+                    else spiking[leader]
+                )
+                post.append(targets[passes])
+                pre.append(leader[passes])
+        return np.concatenate(post), np.concatenate(pre)
+
+    def to_explicit(self, name: str = "synapses*") -> Synapses:
+        """
+        Refuse to make synapses of Brian2's own.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new object.
+
+        Raises
+        ------
+        InputError
+            Always: a gate compares its inputs, which `Synapses` can't.
+        """
+        raise InputError(
+            f"{self.name}: a gate compares inputs; it has no explicit form"
+        )
+
 
 Pair = tuple[int, int]
 
@@ -27,8 +152,9 @@ def _pair(what: str, value: Any, least: int) -> Pair:
     if len(pair) != 2 or any(
         isinstance(n, bool) or int(n) != n or n < least for n in pair
     ):
-        message = f"{what}={value!r}: expected a whole number of at least {least}, or 2"
-        raise InputError(message)
+        raise InputError(
+            f"{what}={value!r}: expected a whole number of at least {least}, or 2"
+        )
     return int(pair[0]), int(pair[1])
 
 
@@ -225,10 +351,9 @@ class MaxPoolGate(GateSynapses):
         step = window if stride is None else _pair("stride", stride, 1)
         pad, shape = _pair("padding", padding, 0), _shape(source_shape)
         if any(2 * p > n for p, n in zip(pad, window, strict=True)):
-            message = (
+            raise InputError(
                 f"padding={padding!r}: at most half the window {window} is possible"
             )
-            raise InputError(message)
         axes = []
         for n, length, by, p in zip(shape[1:], window, step, pad, strict=True):
             beyond = n + 2 * p - length
@@ -282,8 +407,9 @@ class DenseSynapses(SharedSynapses):
 def _shape(source_shape: Any) -> tuple[int, int, int]:
     shape = tuple(int(n) for n in source_shape)
     if len(shape) != 3 or min(shape) < 1:
-        message = f"source_shape {source_shape}: expected (channels, height, width)"
-        raise InputError(message)
+        raise InputError(
+            f"source_shape {source_shape}: expected (channels, height, width)"
+        )
     return shape[0], shape[1], shape[2]
 
 

@@ -3,25 +3,54 @@
 import importlib.metadata
 import logging
 import sys
+from datetime import datetime, timezone
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from cnn2snn_brian.cli.cache import cache
-from cnn2snn_brian.cli.calibrate import calibrate_command
 from cnn2snn_brian.cli.convert import convert_command
-from cnn2snn_brian.cli.demo import demo
-from cnn2snn_brian.cli.export import export_command
-from cnn2snn_brian.cli.inspect import inspect_command
-from cnn2snn_brian.cli.reproduce import reproduce
+from cnn2snn_brian.cli.inspect import export_command, inspect_command
+from cnn2snn_brian.cli.reproduce import demo, reproduce
 from cnn2snn_brian.cli.run import run
 from cnn2snn_brian.cli.shared import PROGRAM, console
 from cnn2snn_brian.cli.train import train_command
-from cnn2snn_brian.cli.tune import tune_command
+from cnn2snn_brian.cli.tune import calibrate_command, tune_command
 from cnn2snn_brian.errors import ConversionError
 
-__all__ = ["app", "main"]
+
+def cache(
+    *,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all compiled programs.")
+    ] = False,
+) -> None:
+    """
+    Show where compiled programs are kept and how large they are, or remove them.
+
+    $CNN2SNN_BRIAN_CACHE names another directory.
+    """
+    from cnn2snn_brian.simulator import compiler as programs
+
+    directory = programs.cache_directory()
+    found = programs.entries(directory)
+    total = sum(entry.size for entry in found) / 1e6
+    if clear:
+        programs.clear(directory)
+        console.print(f"removed {len(found)} entries, {total:.1f} MB, of {directory}")
+        return
+    table = Table("entry", "last used", title=str(directory))
+    table.add_column("MB", justify="right")
+    for entry in found:
+        used = datetime.fromtimestamp(entry.used, timezone.utc)
+        table.add_row(
+            entry.name, f"{used:%Y-%m-%d %H:%M} UTC", f"{entry.size / 1e6:.1f}"
+        )
+    console.print(table)
+    limit = programs.MAX_CACHE_BYTES / 1e6
+    console.print(f"{len(found)} entries, {total:.1f} MB of at most {limit:.0f} MB")
+
 
 app = typer.Typer(
     name=PROGRAM,

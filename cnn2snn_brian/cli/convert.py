@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn2snn_brian.cli.export import read_nir
+from cnn2snn_brian.cli.inspect import read_nir
 from cnn2snn_brian.cli.shared import (
     check_at_least,
     check_out,
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     from cnn2snn_brian.network import SpikingNetwork
 
-__all__ = [
-    "InputEncoding",
-    "MaxPooling",
-    "PresetName",
-    "ResetRule",
-    "convert_command",
-]
 
 # The description of a network has the same names. It takes seconds to import; a test
 # says that they agree.
@@ -86,18 +79,21 @@ def _imported(reference: str) -> "nn.Module":
     try:
         make = getattr(importlib.import_module(name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        message = f"--module {reference!r}: expected package.module:function ({error})"
-        raise InputError(message) from error
+        raise InputError(
+            f"--module {reference!r}: expected package.module:function ({error})"
+        ) from error
     from torch import nn
 
     try:
         module = make()
     except Exception as error:
-        message = f"--module {reference!r}: it raised {type(error).__name__}: {error}"
-        raise InputError(message) from error
+        raise InputError(
+            f"--module {reference!r}: it raised {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(module, nn.Module):
-        message = f"--module {reference!r}: it returned {module!r}, not an nn.Module"
-        raise InputError(message)
+        raise InputError(
+            f"--module {reference!r}: it returned {module!r}, not an nn.Module"
+        )
     return module
 
 
@@ -105,8 +101,9 @@ def _shape(text: str) -> tuple[int, int, int]:
     try:
         channels, height, width = (int(size) for size in text.split(","))
     except ValueError as error:
-        message = f"--input-shape {text!r}: expected channels,height,width"
-        raise typer.BadParameter(message) from error
+        raise typer.BadParameter(
+            f"--input-shape {text!r}: expected channels,height,width"
+        ) from error
     return channels, height, width
 
 
@@ -118,17 +115,16 @@ def _check_source(
 ) -> None:
     """Check that the options say which CNN."""
     if architecture is not None and (module is not None or weights is not None):
-        message = "--architecture excludes --module and --weights: it has its weights"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter(
+            "--architecture excludes --module and --weights: it has its weights"
+        )
     if architecture is None and module is None and weights is None:
-        message = (
+        raise typer.BadParameter(
             "say which CNN: --architecture, --weights, or --module with --weights; or "
             "give a NIR graph with --from-nir"
         )
-        raise typer.BadParameter(message)
     if module is not None and input_shape is None:
-        message = "--module needs --input-shape channels,height,width"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter("--module needs --input-shape channels,height,width")
 
 
 def _trained(
@@ -139,7 +135,7 @@ def _trained(
 ) -> _Trained:
     """Make the CNN that the options name, with its weights."""
     from cnn2snn_brian import models
-    from cnn2snn_brian.cnn.weights import load_state, load_weights, read_card
+    from cnn2snn_brian.cnn import load_state, load_weights, read_card
 
     if module is not None:
         assert input_shape is not None
@@ -163,8 +159,7 @@ def _trained(
 def _normalization(mean: str | None, std: str | None) -> tuple[Any, Any] | None:
     """Put together what the CNN's images were normalized with."""
     if (mean is None) != (std is None):
-        message = "--mean and --std belong together"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter("--mean and --std belong together")
     if mean is None or std is None:
         return None
     return numbers_in(mean, "--mean"), numbers_in(std, "--std")
@@ -201,8 +196,9 @@ def _given_for_nir(context: typer.Context) -> dict[str, Any]:
         if name not in OF_NIR:
             option = f"--{name.replace('_', '-')}"
             known = ", ".join(f"--{what.replace('_', '-')}" for what in OF_NIR)
-            message = f"--from-nir excludes {option}; it goes with {known}"
-            raise typer.BadParameter(message)
+            raise typer.BadParameter(
+                f"--from-nir excludes {option}; it goes with {known}"
+            )
         given[name] = value.value if isinstance(value, Enum) else value
     return given
 

@@ -1,26 +1,33 @@
 """The command ``inspect``: write the inspector's page of a result or a network."""
 
+import warnings
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn2snn_brian.cli.shared import DATA_HELP, check_at_least, check_out, console
-from cnn2snn_brian.cli.stimuli import (
+from cnn2snn_brian.cli.run import (
     Repeats,
     StimulusFiles,
     check_only_images,
     loaded,
     longest,
 )
+from cnn2snn_brian.cli.shared import (
+    DATA_HELP,
+    NetworkFile,
+    check_at_least,
+    check_out,
+    console,
+)
 from cnn2snn_brian.errors import InputError
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
     from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.results.result import SimulationResult
+    from cnn2snn_brian.results import SimulationResult
 
-__all__ = ["inspect_command"]
 
 #: Images that are simulated unless the user says how many.
 N_IMAGES = 5
@@ -33,25 +40,26 @@ def _loaded(
     import h5py
 
     from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.results.result import SimulationResult
+    from cnn2snn_brian.results import SimulationResult
 
     if source.is_file() and h5py.is_hdf5(source):
         result = SimulationResult.load(source)
         snn = None if network is None else SpikingNetwork.load(network)
         if snn is not None and snn.layers.shapes != result.shapes:
-            message = f"{network}: not the network of {source}: its layers differ"
-            raise InputError(message)
+            raise InputError(
+                f"{network}: not the network of {source}: its layers differ"
+            )
         return result, snn
     if network is not None:
-        message = f"--network goes with a result (.h5), which {source} is not"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter(
+            f"--network goes with a result (.h5), which {source} is not"
+        )
     snn = SpikingNetwork.load(source)
     if not has_images:
-        message = (
+        raise typer.BadParameter(
             "a network needs images or stimuli: --data digits, cifar10 or a folder, or "
             "--stimulus movie.npz"
         )
-        raise typer.BadParameter(message)
     return None, snn
 
 
@@ -152,9 +160,9 @@ def inspect_command(
     # All that is cheap to check comes before a simulation.
     check_out(out)
     check_at_least("--seed", seed, 0)
+    from cnn2snn_brian.checks import optional_library
     from cnn2snn_brian.data import load_test_images
-    from cnn2snn_brian.extras import optional_library
-    from cnn2snn_brian.layers.order import INPUT
+    from cnn2snn_brian.projections import INPUT
 
     optional_library("bokeh", "inspector", "The inspector")
     result, snn = _loaded(source, network, has_images=bool(data or stimulus))
@@ -175,11 +183,10 @@ def inspect_command(
         shape = channels, height, width
         test = load_test_images(data, shape, n, seed, classes, whole=whole)
         if result is not None and len(test) != result.n_images:
-            message = (
+            raise InputError(
                 f"--data has {len(test)} images, {source} is of {result.n_images}; "
                 "give --n, --seed and --all as in its run"
             )
-            raise InputError(message)
     if result is None:
         assert snn is not None
         shown = stimuli if test is None else test.images
@@ -200,3 +207,100 @@ def inspect_command(
     console.print(str(result), highlight=False)
     size = written.stat().st_size / 1e6
     console.print(f"written: {written} ({size:.1f} MB); open it with a browser")
+
+
+class NirPooling(str, Enum):
+    """How average pooling without neurons is written."""
+
+    depthwise = "depthwise"
+    avg = "avg"
+    sum = "sum"
+
+
+class NirResistance(str, Enum):
+    """What a step of an IF node adds."""
+
+    step = "step"
+    second = "second"
+
+
+class NirIntegration(str, Enum):
+    """How the reader computes a step of LIF nodes."""
+
+    exact = "exact"
+    euler = "euler"
+
+
+def export_command(
+    network: NetworkFile,
+    out: Annotated[Path, typer.Argument(help="File for the graph, NAME.nir.")],
+    *,
+    pooling: Annotated[
+        NirPooling,
+        typer.Option(help="Average pooling as Conv2d, AvgPool2d or SumPool2d nodes."),
+    ] = NirPooling.depthwise,
+    strict: Annotated[
+        bool,
+        typer.Option(help="Thresholds for neurons that spike only above them."),
+    ] = True,
+    resistance: Annotated[
+        NirResistance,
+        typer.Option(help="A step adds the input (r = 1), or input times dt (1/dt)."),
+    ] = NirResistance.step,
+    integration: Annotated[
+        NirIntegration,
+        typer.Option(help="How the reader computes a step of LIF nodes."),
+    ] = NirIntegration.exact,
+    metadata: Annotated[
+        bool, typer.Option(help="Keep what NIR can't say, for `convert --from-nir`.")
+    ] = True,
+) -> None:
+    """
+    Write a network as a NIR graph, for other simulators.
+
+    Example: cnn2snn-brian export digits.snn digits.nir
+    """
+    check_out(out, ".nir")
+    from cnn2snn_brian.checks import optional_library
+    from cnn2snn_brian.files import written_from_memory
+    from cnn2snn_brian.network import SpikingNetwork
+
+    nir = optional_library("nir", "nir", "The command export")
+    graph = SpikingNetwork.load(network).to_nir(
+        pooling=pooling.value,
+        strict=strict,
+        resistance=resistance.value,
+        integration=integration.value,
+        metadata=metadata,
+    )
+    with written_from_memory(out) as image:
+        nir.write(image, graph)
+    console.print(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges")
+    console.print(f"written: {out}")
+
+
+def read_nir(path: Path, given: dict[str, Any]) -> "SpikingNetwork":
+    """
+    Read a network from a NIR graph, and say what is assumed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    given : dict of str to object
+        Arguments of `from_nir`.
+
+    Returns
+    -------
+    SpikingNetwork
+        The network.
+    """
+    from cnn2snn_brian.conversion import from_nir
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        snn = from_nir(path, **given)
+    for warning in said:
+        if warning.category is UserWarning:
+            console.print(str(warning.message), highlight=False)
+    return snn

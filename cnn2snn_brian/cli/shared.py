@@ -9,21 +9,6 @@ from rich.console import Console
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import check_folder
 
-__all__ = [
-    "DATA_HELP",
-    "PROGRAM",
-    "NWorkers",
-    "NetworkFile",
-    "PerClass",
-    "Seed",
-    "TrainingData",
-    "check_at_least",
-    "check_out",
-    "console",
-    "numbers_by_layer",
-    "numbers_in",
-]
-
 PROGRAM = "cnn2snn-brian"
 
 #: What ``--data`` may be, wherever there is one.
@@ -64,8 +49,7 @@ def check_out(path: Path, suffix: str | None = None) -> None:
     """
     check_folder(path)
     if suffix is not None and path.suffix != suffix:
-        message = f"{path}: its name has to end with {suffix}"
-        raise InputError(message)
+        raise InputError(f"{path}: its name has to end with {suffix}")
 
 
 def check_at_least(option: str, value: int | None, least: int) -> None:
@@ -87,8 +71,7 @@ def check_at_least(option: str, value: int | None, least: int) -> None:
         If it is below.
     """
     if value is not None and value < least:
-        message = f"{option} is {value}, expected at least {least}"
-        raise InputError(message)
+        raise InputError(f"{option} is {value}, expected at least {least}")
 
 
 def numbers_by_layer(values: list[str] | None, option: str) -> dict[str, float] | None:
@@ -118,13 +101,13 @@ def numbers_by_layer(values: list[str] | None, option: str) -> dict[str, float] 
     for value in values:
         name, _, number = value.partition("=")
         if name in numbers:
-            message = f"{option} {value!r}: {name} was given before"
-            raise InputError(message)
+            raise InputError(f"{option} {value!r}: {name} was given before")
         try:
             numbers[name] = float(number)
         except ValueError as error:
-            message = f"{option} {value!r}: expected layer=number, as in conv1=2.5"
-            raise InputError(message) from error
+            raise InputError(
+                f"{option} {value!r}: expected layer=number, as in conv1=2.5"
+            ) from error
     return numbers
 
 
@@ -152,5 +135,6 @@ def numbers_in(text: str, option: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        message = f"{option} {text!r}: expected numbers, as in 0.5,0.5,0.5"
-        raise InputError(message) from error
+        raise InputError(
+            f"{option} {text!r}: expected numbers, as in 0.5,0.5,0.5"
+        ) from error

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from cnn2snn_brian.data import LabelledImages
 
-__all__ = ["Activation", "Optimizer", "train_command"]
 
 #: Images that the ceilings of a quantized CNN start from.
 N_CALIBRATION = 256
@@ -48,15 +47,14 @@ class Activation(str, Enum):
 def _teacher(weights: Path, n_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
     """Load a trained CNN, and check that it can teach with these images."""
     from cnn2snn_brian import models
-    from cnn2snn_brian.cnn.weights import load_weights, read_card
+    from cnn2snn_brian.cnn import load_weights, read_card
 
     card = read_card(weights)
     if (len(card.classes), card.input_shape) != (n_classes, shape):
-        message = (
+        raise InputError(
             f"--teacher {weights}: a CNN of {len(card.classes)} classes and images of "
             f"shape {card.input_shape}, expected {n_classes} and {shape}"
         )
-        raise InputError(message)
     module = models.create(card.architecture, n_classes)
     load_weights(module, weights)
     return module
@@ -65,8 +63,7 @@ def _teacher(weights: Path, n_classes: int, shape: tuple[int, int, int]) -> "nn.
 def _check_activation(activation: Activation | None, steps: int | None) -> None:
     """Check that the options fit together."""
     if (activation is Activation.quantized) != (steps is not None):
-        message = "--activation quantized and --steps belong together"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter("--activation quantized and --steps belong together")
     if steps is not None:
         check_at_least("--steps", steps, 1)
 
@@ -80,8 +77,7 @@ def _started(
 ) -> tuple["nn.Module", int | None]:
     """Make the CNN that is trained; say the steps of its activation, if quantized."""
     from cnn2snn_brian import models
-    from cnn2snn_brian.cnn.adjust import adjust
-    from cnn2snn_brian.cnn.weights import load_weights, read_card
+    from cnn2snn_brian.cnn import adjust, load_weights, read_card
 
     n_classes = len(training.classes)
     module: nn.Module = models.create(architecture, n_classes)
@@ -90,15 +86,15 @@ def _started(
         card = read_card(start)
         found = (card.architecture, len(card.classes))
         if found != (architecture, n_classes):
-            message = (
+            raise InputError(
                 f"--from {start}: weights of {found[0]} with {found[1]} classes, "
                 f"expected {architecture} with {n_classes}"
             )
-            raise InputError(message)
         had = card.quantized_steps
         if had is not None and activation is Activation.relu:
-            message = f"--from {start}: a quantized CNN; its ReLU can't be had back"
-            raise InputError(message)
+            raise InputError(
+                f"--from {start}: a quantized CNN; its ReLU can't be had back"
+            )
         load_weights(module, start)
     if steps is None:
         return module, had
@@ -201,7 +197,7 @@ def train_command(
     """
     _check_activation(activation, steps)
     from cnn2snn_brian import models
-    from cnn2snn_brian.cnn.weights import ModelCard, save_weights
+    from cnn2snn_brian.cnn import ModelCard, save_weights
     from cnn2snn_brian.data import load_data
     from cnn2snn_brian.train import TrainingSettings, accuracy, train
 
@@ -228,11 +224,10 @@ def train_command(
     console.print(f"Reading {data} ...")
     training, test = load_data(data, shape)
     if training.input_shape != shape:
-        message = (
+        raise InputError(
             f"--data {data}: images of shape {training.input_shape}, {architecture} "
             f"takes {shape}"
         )
-        raise InputError(message)
     n_classes = len(training.classes)
     module, quantized_steps = _started(architecture, training, start, activation, steps)
     checkpoint = out.with_suffix(".checkpoint")

@@ -22,13 +22,11 @@ from rich.table import Table
 from torch import nn
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.cnn.copied import deep_copy
+from cnn2snn_brian.cnn.from_torch import deep_copy
 from cnn2snn_brian.cnn.trace import trace
-from cnn2snn_brian.description.pictures import as_array
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import Printed
-
-__all__ = ["Adjustment", "Change", "adjust", "quantize_in_place"]
+from cnn2snn_brian.settings import as_array
 
 #: Percentile of a ReLU's activations above 0 that its ceiling starts at.
 PERCENTILE = 99.0
@@ -130,9 +128,8 @@ def _check_calls(module: nn.Module) -> None:
     nodes = trace(module).graph.nodes
     for node in nodes:
         if node.op != "call_module" and node.target in _RELU_CALLS:
-            where = f"forward (call of {node.name})"
             raise UnsupportedModuleError(
-                where,
+                f"forward (call of {node.name})",
                 "found ReLU as a function",
                 "A quantized activation has a trained value: use nn.ReLU modules.",
             )
@@ -167,11 +164,10 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
     if values.dtype == torch.uint8:
         values = values.float() / 255
     if values.ndim != 4 or not len(values) or not values.is_floating_point():
-        message = (
+        raise InputError(
             f"images: {values.dtype} of shape {tuple(values.shape)}, expected some of "
             "shape (n, channels, height, width), uint8 or float"
         )
-        raise InputError(message)
     seen: dict[ClipFloorShift, list[torch.Tensor]] = {}
 
     def rectify(
@@ -189,8 +185,7 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
         with torch.no_grad():
             module.eval()(values.to(next(module.parameters()).dtype))
     except RuntimeError as error:
-        message = f"images: the CNN can't compute them: {error}"
-        raise InputError(message) from error
+        raise InputError(f"images: the CNN can't compute them: {error}") from error
     finally:
         module.train(was_training)
         for hook in hooks:
@@ -264,12 +259,10 @@ def adjust(
     )
     """
     if activation not in ("relu", "quantized"):
-        message = f"activation={activation!r}: expected 'relu' or 'quantized'"
-        raise InputError(message)
+        raise InputError(f"activation={activation!r}: expected 'relu' or 'quantized'")
     is_quantized = activation == "quantized"
     if is_quantized != (steps is not None) or (images is not None and not is_quantized):
-        message = "activation='quantized' needs steps; steps and images need it"
-        raise InputError(message)
+        raise InputError("activation='quantized' needs steps; steps and images need it")
     adjusted = deep_copy(module)
     root = nn.Sequential(adjusted)  # so that the CNN has a parent too
     if steps is None:

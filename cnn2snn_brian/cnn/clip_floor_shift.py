@@ -19,8 +19,6 @@ from torch import nn
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["ClipFloorShift"]
-
 #: Ceiling at the start without calibration images, as in the authors' code.
 START = 8.0
 
@@ -71,8 +69,7 @@ class ClipFloorShift(nn.Module):
         super().__init__()
         steps = check_whole("steps", steps, 1)
         if not 0 < ceiling < float("inf"):
-            message = f"ceiling is {ceiling}, expected a number above 0"
-            raise InputError(message)
+            raise InputError(f"ceiling is {ceiling}, expected a number above 0")
         self.steps, self.start = steps, float(ceiling)
         self.ceiling = nn.Parameter(torch.tensor(self.start))
 

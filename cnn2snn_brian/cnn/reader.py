@@ -7,24 +7,29 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.cnn.composition import is_pointwise
-from cnn2snn_brian.cnn.folding import batch_norm, by_channel, check_normalize
-from cnn2snn_brian.cnn.kinds import SUPPORTED
-from cnn2snn_brian.cnn.step_layers import BUILDERS, as_module
-from cnn2snn_brian.cnn.trace import Step
-from cnn2snn_brian.cnn.values import Term, Value, layer_of
+from cnn2snn_brian.cnn.modules import (
+    BUILDERS,
+    as_module,
+    batch_norm,
+    by_channel,
+    check_normalize,
+)
+from cnn2snn_brian.cnn.trace import SUPPORTED, Step
+from cnn2snn_brian.cnn.values import Term, Value, is_pointwise, layer_of
 from cnn2snn_brian.errors import UnsupportedModuleError
-from cnn2snn_brian.layers.avg_pool2d import AvgPool2d
-from cnn2snn_brian.layers.ceiling import Ceiling
-from cnn2snn_brian.layers.conv2d import Conv2d
-from cnn2snn_brian.layers.joined import AnyLayer, Joined
-from cnn2snn_brian.layers.linear import Linear
-from cnn2snn_brian.layers.max_pool2d import GateRule, MaxPool2d
-from cnn2snn_brian.layers.order import INPUT
-from cnn2snn_brian.layers.placed import Placed
-from cnn2snn_brian.layers.pooling import named
-
-__all__ = ["Reader"]
+from cnn2snn_brian.projections import (
+    INPUT,
+    AnyLayer,
+    AvgPool2d,
+    Ceiling,
+    Conv2d,
+    GateRule,
+    Joined,
+    Linear,
+    MaxPool2d,
+    Placed,
+    named,
+)
 
 
 def _global_mean(step: Step) -> Step:
@@ -298,8 +303,9 @@ class Reader:
             )
         value = self.values[step.reads[0]]
         if not value.is_rectified:
-            signed = next(term for term in value.terms if term.map is not None)
-            raise _without_relu(signed, step)
+            raise _without_relu(
+                next(term for term in value.terms if term.map is not None), step
+            )
         if not value.is_bare:
             value = self._population(value, step, None)
         role, build = BUILDERS["MaxPool2d"]

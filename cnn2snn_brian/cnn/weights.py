@@ -23,15 +23,6 @@ from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, written_whole
 
-__all__ = [
-    "ModelCard",
-    "is_quantized",
-    "load_state",
-    "load_weights",
-    "read_card",
-    "save_weights",
-]
-
 #: How files of ``torch.save`` began before they were ZIP archives.
 PICKLE = b"\x80"
 
@@ -148,8 +139,7 @@ def read_card(path: str | Path) -> ModelCard:
         values["classes"] = tuple(values["classes"])
         return ModelCard(**values)
     except DAMAGE as error:
-        message = f"{card_path}: not a readable model card: {error}"
-        raise InputError(message) from error
+        raise InputError(f"{card_path}: not a readable model card: {error}") from error
 
 
 def is_quantized(module: nn.Module) -> bool:
@@ -192,8 +182,7 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
         If the file is missing or damaged, or its weights don't fit the CNN.
     """
     if not Path(path).is_file():
-        message = f"{path}: there is no such file"
-        raise InputError(message)
+        raise InputError(f"{path}: there is no such file")
     card = read_card(path)
     if card.quantized_steps is not None and not is_quantized(module):
         quantize_in_place(module, card.quantized_steps)
@@ -227,20 +216,21 @@ def load_state(module: nn.Module, path: str | Path) -> None:
                 expected = (file.metadata() or {}).get("sha256")
             # Files of others and of version 0.1.0 have none.
             if expected not in (None, _checksum(state)):
-                message = "its checksum is another than that of its content"
-                raise ValueError(message)
+                raise ValueError("its checksum is another than that of its content")
         else:
             # Only tensors: a pickle can run any code when it is read.
             state = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGE as error:
-        message = f"{path}: not a readable file of weights: {_found_in(path, error)}"
-        raise InputError(message) from error
+        raise InputError(
+            f"{path}: not a readable file of weights: {_found_in(path, error)}"
+        ) from error
     try:
         state = _named_as(module, state)
         module.load_state_dict(state)
     except DAMAGE as error:
-        message = f"{path}: the weights don't fit the CNN: {_misfit(module, state)}"
-        raise InputError(message) from error
+        raise InputError(
+            f"{path}: the weights don't fit the CNN: {_misfit(module, state)}"
+        ) from error
 
 
 def _found_in(path: str | Path, error: Exception) -> str:

@@ -9,12 +9,84 @@ from pathlib import Path
 import numpy as np
 
 from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.data.data_sets import load_cifar10, load_digits
-from cnn2snn_brian.data.image_folder import class_names, load_folder, split_folder
-from cnn2snn_brian.data.labelled_images import LabelledImages
+from cnn2snn_brian.data.images import (
+    LabelledImages,
+    class_names,
+    load_folder,
+    split_folder,
+)
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["is_split", "load_data", "load_test_images", "load_training_images"]
+#: Of the 1,797 digits, so many are kept for testing.
+N_TEST_DIGITS = 500
+
+
+def load_digits() -> tuple[LabelledImages, LabelledImages]:
+    """
+    Load the 8x8 digits that ship with scikit-learn.
+
+    Returns
+    -------
+    training, test : LabelledImages
+        1,297 and 500 images [1]_ of shape (1, 8, 8), divided by a fixed random draw.
+
+    References
+    ----------
+    .. [1] Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits,
+       doi:10.24432/C50P49
+    """
+    from sklearn.datasets import load_digits as load_sklearn_digits
+
+    digits = load_sklearn_digits()
+    # Intensities are whole numbers from 0 to 16.
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    order = np.random.default_rng(seed=0).permutation(len(images))
+    everything = LabelledImages(
+        images[order],
+        digits.target[order].astype(np.int64),
+        tuple(str(name) for name in digits.target_names),
+    )
+    return everything[N_TEST_DIGITS:], everything[:N_TEST_DIGITS]
+
+
+def load_cifar10(
+    root: str | Path, *, download: bool = True
+) -> tuple[LabelledImages, LabelledImages]:
+    """
+    Load CIFAR-10 through torchvision.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder that holds the data, or that it is downloaded to.
+    download : bool
+        Whether it may be downloaded (170 MB).
+
+    Returns
+    -------
+    training, test : LabelledImages
+        50,000 and 10,000 images of shape (3, 32, 32).
+
+    Raises
+    ------
+    InputError
+        If it is not there and can't be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    sets = []
+    for train in (True, False):
+        try:
+            data = CIFAR10(root, train=train, download=download)
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"CIFAR-10 is not in {root} and could not be downloaded: {error}"
+            ) from error
+        images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+        labels = np.asarray(data.targets, dtype=np.int64)
+        sets.append(LabelledImages(images, labels, tuple(data.classes)))
+    return sets[0], sets[1]
+
 
 logger = logging.getLogger(__name__)
 
@@ -138,15 +210,13 @@ def load_test_images(
     seed = check_whole("seed", seed, 0)
     if whole:
         if not is_split(name):
-            message = f"all of {name}: it has test images of its own"
-            raise InputError(message)
+            raise InputError(f"all of {name}: it has test images of its own")
         test = load_folder(name, input_shape)
     else:
         (test,) = _parts(name, input_shape, ("test",))
     if n is not None:
         if check_whole("n", n, 1) > len(test):
-            message = f"n is {n}; there are {len(test)} images"
-            raise InputError(message)
+            raise InputError(f"n is {n}; there are {len(test)} images")
         drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
         test = test[np.sort(drawn)]
     return _with_classes_of(test, classes)
@@ -177,10 +247,9 @@ def is_split(name: str | Path) -> bool:
 def _folder(name: str | Path) -> Path:
     directory = Path(name)
     if not directory.is_dir():
-        message = (
+        raise InputError(
             f"data {str(name)!r}: expected 'digits', 'cifar10', or an existing folder"
         )
-        raise InputError(message)
     return directory
 
 
@@ -207,11 +276,11 @@ def _parts(
         return split_folder(directory, input_shape, wanted)
     for part in wanted:
         if part not in there:
-            message = f"{directory}: has a folder {there[0]!r}, but no folder {part!r}"
-            raise InputError(message)
+            raise InputError(
+                f"{directory}: has a folder {there[0]!r}, but no folder {part!r}"
+            )
     if len({class_names(directory / part) for part in there}) > 1:
-        message = f"{directory}: train and test have different class folders"
-        raise InputError(message)
+        raise InputError(f"{directory}: train and test have different class folders")
     return [load_folder(directory / part, input_shape) for part in wanted]
 
 
@@ -223,10 +292,9 @@ def _with_classes_of(
         return images
     unknown = [name for name in images.classes if name not in classes]
     if unknown:
-        message = (
+        raise InputError(
             f"the network has no class {', '.join(map(repr, unknown))}; "
             f"it has {', '.join(classes)}"
         )
-        raise InputError(message)
     number = np.array([classes.index(name) for name in images.classes])
     return replace(images, labels=number[images.labels], classes=classes)

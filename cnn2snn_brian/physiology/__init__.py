@@ -1,25 +1,29 @@
 """What a physiologist measures: spikes and counts of trials in, tables out."""
 
-from cnn2snn_brian.physiology.choices import Choices, decide
 from cnn2snn_brian.physiology.dissimilarity import Comparison, Rdm, compare, rdm
-from cnn2snn_brian.physiology.histograms import Psth, psth
-from cnn2snn_brian.physiology.items import by_item
-from cnn2snn_brian.physiology.latencies import Latency, first_spike, latency
-from cnn2snn_brian.physiology.readouts import Decoding, decoding
+from cnn2snn_brian.physiology.latencies import (
+    Latency,
+    fano_factor,
+    first_spike,
+    latency,
+    noise_correlation,
+    signal_correlation,
+)
+from cnn2snn_brian.physiology.readouts import Choices, Decoding, decide, decoding
 from cnn2snn_brian.physiology.reverse_correlation import (
     ReceptiveField,
     effective_kernel,
     receptive_field,
 )
-from cnn2snn_brian.physiology.selectivity import sparseness
-from cnn2snn_brian.physiology.trains import TrialSpikes
-from cnn2snn_brian.physiology.trials import counts, trial_spikes
-from cnn2snn_brian.physiology.tuning_curves import Tuning, tuning
-from cnn2snn_brian.physiology.variability import (
-    fano_factor,
-    noise_correlation,
-    signal_correlation,
+from cnn2snn_brian.physiology.trains import (
+    Psth,
+    TrialSpikes,
+    by_item,
+    counts,
+    psth,
+    trial_spikes,
 )
+from cnn2snn_brian.physiology.tuning_curves import Tuning, sparseness, tuning
 
 __all__ = [
     "Choices",

@@ -8,14 +8,9 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology.trains import TrialSpikes
-from cnn2snn_brian.physiology.trials import counts
+from cnn2snn_brian.physiology.trains import TrialSpikes, counts
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes.correlation import correlation
-from cnn2snn_brian.spikes.data import SpikeData
-from cnn2snn_brian.spikes.numbers import real_numbers
-
-__all__ = ["Comparison", "Rdm", "compare", "rdm"]
+from cnn2snn_brian.spikes import SpikeData, correlation, real_numbers
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,11 +45,10 @@ def _patterns(data: Any, layer: str | None, window: Any) -> FloatArray:
         return counts(data, layer, window).mean(1)
     array = real_numbers("patterns", data)
     if array.ndim < 2 or not array.size:
-        message = (
+        raise InputError(
             f"patterns have the shape {array.shape}, expected finite numbers, "
             "(n_stimuli, n_repeats, n_neurons) or (n_stimuli, ...)"
         )
-        raise InputError(message)
     return array.mean(1) if array.ndim == 3 else array.reshape(len(array), -1)
 
 
@@ -106,12 +100,10 @@ def rdm(
     from scipy.spatial.distance import pdist, squareform
 
     if metric not in METRICS:
-        message = f"metric={metric!r}: expected one of {', '.join(METRICS)}"
-        raise InputError(message)
+        raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
     patterns = _patterns(data, layer, window)
     if len(patterns) < 3:
-        message = f"an RDM needs at least 3 stimuli, found {len(patterns)}"
-        raise InputError(message)
+        raise InputError(f"an RDM needs at least 3 stimuli, found {len(patterns)}")
     if metric != "euclidean":
         # Patterns without variation have no correlation: NaN, without a warning.
         centred = patterns
@@ -224,18 +216,17 @@ def compare(
         for m in (first, second)
     )
     if a.ndim != 2 or a.shape != b.shape or len(a) != a.shape[1] or len(a) < 4:
-        message = (
+        raise InputError(
             f"matrices have the shapes {a.shape} and {b.shape}, expected two square "
             "ones of the same stimuli, at least 4"
         )
-        raise InputError(message)
     for matrix in (a, b):
         if not np.allclose(matrix, matrix.T, equal_nan=True):
-            message = "a matrix is not symmetric, expected dissimilarities of pairs"
-            raise InputError(message)
+            raise InputError(
+                "a matrix is not symmetric, expected dissimilarities of pairs"
+            )
     if method not in ("spearman", "pearson"):
-        message = f"method={method!r}: expected 'spearman' or 'pearson'"
-        raise InputError(message)
+        raise InputError(f"method={method!r}: expected 'spearman' or 'pearson'")
     rng = np.random.default_rng(seed)
     n = len(a)
     row, column = np.triu_indices(n, 1)

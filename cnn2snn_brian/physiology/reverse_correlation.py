@@ -9,20 +9,21 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.connectivity import connections
-from cnn2snn_brian.layers.joined import parts
-from cnn2snn_brian.layers.order import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.layers.stack import Layers
-from cnn2snn_brian.physiology.trains import chosen_neurons
-from cnn2snn_brian.physiology.trials import counts, trial_spikes
+from cnn2snn_brian.physiology.trains import chosen_neurons, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes.correlation import correlation
-from cnn2snn_brian.spikes.numbers import check_share, real_numbers
+from cnn2snn_brian.projections import (
+    INPUT,
+    Layers,
+    connections,
+    from_neurons,
+    parts,
+    to_neurons,
+)
+from cnn2snn_brian.spikes import check_share, correlation, real_numbers
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["ReceptiveField", "effective_kernel", "receptive_field"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -89,11 +90,10 @@ class ReceptiveField(Printed):
 
         kernels = real_numbers("kernels", kernels)
         if lag not in self.lags or kernels.shape != self.sta[:, 0].shape:
-            message = (
+            raise InputError(
                 f"kernels of shape {kernels.shape} at lag {lag}, expected "
                 f"{self.sta[:, 0].shape} at one of the lags {self.lags}"
             )
-            raise InputError(message)
         at = self.lags.index(lag)
         rows = []
         for neuron, kernel in enumerate(kernels):
@@ -135,8 +135,7 @@ def _pairs(
         found, expected = stimuli.shape[:2], response.shape[:2]
         what = "stimuli" if frame is None else "stimuli and frames"
         shown = (found[0], expected[0]) if frame is None else (found, expected)
-        message = f"stimuli: {shown[0]} {what}, but responses to {shown[1]}"
-        raise InputError(message)
+        raise InputError(f"stimuli: {shown[0]} {what}, but responses to {shown[1]}")
     return response, stimuli
 
 
@@ -222,11 +221,10 @@ def receptive_field(
     last = max(lags, default=0)
     n_pairs = len(response) * (n_frames - last)
     if not lags or last >= n_frames or n_pairs < 3:
-        message = (
+        raise InputError(
             f"lags are {lags} for {len(response)} stimuli of {n_frames} frames, "
             "expected numbers from 0 that leave at least 3 frames"
         )
-        raise InputError(message)
     shape = frames.shape[2:]
     n = response[:, last:].reshape(n_pairs, -1)
     seen = [frames[:, last - lag : n_frames - lag].reshape(n_pairs, -1) for lag in lags]
@@ -283,8 +281,7 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
     """
     shapes = layers.shapes
     if layer not in layers.names:
-        message = f"layer is {layer!r}; there are {', '.join(layers.names)}"
-        raise InputError(message)
+        raise InputError(f"layer is {layer!r}; there are {', '.join(layers.names)}")
     size = int(np.prod(shapes[layer]))
     chosen = chosen_neurons(neurons, size)
     from scipy.sparse import csr_array

@@ -1,6 +1,5 @@
 """Plots of what a network does: each function takes ``ax`` and returns it."""
 
-from cnn2snn_brian.plots.decisions import plot_decisions
 from cnn2snn_brian.plots.maps import plot_feature_maps
 from cnn2snn_brian.plots.representations import (
     plot_comparisons,
@@ -22,6 +21,8 @@ from cnn2snn_brian.plots.scores import (
     plot_accuracy_over_time,
     plot_class_accuracies,
     plot_confusion,
+    plot_decisions,
+    plot_sweep,
     plot_threshold_sweep,
 )
 from cnn2snn_brian.plots.spikes import (
@@ -30,7 +31,6 @@ from cnn2snn_brian.plots.spikes import (
     plot_raster,
     plot_rates,
 )
-from cnn2snn_brian.plots.sweeps import plot_sweep
 
 __all__ = [
     "plot_accuracy_over_time",

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.plots.style import MAP
-from cnn2snn_brian.results.result import SimulationResult
-from cnn2snn_brian.spikes.correlation import correlation
-
-__all__ = ["mosaic", "plot_feature_maps"]
+from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.settings import check_images
+from cnn2snn_brian.spikes import correlation
 
 #: With more units, their numbers are not written into the cells.
 MAX_NUMBERED = 64
@@ -60,23 +58,21 @@ def _cnn_maps(
     """Activations of one layer for one image, after ReLU."""
     if isinstance(layers_or_activations, Layers):
         if images is None:
-            message = "images is missing: the images that were simulated"
-            raise InputError(message)
+            raise InputError("images is missing: the images that were simulated")
         if not 0 <= image < len(images):
-            message = f"image is {image}, there are {len(images)} images"
-            raise InputError(message)
+            raise InputError(f"image is {image}, there are {len(images)} images")
         # This one's alone: a copy of all may be gigabytes.
         shape = layers_or_activations.input_shape
         one = check_images(images[image : image + 1], shape)
         layers_or_activations, image = layers_or_activations.activations(one), 0
     if layer not in layers_or_activations:
         found = ", ".join(layers_or_activations)
-        message = f"there are no activations of {layer!r}; there are {found}"
-        raise InputError(message)
+        raise InputError(f"there are no activations of {layer!r}; there are {found}")
     activations = layers_or_activations[layer]
     if not 0 <= image < len(activations):
-        message = f"image is {image}, there are activations of {len(activations)}"
-        raise InputError(message)
+        raise InputError(
+            f"image is {image}, there are activations of {len(activations)}"
+        )
     return np.maximum(np.asarray(activations[image]), 0)
 
 
@@ -121,24 +117,24 @@ def plot_feature_maps(
         If there is no such layer or image, or the shapes differ.
     """
     if layer not in result.spike_counts:
-        message = f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
-        raise InputError(message)
+        raise InputError(
+            f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
+        )
     if not 0 <= image < result.n_images:
-        message = f"image is {image}, expected 0 to {result.n_images - 1}"
-        raise InputError(message)
+        raise InputError(f"image is {image}, expected 0 to {result.n_images - 1}")
     counts = result.spike_counts.part(layer, image)
     activations = _cnn_maps(layers_or_activations, layer, image, images)
     if activations.shape != counts.shape:
-        message = f"{layer}: activations {activations.shape}, counts {counts.shape}"
-        raise InputError(message)
+        raise InputError(
+            f"{layer}: activations {activations.shape}, counts {counts.shape}"
+        )
     if axes is None:
         import matplotlib.pyplot as plt
 
         _, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
     axes = np.asarray(axes, dtype=object).ravel()
     if len(axes) != 2:
-        message = f"axes: {len(axes)} given, expected 2"
-        raise InputError(message)
+        raise InputError(f"axes: {len(axes)} given, expected 2")
     r = correlation(counts, activations)
     said = f"r = {r:.3f}" if math.isfinite(r) else "r undefined, one is constant"
     for ax, maps, title, unit in (

@@ -16,15 +16,6 @@ from cnn2snn_brian.physiology import (
 )
 from cnn2snn_brian.plots.style import GREY, MAP, colour, given_or_current
 
-__all__ = [
-    "plot_comparisons",
-    "plot_decoding",
-    "plot_rdm",
-    "plot_reaction_times",
-    "plot_receptive_field",
-    "plot_speed_accuracy",
-]
-
 #: Colour map of values around 0.
 DIVERGING = "RdBu_r"
 
@@ -70,21 +61,19 @@ def plot_receptive_field(
     """
     lag = field.lags[0] if lag is None else lag
     if not 0 <= neuron < len(field.sta) or lag not in field.lags:
-        message = (
+        raise InputError(
             f"neuron {neuron}, lag {lag}: there are {len(field.sta)} neurons and the "
             f"lags {field.lags}"
         )
-        raise InputError(message)
     at = neuron, field.lags.index(lag)
     image, significant = field.sta[at], field.significant[at]
     if image.ndim == 2:
         image, significant = image[None], significant[None]
     if image.ndim != 3 or not 0 <= (channel or 0) < len(image):
-        message = (
+        raise InputError(
             f"stimuli have the shape {field.sta.shape[2:]}, expected (channels, "
             f"height, width) with a channel {channel or 0}"
         )
-        raise InputError(message)
     if channel is None:
         image, significant = image.mean(0), significant.any(0)
     else:
@@ -138,8 +127,7 @@ def plot_rdm(found: Rdm, ax: Any = None, *, labels: Any = None) -> Any:
         return ax
     classes = np.asarray(labels)
     if classes.shape != (n,):
-        message = f"{n} stimuli, labels of shape {classes.shape}"
-        raise InputError(message)
+        raise InputError(f"{n} stimuli, labels of shape {classes.shape}")
     ends = np.flatnonzero(classes[1:] != classes[:-1]) + 0.5
     for end in ends:
         ax.axhline(end, color="white", lw=0.8)

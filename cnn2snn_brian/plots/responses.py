@@ -10,22 +10,12 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology import Latency, Psth, Tuning, counts
 from cnn2snn_brian.plots.style import GREY, colour, given_or_current
 
-__all__ = [
-    "plot_correlations",
-    "plot_fano_factor",
-    "plot_latency",
-    "plot_psth",
-    "plot_sparseness",
-    "plot_tuning",
-]
-
 
 def _chosen(what: str, given: Iterable[int] | None, n: int) -> list[int]:
     """Check numbers of neurons or stimuli; all by default."""
     chosen = [*range(n)] if given is None else [int(index) for index in given]
     if not chosen or not all(0 <= index < n for index in chosen):
-        message = f"{what} are {chosen}, expected some of 0 to {n - 1}"
-        raise InputError(message)
+        raise InputError(f"{what} are {chosen}, expected some of 0 to {n - 1}")
     return chosen
 
 
@@ -225,8 +215,9 @@ def plot_fano_factor(
     """
     responses = counts(data, layer, window)
     if responses.shape[1] < 2:
-        message = "the Fano factor needs at least 2 repeats of each stimulus, found 1"
-        raise InputError(message)
+        raise InputError(
+            "the Fano factor needs at least 2 repeats of each stimulus, found 1"
+        )
     mean, variance = responses.mean(1).ravel(), responses.var(1, ddof=1).ravel()
     mean, variance = mean[mean > 0], variance[mean > 0]
     ax = given_or_current(ax)
@@ -279,8 +270,7 @@ def plot_correlations(signal: Any, noise: Any, ax: Any = None) -> Any:
     """
     signal, noise = np.asarray(signal, float), np.asarray(noise, float)
     if signal.shape != noise.shape or signal.shape != (len(signal),) * 2:
-        message = f"matrices have the shapes {signal.shape} and {noise.shape}"
-        raise InputError(message)
+        raise InputError(f"matrices have the shapes {signal.shape} and {noise.shape}")
     row, column = np.triu_indices(len(signal), 1)
     x, y = signal[row, column], noise[row, column]
     known = np.isfinite(x) & np.isfinite(y)

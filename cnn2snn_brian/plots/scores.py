@@ -1,21 +1,153 @@
 """How well a network does: accuracy over time, thresholds, classes, confusions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.plots.style import COLOURS, class_names, colour, given_or_current
-from cnn2snn_brian.results.result import SimulationResult
+from cnn2snn_brian.plots.style import (
+    COLOURS,
+    GREY,
+    class_names,
+    colour,
+    given_or_current,
+)
+from cnn2snn_brian.results import SimulationResult
 
-__all__ = [
-    "plot_accuracy_over_time",
-    "plot_class_accuracies",
-    "plot_confusion",
-    "plot_threshold_sweep",
-]
+
+def plot_decisions(
+    result: SimulationResult,
+    labels: Any,
+    ax: Any = None,
+    *,
+    margins: Iterable[int] = (1, 2, 3, 4, 6, 8),
+    label: str | None = None,
+    reference: float | None = None,
+) -> Any:
+    """
+    Draw the accuracy of early decisions against the mean number of steps.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        The result.
+    labels : array_like of int, shape (n_images,)
+        The right classes.
+    ax : matplotlib Axes, optional
+        Where to draw; the current one by default.
+    margins : iterable of int
+        Margins of output spikes, a point each; see `SimulationResult.decide`.
+    label : str, optional
+        Name of the line in the legend.
+    reference : float, optional
+        The CNN's accuracy, from 0 to 1, drawn as a dashed line.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`, accuracy in percent. A number beside a point is its margin; the square is
+        the whole duration.
+
+    Raises
+    ------
+    InputError
+        If a margin is below 1, or there is not one label for each image.
+    """
+    whole = 100 * result.accuracy(labels)
+    chosen = [result.decide(margin) for margin in margins]
+    steps = np.array([found.mean_steps for found in chosen])
+    accuracy = np.array([100 * found.accuracy(labels) for found in chosen])
+    ax = given_or_current(ax)
+    used = colour(len(ax.get_lines()))
+    ax.plot(steps, accuracy, "o-", color=used, label=label)
+    ax.plot(result.n_steps, whole, "s", color=used, label="_whole duration")
+    for found, x, y in zip(chosen, steps, accuracy, strict=True):
+        ax.annotate(
+            f"{found.margin}", (x, y), xytext=(4, -11), textcoords="offset points"
+        )
+    if reference is not None:
+        ax.axhline(100 * reference, color=GREY, ls="--", lw=1, label="CNN")
+    ax.set(xlabel="mean steps of an image", ylabel="accuracy (%)")
+    if label is not None or reference is not None:
+        ax.legend()
+    return ax
+
+
+def plot_sweep(
+    frame: Any, x: str, y: str = "accuracy", hue: str | None = None, ax: Any = None
+) -> Any:
+    """
+    Draw what a sweep found against one of its settings.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A table of `sweep`.
+    x : str
+        The setting to the right. Numbers are drawn to scale, anything else in the
+        order of the grid.
+    y : str
+        The column to draw: means over seeds, and over settings other than `x` and
+        `hue`, with Student's 95 % intervals, see `summary`.
+    hue : str, optional
+        A setting that has a line for each of its values.
+    ax : matplotlib Axes, optional
+        Where to draw; the current one by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`.
+
+    Raises
+    ------
+    InputError
+        If the table has no such column.
+    """
+    from cnn2snn_brian.sweeps import MEASURED, summary
+
+    for name in (x, y, *([] if hue is None else [hue])):
+        if name not in frame.columns:
+            raise InputError(
+                f"{name!r}: the table has {', '.join(map(str, frame.columns))}"
+            )
+    ax = given_or_current(ax)
+    used = [name for name in frame.columns if name in (x, hue) or name in MEASURED]
+    means = summary(frame[used], y)
+    is_number = all(
+        isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        for value in means[x]
+    )
+    places = {str(value): k for k, value in enumerate(means[x].drop_duplicates())}
+    values = [None] if hue is None else list(means[hue].drop_duplicates())
+    for index, value in enumerate(values):
+        line = means if value is None else means[means[hue] == value]
+        if is_number:
+            line = line.sort_values(x)
+        at = line[x].to_numpy(float) if is_number else [places[str(v)] for v in line[x]]
+        half = line["mean"] - line["low"]
+        # One seed has no interval, which would be drawn as nothing at all.
+        ax.errorbar(
+            at,
+            line["mean"],
+            yerr=half.fillna(0.0),
+            marker="o",
+            color=colour(index),
+            ms=4,
+            lw=1.2,
+            capsize=3,
+            ls="-" if is_number else "none",
+            label=None if value is None else f"{value}",
+        )
+    if not is_number:
+        ax.set_xticks(list(places.values()), list(places))
+    ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+    if hue is not None:
+        ax.legend(title=hue.replace("_", " "), fontsize="small")
+    return ax
+
 
 #: With more classes, a confusion matrix has no numbers in its cells.
 MAX_CELLS = 30
@@ -88,8 +220,7 @@ def _by_name(what: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {str(name): item for name, item in value.items()}
     if value is None:
-        message = f"{what} is missing"
-        raise InputError(message)
+        raise InputError(f"{what} is missing")
     return {"": value}
 
 
@@ -140,28 +271,27 @@ def plot_threshold_sweep(
     chosen = {} if best is None else _by_name("best", best)
     bands = {} if errors is None else _by_name("errors", errors)
     if set(tried) != set(reached) or not set(tried) >= set(chosen) | set(bands):
-        message = (
+        raise InputError(
             f"thresholds of {list(tried)}, values of {list(reached)}, best of "
             f"{list(chosen)}, errors of {list(bands)}: expected the same layers"
         )
-        raise InputError(message)
     ax = given_or_current(ax)
     for index, name in enumerate(tried):
         x, y = np.asarray(tried[name], float), np.asarray(reached[name], float)
         if x.ndim != 1 or x.shape != y.shape or not (x > 0).all():
-            message = (
+            raise InputError(
                 f"{name or 'the sweep'}: thresholds of shape {x.shape}, values of "
                 f"shape {y.shape}, expected two rows of numbers, thresholds above 0"
             )
-            raise InputError(message)
         order = np.argsort(x, kind="stable")
         x, y = x[order], y[order]
         ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=colour(index), label=name or None)
         if name in bands:
             half = np.asarray(bands[name], float)
             if half.shape != x.shape:
-                message = f"errors of shape {half.shape}, values of shape {x.shape}"
-                raise InputError(message)
+                raise InputError(
+                    f"errors of shape {half.shape}, values of shape {x.shape}"
+                )
             half = half[order]
             ax.fill_between(x, y - half, y + half, color=colour(index), alpha=0.2, lw=0)
         if name in chosen:
@@ -222,8 +352,9 @@ def plot_confusion(
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
-        message = f"matrix of shape {counts.shape}, expected a square one of counts"
-        raise InputError(message)
+        raise InputError(
+            f"matrix of shape {counts.shape}, expected a square one of counts"
+        )
     n = len(counts)
     names = class_names(classes, n)
     ax = given_or_current(ax)
@@ -297,16 +428,17 @@ def plot_class_accuracies(
     """
     rows = {name: np.asarray(value, float) for name, value in accuracies.items()}
     if not rows:
-        message = "accuracies is empty, expected {name: accuracies of the classes}"
-        raise InputError(message)
+        raise InputError(
+            "accuracies is empty, expected {name: accuracies of the classes}"
+        )
     shapes = {name: row.shape for name, row in rows.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
-        message = f"accuracies of shapes {shapes}, expected (n_classes,) for all"
-        raise InputError(message)
+        raise InputError(
+            f"accuracies of shapes {shapes}, expected (n_classes,) for all"
+        )
     for name, row in rows.items():
         if ((row < 0) | (row > 1)).any():
-            message = f"accuracies of {name!r} have a number outside 0 to 1"
-            raise InputError(message)
+            raise InputError(f"accuracies of {name!r} have a number outside 0 to 1")
     n = len(next(iter(rows.values())))
     names = class_names(classes, n)
     ax = given_or_current(ax)

@@ -14,10 +14,8 @@ from cnn2snn_brian.plots.style import (
     colour,
     given_or_current,
 )
-from cnn2snn_brian.results.result import SimulationResult
-from cnn2snn_brian.spikes.data import SATURATED
-
-__all__ = ["plot_membrane", "plot_output_counts", "plot_raster", "plot_rates"]
+from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.spikes import SATURATED
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24
@@ -354,14 +352,13 @@ def plot_rates(
         If there is no such layer or image, or no bin.
     """
     if layer not in result.spike_counts:
-        message = f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
-        raise InputError(message)
+        raise InputError(
+            f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
+        )
     if image is not None and not 0 <= image < result.n_images:
-        message = f"image is {image}, expected 0 to {result.n_images - 1}"
-        raise InputError(message)
+        raise InputError(f"image is {image}, expected 0 to {result.n_images - 1}")
     if bins < 1:
-        message = f"bins is {bins}, expected at least 1"
-        raise InputError(message)
+        raise InputError(f"bins is {bins}, expected at least 1")
     # Which neuron is which does not matter here, and a copy of all may be gigabytes.
     rows = slice(None) if image is None else slice(image, image + 1)
     counts, steps = result.spike_counts.raw(layer)[rows], result.steps_of_row[rows]

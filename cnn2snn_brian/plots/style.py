@@ -5,8 +5,6 @@ from typing import Any
 
 from cnn2snn_brian.errors import InputError
 
-__all__ = ["COLOURS", "GREY", "MAP", "class_names", "colour", "given_or_current"]
-
 #: Okabe and Ito's colours, which colour-blind people tell apart, without the yellow
 #: that vanishes on white: https://jfly.uni-koeln.de/color/
 COLOURS = (
@@ -86,6 +84,5 @@ def class_names(classes: Sequence[str] | None, n: int) -> list[str]:
     if classes is None:
         return [str(index) for index in range(n)]
     if len(classes) != n:
-        message = f"classes: {len(classes)} names for {n} classes"
-        raise InputError(message)
+        raise InputError(f"classes: {len(classes)} names for {n} classes")
     return [str(name) for name in classes]

@@ -3,25 +3,16 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.order import INPUT
-from cnn2snn_brian.layers.places import index_of
-from cnn2snn_brian.spikes.data import SpikeData
-
-__all__ = [
-    "NEURON_COLUMNS",
-    "Chosen",
-    "Selection",
-    "item_columns",
-    "neuron_columns",
-    "of_one_kind",
-    "row_columns",
-]
+from cnn2snn_brian.projections import INPUT, from_neurons, index_of
+from cnn2snn_brian.spikes import SpikeData
 
 #: Columns of neurons, with their units.
 NEURON_COLUMNS = {
@@ -105,8 +96,7 @@ class Selection:
             size, bool
         )
         if size is not None and not (number and 0 < size < math.inf):
-            message = f"pixel_size_deg is {size!r}, expected degrees above 0"
-            raise InputError(message)
+            raise InputError(f"pixel_size_deg is {size!r}, expected degrees above 0")
 
     def of(
         self, result: SpikeData, known: Collection[str], when: str = ""
@@ -141,29 +131,24 @@ class Selection:
             chosen = known if self.neurons is None else neurons
             names = [name for name in result.shapes if name in chosen]
         if not names:
-            message = "no layer is named to export"
-            raise InputError(message)
+            raise InputError("no layer is named to export")
         for name in names:
             if name not in known:
-                message = (
+                raise InputError(
                     f"spikes of {name!r} were not recorded{when}; recorded are "
                     f"{', '.join(sorted(known))}. Ask for them: "
                     f"run(..., record=[{name!r}])"
                 )
-                raise InputError(message)
         if len({*names}) < len(names):
-            message = f"layers name one of them twice: {', '.join(names)}"
-            raise InputError(message)
+            raise InputError(f"layers name one of them twice: {', '.join(names)}")
         if self.pixel_size_deg is not None and not result.receptive_fields:
-            message = (
+            raise InputError(
                 "pixel_size_deg is given, but version 0.1.0 saved this result without "
                 "receptive fields"
             )
-            raise InputError(message)
         for name in neurons:
             if name not in result.shapes:
-                message = f"neurons of {name!r}: there is no such layer"
-                raise InputError(message)
+                raise InputError(f"neurons of {name!r}: there is no such layer")
         return [self._of_layer(result, name, neurons.get(name)) for name in names]
 
     def _of_layer(self, result: SpikeData, name: str, places: Any) -> Chosen:
@@ -172,8 +157,7 @@ class Selection:
         if places is not None:
             index = index_of(f"neurons of {name!r}", places, shape)
             if len(np.unique(index)) < len(index):
-                message = f"neurons of {name!r} name one of them twice"
-                raise InputError(message)
+                raise InputError(f"neurons of {name!r} name one of them twice")
         at = np.unravel_index(index, shape)
         none = np.full(len(index), -1)
         channel, y, x = at if len(at) == 3 else (*at, none, none)
@@ -285,8 +269,7 @@ def _label_of_row(labels: Any, result: SpikeData) -> list[Any] | None:
         labels = [labels[k] for k in result.stimulus_of_row]
     if len(labels) != n_images:
         of = "pictures" if repeats == 1 else "trials"
-        message = f"{n_images} {of}, but {len(labels)} labels"
-        raise InputError(message)
+        raise InputError(f"{n_images} {of}, but {len(labels)} labels")
     return of_one_kind(labels)
 
 
@@ -334,3 +317,180 @@ def of_one_kind(values: Iterable[Any]) -> list[Any]:
     """
     found = [v.item() if isinstance(v, np.generic) else v for v in values]
     return [*map(str, found)] if any(isinstance(v, str) for v in found) else found
+
+
+Steps = npt.NDArray[np.signedinteger[Any]]
+
+#: What a session is called where a format asks for it.
+SESSION = "Simulated trials of a converted CNN (cnn2snn-brian)"
+
+
+def session_start(start: datetime | None) -> datetime:
+    """
+    Say when a session started: now, or when it is said to have.
+
+    Parameters
+    ----------
+    start : datetime, optional
+        With a time zone.
+
+    Returns
+    -------
+    datetime
+        With a time zone.
+
+    Raises
+    ------
+    InputError
+        If there is no time zone.
+    """
+    began = datetime.now(timezone.utc) if start is None else start
+    if began.tzinfo is None:
+        raise InputError(f"start is {start}, without a time zone")
+    return began
+
+
+def steps_by_neuron(
+    result: SpikeData, chosen: Chosen, rows: Iterable[int], starts: Steps | None = None
+) -> tuple[Steps, Steps]:
+    """
+    Put the spikes of a layer together, neuron after neuron.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+    chosen : Chosen
+        Neurons of a layer.
+    rows : iterable of int
+        Rows that it was recorded in, in order.
+    starts : ndarray of int64, shape (n_images,), optional
+        First step of each row; 0 by default.
+
+    Returns
+    -------
+    counts : ndarray of int64, shape (n_neurons,)
+        Spikes of each of the neurons.
+    steps : ndarray of int, shape (n_spikes,)
+        All their steps: neuron after neuron, and of each in order of time.
+    """
+    shape = result.shapes[chosen.layer]
+    n = len(chosen.index)
+    # Which of the chosen each neuron of the Brian2 group is; n if it is none of them.
+    # The smaller the type, the faster numpy sorts.
+    rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
+    rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
+    # Of 100 million spikes, each byte less is 100 MB.
+    least: Any = np.int32 if starts is None or starts.max() < 2**30 else np.int64
+    ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
+    for row in rows:
+        neuron, step = result.recorded[chosen.layer, row]
+        own = rank[neuron]
+        kept = own < n
+        ranks.append(own[kept])
+        first = 0 if starts is None else starts[row]
+        steps.append(step[kept].astype(least) + least(first))
+    found = np.concatenate(ranks)
+    order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
+    return np.bincount(found, minlength=n), np.concatenate(steps)[order]
+
+
+@dataclass(frozen=True)
+class Session:
+    """
+    All rows of a result on one clock.
+
+    A row starts one time step after the end of the one before: an interval is closed in
+    most programs, and a spike at the end of one would belong to the next one too.
+
+    Attributes
+    ----------
+    result : SpikeData
+        The result.
+    """
+
+    result: SpikeData
+
+    @cached_property
+    def first(self) -> Steps:
+        """First step of each row."""
+        ends = np.cumsum(self.result.steps_of_row + 1)
+        return np.concatenate([[0], ends[:-1]]).astype(np.int64)
+
+    @property
+    def intervals(self) -> npt.NDArray[np.float64]:
+        """Start and stop of each row in seconds, of shape (n_images, 2)."""
+        both = np.stack([self.first, self.first + self.result.steps_of_row], axis=1)
+        return np.asarray(both * self.result.dt_s)
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers that were recorded, in the order of the network."""
+        found = {name for name, _ in self.result.recorded}
+        return [name for name in self.result.shapes if name in found]
+
+    def rows_of(self, layer: str) -> list[int]:
+        """
+        List the rows that a layer was recorded in.
+
+        Parameters
+        ----------
+        layer : str
+            The layer.
+
+        Returns
+        -------
+        list of int
+            In order.
+        """
+        return sorted(row for name, row in self.result.recorded if name == layer)
+
+    def spikes(self, chosen: Chosen) -> tuple[Steps, npt.NDArray[np.float64]]:
+        """
+        Give the spike times of neurons, neuron after neuron.
+
+        Parameters
+        ----------
+        chosen : Chosen
+            Neurons of a layer.
+
+        Returns
+        -------
+        counts : ndarray of int64, shape (n_neurons,)
+            Spikes of each of the neurons.
+        times : ndarray of float64, shape (n_spikes,)
+            All their times in seconds, of each neuron in order.
+        """
+        rows = self.rows_of(chosen.layer)
+        counts, steps = steps_by_neuron(self.result, chosen, rows, self.first)
+        return counts, np.asarray(steps * self.result.dt_s)
+
+    def observed(self, layer: str) -> npt.NDArray[np.float64]:
+        """
+        Give the intervals that a layer was recorded in.
+
+        Parameters
+        ----------
+        layer : str
+            The layer.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, 2)
+            Start and stop in seconds.
+        """
+        result = self.result
+        windows: list[list[int]] = []
+        for begin, end in () if layer == result.output_layer else result.windows:
+            if windows and windows[-1][1] == begin:  # intervals must not touch
+                windows[-1][1] = end
+            else:
+                windows.append([begin, end])
+        found: list[Any] = []
+        for row in self.rows_of(layer):
+            n_steps = int(result.steps_of_row[row])
+            for begin, end in windows or [[0, n_steps]]:
+                if begin < n_steps:
+                    both = np.array([begin, min(end, n_steps)])
+                    found.append((self.first[row] + both) * result.dt_s)
+        return np.array(found).reshape(-1, 2)

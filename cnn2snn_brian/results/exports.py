@@ -9,26 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.description.settings import recorded
+from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.extras import optional_library
-from cnn2snn_brian.results.assemblies import over_time
 from cnn2snn_brian.results.columns import (
+    SESSION,
     Chosen,
     Selection,
+    Session,
     item_columns,
     row_columns,
-)
-from cnn2snn_brian.results.session import (
-    SESSION,
-    Session,
     session_start,
     steps_by_neuron,
 )
-from cnn2snn_brian.results.settings import settings_text
-from cnn2snn_brian.spikes.data import SpikeData
-
-__all__ = ["to_neo", "to_xarray"]
+from cnn2snn_brian.results.hdf5 import settings_text
+from cnn2snn_brian.results.neo import over_time
+from cnn2snn_brian.settings import recorded
+from cnn2snn_brian.spikes import SpikeData
 
 EXTRA = "export"
 
@@ -107,8 +103,7 @@ def to_neo(
         images = list(pictures)
     for image in images:
         if not 0 <= image < result.n_images:
-            message = f"there is no picture {image}: 0 to {result.n_images - 1}"
-            raise InputError(message)
+            raise InputError(f"there is no picture {image}: 0 to {result.n_images - 1}")
         for name in names if layers is not None and pictures is not None else ():
             result.spikes(name, image)  # refuses what was not recorded
     block = neo.Block(

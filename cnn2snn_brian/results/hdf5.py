@@ -13,6 +13,7 @@ are learned weights. The attribute ``settings`` is JSON.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,133 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, written_from_memory
-from cnn2snn_brian.layers.order import from_neurons, to_neurons
-from cnn2snn_brian.results.settings import restored_settings, settings_of
-from cnn2snn_brian.spikes.counts import SpikeCounts
-from cnn2snn_brian.spikes.data import SpikeData
-from cnn2snn_brian.spikes.trials import Trials
+from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.settings import (
+    Parameters,
+    Perturbations,
+    recorded,
+    restored,
+    run_settings,
+)
+from cnn2snn_brian.spikes import SpikeCounts, SpikeData, Trials
 
-__all__ = ["load_result", "save_result"]
+
+def settings_of(result: SpikeData) -> dict[str, Any]:
+    """
+    Say what a result was run with, as JSON can hold it.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+
+    Returns
+    -------
+    dict
+        Times, seed, parameters, perturbations, network, program, versions, shapes, and
+        trials and windows if there are any.
+    """
+    found = {
+        "duration_s": result.duration_s,
+        "dt_s": result.dt_s,
+        "seed": result.seed,
+        "parameters": recorded(result.parameters),
+        "perturbations": None
+        if result.perturbations is None
+        else recorded(result.perturbations),
+        "network": result.network,
+        "program": result.program,
+        "timings": result.timings,
+        "versions": result.versions,
+        "shapes": result.shapes,
+    }
+    # Left out where there are none, so that earlier versions read the rest.
+    if result.trials is not None:
+        found["trials"] = result.trials.record()
+    if result.windows:
+        found["windows"] = result.windows
+    return found
+
+
+def settings_text(result: SpikeData) -> str:
+    """
+    Write what a result was run with as JSON.
+
+    Parameters
+    ----------
+    result : SpikeData
+        The result.
+
+    Returns
+    -------
+    str
+        `settings_of` as JSON.
+    """
+    return json.dumps(settings_of(result), allow_nan=False)
+
+
+def restored_settings(
+    stored: Mapping[str, Any], shapes: Mapping[str, Any]
+) -> tuple[Parameters, Perturbations | None]:
+    """
+    Read parameters and perturbations.
+
+    Parameters
+    ----------
+    stored : dict
+        As `settings_of` wrote them.
+    shapes : dict of str to tuple of int
+        Shapes of the input and of the layers.
+
+    Returns
+    -------
+    parameters : Parameters
+        What the neurons ran with.
+    perturbations : Perturbations or None
+        None in a file of version 0.1.0.
+    """
+    names = tuple(name for name in shapes if name != INPUT)
+    own = stored.get("perturbations")
+    return (
+        Parameters.of(names, **stored["parameters"]),
+        None if own is None else restored(Perturbations, own, shapes),
+    )
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """
+    Read the settings that an export has, to repeat its run.
+
+    Parameters
+    ----------
+    text : str
+        The JSON that all exports have: the annotation ``settings`` of a Neo Block, the
+        attribute of an xarray Dataset, the scratch text of an NWB file, and so on.
+
+    Returns
+    -------
+    dict
+        What `SimulationResult.settings` of the result was:
+        ``simulator.run(images, **read_settings(text))`` gives the same spikes.
+
+    Raises
+    ------
+    InputError
+        If the text is something else.
+    """
+    try:
+        stored = json.loads(text)
+        shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
+        parameters, perturbations = restored_settings(stored, shapes)
+        seed, trials = stored["seed"], stored.get("trials") or {"n_repeats": 1}
+        repeats = trials["n_repeats"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "these are no settings of a result, the JSON text that exports have: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return run_settings(parameters, perturbations, seed, repeats)
+
 
 #: Raised when a file that was written before can no longer be read.
 FORMAT = "cnn2snn-brian result 2"
@@ -162,8 +283,7 @@ def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
         If the file is missing, damaged or of another kind.
     """
     if not Path(path).is_file():
-        message = f"{path}: there is no such file"
-        raise InputError(message)
+        raise InputError(f"{path}: there is no such file")
     try:
         with h5py.File(path, "r") as file:
             found = file.attrs.get("format")
@@ -172,15 +292,13 @@ def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
             if found in (FORMAT, FORMERLY):
                 return _read(file)
     except DAMAGE as error:
-        message = (
+        raise InputError(
             f"{path}: not a saved result, or damaged: {type(error).__name__}: {error}"
-        )
-        raise InputError(message) from error
-    message = (
+        ) from error
+    raise InputError(
         f"{path}: its format is {found!r}, expected {FORMAT!r}; "
         "SimulationResult.save makes such files"
     )
-    raise InputError(message)
 
 
 def _read(file: h5py.File) -> dict[str, Any]:
@@ -239,5 +357,4 @@ def _read(file: h5py.File) -> dict[str, Any]:
 
 def _check_shape(what: str, array: npt.NDArray[Any], expected: tuple[int, ...]) -> None:
     if array.shape != expected:
-        message = f"{what} has the shape {array.shape}, expected {expected}"
-        raise ValueError(message)
+        raise ValueError(f"{what} has the shape {array.shape}, expected {expected}")

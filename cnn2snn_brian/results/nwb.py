@@ -9,24 +9,23 @@ from typing import Any
 import h5py
 import numpy as np
 
+from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.extras import optional_library
 from cnn2snn_brian.files import written_from_memory
-from cnn2snn_brian.look.stimuli import matching
+from cnn2snn_brian.inspector import matching
 from cnn2snn_brian.results.columns import (
     NEURON_COLUMNS,
+    SESSION,
     Selection,
+    Session,
     item_columns,
     neuron_columns,
     row_columns,
+    session_start,
 )
-from cnn2snn_brian.results.session import SESSION, Session, session_start
-from cnn2snn_brian.results.settings import settings_text
-from cnn2snn_brian.spikes.data import SpikeData
-from cnn2snn_brian.stimuli.base import Stimulus
-from cnn2snn_brian.stimuli.frames import FrameStimulus
-
-__all__ = ["to_nwb"]
+from cnn2snn_brian.results.hdf5 import settings_text
+from cnn2snn_brian.spikes import SpikeData
+from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
 
 EXTRA = "nwb"
 PURPOSE = "to_nwb"
@@ -146,11 +145,11 @@ def to_nwb(
     if file is None:
         file = _new_file(pynwb, result, session_start(start), description)
     elif start is not None or description != SESSION:
-        message = "start and description are those of a new file; the nwbfile has some"
-        raise InputError(message)
+        raise InputError(
+            "start and description are those of a new file; the nwbfile has some"
+        )
     elif file.units is not None or file.trials is not None:
-        message = "the nwbfile that was given has units or trials already"
-        raise InputError(message)
+        raise InputError("the nwbfile that was given has units or trials already")
     file.units = units
     file.trials = _intervals(
         "trials",
@@ -355,9 +354,8 @@ def _picture(pynwb: Any, name: str, pixels: Any, stimulus: Stimulus) -> Any:
     elif len(pixels) == 3:
         kind, data = pynwb.image.RGBImage, pixels.T
     else:
-        message = (
+        raise InputError(
             f"{stimulus.label} has frames of {len(pixels)} channels; NWB has images of "
             "1 or 3. Leave `stimuli` out"
         )
-        raise InputError(message)
     return kind(name=name, data=data, description=f"a frame of {stimulus.label}")

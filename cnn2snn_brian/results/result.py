@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.places import Places, column, sample
-from cnn2snn_brian.look.inspector import write_inspector
-from cnn2snn_brian.results import assemblies, exports, nwb, pynapple
+from cnn2snn_brian.inspector import write_inspector
+from cnn2snn_brian.projections import Places, column, sample
+from cnn2snn_brian.results import exports, nwb
+from cnn2snn_brian.results import neo as assemblies
+from cnn2snn_brian.results import neo as pynapple
+from cnn2snn_brian.results.columns import Session
 from cnn2snn_brian.results.hdf5 import load_result, save_result
-from cnn2snn_brian.results.session import Session
-from cnn2snn_brian.spikes.data import SpikeData
-
-__all__ = ["SimulationResult"]
+from cnn2snn_brian.spikes import SpikeData
 
 
 class SimulationResult(SpikeData):
@@ -102,8 +102,7 @@ class SimulationResult(SpikeData):
             file of the result does not say what its neurons see.
         """
         if not self.receptive_fields:
-            message = "version 0.1.0 saved this result without receptive fields"
-            raise InputError(message)
+            raise InputError("version 0.1.0 saved this result without receptive fields")
         if layers is None:
             known = Session(self).layers
             layers = [name for name in known if len(self.shapes[name]) == 3]

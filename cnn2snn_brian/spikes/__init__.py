@@ -1,1 +1,16 @@
 """What a simulation measured, as plain numpy: spike counts, trains, potentials."""
+
+from cnn2snn_brian.spikes.data import SATURATED, SpikeCounts, SpikeData
+from cnn2snn_brian.spikes.measures import (
+    Correlation,
+    Trials,
+    check_one_duration,
+    check_share,
+    class_labels,
+    class_numbers,
+    correlation,
+    decisions,
+    real_numbers,
+    seconds,
+    whole_numbers,
+)

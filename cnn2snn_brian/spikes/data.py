@@ -1,29 +1,428 @@
 """What a simulation measured, and what follows from it by counting."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from brian2 import Quantity, second
+from brian2.units import have_same_dimensions
 from rich.table import Table
 
 from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.perturbations import Perturbations
-from cnn2snn_brian.description.run_settings import run_settings
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.order import Shape
-from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes.counts import IntArray, SpikeCounts
-from cnn2snn_brian.spikes.decision import Decisions, decisions
-from cnn2snn_brian.spikes.numbers import class_numbers, seconds
-from cnn2snn_brian.spikes.recorded import RecordedSpikes
-from cnn2snn_brian.spikes.summary import summary
-from cnn2snn_brian.spikes.trials import Trials
+from cnn2snn_brian.printing import Printed, short_fields
+from cnn2snn_brian.projections import ReceptiveFields, Shape, from_neurons
+from cnn2snn_brian.settings import Parameters, Perturbations, run_settings
+from cnn2snn_brian.spikes.measures import (
+    Decisions,
+    Trials,
+    class_numbers,
+    decisions,
+    seconds,
+    summary,
+)
 
-__all__ = ["SATURATED", "Readout", "SpikeData"]
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeTrains(Printed):
+    """
+    Recorded spikes of one layer for one image, in order of time.
+
+    ``t, neuron = result.spikes("conv1", 0)`` gives the times and the neurons.
+
+    Attributes
+    ----------
+    t : ndarray of float, shape (n_spikes,)
+        Times in seconds since the image's start.
+    neuron : ndarray of int, shape (n_spikes,)
+        Index in the layer's Brian2 group, (y, x, channel).
+    position : tuple of ndarray of int
+        ``(channel, y, x)`` of each spike, or ``(unit,)`` in a linear layer: an index
+        into the layer's arrays.
+    """
+
+    t: npt.NDArray[np.floating[Any]]
+    neuron: IntArray
+    position: tuple[IntArray, ...]
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return iter((self.t, self.neuron))
+
+
+class Potentials(NamedTuple):
+    """
+    Recorded membrane potentials of a layer for one image.
+
+    Attributes
+    ----------
+    t : ndarray of float64, shape (n_steps,)
+        Ends of the steps, in seconds since the image's start.
+    v : ndarray of float32, shape (n_steps, n_neurons)
+        Potential at these times: after the reset, and after the spikes that arrived.
+    position : tuple of ndarray of int, shape (n_neurons,)
+        ``(channel, y, x)`` of each neuron, or ``(unit,)`` in a linear layer.
+    """
+
+    t: npt.NDArray[np.float64]
+    v: npt.NDArray[np.float32]
+    position: tuple[IntArray, ...]
+
+    def __repr__(self) -> str:
+        return short_fields("Potentials", self._asdict())
+
+
+class SpikeCounts(Mapping[str, npt.NDArray[np.int32]]):
+    """
+    Spike counts by layer, ``counts["conv1"]`` of shape ``(n_images, *layer.shape)``.
+
+    They are kept as small as they can be, and handed out as a new int32 array. Of a
+    large layer and many images that array is large: `part` gives some images' alone.
+    """
+
+    def __init__(self, raw: dict[str, IntArray], shapes: dict[str, Shape]) -> None:
+        self._raw = raw
+        self._shapes = shapes
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.int32]:
+        return from_neurons(self._raw[name].astype(np.int32), self._shapes[name])
+
+    def part(self, name: str, images: int | slice) -> npt.NDArray[np.int32]:
+        """
+        Give the counts of one image or of some, without those of the others.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+        images : int or slice
+            Index of an image, or a range of them.
+
+        Returns
+        -------
+        ndarray of int32, shape ``layer.shape`` or ``(n_images, *layer.shape)``
+            Counts in torch's order.
+        """
+        raw = self._raw[name][images].astype(np.int32)
+        return from_neurons(raw, self._shapes[name])
+
+    def raw(self, name: str) -> IntArray:
+        """
+        Give the counts of a layer as they are kept, without a copy.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+
+        Returns
+        -------
+        ndarray of unsigned int, shape (n_images, n_neurons)
+            Counts in the order of the neurons of a Brian2 group, (y, x, channel).
+        """
+        return self._raw[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw  # a Mapping's own would make the array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __repr__(self) -> str:
+        shapes = {
+            name: (len(raw), *self._shapes[name]) for name, raw in self._raw.items()
+        }
+        return f"SpikeCounts({', '.join(f'{k} {v}' for k, v in shapes.items())})"
+
+
+class RecordedSpikes:
+    """What a result says of single spikes. `SpikeData` has the fields."""
+
+    dt_s: float
+    network: Mapping[str, Any]
+    shapes: dict[str, Shape]
+    recorded: dict[tuple[str, int], tuple[IntArray, IntArray]]
+    recorded_potentials: dict[tuple[str, int], tuple[IntArray, npt.NDArray[np.float32]]]
+    trials: Trials | None
+    windows: tuple[tuple[int, int], ...]
+
+    @property
+    def n_images(self) -> int:
+        """Number of images, or of trials."""
+        raise NotImplementedError
+
+    @property
+    def n_steps(self) -> int:
+        """Number of time steps of an image, or of the longest trial."""
+        raise NotImplementedError
+
+    @property
+    def output_layer(self) -> str:
+        """Name of the last layer."""
+        raise NotImplementedError
+
+    @property
+    def n_repeats(self) -> int:
+        """Trials of each stimulus; 1 for images."""
+        return 1 if self.trials is None else self.trials.n_repeats
+
+    @property
+    def stimulus_of_row(self) -> npt.NDArray[np.int64]:
+        """Index of the stimulus (or image) of each row, of shape (n_images,)."""
+        if self.trials is None:
+            return np.arange(self.n_images)
+        return self.trials.stimulus_of_row
+
+    @property
+    def repeat_of_row(self) -> npt.NDArray[np.int64]:
+        """Which repeat of its stimulus each row is, from 0, of shape (n_images,)."""
+        if self.trials is None:
+            return np.zeros(self.n_images, np.int64)
+        return self.trials.repeat_of_row
+
+    @property
+    def steps_of_row(self) -> npt.NDArray[np.int64]:
+        """Steps of each row, of shape (n_images,)."""
+        if self.trials is None:
+            return np.full(self.n_images, self.n_steps)
+        return self.trials.steps_of_row
+
+    @cached_property
+    def receptive_fields(self) -> dict[str, ReceptiveFields]:
+        """What the neurons see, by layer; empty in a file of version 0.1.0."""
+        stored = self.network.get("receptive_fields", {})
+        return {name: ReceptiveFields.of(own) for name, own in stored.items()}
+
+    def recorded_steps(self, image: int) -> npt.NDArray[np.int64]:
+        """
+        Say in which steps spikes and potentials were recorded.
+
+        Parameters
+        ----------
+        image : int
+            Index of the image or trial.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_recorded_steps,)
+            The steps, those of the windows that were asked for; of spikes of the last
+            layer all steps are recorded.
+        """
+        steps = np.arange(self.steps_of_row[image])
+        if not self.windows:
+            return steps
+        return np.concatenate([steps[start:stop] for start, stop in self.windows])
+
+    def spikes(self, layer: str, image: int) -> SpikeTrains:
+        """
+        Give the recorded spikes of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer, or ``input``.
+        image : int
+            Index of the image.
+
+        Returns
+        -------
+        SpikeTrains
+            Times, neurons and positions.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded for this image.
+        """
+        if (layer, image) not in self.recorded:
+            found = sorted({name for name, _ in self.recorded})
+            raise InputError(
+                f"spikes of {layer!r} were not recorded for image {image}; recorded "
+                f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
+            )
+        neuron, step = self.recorded[layer, image]
+        position = self._positions(layer, neuron)
+        return SpikeTrains(step * self.dt_s, neuron, position)
+
+    def _positions(self, layer: str, neuron: IntArray) -> tuple[IntArray, ...]:
+        shape = self.shapes[layer]
+        if len(shape) != 3:
+            return (neuron,)
+        channels, height, width = shape
+        y, x, channel = np.unravel_index(neuron, (height, width, channels))
+        return channel, y, x
+
+    def potentials(self, layer: str, image: int) -> Potentials:
+        """
+        Give the recorded membrane potentials of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer.
+        image : int
+            Index of the image.
+
+        Returns
+        -------
+        Potentials
+            Times, potentials and positions, neurons in the order they were asked for.
+
+        Raises
+        ------
+        InputError
+            If no potentials of the layer were recorded for this image.
+        """
+        if (layer, image) not in self.recorded_potentials:
+            found = sorted({name for name, _ in self.recorded_potentials})
+            raise InputError(
+                f"potentials of {layer!r} were not recorded for image {image}; "
+                f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
+                f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
+            )
+        neuron, v = self.recorded_potentials[layer, image]
+        t = self.dt_s * (self.recorded_steps(image) + 1).astype(np.float64)
+        return Potentials(t, v, self._positions(layer, neuron))
+
+    def binned(self, layer: str, bin: Any) -> npt.NDArray[np.int32]:
+        """
+        Count the recorded spikes of every neuron in bins of time.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded in each trial, or ``input``.
+        bin : Quantity [s]
+            Width of a bin, a multiple of the time step. If no whole number of them
+            makes the duration, the last bin is shorter.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_images, n_bins, ``*layer.shape``)
+            Spikes; 0 also where nothing was recorded.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial, or the bin can't be used.
+        """
+        width = self._steps_of_bin(bin)
+        self._recorded(layer, 0)
+        n, n_bins = math.prod(self.shapes[layer]), -(-self.n_steps // width)
+        counts = np.zeros((self.n_images, n_bins, n), np.int32)
+        for row in range(self.n_images):
+            counts[row] = self._in_bins(layer, row, width)
+        return from_neurons(counts, self.shapes[layer])
+
+    def psth(self, layer: str, bin: Any) -> npt.NDArray[np.float64]:
+        r"""
+        Give the peri-stimulus time histogram of every neuron.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded, or ``input``.
+        bin : Quantity [s]
+            Width of a bin, a multiple of the time step. If no whole number of them
+            makes the duration, the last bin is shorter, and its rate is that of its own
+            time.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_stimuli, n_bins, ``*layer.shape``)
+            Rates in Hz, the mean of all trials of a stimulus. NaN in bins that were not
+            recorded as a whole, or are past the end of a stimulus.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial, or the bin can't be used.
+
+        Notes
+        -----
+        :math:`r_k = n_k / (R \Delta)`, with the spikes :math:`n_k` of a neuron in bin
+        :math:`k` of all :math:`R` trials, and the width :math:`\Delta` of that bin.
+        """
+        width = self._steps_of_bin(bin)
+        self._recorded(layer, 0)
+        n_bins, shape = -(-self.n_steps // width), self.shapes[layer]
+        steps = np.minimum(width, self.n_steps - width * np.arange(n_bins))
+        n_stimuli = self.n_images // self.n_repeats
+        n = math.prod(shape)
+        rates = np.zeros((n_stimuli, n_bins, n))
+        complete = np.zeros((n_stimuli, n_bins), bool)
+        for row, stimulus in enumerate(self.stimulus_of_row):
+            rates[stimulus] += self._in_bins(layer, row, width)
+            known = self.recorded_steps(row)
+            if layer == self.output_layer:
+                known = np.arange(self.steps_of_row[row])
+            known = np.bincount(known // width, minlength=n_bins)
+            complete[stimulus] = known == steps
+        rates /= (self.n_repeats * self.dt_s * steps)[:, None]
+        rates[~complete] = np.nan
+        return from_neurons(rates, shape)
+
+    def first_spike(self, layer: str) -> npt.NDArray[np.float64]:
+        """
+        Give the time of the first recorded spike of every neuron.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded, or ``input``.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_images, ``*layer.shape``)
+            Seconds since the start of each trial, NaN of neurons without a spike.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial.
+        """
+        self._recorded(layer, 0)
+        times = np.full((self.n_images, math.prod(self.shapes[layer])), np.nan)
+        for row in range(self.n_images):
+            neuron, step = self._recorded(layer, row)
+            # In order of time: the first of each neuron.
+            who, first = np.unique(neuron, return_index=True)
+            times[row, who] = step[first] * self.dt_s
+        return from_neurons(times, self.shapes[layer])
+
+    def _in_bins(self, layer: str, row: int, width: int) -> npt.NDArray[np.int64]:
+        """Count spikes in bins of so many steps, (n_bins, n_neurons)."""
+        n, n_bins = math.prod(self.shapes[layer]), -(-self.n_steps // width)
+        neuron, step = self._recorded(layer, row)
+        place = step.astype(np.int64) // width * n + neuron
+        return np.bincount(place, minlength=n_bins * n).reshape(n_bins, n)
+
+    def _recorded(self, layer: str, row: int) -> tuple[IntArray, IntArray]:
+        """Give neurons and steps of recorded spikes."""
+        if (layer, row) not in self.recorded:
+            self.spikes(layer, row)  # says what is missing
+        return self.recorded[layer, row]
+
+    def _steps_of_bin(self, bin: Any) -> int:
+        """Check the width of a bin."""
+        is_time = isinstance(bin, Quantity) and have_same_dimensions(bin, second)
+        steps = float(bin) / self.dt_s if is_time and np.ndim(bin) == 0 else 0.0
+        width = round(steps)
+        if abs(steps - width) > 1e-6 * max(1, width) or not 1 <= width <= self.n_steps:
+            raise InputError(
+                f"bin is {bin}, expected a multiple of the time step "
+                f"{1e3 * self.dt_s:g} ms, up to {1e3 * self.n_steps * self.dt_s:g} ms"
+            )
+        return width
+
 
 #: A neuron that spikes in more than this share of the steps is saturated.
 SATURATED = 0.9
@@ -179,8 +578,9 @@ class SpikeData(Printed, RecordedSpikes):
             share = self.output_potentials / self.output_threshold
             return (self._final_counts + share).argmax(1)
         if readout != "spikes":
-            message = f"readout={readout!r}: expected 'spikes' or 'spikes+potential'"
-            raise InputError(message)
+            raise InputError(
+                f"readout={readout!r}: expected 'spikes' or 'spikes+potential'"
+            )
         return np.where(
             self._is_best, self.output_potentials.reshape(self.n_images, -1), -np.inf
         ).argmax(1)
@@ -253,8 +653,9 @@ class SpikeData(Printed, RecordedSpikes):
             return self._final_counts.copy()
         time = seconds(t, "t")
         if not 0 <= time <= self.duration_s * (1 + 1e-9):
-            message = f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
-            raise InputError(message)
+            raise InputError(
+                f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
+            )
         n_steps = round(time / self.dt_s)
         counts = np.zeros_like(self._final_counts)
         for image in range(self.n_images):
@@ -293,8 +694,7 @@ class SpikeData(Printed, RecordedSpikes):
         n_classes = self._final_counts.shape[1]
         margin = check_whole("margin", margin, 1)
         if n_classes < 2:
-            message = f"{n_classes} class, expected at least 2"
-            raise InputError(message)
+            raise InputError(f"{n_classes} class, expected at least 2")
         return decisions(
             margin,
             map(self._output_spikes, range(self.n_images)),
@@ -326,8 +726,9 @@ class SpikeData(Printed, RecordedSpikes):
         known = self.network.get("classes") or range(n_outputs)
         names = known if given is None else given
         if len(names) != n_outputs:
-            message = f"{n_outputs} output neurons, but {len(names)} class names"
-            raise InputError(message)
+            raise InputError(
+                f"{n_outputs} output neurons, but {len(names)} class names"
+            )
         return [str(name) for name in names]
 
     def accuracy_over_time(self, labels: Any) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Stimuli in time: images, sequences, movies, events, spikes, and their makers."""
 
-from cnn2snn_brian.stimuli.base import Item, Stimulus
-from cnn2snn_brian.stimuli.events import Events
+from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
+from cnn2snn_brian.stimuli.files import load
 from cnn2snn_brian.stimuli.frames import FrameStimulus, Movie, Sequence, Still
 from cnn2snn_brian.stimuli.gratings import drifting_grating, moving_bar, static_grating
 from cnn2snn_brian.stimuli.noise import (
@@ -10,8 +10,7 @@ from cnn2snn_brian.stimuli.noise import (
     sparse_noise,
     white_noise,
 )
-from cnn2snn_brian.stimuli.reading import load
-from cnn2snn_brian.stimuli.spikes import SpikeStimulus, SpikeTrains
+from cnn2snn_brian.stimuli.spikes import Events, SpikeStimulus, SpikeTrains
 
 __all__ = [
     "Events",

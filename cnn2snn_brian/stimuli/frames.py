@@ -7,12 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, ms
 
-from cnn2snn_brian.description.pictures import as_array, check_images
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.stimuli.base import Item, Stimulus
-from cnn2snn_brian.stimuli.times import seconds, whole_steps
-
-__all__ = ["FrameStimulus", "Movie", "Sequence", "Still"]
+from cnn2snn_brian.settings import as_array, check_images
+from cnn2snn_brian.stimuli.base import Item, Stimulus, seconds, whole_steps
 
 #: A plot shows at most so many frames.
 MAX_SHOWN = 12
@@ -25,10 +22,9 @@ def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
     """Check images of any shape."""
     array = as_array(what, images)
     if array.ndim != 4:
-        message = (
+        raise InputError(
             f"{what} has the shape {array.shape}, expected (n, channels, height, width)"
         )
-        raise InputError(message)
     channels, height, width = array.shape[1:]
     pixels = check_images(array, (channels, height, width))
     pixels.flags.writeable = False
@@ -98,11 +94,10 @@ class FrameStimulus(Stimulus):
         """Check shape and times; see `Stimulus.check`."""
         found = self.frames.shape[1:]
         if found != tuple(input_shape):
-            message = (
+            raise InputError(
                 f"{self.label} has frames of the shape {found}, the network expects "
                 f"{tuple(input_shape)}: (channels, height, width)"
             )
-            raise InputError(message)
         self.n_steps(dt_s)
 
     def plot(self, ax: Any = None) -> Any:
@@ -153,10 +148,9 @@ class Still(FrameStimulus):
     def __post_init__(self) -> None:
         shape = np.shape(self.image)
         if len(shape) != 3:
-            message = (
+            raise InputError(
                 f"the image has the shape {shape}, expected (channels, height, width)"
             )
-            raise InputError(message)
         pixels = _checked("the image", self.image[None])
         object.__setattr__(self, "image", pixels[0])
         if self.duration is not None:
@@ -225,17 +219,15 @@ class Sequence(FrameStimulus):
         if labels.dtype == object:  # texts of pandas
             labels = np.asarray(labels.tolist())
         if labels.shape != (n,) or labels.dtype.kind not in "iuU":
-            message = (
+            raise InputError(
                 f"labels are {self.labels!r}, expected a whole number or a name for "
                 f"each of {n} images"
             )
-            raise InputError(message)
         object.__setattr__(self, "labels", tuple(labels.tolist()))
         object.__setattr__(self, "on", seconds("on", self.on))
         object.__setattr__(self, "off", seconds("off", self.off, least=-1e-300))
         if not 0 <= float(self.background) <= 1:
-            message = f"background is {self.background}, expected 0 to 1"
-            raise InputError(message)
+            raise InputError(f"background is {self.background}, expected 0 to 1")
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:

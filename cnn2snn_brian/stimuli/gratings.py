@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Hz, Quantity, ms, second
 
-from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings import check_units
+from cnn2snn_brian.stimuli.base import seconds
 from cnn2snn_brian.stimuli.frames import Movie, Still
-from cnn2snn_brian.stimuli.times import seconds
-
-__all__ = ["check_contrast", "drifting_grating", "moving_bar", "static_grating"]
 
 Shape = tuple[int, int, int]
 
@@ -34,21 +32,18 @@ def check_contrast(contrast: float, mean: float) -> None:
         If ``mean (1 + contrast)`` is above 1, or one of the two is outside 0 to 1.
     """
     if not (0 <= contrast <= 1 and 0 <= mean <= 1):
-        message = f"contrast {contrast} and mean {mean}: expected 0 to 1"
-        raise InputError(message)
+        raise InputError(f"contrast {contrast} and mean {mean}: expected 0 to 1")
     if mean * (1 + contrast) > 1 + 1e-9:
-        message = (
+        raise InputError(
             f"a contrast of {contrast} around a mean of {mean} is above an intensity "
             f"of 1; the largest is {1 / mean - 1:.3g}"
         )
-        raise InputError(message)
 
 
 def _positions(shape: Shape, orientation: float) -> npt.NDArray[np.float64]:
     """Distance of each pixel from the centre along the direction of motion."""
     if len(shape) != 3 or min(shape) < 1:
-        message = f"shape is {shape}, expected (channels, height, width)"
-        raise InputError(message)
+        raise InputError(f"shape is {shape}, expected (channels, height, width)")
     _, height, width = shape
     y, x = np.mgrid[:height, :width].astype(float)
     angle = math.radians(orientation)
@@ -68,11 +63,10 @@ def _grating(
     """One frame of a grating for each phase, in radians."""
     check_contrast(contrast, mean)
     if not 0 <= spatial_frequency <= 0.5:
-        message = (
+        raise InputError(
             f"spatial_frequency is {spatial_frequency} cycles per pixel, expected 0 to "
             "0.5: more can't be drawn with pixels"
         )
-        raise InputError(message)
     angle = 2 * np.pi * spatial_frequency * _positions(shape, orientation)
     wave = np.cos(angle[None] - phases[:, None, None])
     frames = np.clip(mean * (1 + contrast * wave), 0, 1).astype(np.float32)
@@ -242,8 +236,7 @@ def moving_bar(
         If an argument is out of its range, or the duration is no multiple of a frame.
     """
     if not width > 0:
-        message = f"width is {width} pixels, expected a number above 0"
-        raise InputError(message)
+        raise InputError(f"width is {width} pixels, expected a number above 0")
     times = _frame_starts(duration, frame)
     distance = _positions(shape, orientation)
     farthest = float(distance.max()) + (width + 1) / 2
@@ -267,9 +260,8 @@ def _frame_starts(duration: Quantity, frame: Quantity) -> npt.NDArray[Any]:
     each = float(seconds("the time of a frame", frame))
     n = round(total / each)
     if n < 1 or abs(total / each - n) > 1e-6 * n:
-        message = (
+        raise InputError(
             f"the duration {1e3 * total:g} ms is no multiple of a frame's "
             f"{1e3 * each:g} ms"
         )
-        raise InputError(message)
     return np.arange(n) * each

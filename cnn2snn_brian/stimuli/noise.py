@@ -7,19 +7,16 @@ import numpy.typing as npt
 from brian2 import Quantity, ms, second
 
 from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.description.units import check_units
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings import check_units
 from cnn2snn_brian.stimuli.frames import Movie, Still
-
-__all__ = ["contrast_ramp", "noise_on", "sparse_noise", "white_noise"]
 
 Shape = tuple[int, int, int]
 
 
 def _check(shape: Any, n_frames: Any, size: Any, seed: Any) -> None:
     if len(shape) != 3 or min(shape) < 1:
-        message = f"shape is {shape}, expected (channels, height, width)"
-        raise InputError(message)
+        raise InputError(f"shape is {shape}, expected (channels, height, width)")
     for what, value in (("n_frames", n_frames), ("size", size)):
         check_whole(what, value, 1)
     check_whole("seed", seed, 0)
@@ -139,17 +136,16 @@ def white_noise(
     """
     _check(shape, n_frames, size, seed)
     if kind not in ("binary", "gaussian"):
-        message = f"kind={kind!r}: expected 'binary' or 'gaussian'"
-        raise InputError(message)
+        raise InputError(f"kind={kind!r}: expected 'binary' or 'gaussian'")
     if not 0 <= mean <= 1 or contrast < 0:
-        message = f"mean {mean} and contrast {contrast}: expected 0 to 1, at least 0"
-        raise InputError(message)
+        raise InputError(
+            f"mean {mean} and contrast {contrast}: expected 0 to 1, at least 0"
+        )
     if kind == "binary" and (contrast > 1 or mean * (1 + contrast) > 1 + 1e-9):
-        message = (
+        raise InputError(
             f"binary noise of mean {mean} and contrast {contrast} leaves 0 to 1; use a "
             "smaller contrast"
         )
-        raise InputError(message)
     rng = np.random.default_rng(seed)
     channels = shape[0] if color else 1
     cells = (n_frames, channels, -(-shape[1] // size), -(-shape[2] // size))
@@ -205,8 +201,7 @@ def noise_on(
     pixels = Still(image).image
     _check(pixels.shape, n_frames, 1, seed)
     if not sd >= 0:
-        message = f"sd is {sd}, expected at least 0"
-        raise InputError(message)
+        raise InputError(f"sd is {sd}, expected at least 0")
     noise = np.random.default_rng(seed).normal(0, sd, (n_frames, *pixels.shape))
     frames = np.clip(pixels[None] + noise, 0, 1).astype(np.float32)
     return Movie(
@@ -253,10 +248,9 @@ def contrast_ramp(
     _check(pixels.shape, n_frames, 1, 0)
     middle = float(pixels.mean()) if mean is None else mean
     if not (0 <= start <= 1 and 0 <= stop <= 1 and 0 <= middle <= 1):
-        message = (
+        raise InputError(
             f"contrasts {start} to {stop} around {middle}: expected numbers from 0 to 1"
         )
-        raise InputError(message)
     contrasts = np.linspace(start, stop, n_frames)[:, None, None, None]
     frames = np.clip(middle + contrasts * (pixels[None] - middle), 0, 1)
     return Movie(

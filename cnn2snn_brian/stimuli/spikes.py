@@ -4,19 +4,125 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity
+from brian2 import Quantity, second
 
-from cnn2snn_brian.description.choices import check_choice
+from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.stimuli.base import Stimulus
-from cnn2snn_brian.stimuli.recordings import trains_of_neo, trains_of_nwb
-from cnn2snn_brian.stimuli.times import list_of_seconds, seconds
+from cnn2snn_brian.settings import check_choice
+from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds, seconds
 
-__all__ = ["Duplicates", "SpikeStimulus", "SpikeTrains", "indices"]
+#: Neurons and times of all spikes, and how long the recording is.
+Trains = tuple[npt.NDArray[Any], npt.NDArray[np.float64], Quantity | None]
+#: What our own exports say of a neuron's place.
+PLACE = ("channel", "y", "x")
+
+
+def trains_of_neo(trains: Any, index: Any) -> Trains:
+    """Read trains of Neo; see `SpikeTrains.from_neo`."""
+    neo = optional_library("neo", "export", "SpikeTrains.from_neo")
+    trains = getattr(trains, "spiketrains", trains)
+    listed = [trains] if isinstance(trains, neo.SpikeTrain) else list(trains)
+    if not listed or any(not isinstance(one, neo.SpikeTrain) for one in listed):
+        raise InputError(
+            "trains: expected neo.SpikeTrain objects, or a neo.Segment with some"
+        )
+    ends = []
+    for what in ("t_start", "t_stop"):
+        found = {float(getattr(one, what).rescale("s")) for one in listed}
+        if max(found) - min(found) > 1e-9:
+            raise InputError(
+                f"trains: their {what} is {min(found):g} to {max(found):g} s; cut them "
+                "to the same time (neo.SpikeTrain.time_slice)"
+            )
+        ends.append(min(found))
+    start, stop = ends
+    places = None
+    if all(set(PLACE) <= set(one.annotations) for one in listed):
+        places = [[one.annotations[what] for what in PLACE] for one in listed]
+    # A spike at the end is that of what follows; `time_slice` keeps it in both.
+    end = (stop - start) * (1 - 1e-9)
+    times = [one.rescale("s").magnitude - start for one in listed]
+    times = [one[one < end] for one in times]
+    return _joined("trains", times, index, places, (stop - start) * second)
+
+
+def trains_of_nwb(
+    file: Any,
+    window: tuple[Quantity, Quantity] | None,
+    units: Sequence[int] | None,
+    index: Any,
+) -> Trains:
+    """Read units of an NWB file; see `SpikeTrains.from_nwb`."""
+    pynwb = optional_library("pynwb", "nwb", "SpikeTrains.from_nwb")
+    if not isinstance(file, pynwb.NWBFile):
+        if not Path(file).is_file():
+            raise InputError(f"{file}: there is no such file")
+        try:
+            source = pynwb.NWBHDF5IO(str(file), "r")
+            opened = source.read()
+        except Exception as error:  # h5py and hdmf raise many kinds
+            raise InputError(
+                f"{file}: not an NWB file: {type(error).__name__}: {error}"
+            ) from error
+        with source:
+            return trains_of_nwb(opened, window, units, index)
+    table = file.units
+    if table is None or "spike_times" not in table.colnames:
+        raise InputError(f"{file.identifier}: has no units with spike times")
+    rows = list(range(len(table)) if units is None else units)
+    if not set(rows) <= set(range(len(table))):
+        raise InputError(f"units {rows}: the table has rows 0 to {len(table) - 1}")
+    times = [np.asarray(table["spike_times"][row], np.float64) for row in rows]
+    duration = None
+    if window is not None:
+        if len(window) != 2:
+            raise InputError(f"window is {window!r}, expected a start and an end")
+        start, end = (float(seconds("window", time, least=-1e-300)) for time in window)
+        duration = seconds("what is shown", (end - start) * second)
+        # A spike at the end of a trial is the next one's.
+        slack = 1e-9 * (end - start)
+        times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
+        times = [np.maximum(one - start, 0) for one in times]
+    places = None
+    if set(PLACE) <= set(table.colnames):
+        places = [[int(table[what][row]) for what in PLACE] for row in rows]
+    return _joined("units", times, index, places, duration)
+
+
+def _joined(
+    what: str, trains: Any, index: Any, places: Any, duration: Quantity | None
+) -> Trains:
+    """Put trains together, each with its neuron."""
+    if index is None:
+        index = np.arange(len(trains)) if places is None else _placed(what, places)
+    neuron = np.asarray(index)
+    if neuron.shape != (len(trains),):
+        raise InputError(
+            f"index has the shape {neuron.shape}, but there are {len(trains)} {what}"
+        )
+    times = np.concatenate([np.zeros(0), *trains])
+    lengths = [len(one) for one in trains]
+    return np.repeat(neuron, lengths), list_of_seconds(times), duration
+
+
+def _placed(what: str, places: Any) -> npt.NDArray[np.int64]:
+    """Turn places (channel, y, x) into neurons, ordered (y, x, channel)."""
+    channel, y, x = np.array(places, np.int64).reshape(-1, 3).T.clip(0)
+    channels, height, width = (int(axis.max(initial=0)) + 1 for axis in (channel, y, x))
+    neuron = (y * width + x) * channels + channel
+    if len(np.unique(neuron)) < len(places) or len(places) < channels * height * width:
+        raise InputError(
+            f"{what}: their places are not all those of one layer, each once, so that "
+            "the size of the input is not known; choose those of the input, or give "
+            "index=..."
+        )
+    return neuron
+
 
 IntArray = npt.NDArray[np.integer[Any]]
 #: What becomes of further spikes of a neuron in a step, which has at most one.
@@ -27,11 +133,9 @@ def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
     """Check whole numbers of at least 0."""
     array = np.array(values, ndmin=1)
     if array.shape != (n,):
-        message = f"{what} has the shape {array.shape}, but there are {n} times"
-        raise InputError(message)
+        raise InputError(f"{what} has the shape {array.shape}, but there are {n} times")
     if n and not np.issubdtype(array.dtype, np.integer):
-        message = f"{what} is {array.dtype}, expected whole numbers"
-        raise InputError(message)
+        raise InputError(f"{what} is {array.dtype}, expected whole numbers")
     return array.astype(np.int64)
 
 
@@ -109,23 +213,21 @@ class SpikeStimulus(Stimulus):
         n_steps = self.n_steps(dt_s)
         if n_steps is not None and len(step) and step.max() >= n_steps:
             late = int(step.argmax())
-            message = (
+            raise InputError(
                 f"{self.label}: the spike at {1e3 * self.times[late]:g} ms comes after "
                 f"the end, {1e3 * n_steps * dt_s:g} ms"
             )
-            raise InputError(message)
         order = np.lexsort((neuron, step))
         in_order, at = neuron[order], step[order]
         again = np.zeros(len(at), bool)
         again[1:] = (np.diff(in_order) == 0) & (np.diff(at) == 0)
         if self.duplicates == "refuse" and again.any():
             k = int(np.flatnonzero(again)[0])
-            message = (
+            raise InputError(
                 f"{self.label}: neuron {in_order[k]} spikes more than once in the step "
                 f"at {1e3 * at[k] * dt_s:g} ms; rates above 1/dt can't be simulated. "
                 f"{self._short_enough(neuron)}, duplicates='first' keeps one spike"
             )
-            raise InputError(message)
         return in_order[~again].astype(np.int32), at[~again].astype(np.int32)
 
     def _short_enough(self, neuron: npt.NDArray[np.int64]) -> str:
@@ -291,12 +393,129 @@ class SpikeTrains(SpikeStimulus):
         n = int(np.prod(input_shape))
         wrong = (self.index < 0) | (self.index >= n)
         if wrong.any():
-            message = (
+            raise InputError(
                 f"{self.label}: spike {np.flatnonzero(wrong)[0]} is of the neuron "
                 f"{self.index[wrong][0]}; the input has neurons 0 to {n - 1}"
             )
-            raise InputError(message)
         return self.index
 
     def _row(self) -> IntArray:
         return self.index
+
+
+@dataclass(frozen=True, eq=False)
+class Events(SpikeStimulus):
+    """
+    Events of an event camera: a pixel that became brighter or darker.
+
+    An input of one channel gets all events; of two channels, the first gets those of
+    polarity 0 (or -1), the second those of polarity 1. Several events of a pixel and
+    channel in one step are one spike; a warning says how many.
+
+    Attributes
+    ----------
+    t : Quantity [s] or array_like of float, shape (n_events,)
+        Times since the start (plain numbers are seconds), ascending.
+    x, y : array_like of int, shape (n_events,)
+        Pixels; y is 0 in the first row.
+    polarity : array_like of int, shape (n_events,)
+        1 of a pixel that became brighter; 0 or -1 of one that became darker.
+    duration : Quantity [s], optional
+        How long a trial takes; by default as long as one of the program.
+    duplicates : {"warn", "first", "refuse"}
+        What becomes of further events of a pixel and channel in a step, which can have
+        one spike: they are left out with or without a warning, or refused.
+
+    Raises
+    ------
+    InputError
+        If events are not in the order of their times, or can't be used.
+    """
+
+    t: npt.NDArray[np.float64]
+    x: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+    polarity: npt.NDArray[np.int64]
+    duration: Quantity | None = None
+    duplicates: Duplicates = field(default="warn", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        times = list_of_seconds(self.t)
+        falling = np.flatnonzero(np.diff(times) < 0)
+        if len(falling):
+            k = int(falling[0])
+            raise InputError(
+                f"events are not sorted by time: event {k + 1} at "
+                f"{1e3 * times[k + 1]:g} ms comes after one at {1e3 * times[k]:g} ms"
+            )
+        object.__setattr__(self, "t", times)
+        if np.asarray(self.polarity).dtype == bool:
+            object.__setattr__(self, "polarity", np.asarray(self.polarity).astype(int))
+        for what in ("x", "y", "polarity"):
+            found = indices(what, getattr(self, what), len(times))
+            object.__setattr__(self, what, found)
+        if not np.isin(self.polarity, (-1, 0, 1)).all():
+            raise InputError("polarity has other values than 1, and 0 or -1")
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:  # type: ignore[override]
+        """Times since the start in seconds, as of `SpikeTrains`."""
+        return self.t
+
+    @classmethod
+    def of(cls, events: Any, unit: float = 1e-6, **more: Any) -> "Events":
+        """
+        Take a structured array, such as an item of a data set of the library tonic.
+
+        Parameters
+        ----------
+        events : structured ndarray
+            With the fields ``t``, ``x``, ``y`` and ``p`` (or ``polarity``).
+        unit : float
+            Seconds that a ``t`` of 1 stands for; microseconds by default.
+        **more
+            ``duration``, ``duplicates`` and ``name``, as of `Events`.
+
+        Returns
+        -------
+        Events
+            The events, with times from the first event on.
+
+        Raises
+        ------
+        InputError
+            If a field is missing.
+        """
+        names = getattr(getattr(events, "dtype", None), "names", None) or ()
+        sign = "p" if "p" in names else "polarity"
+        missing = {"t", "x", "y", sign} - {*names}
+        if missing:
+            raise InputError(
+                f"events have the fields {', '.join(names) or 'none'}, expected t, x, "
+                "y and p"
+            )
+        t = np.asarray(events["t"], np.float64)
+        t = unit * (t - t[0]) if len(t) else t
+        return cls(t, events["x"], events["y"], events[sign].astype(int), **more)
+
+    def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
+        """Find the neuron of each event; see `SpikeStimulus.neurons`."""
+        channels, height, width = input_shape
+        if channels > 2:
+            raise InputError(
+                f"{self.label}: the input has {channels} channels, events need 1, or 2 "
+                "for the two polarities"
+            )
+        wrong = (self.x < 0) | (self.x >= width) | (self.y < 0) | (self.y >= height)
+        if wrong.any():
+            k = int(np.flatnonzero(wrong)[0])
+            raise InputError(
+                f"{self.label}: event {k} is at x {self.x[k]}, y {self.y[k]}, outside "
+                f"of the input of {width} x {height} pixels"
+            )
+        channel = (self.polarity == 1) if channels == 2 else np.zeros(len(self.x), int)
+        return (self.y * width + self.x) * channels + channel
+
+    def _row(self) -> IntArray:
+        return self.y * (int(self.x.max(initial=0)) + 1) + self.x

@@ -9,38 +9,251 @@ are on record.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.frozen import FrozenDict
-from cnn2snn_brian.description.layer_numbers import (
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.projections import Layers, MaxPool2d
+from cnn2snn_brian.settings import (
     ByChannel,
     ByLayer,
+    FrozenDict,
+    NetworkDescription,
+    Parameters,
     check_names,
+    data_based_thresholds,
+    recorded,
     reference,
 )
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.settings import recorded
-from cnn2snn_brian.description.thresholds import data_based_thresholds
-from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.max_pool2d import MaxPool2d
-from cnn2snn_brian.tuning.scope import Scope, bounds_by_layer, check_some, within
 
-__all__ = [
-    "Candidate",
-    "Method",
-    "Round",
-    "Rounds",
-    "SimulatingMethod",
-    "as_tuple",
-    "check_positive",
-    "with_threshold",
-]
+
+def check_numbers(
+    what: str, given: Any, fits: Callable[[Any], Any], rule: str
+) -> list[float]:
+    """
+    Check some numbers to choose from.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    given : object
+        What the user gave.
+    fits : callable
+        Says of an array which numbers are in the range.
+    rule : str
+        The range in words.
+
+    Returns
+    -------
+    list of float
+        The numbers.
+
+    Raises
+    ------
+    InputError
+        If these are not numbers, none, not finite, or out of the range.
+    """
+    try:
+        array = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.ndim != 1 or not array.size:
+        raise InputError(f"{what} is {given!r}, expected some numbers {rule}")
+    wrong = ~(np.isfinite(array) & fits(array))
+    if wrong.any():
+        raise InputError(
+            f"{what} has {array[wrong][0]:g}, expected finite numbers {rule}"
+        )
+    return [float(number) for number in array]
+
+
+@dataclass(frozen=True)
+class FoundParameters(Printed):
+    """
+    Parameters before and after. Subclasses know whether what was found is ``accepted``.
+
+    Attributes
+    ----------
+    before, found : Parameters
+        The network's own parameters, and those that were found.
+    """
+
+    before: Parameters
+    found: Parameters
+
+    if TYPE_CHECKING:
+
+        @property
+        def accepted(self) -> bool:
+            """Whether `parameters` are those that were found."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What to use. ``simulator.run(images, **result.arguments)`` does."""
+        return self.found if self.accepted else self.before
+
+    @property
+    def thresholds(self) -> dict[str, ByChannel]:
+        """The thresholds to use."""
+        return dict(self.parameters.thresholds)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The parameters to use, as arguments of `Simulator.run`."""
+        return dict(vars(self.parameters))
+
+
+#: Bounds of thresholds, if none are given, as multiples of the data-based ones.
+BOUND_FACTORS = (1 / 64, 16.0)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """
+    Where a method looks for thresholds.
+
+    Attributes
+    ----------
+    network : Layers
+        The network's layers.
+    layers : tuple of str
+        Layers that are set, in order.
+    start : Parameters
+        Where to begin.
+    lower, upper : dict of str to float
+        Smallest and largest threshold of each layer.
+    budget : int
+        Largest number of candidates.
+    seed : int
+        Seed of random steps.
+    """
+
+    network: Layers
+    layers: tuple[str, ...]
+    start: Parameters
+    lower: Mapping[str, float]
+    upper: Mapping[str, float]
+    budget: int
+    seed: int
+
+
+def check_some(what: str, given: Sequence[str], known: tuple[str, ...]) -> None:
+    """
+    Check that names are some of those known, and each there once.
+
+    Parameters
+    ----------
+    what : str
+        What the names are given for.
+    given : sequence of str
+        The names.
+    known : tuple of str
+        What is possible.
+
+    Raises
+    ------
+    InputError
+        If there is none, an unknown one, or one twice.
+    """
+    unknown = [name for name in given if name not in known]
+    if unknown or not given or len({*given}) < len(given):
+        raise InputError(
+            f"{what}={given!r}: expected some of {', '.join(map(repr, known))}, each "
+            "once"
+        )
+
+
+def bounds_by_layer(
+    bounds: Any, names: tuple[str, ...], data_based: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """
+    Take bounds as given, and multiples of data-based thresholds elsewhere.
+
+    Parameters
+    ----------
+    bounds : tuple (low, high), or dict of str to tuple, optional
+        Bounds of all layers, or of some by name.
+    names : tuple of str
+        Names of all layers.
+    data_based : dict of str to float
+        Data-based thresholds of all layers.
+
+    Returns
+    -------
+    lower, upper : dict of str to float
+        Bounds of all layers.
+
+    Raises
+    ------
+    InputError
+        If a layer is unknown, or bounds are not two numbers in order above 0.
+    """
+    lower = {name: BOUND_FACTORS[0] * value for name, value in data_based.items()}
+    upper = {name: BOUND_FACTORS[1] * value for name, value in data_based.items()}
+    if bounds is not None:
+        by_layer = (
+            bounds if isinstance(bounds, Mapping) else dict.fromkeys(names, bounds)
+        )
+        check_names("bounds", by_layer, names)
+        for name, pair in by_layer.items():
+            try:
+                lower[name], upper[name] = map(float, pair)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"bounds of {name}: expected (low, high), found {pair!r}"
+                ) from error
+    for name in names:
+        if not 0 < lower[name] < upper[name] < np.inf:
+            raise InputError(
+                f"bounds of {name} are {lower[name]:g} and {upper[name]:g}, expected "
+                "0 < low < high"
+            )
+    return lower, upper
+
+
+def within(
+    thresholds: Mapping[str, float],
+    given: Mapping[str, float],
+    lower: Mapping[str, float],
+    upper: Mapping[str, float],
+) -> dict[str, float]:
+    """
+    Move first thresholds into bounds that were asked for.
+
+    Parameters
+    ----------
+    thresholds : dict of str to float
+        Thresholds of layers with such bounds.
+    given : dict of str to float
+        Those of them that a user gave: they are not moved.
+    lower, upper : dict of str to float
+        The bounds.
+
+    Returns
+    -------
+    dict of str to float
+        Thresholds of the same layers.
+
+    Raises
+    ------
+    InputError
+        If one that a user gave is outside.
+    """
+    inside = {}
+    for name, value in thresholds.items():
+        inside[name] = min(max(value, lower[name]), upper[name])
+        if name in given and inside[name] != value:
+            raise InputError(
+                f"start of {name} is {value:g}, outside its bounds {lower[name]:g} to "
+                f"{upper[name]:g}"
+            )
+    return inside
 
 
 @dataclass(frozen=True)
@@ -151,8 +364,7 @@ def check_positive(what: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = np.nan
     if not (np.isfinite(number) and number > 0):
-        message = f"{what} is {value}, expected a finite number above 0"
-        raise InputError(message)
+        raise InputError(f"{what} is {value}, expected a finite number above 0")
     return number
 
 
@@ -370,3 +582,29 @@ class SimulatingMethod(Method):
         Rounds
             The generator.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Percentiles(Method):
+    """
+    Take percentiles of the CNN's activations, see `data_based_thresholds`.
+
+    Nothing is simulated but the check of the result.
+
+    Attributes
+    ----------
+    layers, bounds, percentile, category
+        See `Method`.
+    """
+
+    name: ClassVar[str] = "data"
+    objective: ClassVar[str] = "accuracy"
+
+    def begin(
+        self,
+        layers: tuple[str, ...],
+        lower: Mapping[str, float],
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
+        """Take the data-based thresholds; see `Method.begin`."""
+        return data_based

@@ -27,24 +27,23 @@ from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.description.layer_numbers import reference
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.pictures import check_images
-from cnn2snn_brian.description.settings import recorded
-from cnn2snn_brian.description.thresholds import input_scales, largest_activation
-from cnn2snn_brian.layers.joined import AnyLayer
-from cnn2snn_brian.layers.max_pool2d import MaxPool2d
-from cnn2snn_brian.program.simulator import Simulator
-from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.progress import Advance, progress_bar
-from cnn2snn_brian.results.result import SimulationResult
-from cnn2snn_brian.tuning.calibration_result import CalibrationResult
-from cnn2snn_brian.tuning.numbers import check_numbers
+from cnn2snn_brian.projections import AnyLayer, MaxPool2d
+from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.settings import (
+    NetworkDescription,
+    Parameters,
+    check_images,
+    input_scales,
+    largest_activation,
+    recorded,
+    reference,
+)
+from cnn2snn_brian.simulator import Simulator, Workers
+from cnn2snn_brian.tuning.base import check_numbers
+from cnn2snn_brian.tuning.result import CalibrationResult
 from cnn2snn_brian.tuning.trials import compiled, described
 from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
-
-__all__ = ["SCALES", "calibrate"]
 
 #: Shows the images with some settings, see `Simulator.run_many`.
 Show = Callable[[list[dict[str, Any]]], Iterable[tuple[int, SimulationResult]]]

@@ -15,18 +15,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.layers.stack import Layers
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.results.result import SimulationResult
-from cnn2snn_brian.spikes.correlation import correlation
-
-__all__ = [
-    "OBJECTIVES",
-    "Objective",
-    "Target",
-    "feature_map_correlation",
-    "find_objective",
-]
+from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.spikes import correlation
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -232,18 +224,16 @@ def find_objective(
         return OBJECTIVES[objective], objective, ()
     kind, _, layer = str(objective).partition(":")
     if kind != FEATURE_MAP:
-        message = (
+        raise InputError(
             f"objective={objective!r}: expected one of "
             f"{', '.join(map(repr, [*OBJECTIVES, FEATURE_MAP]))}, "
             f"'{FEATURE_MAP}:LAYER', or a function"
         )
-        raise InputError(message)
     if layer and layer not in layers.names:
-        message = (
+        raise InputError(
             f"objective={objective!r}: there is no layer {layer!r}, "
             f"only {', '.join(layers.names)}"
         )
-        raise InputError(message)
     compared = (layer,) if layer else layers.names
 
     def mean_correlation(result: SimulationResult, target: Target) -> float:

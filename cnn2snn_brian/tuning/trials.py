@@ -6,28 +6,104 @@ values on record, and goes on where it was.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.parameters import Parameters
-from cnn2snn_brian.description.presets import suitable_duration
-from cnn2snn_brian.description.settings import recorded
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.program.simulator import Simulator
-from cnn2snn_brian.program.workers import Workers
 from cnn2snn_brian.progress import progress_bar
-from cnn2snn_brian.results.result import SimulationResult
-from cnn2snn_brian.tuning.base import Round, Rounds
+from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.settings import (
+    ByChannel,
+    NetworkDescription,
+    Parameters,
+    recorded,
+    suitable_duration,
+)
+from cnn2snn_brian.simulator import Simulator, Workers
+from cnn2snn_brian.tuning.base import (
+    Candidate,
+    Round,
+    Rounds,
+    Scope,
+    SimulatingMethod,
+    check_positive,
+    with_threshold,
+)
 from cnn2snn_brian.tuning.objectives import Objective, Target, feature_map_correlation
 from cnn2snn_brian.tuning.tuning_set import TuningSet
 
-__all__ = ["COLUMNS", "Shown", "Trials", "compiled", "described"]
+#: Where thresholds begin in the paper's listing.
+START = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback(SimulatingMethod):
+    """
+    Follow the paper's listing.
+
+    Layer after layer, the threshold is raised by one step and stays there if the output
+    became better; else it goes back [1]_. That is repeated until no layer gains, since
+    after that nothing would ever change. Each round has one candidate: a try depends on
+    the one before.
+
+    Attributes
+    ----------
+    layers, bounds, percentile, category
+        See `Method`.
+    start : float or dict of str to float, optional
+        First thresholds; the listing's 0.1 by default.
+    step : float
+        The listing's n. The paper names no number.
+
+    References
+    ----------
+    .. [1] Shang, Li and You, An SNN Construction Method Based on CNN Conversion and
+       Threshold Setting, section III.C.
+    """
+
+    step: float = 0.1
+
+    name: ClassVar[str] = "feedback"
+    objective: ClassVar[str] = "spike_ratio"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "step", check_positive("step", self.step))
+
+    def begin(
+        self,
+        layers: tuple[str, ...],
+        lower: Mapping[str, float],
+        data_based: Mapping[str, ByChannel],
+    ) -> Mapping[str, ByChannel]:
+        """Begin where the listing does; see `Method.begin`."""
+        return dict.fromkeys(layers, START)
+
+    def rounds(self, scope: Scope) -> Rounds:
+        """Raise thresholds as long as it helps; see `SimulatingMethod.rounds`."""
+        current = scope.start
+        (best,) = yield Round((Candidate(current, "start"),), current)
+        gained = True
+        while gained:
+            gained = False
+            for layer in scope.layers:
+                raised = current.thresholds[layer] + self.step
+                # 0.1 + 0.1 + 0.1 is a little above 0.3, and yet within it.
+                if raised > scope.upper[layer] * (1 + 1e-9):
+                    continue
+                trial = with_threshold(current, layer, raised)
+                note = f"{layer} + {self.step:g}"
+                (value,) = yield Round((Candidate(trial, note),), current)
+                if value > best:
+                    current, best, gained = trial, value, True
+        return current
+
 
 #: What is on record of each candidate.
 COLUMNS = (
@@ -123,11 +199,10 @@ def described(network: Any) -> NetworkDescription:
     """
     found = getattr(network, "snn", network)
     if not isinstance(found, NetworkDescription):
-        message = (
+        raise InputError(
             f"found a {type(network).__name__}, expected a SpikingNetwork, as convert "
             "gives, or what its compile() gives"
         )
-        raise InputError(message)
     return found
 
 
@@ -158,8 +233,7 @@ def compiled(
     """
     if not isinstance(network, NetworkDescription):
         if duration is not None:
-            message = "duration: this network is compiled, and has one"
-            raise InputError(message)
+            raise InputError("duration: this network is compiled, and has one")
         yield network
         return
     suitable = suitable_duration(network) if duration is None else duration
@@ -244,11 +318,10 @@ class Trials:
         parameters = recorded(tried.candidates[offset].parameters)
         given = json.loads(json.dumps(parameters))
         if row["parameters"] != given or row["n_images"] != n_images:
-            message = (
+            raise InputError(
                 f"checkpoint {self.checkpoint.path}: candidate {number} is another "
                 "than this version of the method tries. Give another file"
             )
-            raise InputError(message)
         return True
 
     def _row(
@@ -258,8 +331,7 @@ class Trials:
         candidate = tried.candidates[offset]
         value = float(self.objective(result, target))
         if np.isnan(value):
-            message = f"the objective is not a number for {candidate.note}"
-            raise InputError(message)
+            raise InputError(f"the objective is not a number for {candidate.note}")
         criterion = value
         if tried.layer is not None:
             agreement = feature_map_correlation(result, target, tried.layer)

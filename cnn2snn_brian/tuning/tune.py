@@ -8,21 +8,19 @@ from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.description.choices import check_choice
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.program.simulator import Simulator
-from cnn2snn_brian.program.workers import Workers
+from cnn2snn_brian.settings import NetworkDescription, check_choice
+from cnn2snn_brian.simulator import Simulator, Workers
 from cnn2snn_brian.tuning.base import Method, SimulatingMethod
-from cnn2snn_brian.tuning.bisection import Bisection
-from cnn2snn_brian.tuning.check import compare
-from cnn2snn_brian.tuning.history import history_table
-from cnn2snn_brian.tuning.methods import MethodName, find_method
+from cnn2snn_brian.tuning.methods import (
+    Bisection,
+    MethodName,
+    find_method,
+    history_table,
+)
 from cnn2snn_brian.tuning.objectives import Objective, find_objective
-from cnn2snn_brian.tuning.result import TuningResult
+from cnn2snn_brian.tuning.result import TuningResult, compare
 from cnn2snn_brian.tuning.trials import COLUMNS, Shown, Trials, compiled, described
 from cnn2snn_brian.tuning.tuning_set import tuning_sets
-
-__all__ = ["tune_thresholds"]
 
 
 def tune_thresholds(

@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.description.network import NetworkDescription
-from cnn2snn_brian.description.pictures import check_images
 from cnn2snn_brian.errors import InputError
-
-__all__ = ["TuningSet", "arrays_fingerprint", "tuning_sets"]
+from cnn2snn_brian.settings import NetworkDescription, check_images
 
 
 def _check_labels(
@@ -19,17 +16,15 @@ def _check_labels(
 ) -> npt.NDArray[np.int64]:
     truth = np.asarray(labels)
     if truth.shape != (n_images,) or not np.issubdtype(truth.dtype, np.integer):
-        message = (
+        raise InputError(
             f"{what}: {n_images} images need as many whole numbers, found "
             f"{truth.dtype} of shape {truth.shape}"
         )
-        raise InputError(message)
     if n_images and not (truth.min() >= 0 and truth.max() < n_classes):
-        message = (
+        raise InputError(
             f"{what} are from {truth.min()} to {truth.max()}, expected 0 to "
             f"{n_classes - 1}: the network has {n_classes} outputs"
         )
-        raise InputError(message)
     return truth.astype(np.int64)
 
 
@@ -39,12 +34,12 @@ def _category_index(
     if isinstance(category, str):
         if classes is None or category not in classes:
             known = "has no class names" if classes is None else f"has {classes}"
-            message = f"category={category!r}: the network {known}"
-            raise InputError(message)
+            raise InputError(f"category={category!r}: the network {known}")
         return classes.index(category)
     if not isinstance(category, int | np.integer) or not 0 <= category < n:
-        message = f"category={category!r}: expected 0 to {n - 1}, or a class name"
-        raise InputError(message)
+        raise InputError(
+            f"category={category!r}: expected 0 to {n - 1}, or a class name"
+        )
     return int(category)
 
 
@@ -109,8 +104,9 @@ class TuningSet:
             index = _category_index(category, network.classes, n_classes)
             pixels, truth = pixels[truth == index], truth[truth == index]
             if not len(truth):
-                message = f"category={category!r}: no image has this label in {what}"
-                raise InputError(message)
+                raise InputError(
+                    f"category={category!r}: no image has this label in {what}"
+                )
         return cls.mixed(pixels, truth, seed)
 
     @classmethod
@@ -240,10 +236,9 @@ def tuning_sets(
         what = "labels of held_out"
         return tuned, TuningSet.of(network, *held_out, category, seed, what)
     if not isinstance(held_out, int | float) or not 0 <= held_out < 1:
-        message = (
+        raise InputError(
             f"held_out is {held_out!r}, expected a share from 0 to below 1, or "
             "(images, labels)"
         )
-        raise InputError(message)
     tuned, unseen = tuned.split(held_out)
     return tuned, unseen if len(unseen) else None

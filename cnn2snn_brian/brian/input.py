@@ -1,0 +1,386 @@
+"""Stimuli in a plain Brian2 network: timed rates, timed currents, or given spikes."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from brian2 import (
+    Clock,
+    Hz,
+    Network,
+    NetworkOperation,
+    PoissonGroup,
+    SpikeGeneratorGroup,
+    TimedArray,
+    second,
+)
+
+from cnn2snn_brian.brian.codeobjects import droppable
+from cnn2snn_brian.brian.internals import ArrayVariable
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import INPUT, drive, to_neurons
+from cnn2snn_brian.settings import NetworkDescription, check_rate_scale
+from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
+
+#: In runtime mode, input spikes are displaced by at most so many standard deviations.
+FARTHEST = 6
+
+
+class _InputPerturbation:
+    """Lesions, losses and displacements of the input spikes of a Brian2 network."""
+
+    def __init__(
+        self,
+        group: Any,
+        lesioned: npt.NDArray[np.bool_] | None,
+        deletion: float,
+        jitter_steps: float,
+        seed: int,
+        draw: Any,
+    ) -> None:
+        self.group, self.lesioned, self.draw = group, lesioned, draw
+        self.deletion, self.jitter_steps, self.seed = deletion, jitter_steps, seed
+        self.begin()
+
+    def begin(self) -> None:
+        """Go back to an image's start."""
+        self.rng = np.random.default_rng(self.seed)
+        # Spikes of the next steps; so many steps ahead are drawn.
+        self.ahead = int(np.ceil(FARTHEST * self.jitter_steps))
+        self.ring = np.zeros((2 * self.ahead + 1, self.group.N), bool)
+
+    def displaced(self, step: int, drawn: npt.NDArray[np.intp]) -> Any:
+        """Give the spikes of a step, some of which come from steps around it."""
+        sources = [(step, drawn)]
+        if self.jitter_steps:
+            # Brian2 draws a step's spikes in that step, which is too late for those
+            # that move ahead: they are drawn here instead.
+            first = 0 if step == 0 else step + self.ahead
+            sources = [(t, self._drawn(t)) for t in range(first, step + self.ahead + 1)]
+        size = len(self.ring)
+        for t, spikes in sources:
+            shift = np.rint(self.jitter_steps * self.rng.standard_normal(len(spikes)))
+            to = t + np.clip(shift, -self.ahead, self.ahead).astype(int)
+            inside = to >= 0
+            self.ring[to[inside] % size, spikes[inside]] = True
+        now = np.flatnonzero(self.ring[step % size])
+        self.ring[step % size] = False
+        return now
+
+    def _drawn(self, step: int) -> npt.NDArray[np.intp]:
+        """Draw the spikes of a step ahead."""
+        if self.draw is not None:
+            spikes: npt.NDArray[np.intp] = self.draw(step, self.rng)
+            return spikes
+        p = np.asarray(self.group.rates) * float(self.group.clock.dt)
+        return np.flatnonzero(self.rng.random(len(p)) < p)
+
+    def __call__(self) -> None:
+        """Change the spikes of the step that has just been drawn."""
+        space = self.group.variables["_spikespace"].get_value()
+        step = int(self.group.clock.timestep[:])
+        if step == 0:
+            self.begin()
+        spikes = self.displaced(step, space[: space[-1]].copy())
+        if self.deletion:
+            spikes = spikes[self.rng.random(len(spikes)) >= self.deletion]
+        if self.lesioned is not None:
+            spikes = spikes[~self.lesioned[spikes]]
+        space[: len(spikes)] = spikes
+        space[-1] = len(spikes)
+
+
+def perturb_input(
+    network: Network,
+    lesioned: npt.NDArray[np.bool_] | None,
+    deletion: float,
+    jitter_steps: float,
+    seed: int,
+    group: Any = None,
+    draw: Any = None,
+) -> None:
+    """
+    Perturb the input spikes of a Brian2 network in runtime mode.
+
+    Parameters
+    ----------
+    network : brian2.Network
+        A network with a Poisson source ``input``.
+    lesioned : ndarray of bool, shape (n_inputs,), optional
+        Input neurons that are silenced.
+    deletion : float
+        Probability that an input spike is lost.
+    jitter_steps : float
+        Standard deviation of its displacement, in steps.
+    seed : int
+        Seed of losses and displacements.
+    group : Group, optional
+        The source of input spikes; by default the Poisson source.
+    draw : callable, optional
+        Gives the spikes of a step, of its index and a generator, if the source is no
+        Poisson source with rates that stay.
+    """
+    group = network[INPUT] if group is None else group
+    perturbation = _InputPerturbation(
+        group, lesioned, deletion, jitter_steps, seed, draw
+    )
+    drawing = getattr(group, "thresholder", {}).get("spike", group)
+    # Right behind the source's own threshold, in front of monitors and synapses: of
+    # objects of one slot and order, Brian2 takes the names in alphabetical order.
+    network.add(
+        NetworkOperation(
+            perturbation.__call__,
+            clock=group.clock,
+            when="thresholds",
+            order=0,
+            name=f"{drawing.name}_perturbation",
+        )
+    )
+
+
+#: Gives the input spikes of a step.
+Draw = Callable[[int, np.random.Generator], npt.NDArray[np.intp]]
+
+
+def chosen_input(
+    snn: NetworkDescription, stimulus: Any, rate_scale: float
+) -> tuple[Callable[[Clock], Any] | None, Draw | None]:
+    """
+    Say what takes the place of the silent Poisson source.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network.
+    stimulus : Stimulus or Group or None
+        What is shown, or a group of the user's.
+    rate_scale : float
+        Spikes per step of an intensity of 1.
+
+    Returns
+    -------
+    source : callable or None
+        Makes the group, given the network's clock; None for the Poisson source.
+    draw : callable or None
+        Draws the spikes of any step, of its index and a generator of random numbers;
+        None if that is not known.
+
+    Raises
+    ------
+    InputError
+        If the stimulus or the group does not fit the network.
+    """
+    if isinstance(stimulus, Stimulus):
+        if snn.encoding == "current":
+            return None, None
+        stimulus.check(snn.input_shape, snn.dt_s)
+        if isinstance(stimulus, FrameStimulus):
+            check_rate_scale(rate_scale, stimulus.frames)
+        source = partial(_stimulus_group, snn, stimulus, rate_scale)
+        return source, _drawn_spikes(snn, stimulus, rate_scale)
+    if stimulus is None:
+        return None, None
+    _check_group(snn, stimulus)
+    return (lambda clock: stimulus), None
+
+
+def takes_images(snn: NetworkDescription, network: Network) -> bool:
+    """
+    Say whether a network can be given another image.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        What it was built from.
+    network : brian2.Network
+        The network.
+
+    Returns
+    -------
+    bool
+        False if its input was made for a stimulus in time, or is a group of the user's.
+    """
+    if snn.encoding == "current":
+        readers = [layer.name for layer in snn.layers if INPUT in layer.inputs]
+        return all("stimulus" not in network[name].namespace for name in readers)
+    rates = network[INPUT].variables.get("rates") if INPUT in network else None
+    return isinstance(rates, ArrayVariable)
+
+
+def _check_group(snn: NetworkDescription, group: Any) -> None:
+    """
+    Check that a group of the user's can take the place of the input.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network.
+    group : SpikeGeneratorGroup, PoissonGroup, NeuronGroup or other source of spikes
+        The group.
+
+    Raises
+    ------
+    InputError
+        If it has no spikes, not as many neurons as the input, or another time step; or
+        the network has no input spikes.
+    """
+    if snn.encoding != "poisson":
+        raise InputError(
+            f"input: with encoding={snn.encoding!r} there are no input spikes; convert "
+            "with encoding='poisson'"
+        )
+    if "_spikespace" not in getattr(group, "variables", {}):
+        raise InputError(
+            f"input is a {type(group).__name__}, expected a Brian2 group that spikes, "
+            "such as a SpikeGeneratorGroup"
+        )
+    n_inputs = math.prod(snn.input_shape)
+    if len(group) != n_inputs:
+        raise InputError(
+            f"input has {len(group)} neurons, the network's input {n_inputs}: "
+            f"{snn.input_shape}, ordered (y, x, channel)"
+        )
+    own = float(group.clock.dt)
+    if abs(own - snn.dt_s) > 1e-9 * snn.dt_s:
+        raise InputError(
+            f"input has a time step of {1e3 * own:g} ms, the network one of "
+            f"{1e3 * snn.dt_s:g} ms; make the group with dt={1e3 * snn.dt_s:g}*ms"
+        )
+
+
+def _stimulus_group(
+    snn: NetworkDescription, stimulus: Stimulus, rate_scale: float, clock: Clock
+) -> Any:
+    """
+    Make the group that gives a stimulus as spikes.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network, with Poisson input.
+    stimulus : Stimulus
+        What is shown.
+    rate_scale : float
+        Spikes per step of an intensity of 1.
+    clock : Clock
+        The network's clock.
+
+    Returns
+    -------
+    PoissonGroup or SpikeGeneratorGroup
+        The group ``input``. Behind the end of a movie its last frame stays.
+
+    Raises
+    ------
+    InputError
+        If the stimulus does not fit the network.
+    """
+    n_inputs = math.prod(snn.input_shape)
+    if isinstance(stimulus, SpikeStimulus):
+        neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
+        return droppable(SpikeGeneratorGroup)(
+            n_inputs, neuron, step * snn.dt_s * second, clock=clock, name=INPUT
+        )
+    assert isinstance(stimulus, FrameStimulus)
+    rates = rate_scale * to_neurons(stimulus.frames, snn.input_shape) / snn.dt_s
+    if len(rates) == 1:
+        return droppable(PoissonGroup)(
+            n_inputs, rates=rates[0] * Hz, clock=clock, name=INPUT
+        )
+    return droppable(PoissonGroup)(
+        n_inputs,
+        rates="stimulus(t, i)",
+        clock=clock,
+        name=INPUT,
+        namespace={"stimulus": _timed(rates * Hz, stimulus, snn.dt_s)},
+    )
+
+
+def _timed(values: Any, stimulus: FrameStimulus, dt_s: float) -> TimedArray:
+    """Make a TimedArray of values by frame, with the longest step that it can have."""
+    of_step = stimulus.frame_of_step(dt_s, 1)
+    changes = np.flatnonzero(np.diff(of_step)) + 1
+    slot = int(np.gcd.reduce(np.array([len(of_step), *changes])))
+    return TimedArray(values[of_step[::slot]], dt=slot * dt_s * second)
+
+
+def set_current(snn: NetworkDescription, network: Network, stimulus: Stimulus) -> None:
+    """
+    Give a network a stimulus as the current into the layers that read it.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network, with images as currents.
+    network : brian2.Network
+        A network that `brian_network` made.
+    stimulus : Stimulus
+        What is shown.
+
+    Raises
+    ------
+    InputError
+        If the stimulus does not fit the network.
+    """
+    stimulus.check(snn.input_shape, snn.dt_s)
+    if not isinstance(stimulus, FrameStimulus):
+        raise InputError(
+            f"{stimulus.label} gives input spikes, and with encoding={snn.encoding!r} "
+            "there are none; convert with encoding='poisson'"
+        )
+    for layer in snn.layers:
+        if INPUT not in layer.inputs:
+            continue
+        group = network[layer.name]
+        current = drive(layer, {INPUT: stimulus.frames})
+        if layer.bias is not None:
+            current = current + layer.bias
+        values = to_neurons(current, layer.shape)
+        if len(values) == 1:
+            group.bias = values[0]
+            continue
+        group.namespace["stimulus"] = _timed(values, stimulus, snn.dt_s)
+        # In front of the equations of a step, which use it.
+        group.run_regularly("bias = stimulus(t, i)", when="start", clock=group.clock)
+
+
+def _drawn_spikes(
+    snn: NetworkDescription, stimulus: Stimulus, rate_scale: float
+) -> Draw:
+    """
+    Give a function that draws the input spikes of any step.
+
+    Parameters
+    ----------
+    snn : NetworkDescription
+        The network.
+    stimulus : Stimulus
+        What is shown.
+    rate_scale : float
+        Spikes per step of an intensity of 1.
+
+    Returns
+    -------
+    callable
+        Of the index of a step and a generator of random numbers.
+    """
+    if isinstance(stimulus, SpikeStimulus):
+        neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
+
+        def given(now: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+            first, behind = np.searchsorted(step, (now, now + 1))
+            return neuron[first:behind].astype(np.intp)
+
+        return given
+    assert isinstance(stimulus, FrameStimulus)
+    p = rate_scale * to_neurons(stimulus.frames, snn.input_shape)
+    of_step = stimulus.frame_of_step(snn.dt_s, 1)
+
+    def random(now: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        own = p[of_step[min(now, len(of_step) - 1)]]
+        return np.flatnonzero(rng.random(len(own)) < own)
+
+    return random

@@ -1,1 +1,0 @@
-"""What a converted network is: neurons, settings, thresholds, files."""

@@ -1,0 +1,506 @@
+"""Where a spiking network loses what its CNN computes, and what to try."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed, frame_table
+from cnn2snn_brian.projections import INPUT, Layers, by_channel, drive, parts, squared
+from cnn2snn_brian.settings import (
+    Parameters,
+    activations_of_spikes,
+    check_images,
+    input_gains,
+    reference,
+)
+from cnn2snn_brian.spikes import SATURATED, Correlation, SpikeData, check_one_duration
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+
+class Branches:
+    """
+    Sums over images of what arrives on the branches of a network.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers.
+    parameters : Parameters
+        What the neurons ran with.
+    """
+
+    def __init__(self, layers: Layers, parameters: Parameters) -> None:
+        self.layers = layers
+        self.worth = activations_of_spikes(layers, parameters)
+        joins = [layer for layer in layers if len(parts(layer)) > 1]
+        self.parts = {
+            (layer.name, part.inputs[0], part.name): part
+            for layer in joins
+            for part in parts(layer)
+        }
+        self.correlations = {key: Correlation() for key in self.parts}
+        self.sizes = dict.fromkeys(self.parts, 0.0)
+
+    def add(
+        self,
+        activations: Mapping[str, npt.NDArray[Any]],
+        counts: Mapping[str, npt.NDArray[Any]],
+    ) -> None:
+        """
+        Add some images.
+
+        Parameters
+        ----------
+        activations : dict of str to ndarray of float, shape ``(n, *shape)``
+            What the CNN computes, the image included.
+        counts : dict of str to ndarray of int, shape ``(n, *shape)``
+            Spikes of every population.
+        """
+        for (layer, source, name), part in self.parts.items():
+            if source not in counts:
+                continue
+            wanted = part.drive(activations[source].astype(np.float32))
+            spikes = (counts[source] * self.worth[source]).astype(np.float32)
+            key = layer, source, name
+            self.correlations[key].add(part.drive(spikes), wanted)
+            self.sizes[key] += float(np.abs(wanted).sum(dtype=float))
+
+    def table(self) -> "pandas.DataFrame | None":
+        """
+        Give what was found.
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            A row for each branch, see `Diagnosis`; None in a chain.
+        """
+        import pandas as pd
+
+        if not self.parts:
+            return None
+        totals: dict[str, float] = {}
+        for (layer, _, _), size in self.sizes.items():
+            totals[layer] = totals.get(layer, 0.0) + size
+        return pd.DataFrame(
+            [
+                {
+                    "layer": key[0],
+                    "reads": key[1],
+                    "correlation": found.value,
+                    "share": self.sizes[key] / totals[key[0]]
+                    if totals[key[0]]
+                    else 0.0,
+                }
+                for key, found in self.correlations.items()
+            ]
+        ).set_index(["layer", "reads"])
+
+    def said_of(self, layer: str) -> str:
+        """
+        Say on which branch a layer is, or which of its branches is worst.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer.
+
+        Returns
+        -------
+        str
+            A sentence behind a space; empty where there are no branches.
+        """
+        own = {
+            source: found.value
+            for (name, source, _), found in self.correlations.items()
+            if name == layer
+        }
+        if own:
+            worst = min(own, key=lambda source: own[source])
+            return (
+                f" Of what it reads, the branch from {worst} is furthest from the CNN "
+                f"(correlation {own[worst]:.3f})."
+            )
+        name = layer
+        while True:
+            readers = [other for other in self.layers if name in other.inputs]
+            if len(readers) != 1:
+                return ""
+            (reader,) = readers
+            if len(reader.inputs) > 1:
+                others = [other for other in reader.inputs if other != name]
+                return (
+                    f" It is on the branch through {name} into {reader.name}, beside "
+                    f"{', '.join(others)}."
+                )
+            name = reader.name
+
+
+#: With all layers correlated so well, or so little lost in each, and so many answers of
+#: the CNN, nothing needs doing.
+GOOD_CORRELATION = GOOD_TRANSFER = GOOD_AGREEMENT = 0.95
+#: A layer is named before the worst one if it loses this share of what that one loses:
+#: what goes wrong in a layer puts the next ones out of their range, too.
+FIRST_SHARE = 0.5
+#: The same for a layer whose threshold does not fit its input.
+FIRST_SHARE_MISFIT = 0.25
+#: From this share of saturated neurons on, the threshold is too low.
+MANY_SATURATED = 0.02
+#: From this share of activation without a spike on, much is missed.
+MANY_MISSED = 0.25
+#: A threshold is too high if the strongest input of a step is less than this share of
+#: it, and too low if it is more than the other: a neuron spikes at most once a step.
+TOO_HIGH, TOO_LOW = 0.25, 1.25
+#: It is not too high below so many standard deviations of the input of a step, and not
+#: lowered to less than the other: where input is rare, its mean is far below that of
+#: the steps in which it comes, and what these are above the threshold by is lost.
+MANY_SPREADS, FEW_SPREADS = 16, 4
+
+
+@dataclass(frozen=True)
+class Diagnosis(Printed):
+    """
+    What `diagnose` found.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row a layer, by name, with the columns
+
+        ``correlation``
+            Pearson's correlation of spike counts with the CNN's activations (after
+            ReLU), over all neurons and images; with thresholds by channel, of spike
+            counts times these. NaN if one of them is constant.
+        ``transfer``
+            The same with the activation that follows from the spikes that the layer
+            got: what the layer itself loses, whatever was lost before it.
+        ``silent``
+            Share of neurons that spike on no image.
+        ``saturated``
+            Share of neurons and images with spikes in more than 90 % of the steps.
+        ``missed``
+            Share of the CNN's summed activation that is at neurons and images
+            without a spike.
+        ``spikes``
+            Mean number of spikes a neuron and image.
+        ``events``
+            Synaptic events delivered into the layer, an image. NaN if its input is no
+            spikes.
+        ``threshold``
+            Threshold of the layer.
+        ``strongest``
+            Strongest input a step (99.9th percentile over neurons and images). A
+            threshold of this size makes the strongest neurons spike in every step.
+        ``spread``
+            Standard deviation of the input of a step (99.9th percentile over neurons
+            and images), estimated from the spikes that arrive as if each came at a
+            time of its own. A threshold that is not some times as large lets single
+            spikes decide.
+    agreement : float
+        Share of images for which SNN and CNN give the same answer.
+    layer : str or None
+        The first layer that loses much by itself; None if hardly anything is lost.
+    advice : str
+        What to try, in a sentence or two.
+    thresholds : dict of str to float
+        The threshold that the advice names, by its layer, so that
+        ``run(images, thresholds=found.thresholds)`` follows it; empty if it names none.
+    branches : pandas.DataFrame, optional
+        Of layers that read several: a row for each of these, by the names of the layer
+        and of the one that it reads, with the ``correlation`` of what arrives from
+        there with what the CNN computes, and its ``share`` of the summed sizes.
+    """
+
+    table: "pandas.DataFrame"
+    agreement: float
+    layer: str | None
+    advice: str
+    thresholds: Mapping[str, float]
+    branches: "pandas.DataFrame | None" = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis({len(self.table)} layers, agreement {self.agreement:.1%}, "
+            f"layer {self.layer})"
+        )
+
+    def _parts(self) -> list[str | Table]:
+        tables = [frame_table(self.table, _FORMATS)]
+        if self.branches is not None:
+            tables.append(frame_table(self.branches, _FORMATS))
+        said = f"same answer as the CNN: {self.agreement:.1%}\n{self.advice}"
+        return [*tables, said]
+
+
+#: How numbers are shown, by column.
+_FORMATS = {
+    **dict.fromkeys(("silent", "saturated", "missed"), ".1%"),
+    **dict.fromkeys(("threshold", "strongest", "spread"), ".4g"),
+    "spikes": ".2f",
+    "events": ",.0f",
+}
+
+
+class _LayerSums:
+    """What is summed up for one layer over the batches of images."""
+
+    def __init__(self, n_neurons: int) -> None:
+        self.with_cnn, self.with_input = Correlation(), Correlation()
+        self.ever = np.zeros(n_neurons, dtype=bool)
+        self.n = self.spikes = self.saturated = 0
+        self.missed = self.activation = 0.0
+        self.strongest: list[float] = []
+        self.spread: list[float] = []
+
+
+def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
+    """Read the layers with the names that the result has."""
+    names = tuple(name for name in result.spike_counts if name != INPUT)
+    if isinstance(module, Layers):
+        found = [module]
+    else:
+        from cnn2snn_brian.cnn import from_torch
+
+        channels, height, width = result.shapes[INPUT]
+        shape = (channels, height, width)
+        found = [
+            from_torch(module, shape, names="role"),
+            from_torch(module, shape, names="module"),
+        ]
+    # A network whose pooling is in its synapses has no layers for it.
+    found += [layers.without_pooling_neurons() for layers in found]
+    for layers in found:
+        if layers.names == names and all(
+            layers.shapes[name] == result.shapes[name] for name in names
+        ):
+            return layers
+    raise InputError(
+        f"the CNN has the layers {', '.join(found[0].names)}, the result "
+        f"{', '.join(names)}: they are not the same network"
+    )
+
+
+def _drives(
+    layers: Layers,
+    result: SpikeData,
+    counts: dict[str, Any],
+    pixels: Any,
+    each: Mapping[str, Any],
+) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """
+    Sum the input of each neuron over an image, from the spikes that it got.
+
+    Gives the sums and their variances, as of spikes that come independently.
+    """
+    parameters, n_steps = result.parameters, result.n_steps
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
+    # In the units of the CNN, summed over the steps.
+    sent: dict[str, Any] = {INPUT: n_steps * pixels}  # an image as a constant current
+    variances: dict[str, Any] = {}
+    for name, spikes in counts.items():
+        sent[name] = (spikes * each[name]).astype(np.float32)
+        rate = spikes / n_steps
+        variances[name] = (spikes * (1 - rate) * each[name] ** 2).astype(np.float32)
+    for layer in layers:
+        shape = layer.shape
+        gain = gains[layer.name]
+        total: Any = n_steps * by_channel(parameters.leak[layer.name], shape)
+        total = total + gain * drive(layer, sent)
+        if layer.bias is not None:
+            total = total + n_steps * gain * layer.bias
+        variance: Any = gain**2 * drive(squared(layer), variances)
+        yield layer.name, np.asarray(total), np.maximum(variance, 0)
+
+
+def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Diagnosis:
+    """
+    Compare every layer with the CNN, and name the one to look at.
+
+    Parameters
+    ----------
+    result : SpikeData
+        A simulation. Nothing needs to be recorded; some hundred images will do.
+    module : nn.Module or Layers
+        The CNN that was converted, or its layers, ``snn.layers``. Give the layers if
+        the CNN was converted with ``normalize``.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        The images that were simulated, float in [0, 1] or uint8.
+
+    Returns
+    -------
+    Diagnosis
+        A table a layer, and what to try. ``print`` shows it.
+
+    Raises
+    ------
+    InputError
+        If the CNN or the images are not those of the result, or stimuli of different
+        durations were shown.
+    """
+    import pandas as pd
+
+    check_one_duration(
+        result.steps_of_row.min() * result.dt_s, result.steps_of_row.max() * result.dt_s
+    )
+    layers = _layers_of(module, result)
+    pixels = check_images(images, layers.input_shape)
+    if len(pixels) != result.n_images:
+        raise InputError(f"{len(pixels)} images, the result has {result.n_images}")
+    sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
+    answers = np.zeros(len(pixels), dtype=np.int64)
+    branches = Branches(layers, result.parameters)
+    for part, activations in layers.activation_batches(pixels):
+        batch = {
+            name: result.spike_counts.part(name, part) for name in result.spike_counts
+        }
+        last = activations[layers.names[-1]]
+        answers[part] = last.reshape(len(last), -1).argmax(1)
+        branches.add({INPUT: pixels[part], **activations}, batch)
+        for name, total, variance in _drives(
+            layers, result, batch, pixels[part], branches.worth
+        ):
+            each, n_steps = branches.worth[name], result.n_steps
+            _add(sums[name], batch[name], each, activations[name], total, n_steps)
+            spread = np.sqrt(np.percentile(variance, 99.9) / n_steps)
+            sums[name].spread.append(float(spread))
+    rows = {}
+    for name, found in sums.items():
+        events = result.events.get(name)
+        rows[name] = {
+            "correlation": found.with_cnn.value,
+            "transfer": found.with_input.value,
+            "silent": float(1 - found.ever.mean()),
+            "saturated": found.saturated / found.n,
+            "missed": found.missed / found.activation if found.activation else 0.0,
+            "spikes": found.spikes / found.n,
+            "events": math.nan if events is None else float(events.mean()),
+            "threshold": reference(result.parameters.thresholds[name]),
+            "strongest": float(np.mean(found.strongest)),
+            "spread": float(np.mean(found.spread)),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+    agreement = float((result.predictions == answers).mean())
+    layer = _worst(table, agreement)
+    advice, threshold = _advice(table, layer, result, agreement)
+    if layer is not None:
+        advice += branches.said_of(layer)
+    named = {} if layer is None or threshold is None else {layer: threshold}
+    return Diagnosis(table, agreement, layer, advice, named, branches.table())
+
+
+def _add(
+    sums: _LayerSums,
+    counts: npt.NDArray[Any],
+    worth_of_spike: Any,
+    activations: npt.NDArray[Any],
+    drive: npt.NDArray[Any],
+    n_steps: int,
+) -> None:
+    activations = np.maximum(activations, 0)
+    coded = counts * worth_of_spike
+    sums.with_cnn.add(coded, activations)
+    sums.with_input.add(coded, np.maximum(drive, 0))
+    flat = counts.reshape(len(counts), -1)
+    sums.ever |= flat.any(0)
+    sums.n += flat.size
+    sums.spikes += int(flat.sum())
+    sums.saturated += int((flat > SATURATED * n_steps).sum())
+    sums.missed += float(activations[counts == 0].sum())
+    sums.activation += float(activations.sum())
+    sums.strongest.append(float(np.percentile(drive, np.float64(99.9))) / n_steps)
+
+
+def _loss(row: Any) -> float:
+    """Say what a layer loses by itself: 1 if it is silent with an input above 0."""
+    if math.isnan(row["transfer"]):
+        return float(row["strongest"] > 0 and row["missed"] > 0)
+    return float(1 - row["transfer"])
+
+
+def _is_too_low(row: Any) -> bool:
+    share = 1 if row["saturated"] > MANY_SATURATED else TOO_LOW
+    return bool(row["strongest"] > share * row["threshold"])
+
+
+def _is_too_high(row: Any) -> bool:
+    for_strong = 0 < row["strongest"] < TOO_HIGH * row["threshold"]
+    return bool(for_strong and MANY_SPREADS * row["spread"] < row["threshold"])
+
+
+def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
+    losses = {str(name): _loss(row) for name, row in table.iterrows()}
+    most = max(losses.values())
+    follows = most <= 1 - GOOD_TRANSFER
+    if agreement >= GOOD_AGREEMENT and (
+        follows or bool((table["correlation"] >= GOOD_CORRELATION).all())
+    ):
+        return None
+    for name, loss in losses.items():
+        row = table.loc[name]
+        misfit = _is_too_low(row) or _is_too_high(row)
+        if loss >= (FIRST_SHARE_MISFIT if misfit else FIRST_SHARE) * most:
+            return name
+    return None
+
+
+def _advice(
+    table: "pandas.DataFrame", layer: str | None, result: SpikeData, agreement: float
+) -> tuple[str, float | None]:
+    """Say what to try, and the threshold if it is one."""
+    duration = f"{1e3 * result.duration_s:g} ms"
+    if layer is None:
+        said = (
+            "Nothing needs doing: hardly anything is lost, and "
+            f"{agreement:.1%} of the answers are the CNN's."
+        )
+        known = table["correlation"].dropna()
+        if not known.empty:
+            said += (
+                f" The correlation with the CNN is lowest in {known.idxmin()}, "
+                f"{known.min():.3f}; images shown longer than {duration} make it "
+                "higher."
+            )
+        return said, None
+    row: Any = table.loc[layer]
+    now, strongest = row["threshold"], float(row["strongest"])
+    floor = result.parameters.v_min[layer]
+    change = f"threshold, now {now:.4g}, to about"
+    threshold: float | None = None
+    missed = (
+        f"{row['missed']:.1%} of the CNN's activation is at neurons without a spike"
+    )
+    if _is_too_low(row):
+        why = (
+            f"its strongest input a step is {strongest / now:.2g} times its threshold, "
+            f"and {row['saturated']:.1%} of its neurons are saturated"
+        )
+        threshold = strongest
+        what = f"raise its {change} {threshold:.4g}"
+    elif _is_too_high(row):
+        threshold = max(strongest, FEW_SPREADS * float(row["spread"]))
+        why, what = missed, f"lower its {change} {threshold:.4g}"
+    elif row["missed"] > MANY_MISSED:
+        why = f"{missed}, though its threshold fits its input"
+        what = f"show the images longer than {duration}"
+    elif floor > -now:
+        why = f"its potential is held at the floor {floor:g} and forgets inhibition"
+        # Everywhere: what one layer's floor adds, the next layers amplify.
+        what = (
+            "try a floor below 0 in all layers, v_min=float('-inf'), or a threshold "
+            f"above {now:.4g}"
+        )
+    else:
+        why = "its rates are noisy though its threshold fits its input"
+        what = (
+            f"try more time than {duration}, and reset='subtract' if a spike resets "
+            "to zero"
+        )
+    return f"{layer} loses most: {why}, so {what}.", threshold

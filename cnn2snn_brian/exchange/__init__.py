@@ -1,1 +1,0 @@
-"""Networks in the format that simulators exchange: NIR graphs, written and read."""

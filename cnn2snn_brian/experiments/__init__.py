@@ -1,1 +1,0 @@
-"""Experiments over settings and seeds, as tables."""

@@ -1,0 +1,313 @@
+"""Read a NIR graph node by node: populations become layers of neurons."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from brian2 import second
+
+from cnn2snn_brian.cnn import Term, Value, layer_of
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import damage
+from cnn2snn_brian.nir.connections import Pool, averaged, convolved, multiplied, pool_in
+from cnn2snn_brian.nir.nodes import (
+    described_scale,
+    each_channel,
+    flattened,
+    in_order,
+    layer_name,
+    pair,
+)
+from cnn2snn_brian.projections import INPUT, AnyLayer, Layers, composed
+from cnn2snn_brian.settings import IF, LIF, Parameters
+
+#: What holds where a graph and a user say nothing.
+ASSUMED: dict[str, Any] = {
+    "reset": "zero",
+    "v_min": -np.inf,
+    "v_init": 0.0,
+    "encoding": "poisson",
+    "rate_scale": 1.0,
+    "propagation": "instant",
+    "dt_s": 1e-3,
+    "strict": True,
+    "resistance": "step",
+    "integration": "exact",
+}
+
+#: Settings that say nothing about what a graph computes.
+BESIDE = ("synapses", "dtype", "classes")
+
+#: Steps of a time constant with which nothing is kept: exp(-1000) is 0.
+AT_ONCE = 1e-3
+#: Relative error of a number of 32 bits, and some.
+ROUNDING = 1e-6
+
+NEURONS = ("IF", "LIF", "Threshold")
+SUPPORTED = (
+    "Input, Output, IF, LIF, Threshold, Conv2d, Linear, Affine, Scale, AvgPool2d, "
+    "SumPool2d, Flatten and Delay"
+)
+
+
+class GraphReader:
+    """
+    What was read so far.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph
+        The graph.
+    said : dict of str to object
+        What holds, by the names of `ASSUMED` and `BESIDE`.
+    """
+
+    def __init__(self, graph: Any, said: Mapping[str, Any]) -> None:
+        self.nodes, edges = flattened(graph)
+        self.reads = in_order(self.nodes, edges)
+        self.said = said
+        self.dtype = np.dtype(said.get("dtype", "float32"))
+        self.values: dict[str, Value] = {}
+        #: How late values arrive, in seconds.
+        self.late: dict[str, float] = {}
+        self.layers: list[AnyLayer] = []
+        self.pools: dict[str, Any] = {}
+        self.input_shape: tuple[int, int, int] | None = None
+        #: Whether the graph counts a batch of one as the first axis.
+        self.has_batch = False
+        self.thresholds: dict[str, Any] = {}
+        self.models: dict[str, Any] = {}
+        self.delays_s: dict[str, float] = {}
+        self.output = ""
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        """Check that there is one input, one output and nothing beside the way."""
+        kinds = {name: type(node).__name__ for name, node in self.nodes.items()}
+        # Of graphs within others, these are no more than names.
+        for kind in ("Input", "Output"):
+            found = [n for n in kinds if kinds[n] == kind and "." not in n]
+            if len(found) != 1:
+                names = ", ".join(found) or "the graph"
+                raise InputError(f"{names}: {len(found)} {kind} nodes, expected one")
+        (out,) = (n for n in kinds if kinds[n] == "Output" and "." not in n)
+        useful, todo = {out}, [out]
+        while todo:
+            more = {*self.reads[todo.pop()]} - useful
+            useful |= more
+            todo += more
+        beside = [n for n in kinds if n not in useful and kinds[n] != "Input"]
+        if beside:
+            raise InputError(f"{', '.join(beside)}: not on the way to the output {out}")
+
+    def fields(self) -> dict[str, Any]:
+        """Read all nodes, and put the network together."""
+        for name, sources in self.reads.items():
+            kind = type(self.nodes[name]).__name__
+            with damage(f"{name}: the {kind} node can't be read"):
+                self._read(name, kind, sources)
+        assert self.input_shape is not None
+        layers = Layers(self.input_shape, tuple(self.layers))
+        numbers = {what: self.said[what] for what in ("v_min", "v_init", "rate_scale")}
+        for what in ("v_min", "v_init"):
+            if isinstance(numbers[what], Mapping):
+                # Of a graph that was changed: layers may be others.
+                missing = dict.fromkeys(layers.names, ASSUMED[what])
+                kept = {k: v for k, v in numbers[what].items() if k in missing}
+                numbers[what] = missing | kept
+        parameters = Parameters.of(
+            layers, thresholds=self.thresholds, leak=0.0, **numbers
+        )
+        models = {str(model): model for model in self.models.values()}
+        alike = len(models) == 1
+        return {
+            "layers": described_scale(layers, parameters),
+            "parameters": parameters,
+            "neurons": next(iter(models.values())) if alike else self.models,
+            "delays_s": self.delays_s,
+            **{
+                what: self.said[what]
+                for what in ("reset", "encoding", "propagation", "dt_s")
+            },
+            **{what: self.said[what] for what in BESIDE if what in self.said},
+        }
+
+    def _read(self, name: str, kind: str, sources: list[str]) -> None:
+        if kind == "Input" and not sources:
+            self._input(name)
+            return
+        if not sources:
+            raise InputError(f"{name}: a {kind} node that reads nothing")
+        value = self._sum(name, sources)
+        self.late[name] = self._delay_of(name, sources)
+        self.values[name] = self._taken(name, kind, value)
+
+    def _input(self, name: str) -> None:
+        node = self.nodes[name]
+        shape = tuple(int(n) for n in np.ravel(node.input_type["input"]))
+        if len(shape) in (2, 4) and shape[0] == 1:
+            shape = shape[1:]  # a batch of one, as norse writes it
+            self.has_batch = True
+        if len(shape) not in (1, 3):
+            raise InputError(
+                f"{name}: an input of shape {shape}, expected one or three sizes, or a "
+                "1 in front of them"
+            )
+        # A list of numbers is an image of one pixel.
+        self.input_shape = shape if len(shape) == 3 else (shape[0], 1, 1)  # type: ignore[assignment]
+        whole: Any = self.input_shape
+        term = Term(INPUT, whole, where=name)
+        self.values[name] = Value(whole, (term,), is_flat=len(shape) == 1)
+        self.late[name] = 0.0
+
+    def _sum(self, name: str, sources: list[str]) -> Value:
+        first, *others = (self.values[source] for source in sources)
+        for source, other in zip(sources[1:], others, strict=True):
+            if (other.shape, other.is_flat) != (first.shape, first.is_flat):
+                raise InputError(
+                    f"{name}: sums {sources[0]} of shape {first.shape} and {source} of "
+                    f"shape {other.shape}"
+                )
+            first = first.plus(other, "")
+        return first
+
+    def _delay_of(self, name: str, sources: list[str]) -> float:
+        late = {self.late[source] for source in sources if self.values[source].terms}
+        if len(late) > 1:
+            raise InputError(f"{name}: what it reads has different delays")
+        return next(iter(late), 0.0)
+
+    def _taken(self, name: str, kind: str, value: Value) -> Value:
+        """Read the next node."""
+        node = self.nodes[name]
+        if kind in NEURONS:
+            return self._population(name, kind, node, value)
+        if kind in ("AvgPool2d", "SumPool2d"):
+            size = pair(node.kernel_size)
+            share = 1.0 if kind == "SumPool2d" else 1 / (size[0] * size[1])
+            pool = Pool(size, pair(node.stride), pair(node.padding), share)
+            return self._averaged(name, pool, value)
+        if kind == "Conv2d":
+            readers = [n for n, sources in self.reads.items() if name in sources]
+            if any(type(self.nodes[n]).__name__ not in NEURONS for n in readers):
+                found = pool_in(name, node, value)
+                if found is not None:
+                    return self._averaged(name, found, value)
+            return convolved(name, node, value)
+        if kind in ("Linear", "Affine"):
+            return multiplied(name, node, value)
+        if kind == "Scale":
+            gain = each_channel(name, "scale", node.scale, value.shape)
+            return _scaled(value, gain)
+        if kind == "Flatten":
+            last = len(value.shape) - 1 + self.has_batch
+            if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (-1, last):
+                raise InputError(f"{name}: only flattening of all values can be read")
+            return replace(value, is_flat=True)
+        if kind == "Delay":
+            late = each_channel(name, "delay", node.delay, value.shape)
+            if np.ndim(late):
+                raise InputError(f"{name}: different delays; a layer has one")
+            self.late[name] += float(late)
+            return value
+        if kind == "Output":
+            if "." not in name:
+                self._check_output(name, value)
+            return value
+        if kind == "Input":
+            return value
+        raise InputError(
+            f"{name}: a {kind} node can't be read; supported are {SUPPORTED}"
+        )
+
+    def _averaged(self, name: str, pool: Pool, value: Value) -> Value:
+        taken = {INPUT, *self.pools, *(layer.name for layer in self.layers)}
+        found, pools = averaged(name, pool, value, taken | {*self.nodes} - {name})
+        self.pools |= {made.name: made for made in pools}
+        return found
+
+    def _check_output(self, name: str, value: Value) -> None:
+        last = self.layers[-1].name if self.layers else ""
+        if [term.source for term in value.terms] != [last] or not value.is_rectified:
+            raise InputError(
+                f"{name}: what comes out has to be the spikes of the last neurons "
+                f"({', '.join(NEURONS)})"
+            )
+
+    def _population(self, name: str, kind: str, node: Any, value: Value) -> Value:
+        """Make a layer of neurons."""
+        shape, dt_s = value.shape, self.said["dt_s"]
+        if not value.terms:
+            raise InputError(f"{name}: its neurons read nothing")
+        own = layer_name(name, {layer.name for layer in self.layers} | {*self.pools})
+        level: Any = 0.0
+        if kind == "Threshold":
+            threshold = each_channel(name, "threshold", node.threshold, shape)
+            self.models[own] = LIF(tau=dt_s * AT_ONCE * second)
+        else:
+            threshold = each_channel(name, "v_threshold", node.v_threshold, shape)
+            # Before version 1.0.5 of nir there was none.
+            given = getattr(node, "v_reset", 0.0)
+            level = each_channel(name, "v_reset", given, shape)
+            gain = each_channel(name, "r", node.r, shape)
+            if kind == "LIF":
+                gain = gain * self._leak(own, name, node, level, shape)
+            else:
+                self.models[own] = IF()
+                if self.said["resistance"] == "second":
+                    gain = gain * dt_s
+            value = _scaled(value, gain)
+            if np.any(level) and self.said["reset"] == "subtract":
+                raise InputError(
+                    f"{name}: v_reset is {level}, expected 0 with reset='subtract'"
+                )
+        above = np.asarray(threshold - level, self.dtype)
+        if self.said["strict"]:
+            above = np.nextafter(above, self.dtype.type(np.inf))
+        if (above <= 0).any():
+            raise InputError(f"{name}: a threshold that is not above the reset")
+        self.thresholds[own] = above.astype(float) if above.ndim else float(above)
+        layer = layer_of(value, own)
+        self.layers.append(composed(layer, self.pools))
+        if self.late[name]:
+            self.delays_s[own] = self.late[name]
+        self.late[name] = 0.0
+        term = Term(own, shape, where=name)
+        return Value(shape, (term,), is_flat=value.is_flat)
+
+    def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
+        """Take a time constant, and give the share of its input that a step adds."""
+        tau_s = each_channel(name, "tau", node.tau, shape)
+        v_leak = each_channel(name, "v_leak", node.v_leak, shape)
+        if np.ndim(tau_s) or not float(tau_s) > 0:
+            raise InputError(
+                f"{name}: tau is {tau_s}, expected one time above 0 for a layer"
+            )
+        if np.any(v_leak != level):
+            raise InputError(f"{name}: v_leak is {v_leak}, expected v_reset ({level})")
+        dt_s, acting_s = self.said["dt_s"], float(tau_s)
+        share = -np.expm1(-dt_s / acting_s)
+        if self.said["integration"] == "euler":
+            share = dt_s / acting_s
+            if share > 1 + ROUNDING:
+                raise InputError(
+                    f"{name}: tau is {acting_s:g} s, and Euler's method needs at "
+                    f"least dt ({dt_s:g} s); give integration='exact' or another dt"
+                )
+            # The time constant with which 1 - share is what is left after a step.
+            is_all = share > 1 - ROUNDING
+            acting_s = dt_s * AT_ONCE if is_all else -dt_s / np.log1p(-share)
+        self.models[own] = LIF(tau=acting_s * second)
+        return float(share)
+
+
+def _scaled(value: Value, gain: Any) -> Value:
+    """Multiply each channel; a bias of nothing stays nothing."""
+    if np.ndim(gain) == 0 and gain == 1:
+        return value
+    each = np.broadcast_to(gain, (value.shape[0],))
+    found = value.scaled(each, np.zeros(len(each)), value.name)
+    if value.bias is None:
+        return replace(found, bias=None, n_biases=0)
+    return replace(found, n_biases=value.n_biases)

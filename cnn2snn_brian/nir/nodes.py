@@ -1,0 +1,375 @@
+"""The nodes of a NIR graph in the order of the data, and what they hold."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import (
+    INPUT,
+    AnyLayer,
+    AvgPool2d,
+    Conv2d,
+    Joined,
+    Layers,
+    Linear,
+    Part,
+    Placed,
+    Pooled,
+    Shape,
+    by_channel,
+)
+from cnn2snn_brian.settings import Parameters, as_array, input_gains, weight_factors
+
+Array = npt.NDArray[np.float64]
+Edges = list[tuple[str, str]]
+
+
+def known_to(call: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """
+    Leave out arguments that a version of the library nir does not have.
+
+    Before 1.0.5, neurons had no ``v_reset``, and types were not checked.
+
+    Parameters
+    ----------
+    call : callable
+        What is called.
+    **options
+        Arguments.
+
+    Returns
+    -------
+    dict of str to object
+        Those that it takes.
+    """
+    taken = inspect.signature(call).parameters
+    return {name: value for name, value in options.items() if name in taken}
+
+
+def with_arrays(name: str, node: Any) -> Any:
+    """
+    Put arrays in the place of PyTorch's tensors.
+
+    Parameters
+    ----------
+    name : str
+        Name of the node, for messages.
+    node : nir.NIRNode
+        A node, or a graph.
+
+    Returns
+    -------
+    nir.NIRNode
+        The same if it has no tensors, or else a copy.
+
+    Raises
+    ------
+    InputError
+        If a tensor can't be read.
+    """
+    changed: dict[str, Any] = {
+        what: as_array(f"{name}: {what}", value)
+        for what, value in vars(node).items()
+        if hasattr(value, "detach")
+    }
+    if type(node).__name__ == "NIRGraph":
+        changed["nodes"] = {k: with_arrays(k, one) for k, one in node.nodes.items()}
+    if not changed:
+        return node
+    made = copy(node)
+    vars(made).update(changed)
+    return made
+
+
+def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:
+    """
+    Put the nodes of graphs within a graph into one.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph
+        The graph.
+
+    Returns
+    -------
+    nodes : dict of str to nir.NIRNode
+        By name; those of a graph within have its name before theirs, ``block.conv``.
+    edges : list of tuple of str
+        (source, target).
+
+    Raises
+    ------
+    InputError
+        If an edge names no node, or a graph within has several inputs or outputs.
+    """
+    nodes: dict[str, Any] = {}
+    edges: Edges = []
+    ends: dict[str, tuple[str, str]] = {}
+    for name, node in graph.nodes.items():
+        if type(node).__name__ != "NIRGraph":
+            nodes[name] = node
+            continue
+        inner, between = flattened(node)
+        sides = []
+        for kind in ("Input", "Output"):
+            found = [key for key, one in inner.items() if type(one).__name__ == kind]
+            if len(found) != 1:
+                raise InputError(
+                    f"{name}: a graph within with {len(found)} {kind} nodes"
+                )
+            sides.append(f"{name}.{found[0]}")
+        ends[name] = sides[0], sides[1]
+        nodes |= {f"{name}.{key}": one for key, one in inner.items()}
+        edges += [(f"{name}.{one}", f"{name}.{other}") for one, other in between]
+    for pair_of_nodes in graph.edges:
+        source, target = (str(name) for name in pair_of_nodes)
+        for name in (source, target):
+            if name not in graph.nodes:
+                raise InputError(
+                    f"an edge of the graph names {name!r}, which is no node"
+                )
+        source = ends[source][1] if source in ends else source
+        target = ends[target][0] if target in ends else target
+        edges.append((source, target))
+    return nodes, list(dict.fromkeys(edges))
+
+
+def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
+    """
+    Sort nodes so that each comes after those that it reads.
+
+    Parameters
+    ----------
+    nodes : dict of str to nir.NIRNode
+        The nodes.
+    edges : list of tuple of str
+        (source, target), in any order.
+
+    Returns
+    -------
+    dict of str to list of str
+        For each node, in order, the nodes that it reads.
+
+    Raises
+    ------
+    InputError
+        If the graph is recurrent.
+    """
+    reads: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        reads[target].append(source)
+    found: dict[str, list[str]] = {}
+    left = list(nodes)
+    while left:
+        ready = [name for name in left if all(one in found for one in reads[name])]
+        if not ready:
+            # Only what lies on a circle, and not what comes after one.
+            circle = {*left}
+            while True:
+                read = {one for name in circle for one in reads[name]} & circle
+                if read == circle:
+                    break
+                circle = read
+            names = ", ".join(name for name in left if name in circle)
+            message = f"{names}: a recurrent connection; only graphs without circles"
+            message += " can be read"
+            raise InputError(message)
+        found |= {name: reads[name] for name in ready}
+        left = [name for name in left if name not in found]
+    return found
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """
+    Take one whole number for both axes, or one for each.
+
+    Parameters
+    ----------
+    value : int or sequence of int
+        The number or numbers.
+
+    Returns
+    -------
+    tuple of int
+        (y, x).
+    """
+    y, x = np.broadcast_to(np.asarray(value), (2,))
+    return int(y), int(x)
+
+
+def each_channel(name: str, what: str, value: Any, shape: Shape) -> float | Array:
+    """
+    Take numbers of neurons that are the same within each channel.
+
+    Parameters
+    ----------
+    name : str
+        Name of the node.
+    what : str
+        What they are.
+    value : ndarray of float
+        A number for each neuron, or for all of them.
+    shape : tuple of int
+        Shape of the population.
+
+    Returns
+    -------
+    float or ndarray of float, shape (channels,)
+        One number if all are the same.
+
+    Raises
+    ------
+    InputError
+        If they have another shape, differ within a channel, or are not finite.
+    """
+    array = np.asarray(value, np.float64)
+    if array.size not in (1, np.prod(shape)):
+        raise InputError(
+            f"{name}: {what} of shape {array.shape} on values of shape {shape}"
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: {what} has values that are not finite")
+    if (array == array.flat[0]).all():
+        return float(array.flat[0])
+    of_channels = array.reshape(shape[0], -1)
+    if (of_channels != of_channels[:, :1]).any():
+        raise InputError(
+            f"{name}: {what} differs within a channel; a layer has one number, or one "
+            "for each channel"
+        )
+    return of_channels[:, 0]
+
+
+def layer_name(name: str, taken: Any) -> str:
+    """
+    Make a name of Brian2's language.
+
+    Parameters
+    ----------
+    name : str
+        Name of a node.
+    taken : collection of str
+        Names of other layers.
+
+    Returns
+    -------
+    str
+        The same, with ``_`` for what can't be in a name.
+    """
+    found = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not found[:1].isalpha():
+        found = f"layer_{found}"
+    base, n = found, 1
+    while found in taken or found == INPUT:
+        n += 1
+        found = f"{base}_{n}"
+    return found
+
+
+def times(part: Part, factor: Any) -> Part:
+    """
+    Multiply the weights of connections by a number for each channel of their source.
+
+    Parameters
+    ----------
+    part : Conv2d, Linear, Placed or Pooled
+        The connections. Average pooling has no weights and stays as it is.
+    factor : ndarray of float, shape (channels,)
+        The factors.
+
+    Returns
+    -------
+    Conv2d, Linear, Placed or Pooled
+        The connections with other weights.
+    """
+    weight: Any
+    if isinstance(part, Placed | Pooled):
+        return replace(part, layer=times(part.layer, factor))  # type: ignore[arg-type]
+    if isinstance(part, Linear):
+        n_positions = part.weight.shape[1] // len(factor)
+        return replace(part, weight=part.weight * np.repeat(factor, n_positions))
+    if isinstance(part, AvgPool2d):
+        return part
+    assert isinstance(part, Conv2d)
+    out_channels, per_group = part.weight.shape[:2]
+    group = np.arange(out_channels) // (out_channels // part.groups)
+    read = group[:, None] * per_group + np.arange(per_group)
+    weight = part.weight * factor[read][:, :, None, None]
+    return replace(part, weight=weight)
+
+
+def constants(layers: Layers, parameters: Parameters) -> dict[str, Array]:
+    """
+    Give what is added to each neuron's potential in each step: bias and leak.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers.
+    parameters : Parameters
+        What the neurons run with.
+
+    Returns
+    -------
+    dict of str to ndarray of float, shape ``layer.shape``
+        By layer; layers without any are left out.
+    """
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
+    found = {}
+    for layer in layers:
+        total = np.zeros(layer.shape)
+        total += by_channel(parameters.leak[layer.name], layer.shape)
+        if layer.bias is not None:
+            total += layer.bias * gains[layer.name]
+        if total.any():
+            found[layer.name] = total
+    return found
+
+
+def described_scale(layers: Layers, parameters: Parameters) -> Layers:
+    """
+    Turn weights and biases that act at run time into those of a description.
+
+    Parameters
+    ----------
+    layers : Layers
+        Layers whose weights and biases are in the unit of the potentials.
+    parameters : Parameters
+        What the neurons run with.
+
+    Returns
+    -------
+    Layers
+        Layers that have these weights and biases at run time.
+    """
+    factors = weight_factors(layers, parameters)
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
+
+    def divided(part: Part) -> Part:
+        factor = factors.get(part.name)
+        return part if factor is None else times(part, 1 / factor)
+
+    made: list[AnyLayer] = []
+    for layer in layers:
+        changed: Any = layer
+        if isinstance(layer, Joined):
+            changed = replace(layer, parts=tuple(map(divided, layer.parts)))
+        else:
+            changed = divided(layer)
+        if layer.bias is not None:
+            changed = _with_bias(changed, layer.bias / gains[layer.name])
+        made.append(changed)
+    return Layers(layers.input_shape, tuple(made))
+
+
+def _with_bias(layer: Any, bias: Any) -> Any:
+    if isinstance(layer, Placed | Pooled):
+        return replace(layer, layer=_with_bias(layer.layer, bias))
+    return replace(layer, bias=bias)

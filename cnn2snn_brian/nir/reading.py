@@ -1,0 +1,124 @@
+"""
+A spiking network from a NIR graph.
+
+A graph that `to_nir` made is read back as it was. In any other graph, nodes with
+neurons become layers, and what is between them becomes their synapses; what NIR does
+not say is assumed, and said in a warning.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import damage
+from cnn2snn_brian.nir.graph_reader import ASSUMED, BESIDE, GraphReader
+from cnn2snn_brian.nir.metadata import kept_fields, kept_settings
+from cnn2snn_brian.nir.nodes import known_to, with_arrays
+from cnn2snn_brian.settings import CHOICES, Parameters, check_choice
+
+
+def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Read a NIR graph.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph or path-like
+        The graph, or a file with one.
+    given : dict of str to object
+        What the user said, by the names of `ASSUMED` and of ``synapses``, ``dtype`` and
+        ``classes``.
+
+    Returns
+    -------
+    dict
+        The fields of a network.
+
+    Raises
+    ------
+    InputError
+        If the graph can't be read, or an argument can't be used.
+    """
+    nir = optional_library("nir", "nir", "NIR")
+    own = {"resistance": ("step", "second"), "integration": ("exact", "euler")}
+    for what, choices in {**CHOICES, **own}.items():
+        if what in given:
+            check_choice(what, given[what], choices)
+    where = "the graph"
+    if isinstance(graph, str | Path):
+        where, graph = str(graph), _from_file(nir, graph)
+    if not isinstance(graph, nir.NIRGraph):
+        raise InputError(f"a {type(graph).__name__}, expected a nir.NIRGraph or a file")
+    graph = with_arrays(where, graph)
+    settings = kept_settings(graph)
+    if settings is not None:
+        fields = kept_fields(graph)
+        if fields is not None:
+            return _with_given(fields, given)
+    known = {} if settings is None else _known(settings)
+    said = {**ASSUMED, **known, **given}
+    _warn(where, {**known}, given, changed=settings is not None)
+    return GraphReader(graph, said).fields()
+
+
+def _from_file(nir: Any, path: str | Path) -> Any:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file")
+    with damage(f"{path}: not a NIR graph"):
+        # Types are checked here, so that a message has the name of the node.
+        return nir.read(path, **known_to(nir.read, type_check=False))
+
+
+def _with_given(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Change what a user said otherwise."""
+    own = {
+        what: given[what] for what in ("v_min", "v_init", "rate_scale") if what in given
+    }
+    fields["parameters"] = Parameters.of(
+        fields["layers"], default=fields["parameters"], **own
+    )
+    named = (*CHOICES, *BESIDE, "dt_s")
+    return fields | {what: given[what] for what in named if what in given}
+
+
+def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Take settings of a network whose graph was changed since."""
+    found = {"propagation": "step", **settings}
+    names = ("reset", "encoding", "propagation", "dt_s", *BESIDE)
+    known = {what: found[what] for what in names if found.get(what) is not None}
+    if isinstance(known.get("synapses"), Mapping):
+        del known["synapses"]  # of layers that may be others now
+    known["rate_scale"] = settings["parameters"]["rate_scale"]
+    for what in ("v_min", "v_init"):
+        numbers = settings["parameters"][what]
+        known[what] = {
+            name: number if np.ndim(number) else float(number)
+            for name, number in numbers.items()
+        }
+    return known
+
+
+def _warn(
+    where: str, known: Mapping[str, Any], given: Mapping[str, Any], *, changed: bool
+) -> None:
+    """Name every assumption."""
+    assumed = [
+        "dt=1*ms" if what == "dt_s" else f"{what}={value!r}"
+        for what, value in ASSUMED.items()
+        if what not in given and what not in known
+    ]
+    said = f"{where}: "
+    if changed:
+        said += "nodes were changed after the export, so they are read anew; "
+    if assumed:
+        said += (
+            "NIR leaves open, or simulators disagree about, what is assumed here: "
+            f"{', '.join(assumed)}. Give these arguments to say otherwise"
+        )
+    if changed or assumed:
+        warnings.warn(said, stacklevel=4)

@@ -1,1 +1,0 @@
-"""The compiled C++ program of a network: built once, kept, and run many times."""

@@ -1,0 +1,365 @@
+"""Neurons chosen by place: a column through the layers, some at random."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.projections.kernels import Conv2d, Linear
+from cnn2snn_brian.projections.order import INPUT, Shape
+from cnn2snn_brian.projections.pooling import AnyLayer, Part, Placed, Pooled, parts
+
+Pixels = npt.NDArray[np.int64]
+
+#: A range without pixels: joined with others, it changes nothing.
+NOTHING = np.array([np.iinfo(np.int32).max, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class ReceptiveFields(Printed):
+    """
+    The smallest rectangles of the image that the neurons of a layer see.
+
+    Pixels outside of its rectangle never change the input of a neuron; of those inside,
+    dilated kernels leave some out. Channels may differ, as those of a concatenation do.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (channels, height, 2)
+        First pixel row and the one after the last, by channel and row of the layer. A
+        linear layer has one row for each unit. A neuron that sees nothing but padding
+        has no pixels: its first one comes after its last.
+    columns : ndarray of int64, shape (channels, width, 2)
+        The same for columns.
+    """
+
+    rows: Pixels
+    columns: Pixels
+
+    def centres(self, axis: int) -> npt.NDArray[np.float64]:
+        """
+        Give the centres of the rectangles along an axis.
+
+        Parameters
+        ----------
+        axis : int
+            0 for y, 1 for x.
+
+        Returns
+        -------
+        ndarray of float64, shape (channels, height) or (channels, width)
+            In pixels from the centre of the first one; NaN where nothing is seen.
+        """
+        first, end = np.moveaxis((self.rows, self.columns)[axis], -1, 0)
+        return np.where(end > first, (first + end - 1) / 2, np.nan)
+
+    def sizes(self, axis: int) -> Pixels:
+        """
+        Give the sizes of the rectangles along an axis.
+
+        Parameters
+        ----------
+        axis : int
+            0 for y, 1 for x.
+
+        Returns
+        -------
+        ndarray of int64, shape (channels, height) or (channels, width)
+            In pixels.
+        """
+        first, end = np.moveaxis((self.rows, self.columns)[axis], -1, 0)
+        return np.maximum(end - first, 0)
+
+    def record(self) -> list[Any]:
+        """
+        Write them as JSON can hold them, equal channels once.
+
+        Returns
+        -------
+        list
+            Of each run of channels their number, the rows and the columns.
+        """
+        channels = [*zip(self.rows.tolist(), self.columns.tolist(), strict=True)]
+        found: list[list[Any]] = []
+        for rows, columns in channels:
+            if found and found[-1][1:] == [rows, columns]:
+                found[-1][0] += 1
+            else:
+                found.append([1, rows, columns])
+        return found
+
+    @classmethod
+    def of(cls, record: Sequence[Any]) -> "ReceptiveFields":
+        """
+        Read what `record` wrote.
+
+        Parameters
+        ----------
+        record : list
+            Of each run of channels their number, the rows and the columns.
+
+        Returns
+        -------
+        ReceptiveFields
+            The same.
+        """
+        runs = [run[0] for run in record]
+        rows, columns = (
+            np.repeat(np.array([run[axis] for run in record]), runs, axis=0)
+            for axis in (1, 2)
+        )
+        return cls(rows, columns)
+
+
+def receptive_fields(
+    input_shape: tuple[int, int, int], layers: Iterable[AnyLayer]
+) -> dict[str, ReceptiveFields]:
+    """
+    Find what the neurons of all layers see.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of an image, (channels, height, width).
+    layers : iterable of Layer
+        The layers, in order.
+
+    Returns
+    -------
+    dict of str to ReceptiveFields
+        By layer, and of the input: a pixel sees itself.
+    """
+    n, height, width = input_shape
+    own = [
+        np.stack([np.arange(size), np.arange(size) + 1], 1) for size in (height, width)
+    ]
+    found = {INPUT: ReceptiveFields(*(np.stack([axis] * n) for axis in own))}
+    for layer in layers:
+        seen = [_through(part, found[part.inputs[0]]) for part in parts(layer)]
+        found[layer.name] = ReceptiveFields(
+            *(
+                _hull(np.stack([getattr(own, axis) for own in seen]), 0)
+                for axis in ("rows", "columns")
+            )
+        )
+    return found
+
+
+def _hull(pixels: Pixels, axis: int | tuple[int, ...]) -> Pixels:
+    """Join ranges."""
+    return np.stack([pixels[..., 0].min(axis), pixels[..., 1].max(axis)], axis=-1)
+
+
+def _through(part: Part, source: ReceptiveFields) -> ReceptiveFields:
+    if isinstance(part, Pooled):
+        for pool in part.pools:
+            source = _through(pool, source)
+        return _through(part.layer, source)
+    return ReceptiveFields(
+        _along(part, source.rows, 0), _along(part, source.columns, 1)
+    )
+
+
+def _along(part: Any, source: Pixels, axis: int) -> Pixels:
+    """Go through connections along one axis."""
+    if isinstance(part, Placed):
+        own = _along(part.layer, source, axis)
+        whole = np.tile(NOTHING, (part.channels, own.shape[1], 1))
+        whole[part.start : part.start + len(own)] = own
+        return whole
+    if isinstance(part, Linear):
+        return np.tile(_hull(source, (0, 1)), (part.shape[0], 1, 1))
+    if not isinstance(part, Conv2d):
+        windows = part.rows if axis == 0 else part.columns
+        return np.stack([_hull(source[:, a:b], 1) for a, b in windows], axis=1)
+    grouped = source.reshape(part.groups, -1, *source.shape[1:])
+    seen = _hull(grouped, 1)
+    found = np.tile(NOTHING, (part.groups, part.shape[1 + axis], 1))
+    position, out, _ = part.axis_taps(axis)
+    for group, own in zip(found, seen, strict=True):
+        np.minimum.at(group[:, 0], out, own[position, 0])
+        np.maximum.at(group[:, 1], out, own[position, 1])
+    return np.repeat(found, part.shape[0] // part.groups, axis=0)
+
+
+#: Neurons by layer: (channel, y, x), or (unit,) in a linear layer.
+Places = dict[str, list[tuple[int, ...]]]
+
+
+def _chosen(
+    shapes: Mapping[str, Shape], layers: Iterable[str] | None, default: list[str]
+) -> list[str]:
+    if layers is None:
+        return default
+    names = [layers] if isinstance(layers, str) else list(layers)
+    for name in names:
+        if name not in shapes:
+            raise InputError(
+                f"there is no layer {name!r}; there are {', '.join(shapes)}"
+            )
+    return names
+
+
+def column(
+    fields: Mapping[str, ReceptiveFields],
+    shapes: Mapping[str, Shape],
+    y: float | None = None,
+    x: float | None = None,
+    layers: Iterable[str] | None = None,
+) -> Places:
+    """
+    Choose the neurons of all channels that see one point of the image.
+
+    Parameters
+    ----------
+    fields : dict of str to ReceptiveFields
+        Receptive fields of the layers.
+    shapes : dict of str to tuple of int
+        Shapes of the input and of the layers.
+    y, x : float, optional
+        The point in pixels, from the centre of the first one; the centre of the image
+        by default.
+    layers : iterable of str, optional
+        Layers of channels (or ``input``); all but the input by default. A linear layer
+        has no places.
+
+    Returns
+    -------
+    dict of str to list of tuple of int
+        Of each layer the neurons (channel, y, x) whose receptive fields have their
+        centres nearest to the point; of equal ones, those nearest to it on the map of
+        the layer.
+
+    Raises
+    ------
+    InputError
+        If the point is outside of the image, or a layer is unknown or linear.
+    """
+    maps = [name for name in shapes if name != INPUT and len(shapes[name]) == 3]
+    found: Places = {}
+    sizes = shapes[INPUT][1:]
+    try:
+        point = [
+            (size - 1) / 2 if given is None else float(given)
+            for size, given in zip(sizes, (y, x), strict=True)
+        ]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"y = {y!r}, x = {x!r}: expected a point of the image, in pixels"
+        ) from error
+    if not all(0 <= at <= size - 1 for at, size in zip(point, sizes, strict=True)):
+        raise InputError(
+            f"y = {point[0]:g}, x = {point[1]:g} is not in an image of "
+            f"{sizes[0]} x {sizes[1]} pixels"
+        )
+    for name in _chosen(shapes, layers, maps):
+        if len(shapes[name]) != 3:
+            raise InputError(
+                f"{name!r} is linear: its neurons have no place in the image"
+            )
+        nearest = [
+            _nearest(fields[name].centres(axis), point[axis], sizes[axis])
+            for axis in (0, 1)
+        ]
+        found[name] = [
+            (channel, row, col)
+            for channel, (row, col) in enumerate(zip(*nearest, strict=True))
+        ]
+    return found
+
+
+def _nearest(centres: npt.NDArray[np.float64], at: float, size: int) -> list[int]:
+    """Of each channel, the position whose centre is nearest to a point."""
+    n = centres.shape[1]
+    on_map = np.abs((np.arange(n) + 0.5) / n * size - 0.5 - at)
+    away = np.nan_to_num(np.abs(centres - at), nan=np.inf)
+    return [int(np.lexsort((on_map, own))[0]) for own in away]
+
+
+def sample(
+    shapes: Mapping[str, Shape],
+    n: int,
+    seed: int = 0,
+    layers: Iterable[str] | None = None,
+) -> Places:
+    """
+    Choose some neurons of each layer at random.
+
+    Parameters
+    ----------
+    shapes : dict of str to tuple of int
+        Shapes of the input and of the layers.
+    n : int
+        Neurons of each layer; of a smaller layer all.
+    seed : int
+        Seed. What is chosen of a layer does not depend on the other layers asked for.
+    layers : iterable of str, optional
+        Layers (or ``input``); all but the input by default.
+
+    Returns
+    -------
+    dict of str to list of tuple of int
+        (channel, y, x), or (unit,) in a linear layer, each neuron once, in order.
+
+    Raises
+    ------
+    InputError
+        If `n` or `seed` is no whole number, or a layer is unknown.
+    """
+    n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
+    found: Places = {}
+    names = list(shapes)
+    for name in _chosen(shapes, layers, [name for name in names if name != INPUT]):
+        size = int(np.prod(shapes[name]))
+        rng = np.random.default_rng([seed, names.index(name)])
+        index = np.sort(rng.choice(size, min(n, size), replace=False))
+        at = np.unravel_index(index, shapes[name])
+        found[name] = [*zip(*(axis.tolist() for axis in at), strict=True)]
+    return found
+
+
+def index_of(
+    what: str, positions: Iterable[tuple[int, ...]], shape: Shape
+) -> npt.NDArray[np.int64]:
+    """
+    Find neurons in the array of their layer.
+
+    Parameters
+    ----------
+    what : str
+        What they are asked for, as the first words of an error.
+    positions : iterable of tuple of int
+        (channel, y, x), or (unit,) in a linear layer.
+    shape : tuple of int
+        Shape of the layer.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Indices into the flat array of the layer, in torch's order.
+
+    Raises
+    ------
+    InputError
+        If one is no neuron of the layer.
+    """
+    found = []
+    for position in positions:
+        at = tuple(position) if isinstance(position, Iterable) else (position,)
+        fits = len(at) == len(shape) and all(
+            isinstance(part, int | np.integer) and 0 <= part < size
+            for part, size in zip(at, shape, strict=False)
+        )
+        if not fits:
+            raise InputError(
+                f"{what}: {position!r} is no neuron of a layer of shape {shape}"
+            )
+        found.append(at)
+    if not found:
+        return np.zeros(0, np.int64)
+    return np.ravel_multi_index(tuple(np.array(found).T), shape)

@@ -1,0 +1,71 @@
+"""What a converted network is: neurons, settings, thresholds, files."""
+
+from cnn2snn_brian.settings.images import as_array, check_images, check_rate_scale
+from cnn2snn_brian.settings.learning import BY_TRIAL, KEPT, check_trials
+from cnn2snn_brian.settings.names import (
+    CLOCK_NAME,
+    NETWORK_NAME,
+    PERTURBATION,
+    check_units,
+)
+from cnn2snn_brian.settings.network import (
+    NetworkDescription,
+    delays_in_seconds,
+    fields_of,
+    load_network,
+    save_network,
+)
+from cnn2snn_brian.settings.neuron_models import RESETS, NeuronModel, narrow_brians_hook
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.settings.perturbations import Perturbations
+from cnn2snn_brian.settings.plasticity import Rule
+from cnn2snn_brian.settings.presets import (
+    PRESETS,
+    Preset,
+    find_preset,
+    kernel_noise,
+    suitable_duration,
+)
+from cnn2snn_brian.settings.ready_made_neurons import IF, LIF
+from cnn2snn_brian.settings.run_settings import (
+    SETTINGS,
+    check_settings,
+    documented,
+    numbers,
+    restored,
+    run_settings,
+)
+from cnn2snn_brian.settings.scales import (
+    activations_of_spikes,
+    input_gains,
+    part_delays_s,
+    unlinked,
+    weight_factors,
+)
+from cnn2snn_brian.settings.settings import (
+    CHOICES,
+    ByChannel,
+    ByLayer,
+    Encoding,
+    FrozenDict,
+    LayerNumber,
+    Numbers,
+    Propagation,
+    Reset,
+    check_choice,
+    check_names,
+    described,
+    recorded,
+    reference,
+    shown,
+    shown_kind,
+    shown_number,
+)
+from cnn2snn_brian.settings.storage import described_model
+from cnn2snn_brian.settings.thresholds import (
+    ceiling_thresholds,
+    data_based_thresholds,
+    input_scales,
+    largest_activation,
+    with_gates,
+)

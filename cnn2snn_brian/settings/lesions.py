@@ -1,0 +1,186 @@
+"""Lesions: neurons of a layer that are silenced."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import Shape
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """
+    Neurons of a layer that never spike.
+
+    With several conditions, neurons that fulfil all of them; without any, all neurons
+    of the layer.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer, or ``input``.
+    fraction : float, optional
+        Share of these neurons that is silenced, chosen at random: exactly the nearest
+        whole number of them. Of the same seed, a larger share contains a smaller one.
+    channels : sequence of int, optional
+        Channels (or units of a linear layer).
+    region : tuple of slice, optional
+        Rows and columns, ``(slice(0, 8), slice(None))``.
+    seed : int, optional
+        Seed of the choice; that of the run without it.
+
+    Raises
+    ------
+    InputError
+        If the fraction is not in [0, 1], or the seed is negative.
+    """
+
+    layer: str
+    fraction: float | None = None
+    channels: Sequence[int] | None = None
+    region: tuple[slice, slice] | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.fraction is not None and not 0 <= self.fraction <= 1:
+            raise InputError(
+                f"lesion of {self.layer}: the fraction is {self.fraction}, expected 0 "
+                "to 1"
+            )
+        if self.seed is not None:
+            check_whole(f"lesion of {self.layer}: the seed", self.seed, 0)
+
+    def mask(self, shape: Shape, seed: int = 0) -> npt.NDArray[np.bool_]:
+        """
+        List the silenced neurons.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the layer.
+        seed : int
+            Seed of the choice if the lesion has none of its own.
+
+        Returns
+        -------
+        ndarray of bool, shape `shape`
+            True where a neuron is silenced.
+
+        Raises
+        ------
+        InputError
+            If there is no such channel, or the region is empty or of a linear layer.
+        """
+        chosen = np.ones(shape, bool)
+        if self.channels is not None:
+            channels = np.asarray(self.channels)
+            whole = channels.ndim == 1 and np.issubdtype(channels.dtype, np.integer)
+            if not whole or any(not 0 <= c < shape[0] for c in channels):
+                raise InputError(
+                    f"lesion of {self.layer}: channels {self.channels}; the layer has "
+                    f"the channels 0 to {shape[0] - 1}"
+                )
+            chosen &= np.isin(np.arange(shape[0]), channels).reshape(
+                -1, *[1] * (len(shape) - 1)
+            )
+        if self.region is not None:
+            if len(shape) != 3:
+                raise InputError(
+                    f"lesion of {self.layer}: a region of a layer of shape {shape}, "
+                    "which has no rows and columns"
+                )
+            if len(self.region) != 2 or not all(
+                isinstance(part, slice) for part in self.region
+            ):
+                raise InputError(
+                    f"lesion of {self.layer}: the region is {self.region}, expected "
+                    "two slices, rows and columns"
+                )
+            inside = np.zeros(shape, bool)
+            inside[:, self.region[0], self.region[1]] = True
+            if not inside.any():
+                raise InputError(
+                    f"lesion of {self.layer}: the region {self.region} is empty in a "
+                    f"layer of {shape[1]} rows and {shape[2]} columns"
+                )
+            chosen &= inside
+        if self.fraction is not None:
+            candidates = np.flatnonzero(chosen)
+            rng = np.random.default_rng(seed if self.seed is None else self.seed)
+            # The first ones of one order: shares of the same seed are nested.
+            n = round(self.fraction * len(candidates))
+            chosen[:] = False
+            chosen.ravel()[rng.permutation(candidates)[:n]] = True
+        return chosen
+
+
+#: One lesion or several, or neurons by layer.
+Lesions = Lesion | Iterable[Lesion] | Mapping[str, Any] | None
+
+
+def lesion_masks(
+    lesions: Lesions, shapes: Mapping[str, Shape], seed: int = 0
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """
+    List the silenced neurons of all layers.
+
+    Parameters
+    ----------
+    lesions : Lesion, iterable of Lesion, or dict of str to ndarray of bool
+        What is silenced: descriptions, or True where a neuron of a layer is, in an
+        array of the layer's shape. Several lesions of one layer add up.
+    shapes : mapping of str to tuple of int
+        Shapes of what can be silenced.
+    seed : int
+        Seed for lesions without one.
+
+    Returns
+    -------
+    dict of str to ndarray of bool
+        By layer, in the layer's shape; layers without lesions are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer, channel or region, or an array has another shape.
+    """
+    if lesions is None:
+        return {}
+    found: dict[str, npt.NDArray[np.bool_]] = {}
+    if isinstance(lesions, Mapping):
+        given: list[Any] = list(lesions.items())
+    else:
+        several = isinstance(lesions, Iterable) and not isinstance(lesions, str)
+        given = list(lesions) if several else [lesions]  # type: ignore[arg-type]
+    for item in given:
+        if isinstance(item, tuple) and len(item) == 2:
+            name, mask = item[0], np.asarray(item[1])
+        elif isinstance(item, Lesion):
+            name, mask = item.layer, None
+        else:
+            message = f"lesion is {item!r}, expected a Lesion or a dict of bool arrays"
+            if isinstance(item, str):
+                message += (
+                    f": Lesion({item!r}) silences the whole layer, "
+                    f"Lesion({item!r}, fraction=0.1) a tenth of it"
+                )
+            raise InputError(message)
+        if name not in shapes:
+            raise InputError(
+                f"lesion names the unknown layer {name!r}; there are "
+                f"{', '.join(shapes)}"
+            )
+        if mask is None:
+            mask = item.mask(shapes[name], seed)
+        elif mask.shape != tuple(shapes[name]) or mask.dtype != bool:
+            raise InputError(
+                f"lesion of {name}: an array of {mask.dtype} of shape {mask.shape}, "
+                f"expected bool of shape {tuple(shapes[name])}"
+            )
+        found[name] = found.get(name, np.zeros(shapes[name], bool)) | mask
+    return {name: mask for name, mask in found.items() if mask.any()}

@@ -1,0 +1,377 @@
+"""
+Rules of plasticity: what spikes and rewards do to the weights of explicit synapses.
+
+A `Rule` is Brian2 code: variables of each synapse with their equations, what a spike of
+the source and of the target does to them, and what happens at the end of a trial (an
+image's time). `STDP` and `RewardSTDP` are ready-made. Values of parameters are run-time
+inputs of a compiled program; everything else of a rule is its structure.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from brian2 import DimensionMismatchError, Equations, Quantity, get_dimensions, ms
+from brian2.equations.equations import EquationError
+from brian2.units import have_same_dimensions, second
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
+from cnn2snn_brian.settings.settings import FrozenDict, check_names
+
+#: Names that all plastic synapses have; a rule declares none of them.
+RESERVED = ("w", "reward", "transmitted", "lastupdate", "i", "j", "N", "delay")
+
+#: Of the variables that all plastic synapses have.
+SHARED_MODEL = "w : 1\nreward : 1 (shared)\n"
+
+#: Fields of a rule that are statements.
+STATEMENTS = ("on_pre", "on_post", "on_trial_end")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    A rule of plasticity, in Brian2's language.
+
+    A spike of the source first acts on the target with the weight ``w`` as it is, then
+    ``on_pre`` runs, then, if the target spikes in the same step, ``on_post``.
+    Statements can read and change ``w`` and the variables of the rule, and read the
+    parameters and variables of the neurons, as ``v_post`` or ``v_th_pre``.
+
+    Attributes
+    ----------
+    model : str
+        Brian2 equations of each synapse's own variables, without ``w``. Differential
+        equations are best ``(event-driven)``.
+    on_pre, on_post : str
+        What a spike of the source (with the synapses' delay) and of the target does.
+    on_trial_end : str
+        What happens to each synapse at the end of a trial, with its ``reward``.
+    parameters : mapping of str to float or Quantity
+        Numbers that the rule uses, one for all synapses of a layer.
+    initial : mapping of str to float or Quantity
+        Values of variables at a trial's start; 0 without one.
+    name : str
+        Name of the rule, for tables.
+
+    Raises
+    ------
+    InputError
+        If the equations or statements can't be read, or a name is declared twice.
+
+    Examples
+    --------
+    Weights that every spike of the target scales towards a sum (Oja's idea):
+
+    >>> rule = Rule(
+    ...     on_pre="recent += 1",
+    ...     on_post="w += rate * (recent / 10 - w)",
+    ...     model="recent : 1",
+    ...     parameters={"rate": 0.01},
+    ... )
+    """
+
+    model: str = ""
+    on_pre: str = ""
+    on_post: str = ""
+    on_trial_end: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "own"
+
+    def __post_init__(self) -> None:
+        for what, value in {**self.parameters, **self.initial}.items():
+            if np.ndim(value) or np.isnan(np.asarray(value, float)):
+                raise InputError(f"plasticity: {what} is {value}, expected one number")
+        # Copies that can't be changed behind the checks.
+        object.__setattr__(self, "parameters", FrozenDict(self.parameters))
+        object.__setattr__(self, "initial", FrozenDict(self.initial))
+        declared = _names(self.model)
+        twice = sorted(
+            (declared & {*RESERVED, *self.parameters})
+            | (set(self.parameters) & set(RESERVED))
+        )
+        if twice:
+            raise InputError(
+                f"plasticity: {', '.join(twice)} is declared twice; all plastic "
+                f"synapses have {', '.join(RESERVED)}, and parameters are not part of "
+                "the equations"
+            )
+        _names(self.equations)
+        unknown = sorted(set(self.initial) - declared)
+        if unknown:
+            raise InputError(
+                f"plasticity: initial values of {', '.join(unknown)}; expected "
+                "variables of the equations"
+            )
+        for what in STATEMENTS:
+            try:
+                ast.parse(_dedented(getattr(self, what)))
+            except SyntaxError as wrong:
+                raise InputError(
+                    f"plasticity: {what} can't be read: {wrong}"
+                ) from wrong
+
+    @property
+    def equations(self) -> str:
+        """Equations as Brian2 gets them, with ``w`` and the parameters declared."""
+        declared = [
+            f"{name} : {_unit(value)} (shared)"
+            for name, value in self.parameters.items()
+        ]
+        return "\n".join([SHARED_MODEL, self.model, *declared])
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of each synapse's own variables, without ``w``."""
+        return tuple(Equations(self.model).names)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What a compiled program depends on: everything but parameters' values."""
+        return (
+            self.equations,
+            *(_dedented(getattr(self, what)) for what in STATEMENTS),
+            tuple(
+                (name, float(value), repr(get_dimensions(value)))
+                for name, value in self.initial.items()
+            ),
+        )
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.name}({values})"
+
+
+def _names(equations: str) -> set[str]:
+    """Read the names that equations declare."""
+    try:
+        return set(Equations(equations).names)
+    except (
+        EquationError,
+        SyntaxError,
+        ValueError,
+        DimensionMismatchError,
+    ) as wrong:
+        raise InputError(f"plasticity: the equations can't be read: {wrong}") from wrong
+
+
+def _dedented(code: str) -> str:
+    """Take the indentation from statements, one a line."""
+    return "\n".join(line.strip() for line in code.strip().splitlines())
+
+
+def _unit(value: Any) -> str:
+    """Write a value's unit as Brian2's equations do."""
+    dimensions = get_dimensions(value)
+    return "1" if dimensions.is_dimensionless else repr(dimensions)
+
+
+def checked_rules(
+    rules: Mapping[str, Rule],
+    layers: Layers,
+    kinds: Mapping[str, str],
+    encoding: str,
+) -> Mapping[str, Rule]:
+    """
+    Check the rules of a network.
+
+    Parameters
+    ----------
+    rules : dict of str to Rule
+        Rules by layer.
+    layers : Layers
+        The layers.
+    kinds : dict of str to str
+        Kind of the synapses into every layer.
+    encoding : {"poisson", "current"}
+        How the image is shown.
+
+    Returns
+    -------
+    dict of str to Rule
+        The rules in the order of the layers.
+
+    Raises
+    ------
+    InputError
+        If a layer is unknown or its synapses can't learn, or a rule is none.
+    """
+    check_names("plasticity", rules, layers.names)
+    for name, rule in rules.items():
+        if not isinstance(rule, Rule):
+            raise InputError(
+                f"plasticity of {name}: {rule!r}, expected a Rule, such as STDP()"
+            )
+        reason = _why_not(layers[name], kinds[name], encoding)
+        if reason:
+            raise InputError(f"plasticity of {name}: {reason}")
+    return FrozenDict({name: rules[name] for name in layers.names if name in rules})
+
+
+def _why_not(layer: Any, kind: str, encoding: str) -> str:
+    """Say why the synapses into a layer can't learn; empty if they can."""
+    if encoding == "current" and INPUT in layer.inputs:
+        return "with encoding='current' no spikes reach the first layer"
+    if isinstance(layer, MaxPool2d):
+        return "a gate of maximum pooling passes spikes and has no weights"
+    n = len(layer.inputs)
+    if n != 1:
+        return f"it reads {n} layers; synapses of one pair of layers can learn"
+    if kind != "explicit":
+        return (
+            "its synapses share their weights and can't learn one by one; convert with "
+            f"synapses={{{layer.name!r}: 'explicit'}}"
+        )
+    return ""
+
+
+def _number(what: str, value: Any) -> float:
+    if isinstance(value, Quantity) or np.ndim(value) or np.isnan(float(value)):
+        raise InputError(f"plasticity: {what} is {value}, expected a number")
+    return float(value)
+
+
+def _parameters(
+    tau_pre: Quantity,
+    tau_post: Quantity,
+    a_plus: float,
+    a_minus: float,
+    w_min: float,
+    w_max: float,
+) -> dict[str, Any]:
+    """Check the parameters of both kinds of STDP."""
+    for what, value in (("tau_pre", tau_pre), ("tau_post", tau_post)):
+        is_time = np.ndim(value) == 0 and have_same_dimensions(value, second)
+        if not is_time or not 0 < float(value) < np.inf:
+            raise InputError(f"plasticity: {what} is {value}, expected a time above 0")
+    given = {"a_plus": a_plus, "a_minus": a_minus, "w_min": w_min, "w_max": w_max}
+    numbers = {what: _number(what, value) for what, value in given.items()}
+    if numbers["w_min"] > numbers["w_max"]:
+        raise InputError(f"plasticity: w_min {w_min} is above w_max {w_max}")
+    # Brian2 keeps names that end in _pre and _post for the neurons.
+    return {"taupre": tau_pre, "taupost": tau_post, **numbers}
+
+
+#: Traces of the spikes of source and target.
+TRACES = """
+dapre/dt = -apre / taupre : 1 (event-driven)
+dapost/dt = -apost / taupost : 1 (event-driven)
+"""
+
+
+def STDP(
+    tau_pre: Quantity = 20 * ms,
+    tau_post: Quantity = 20 * ms,
+    *,
+    a_plus: float = 0.01,
+    a_minus: float = 0.01,
+    w_min: float = -np.inf,
+    w_max: float = np.inf,
+) -> Rule:
+    r"""
+    Spike-timing-dependent plasticity of pairs of spikes, additive, all to all.
+
+    A spike of the source leaves a trace :math:`a_{pre}` that grows by `a_plus` and
+    decays with `tau_pre`, one of the target :math:`a_{post}` that falls by `a_minus`
+    and decays with `tau_post`. A spike of the source adds :math:`a_{post}` to the
+    weight, one of the target :math:`a_{pre}`: source before target strengthens, target
+    before source weakens. Spikes of one step count as source before target. Weights
+    stay between `w_min` and `w_max` [1]_.
+
+    Parameters
+    ----------
+    tau_pre, tau_post : Quantity [s]
+        Time constants of the traces.
+    a_plus, a_minus : float
+        Change of a weight by a pair of spikes without delay between them.
+    w_min, w_max : float
+        Bounds of the weights.
+
+    Returns
+    -------
+    Rule
+        The rule, with variables ``apre`` and ``apost`` of each synapse.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+
+    References
+    ----------
+    .. [1] Song, Miller and Abbott (2000), Competitive Hebbian learning through
+       spike-timing-dependent synaptic plasticity, doi:10.1038/78829
+    """
+    return Rule(
+        TRACES,
+        on_pre="apre += a_plus\nw = clip(w + apost, w_min, w_max)",
+        on_post="apost -= a_minus\nw = clip(w + apre, w_min, w_max)",
+        parameters=_parameters(tau_pre, tau_post, a_plus, a_minus, w_min, w_max),
+        name="STDP",
+    )
+
+
+def RewardSTDP(
+    tau_pre: Quantity = 20 * ms,
+    tau_post: Quantity = 20 * ms,
+    *,
+    a_plus: float = 0.01,
+    a_minus: float = 0.0,
+    baseline: float = 0.0,
+    w_min: float = -np.inf,
+    w_max: float = np.inf,
+) -> Rule:
+    r"""
+    Reward-modulated STDP: what `STDP` would change waits for the trial's reward.
+
+    The changes of a trial add up to an eligibility :math:`e` of each synapse. At the
+    trial's end the weight gets :math:`(r - b)\, e`, with the reward :math:`r` of the
+    trial and the `baseline` :math:`b`, the reward that was expected. Until then it
+    stays as it is [1]_.
+
+    Parameters
+    ----------
+    tau_pre, tau_post : Quantity [s]
+        Time constants of the traces.
+    a_plus, a_minus : float
+        What a pair of spikes adds to, or takes from, the eligibility. By default only
+        source before target counts.
+    baseline : float
+        Reward that changes nothing. With rewards of 1 and -1 and a baseline of 1,
+        weights change after errors only; with a baseline of 0, most changes follow
+        what the network does anyway.
+    w_min, w_max : float
+        Bounds of the weights.
+
+    Returns
+    -------
+    Rule
+        The rule, with variables ``apre``, ``apost`` and ``eligibility`` of each
+        synapse.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+
+    References
+    ----------
+    .. [1] Fremaux and Gerstner (2016), Neuromodulated spike-timing-dependent
+       plasticity, and theory of three-factor learning rules,
+       doi:10.3389/fncir.2015.00085
+    """
+    return Rule(
+        f"{TRACES}eligibility : 1",
+        on_pre="apre += a_plus\neligibility += apost",
+        on_post="apost -= a_minus\neligibility += apre",
+        on_trial_end="w = clip(w + (reward - baseline) * eligibility, w_min, w_max)",
+        parameters={
+            **_parameters(tau_pre, tau_post, a_plus, a_minus, w_min, w_max),
+            "baseline": _number("baseline", baseline),
+        },
+        name="RewardSTDP",
+    )

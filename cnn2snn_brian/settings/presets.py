@@ -1,0 +1,193 @@
+"""Settings that belong together, by name."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from brian2 import Quantity, ms
+
+from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import FloatArray, Layers, reweighted
+from cnn2snn_brian.settings.network import NetworkDescription
+from cnn2snn_brian.settings.settings import check_names
+
+Noisy = TypeVar("Noisy", bound=NetworkDescription | Layers)
+
+
+def kernel_noise(
+    network: Noisy,
+    relative_sd: float,
+    seed: int = 0,
+    layers: Iterable[str] | None = None,
+) -> Noisy:
+    r"""
+    Make a network whose trained weights are noisy.
+
+    Each weight :math:`w` of a kernel becomes :math:`w (1 + s\, z)`, with a standard
+    normal number :math:`z` of its own. Weights of 0 stay 0, biases and pooling are left
+    as they are. The structure is the same: nothing is compiled again.
+
+    Parameters
+    ----------
+    network : SpikingNetwork or Layers
+        The network. It is not changed.
+    relative_sd : float
+        The standard deviation :math:`s`, as a share of each weight.
+    seed : int
+        Seed of the noise, at least 0. Of the same seed, noise is proportional to `s`.
+    layers : iterable of str, optional
+        Names of the layers whose kernels get noise; all by default.
+
+    Returns
+    -------
+    SpikingNetwork or Layers
+        What was given, with other weights.
+
+    Raises
+    ------
+    InputError
+        If `relative_sd` or `seed` is negative, or a layer is unknown.
+    """
+    if not 0 <= float(relative_sd) < np.inf:
+        raise InputError(
+            f"relative_sd is {relative_sd}, expected a number of at least 0"
+        )
+    check_whole("seed", seed, 0)
+    if not isinstance(network, Layers):
+        noisy = kernel_noise(network.layers, relative_sd, seed, layers)
+        return replace(network, layers=noisy)
+    chosen = network.names if layers is None else tuple(layers)
+    check_names("layers", chosen, network.names)
+    made = []
+    for index, layer in enumerate(network):
+        if layer.name in chosen:
+            # A stream for each layer: the noise of one does not depend on the others.
+            sequence = np.random.SeedSequence(seed, spawn_key=(index,))
+            rng = np.random.default_rng(sequence)
+            layer = reweighted(layer, partial(_noisy, relative_sd, rng))
+        made.append(layer)
+    return replace(network, layers=tuple(made))
+
+
+def _noisy(
+    relative_sd: float, rng: np.random.Generator, weight: FloatArray
+) -> FloatArray:
+    changed = weight * (1 + relative_sd * rng.standard_normal(weight.shape))
+    return np.asarray(changed, weight.dtype)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """
+    How images are encoded, how neurons are reset, and how long an image takes.
+
+    Attributes
+    ----------
+    description : str
+        One line for people.
+    arguments : dict
+        Arguments of `convert` that it stands for; those of "paper" hold where it has
+        none.
+    duration : Quantity [s]
+        An image's time that suits it.
+    tune : tuple of str
+        What `tune_thresholds` changes in it, by method "search".
+    """
+
+    description: str
+    arguments: dict[str, Any]
+    duration: Quantity
+    tune: tuple[str, ...]
+
+
+PRESETS: dict[str, Preset] = {
+    "paper": Preset(
+        "the paper's: Poisson input, reset to 0, no potential below 0",
+        {
+            "encoding": "poisson",
+            "reset": "zero",
+            "v_min": 0.0,
+            "leak": 0.0,
+            "v_init": 0.0,
+            "percentile": 99.9,
+        },
+        100 * ms,
+        ("thresholds",),
+    ),
+    "free-floor": Preset(
+        "the paper's, but potentials may fall as far as they do",
+        {
+            "encoding": "poisson",
+            "reset": "zero",
+            "v_min": -np.inf,
+            "leak": 0.0,
+            "v_init": 0.0,
+            "percentile": 99.9,
+        },
+        100 * ms,
+        ("thresholds",),
+    ),
+    "few-steps": Preset(
+        "for speed: input currents, reset by subtraction, no floor, all layers within "
+        "a step, no neurons for pooling, thresholds by channel",
+        {
+            "encoding": "current",
+            "reset": "subtract",
+            "v_min": -np.inf,
+            "leak": 0.0,
+            "v_init": 0.5,
+            "propagation": "instant",
+            "pooling": "synapses",
+            "percentile": 99.0,
+            "per_channel": True,
+        },
+        12 * ms,
+        ("thresholds", "v_init"),
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """
+    Find a preset by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PRESETS`.
+
+    Returns
+    -------
+    Preset
+        The preset.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}")
+    return PRESETS[name]
+
+
+def suitable_duration(network: NetworkDescription) -> Quantity:
+    """
+    Say how long an image takes with a network's settings.
+
+    Parameters
+    ----------
+    network : NetworkDescription
+        The network.
+
+    Returns
+    -------
+    Quantity [s]
+        The duration of the preset "few-steps" where images are currents and spikes
+        cross all layers within a step; else that of "paper".
+    """
+    is_quick = network.encoding == "current" and network.propagation == "instant"
+    return PRESETS["few-steps" if is_quick else "paper"].duration

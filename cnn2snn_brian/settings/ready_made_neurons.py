@@ -1,0 +1,277 @@
+"""Neuron models that are ready-made: `IF`, `LIF`, `ConductanceLIF`, `AdaptiveIF`."""
+
+from typing import Any, Literal
+
+import numpy as np
+from brian2 import Quantity, ms
+from brian2.units import have_same_dimensions, second
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings.neuron_models import UNLESS, NeuronModel
+
+
+def _checked(what: str, value: Any, dimensions: Any, *, least: float | None = 0) -> Any:
+    """Check a parameter of a ready-made model."""
+    if np.ndim(value) or not have_same_dimensions(value, dimensions):
+        kind = "time" if dimensions is second else "number"
+        raise InputError(f"neurons: {what} is {value}, expected a {kind}")
+    number = float(value)
+    if not np.isfinite(number) or (least is not None and number <= least):
+        raise InputError(f"neurons: {what} is {value}, expected above {least}")
+    return value
+
+
+def _sigma(sigma: float) -> dict[str, float]:
+    if isinstance(sigma, Quantity) or not 0 <= float(sigma) < np.inf:
+        raise InputError(f"neurons: sigma is {sigma}, expected a number of at least 0")
+    return {"sigma": float(sigma)} if sigma > 0 else {}
+
+
+def IF(*, refractory: Any = None, sigma: float = 0.0) -> NeuronModel:
+    r"""
+    Integrate-and-fire neurons, the paper's.
+
+    Parameters
+    ----------
+    refractory : Quantity [s], optional
+        For so long after a spike, ``v`` stays as the reset left it and input is lost.
+    sigma : float
+        Membrane noise: standard deviation that it alone gives to ``v`` within 1 ms, as
+        a share of the threshold. In each step ``v`` gets
+        :math:`\sigma\, v_{th} \sqrt{dt / 1\,ms}` times a normal number.
+
+    Returns
+    -------
+    NeuronModel
+        The model.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
+    noise = _sigma(sigma)
+    probe = NeuronModel("v : 1", refractory=refractory)
+    return NeuronModel(
+        # Only a differential equation can stand still while a neuron is refractory.
+        f"dv/dt = 0 * v / second : 1 {UNLESS}" if probe.has_refractory else "v : 1",
+        parameters=noise,
+        noise="sigma * v_th * sqrt(dt / ms) * randn()" if noise else None,
+        method="euler" if probe.has_refractory else None,
+        refractory=probe.refractory,
+        factor="1",
+        name="IF",
+    )
+
+
+def LIF(
+    tau: Quantity = 20 * ms, *, refractory: Any = None, sigma: float = 0.0
+) -> NeuronModel:
+    r"""
+    Leaky integrate-and-fire neurons: ``v`` decays to 0 with a time constant.
+
+    Parameters
+    ----------
+    tau : Quantity [s]
+        Time constant. In a step ``v`` falls to :math:`v\, e^{-dt / \tau}`, which is
+        exact.
+    refractory : Quantity [s], optional
+        For so long after a spike, ``v`` stays as the reset left it and input is lost.
+    sigma : float
+        Membrane noise: standard deviation that it alone gives to ``v`` within 1 ms, as
+        a share of the threshold, if tau is much longer than that. A step adds the
+        Ornstein-Uhlenbeck process's exact
+        :math:`\sigma\, v_{th} \sqrt{(1 - e^{-2 dt / \tau})\, \tau / 2\,ms}` times a
+        normal number; the standard deviation tends to
+        :math:`\sigma\, v_{th} \sqrt{\tau / 2\,ms}`.
+
+    Returns
+    -------
+    NeuronModel
+        The model.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
+    noise = _sigma(sigma)
+    return NeuronModel(
+        f"dv/dt = -v / tau : 1 {UNLESS}",
+        parameters={"tau": _checked("tau", tau, second), **noise},
+        noise=(
+            "sigma * v_th * sqrt(tau / (2 * ms) * (1 - exp(-2 * dt / tau))) * randn()"
+            if noise
+            else None
+        ),
+        method="exact",
+        refractory=refractory,
+        factor="exp(-dt / tau)",
+        name="LIF",
+    )
+
+
+def ConductanceLIF(
+    tau: Quantity = 20 * ms,
+    *,
+    tau_e: Quantity = 5 * ms,
+    tau_i: Quantity = 10 * ms,
+    e_reversal: float = 4.0,
+    i_reversal: float = -1.0,
+    refractory: Any = None,
+    sigma: float = 0.0,
+) -> NeuronModel:
+    r"""
+    Leaky neurons with excitatory and inhibitory conductances.
+
+    The sign of a weight decides which of the two a spike opens. Both decay
+    exponentially:
+
+    .. math::
+
+        \frac{dv}{dt} = -\frac{v}{\tau} + \frac{g_e}{\tau_e}
+        \left(1 - \frac{v}{E_e}\right) - \frac{g_i}{\tau_i}
+        \left(1 - \frac{v}{E_i}\right)
+
+    A conductance is counted in what it moves ``v`` by, in all, at ``v = 0``: a spike
+    adds its weight to ``g_e``, or its weight's size to ``g_i``, and thresholds can stay
+    as they are for `IF`.
+
+    Parameters
+    ----------
+    tau : Quantity [s]
+        Time constant of the membrane.
+    tau_e, tau_i : Quantity [s]
+        Time constants of the conductances.
+    e_reversal, i_reversal : float
+        Reversal potentials as shares of the threshold, above 1 and below 0.
+    refractory : Quantity [s], optional
+        For so long after a spike, ``v`` stays as the reset left it. Conductances go on.
+    sigma : float
+        Membrane noise, see `IF`.
+
+    Returns
+    -------
+    NeuronModel
+        The model, with variables ``g_e`` and ``g_i``.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
+    noise = _sigma(sigma)
+    _checked("e_reversal", e_reversal, 1, least=1)
+    if not _checked("i_reversal", i_reversal, 1, least=None) < 0:
+        raise InputError(f"neurons: i_reversal is {i_reversal}, expected below 0")
+    return NeuronModel(
+        f"""
+        dv/dt = -v / tau + g_e / tau_e * (1 - v / (e_reversal * v_th))
+                - g_i / tau_i * (1 - v / (i_reversal * v_th)) : 1 {UNLESS}
+        dg_e/dt = -g_e / tau_e : 1
+        dg_i/dt = -g_i / tau_i : 1
+        """,
+        on_pre="g_e_post += clip(w, 0, inf)\ng_i_post += clip(-w, 0, inf)",
+        parameters={
+            "tau": _checked("tau", tau, second),
+            "tau_e": _checked("tau_e", tau_e, second),
+            "tau_i": _checked("tau_i", tau_i, second),
+            "e_reversal": float(e_reversal),
+            "i_reversal": float(i_reversal),
+            **noise,
+        },
+        noise="sigma * v_th * sqrt(dt / ms) * randn()" if noise else None,
+        method="exponential_euler",
+        refractory=refractory,
+        name="ConductanceLIF",
+    )
+
+
+def AdaptiveIF(
+    tau_a: Quantity = 100 * ms,
+    step: float = 0.1,
+    *,
+    adapts: Literal["threshold", "current"] = "threshold",
+    refractory: Any = None,
+    sigma: float = 0.0,
+) -> NeuronModel:
+    r"""
+    Integrate-and-fire neurons that tire: each spike makes the next one harder.
+
+    A variable ``a`` grows by `step` with each spike and decays in between,
+    :math:`da/dt = -a / \tau_a`. It is 0 at an image's (or trial's) start and goes on
+    within it, so a stimulus that comes again meets neurons that are still adapted:
+    repetition suppression [1]_.
+
+    - ``"threshold"``: a neuron spikes at :math:`v \ge v_{th} (1 + a)` [2]_. With
+      ``reset="subtract"`` this raised threshold is taken from ``v``; taking
+      :math:`v_{th}` alone would only delay spikes.
+    - ``"current"``: :math:`dv/dt = -v_{th}\, a / \tau_a`, spike-frequency adaptation by
+      a hyperpolarising current [3]_. In all, a spike takes `step` thresholds from
+      ``v``, as far as the floor ``v_min`` lets it.
+
+    Both are integrated exactly.
+
+    Parameters
+    ----------
+    tau_a : Quantity [s]
+        Time constant of the adaptation.
+    step : float
+        What a spike adds to ``a``, a share of the threshold.
+    adapts : {"threshold", "current"}
+        What adapts.
+    refractory : Quantity [s], optional
+        Refractory period, see `IF`; ``a`` decays in it.
+    sigma : float
+        Membrane noise, see `IF`.
+
+    Returns
+    -------
+    NeuronModel
+        The model, with a variable ``a``.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+
+    References
+    ----------
+    .. [1] Vinken, Boix and Kreiman (2020), Incorporating intrinsic suppression in deep
+       neural networks captures dynamics of adaptation in neurophysiology and
+       perception, doi:10.1126/sciadv.abd4205
+    .. [2] Bellec et al. (2018), Long short-term memory and learning-to-learn in
+       networks of spiking neurons, arXiv:1803.09574
+    .. [3] Benda and Herz (2003), A universal model for spike-frequency adaptation,
+       doi:10.1162/089976603322385063
+    """
+    if adapts not in ("threshold", "current"):
+        raise InputError(
+            f"neurons: adapts={adapts!r}: expected 'threshold' or 'current'"
+        )
+    noise = _sigma(sigma)
+    by_threshold = adapts == "threshold"
+    probe = NeuronModel("v : 1", refractory=refractory)
+    # Only a differential equation can stand still while a neuron is refractory.
+    still = f"dv/dt = 0 * v / tau_a : 1 {UNLESS}"
+    level = "v_th * (1 + a)" if by_threshold else "v_th"
+    # Of the equation's exact solution, with the `a` that has just decayed.
+    added = [] if by_threshold else ["-v_th * a * (exp(dt / tau_a) - 1)"]
+    added += ["sigma * v_th * sqrt(dt / ms) * randn()"] if noise else []
+    return NeuronModel(
+        f"{still if probe.has_refractory else 'v : 1'}\nda/dt = -a / tau_a : 1",
+        threshold=f"v >= {level}",
+        reset={
+            "zero": "v = 0\na += step",
+            "subtract": f"v -= {level}\na += step",
+        },
+        parameters={
+            "tau_a": _checked("tau_a", tau_a, second),
+            "step": float(_checked("step", step, 1, least=None)),
+            **noise,
+        },
+        noise=" + ".join(added) or None,
+        method="exponential_euler",
+        refractory=probe.refractory,
+        name="AdaptiveIF",
+    )

@@ -1,0 +1,194 @@
+"""
+All settings of a run: what `Simulator.run`, ``run_many``, ``sweep`` and results take.
+
+They are the fields of `Parameters` and `Perturbations`; this module puts them together.
+"""
+
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.settings.perturbations import Perturbations
+from cnn2snn_brian.settings.scales import input_gains, unlinked, weight_factors
+from cnn2snn_brian.settings.settings import Numbers, Setting, described, setting_of
+
+Documented = TypeVar("Documented", bound=Callable[..., Any])
+
+#: All settings of a run, by name.
+SETTINGS: dict[str, Setting] = described(Parameters, Perturbations)
+
+
+def check_settings(
+    network: Any, given: Mapping[str, Any], seed: int = 0
+) -> tuple[Parameters, Perturbations]:
+    """
+    Check the settings of one run.
+
+    Parameters
+    ----------
+    network : NetworkDescription
+        The network; its own parameters hold where nothing is given.
+    given : dict of str to object
+        Settings by name. None is nothing given.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    parameters : Parameters
+        What the neurons run with.
+    perturbations : Perturbations
+        What the run does beside.
+
+    Raises
+    ------
+    InputError
+        If a setting is unknown or can't be used.
+    """
+    unknown = [str(name) for name in given if name not in SETTINGS]
+    if unknown:
+        raise InputError(
+            f"unknown setting {', '.join(map(repr, unknown))}; settings of a run are "
+            f"{', '.join(SETTINGS)}"
+        )
+    parts = {}
+    for kind in (Parameters, Perturbations):
+        names = {item.name for item in fields(kind)}
+        parts[kind] = {name: value for name, value in given.items() if name in names}
+    return (
+        Parameters.of(network.layers, default=network.parameters, **parts[Parameters]),
+        Perturbations.of(network, seed, **parts[Perturbations]),
+    )
+
+
+def numbers(
+    network: Any, parameters: Parameters, perturbations: Perturbations
+) -> Numbers:
+    """
+    Write all settings of a run for a compiled program.
+
+    Parameters
+    ----------
+    network : NetworkDescription
+        The network.
+    parameters, perturbations : Parameters, Perturbations
+        The run's settings.
+
+    Returns
+    -------
+    dict of str to ndarray of float64
+        Named numbers.
+    """
+    found: Numbers = {}
+    for holder in (parameters, perturbations):
+        for item in fields(holder):
+            value = getattr(holder, item.name)
+            found |= setting_of(item).numbers(item.name, value, network)
+    for name, factors in weight_factors(network.layers, parameters).items():
+        found[f"{name}_synapses.factors"] = factors
+    if network.has_constant_input:
+        gains = input_gains(
+            network.layers, parameters.thresholds, parameters.rate_scale
+        )
+        for name in unlinked(network.layers):
+            found[f"{name}.input_scale"] = np.array([gains[name]])
+    return found
+
+
+def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
+    """
+    Read what `recorded` wrote.
+
+    Parameters
+    ----------
+    kind : type
+        Parameters or Perturbations.
+    stored : dict
+        By name. What an earlier version did not have is left out; fields that are newer
+        have a default.
+    shapes : dict of str to tuple of int
+        Shapes of the layers.
+
+    Returns
+    -------
+    Parameters or Perturbations
+        The settings.
+    """
+    return kind(
+        **{
+            item.name: setting_of(item).restored(stored[item.name], shapes)
+            for item in fields(kind)
+            if item.name in stored
+        }
+    )
+
+
+def run_settings(
+    parameters: Parameters, perturbations: Perturbations | None, seed: int, repeats: int
+) -> dict[str, Any]:
+    """
+    Put together what `Simulator.run` needs to repeat a run.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        What the neurons ran with.
+    perturbations : Perturbations or None
+        Neuron models, lesions and noise.
+    seed, repeats : int
+        Seed, and trials of each stimulus.
+
+    Returns
+    -------
+    dict
+        Arguments by name.
+
+    Raises
+    ------
+    InputError
+        If there are no perturbations.
+    """
+    if perturbations is None:
+        raise InputError(
+            "version 0.1.0 saved this result without lesions, neuron models and "
+            "noise; result.parameters and result.seed are what is known of its run"
+        )
+    own = {**vars(parameters), **vars(perturbations), "seed": seed}
+    return own | ({"repeats": repeats} if repeats > 1 else {})
+
+
+def documented(function: Documented) -> Documented:
+    """
+    Put the settings of a run into a docstring, in place of the line ``{settings}``.
+
+    Parameters
+    ----------
+    function : callable
+        Something that takes the settings by keyword.
+
+    Returns
+    -------
+    callable
+        The same function.
+    """
+    doc = function.__doc__
+    if doc is None:  # python -OO
+        return function
+    line = next(line for line in doc.splitlines() if line.strip() == "{settings}")
+    indent = line[: line.index("{")]
+    entries = []
+    for name, item in SETTINGS.items():
+        text = textwrap.fill(
+            item.summary,
+            88,
+            initial_indent=f"{indent}    ",
+            subsequent_indent=f"{indent}    ",
+        )
+        entries.append(f"{indent}{name} : {item.kind}\n{text}")
+    function.__doc__ = doc.replace(line, "\n".join(entries))
+    return function

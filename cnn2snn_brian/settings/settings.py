@@ -1,0 +1,647 @@
+"""
+What a setting of a run is.
+
+A setting is described once: its name (of the field that it is the metadata of), the
+layers or the network that it belongs to, its check, its default, how it is written for
+a compiled program, and how it is kept with a result. The settings are the fields of
+`Parameters` (what a network's neurons run with) and of `Perturbations` (what one run
+does beside). ``run``, ``run_many``, ``sweep``, ``convert``, saved networks and results
+follow from these fields. A new setting is a new field.
+
+A compiled program gets every setting as named numbers: ``conv1.v_th``,
+``input_deletion``. Names of the form ``layer.variable`` go to the group's variable of
+that name without further ado; other names are read where ``picture_program.h`` needs
+them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NoReturn, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class FrozenDict(dict[Key, Value]):
+    """
+    A dictionary that refuses changes.
+
+    What was checked stays as it was checked: ``snn.thresholds["conv1"] = -1`` raises
+    TypeError. It can be pickled, hashed by its items where they can, and written as
+    JSON, and ``dict(...)`` makes an ordinary one of it.
+    """
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(
+            "these values were checked and can't be changed in place; give new ones, "
+            'as in snn.thresholds = {"conv1": 2.5}'
+        )
+
+    __setitem__ = __delitem__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+    __ior__ = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+#: Named numbers, as a compiled program gets them.
+Numbers = dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    One setting of a run. Subclasses know the kind of its value.
+
+    Attributes
+    ----------
+    summary : str
+        What it is, a sentence for documentation.
+    kind : str
+        What a user may give, as in a numpydoc docstring.
+    owner : {"layer", "input", "network"}
+        Whom it belongs to: a value for each layer, one for the input, or one for all.
+    """
+
+    summary: str
+    kind: str
+    owner: str = "network"
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> Any:
+        """
+        Check what a user gave, and complete it.
+
+        Parameters
+        ----------
+        what : str
+            Name of the setting.
+        given : object
+            What the user gave; None for nothing.
+        default : object
+            The value that holds where nothing is given; None if there is none.
+        network : NetworkDescription
+            The network that it is for.
+        seed : int
+            Seed of the run, for what is drawn.
+
+        Returns
+        -------
+        object
+            The whole value.
+
+        Raises
+        ------
+        InputError
+            If it can't be used.
+        """
+        raise TypeError(what)  # pragma: no cover - subclasses have it
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """
+        Write a value for a compiled program.
+
+        Parameters
+        ----------
+        what : str
+            Name of the setting.
+        value : object
+            A checked value.
+        network : NetworkDescription
+            The network that it is for.
+
+        Returns
+        -------
+        dict of str to ndarray of float64
+            Named numbers in SI units.
+        """
+        return {what: np.array([float(value)])}
+
+    def recorded(self, value: Any) -> Any:
+        """
+        Write a value as JSON can hold it.
+
+        Parameters
+        ----------
+        value : object
+            A checked value.
+
+        Returns
+        -------
+        object
+            Numbers, texts, lists and dicts.
+        """
+        return value
+
+    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """
+        Read what `recorded` wrote.
+
+        Parameters
+        ----------
+        stored : object
+            From JSON.
+        shapes : dict of str to tuple of int
+            Shapes of the layers.
+
+        Returns
+        -------
+        object
+            The value.
+        """
+        return stored
+
+    def same(self, value: Any, other: Any) -> bool:
+        """
+        Compare two checked values.
+
+        Parameters
+        ----------
+        value, other : object
+            The values.
+
+        Returns
+        -------
+        bool
+            Whether they are equal.
+        """
+        return bool(value == other)
+
+    def shown(self, value: Any) -> str:
+        """
+        Describe a value to people.
+
+        Parameters
+        ----------
+        value : object
+            A checked value.
+
+        Returns
+        -------
+        str
+            A short text; empty if it says nothing.
+        """
+        return f"{value}"
+
+
+def setting(described: Setting, **options: Any) -> Any:
+    """
+    Make a dataclass field of a setting.
+
+    Parameters
+    ----------
+    described : Setting
+        The setting.
+    **options
+        Of ``dataclasses.field``.
+
+    Returns
+    -------
+    dataclasses.Field
+        The field; its metadata has the setting.
+    """
+    return field(metadata={"setting": described}, **options)
+
+
+def setting_of(item: Any) -> Setting:
+    """
+    Give the setting of a dataclass field.
+
+    Parameters
+    ----------
+    item : dataclasses.Field
+        A field that `setting` made.
+
+    Returns
+    -------
+    Setting
+        Its setting.
+    """
+    found: Setting = item.metadata["setting"]
+    return found
+
+
+def described(*holders: Any) -> dict[str, Setting]:
+    """
+    List the settings of dataclasses.
+
+    Parameters
+    ----------
+    *holders : type
+        Dataclasses whose fields are settings.
+
+    Returns
+    -------
+    dict of str to Setting
+        By name, in order.
+    """
+    return {item.name: setting_of(item) for kind in holders for item in fields(kind)}
+
+
+def shown(*holders: Any) -> list[str]:
+    """
+    Describe settings to people.
+
+    Parameters
+    ----------
+    *holders : Parameters or Perturbations
+        The settings.
+
+    Returns
+    -------
+    list of str
+        A line for each that says something.
+    """
+    lines = [
+        (item.name, setting_of(item).shown(getattr(holder, item.name)))
+        for holder in holders
+        for item in fields(holder)
+    ]
+    return [f"{name}: {text}" for name, text in lines if text]
+
+
+def recorded(holder: Any) -> dict[str, Any]:
+    """
+    Write settings as JSON can hold them.
+
+    Parameters
+    ----------
+    holder : Parameters or Perturbations
+        The settings.
+
+    Returns
+    -------
+    dict
+        By name.
+    """
+    return {
+        item.name: setting_of(item).recorded(getattr(holder, item.name))
+        for item in fields(holder)
+    }
+
+
+#: A number, or one for each channel, of shape (channels,).
+ByChannel = float | npt.NDArray[np.float64]
+
+
+#: One number for all layers, or some layers' numbers by name.
+ByLayer = float | Mapping[str, Any]
+
+
+BY_LAYER = "float or dict of str to float, optional"
+
+
+BY_CHANNEL = "float or dict of str to float or ndarray of shape (channels,), optional"
+
+
+def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
+    """
+    Check that only existing layers are named.
+
+    Parameters
+    ----------
+    what : str
+        What the names are given for.
+    given : iterable of str
+        The names.
+    names : tuple of str
+        Names of the layers.
+
+    Raises
+    ------
+    InputError
+        If a name is none of a layer.
+    """
+    unknown = [str(name) for name in given if name not in names]
+    if unknown:
+        raise InputError(
+            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
+            f"layers are {', '.join(names)}"
+        )
+
+
+def reference(threshold: ByChannel) -> float:
+    """
+    Give the threshold that biases and the next layers are scaled by.
+
+    Parameters
+    ----------
+    threshold : float or ndarray of float, shape (channels,)
+        Threshold of a layer.
+
+    Returns
+    -------
+    float
+        The threshold, or the largest one of the channels.
+    """
+    return float(np.max(threshold))
+
+
+def worth(threshold: ByChannel) -> npt.NDArray[np.float64] | None:
+    """
+    Say what a spike of each channel is worth to the layers that read it.
+
+    A neuron with a lower threshold spikes more often for the same activation, so each
+    of its spikes stands for less.
+
+    Parameters
+    ----------
+    threshold : float or ndarray of float, shape (channels,)
+        Threshold of a layer.
+
+    Returns
+    -------
+    ndarray of float, shape (channels,), or None
+        Threshold of each channel over `reference`; None if all channels have the same.
+    """
+    if np.ndim(threshold) == 0:
+        return None
+    return np.asarray(threshold) / reference(threshold)
+
+
+def _checked_number(
+    what: str, name: str, value: Any, channels: int | None
+) -> ByChannel:
+    """Take a number, or one for each channel."""
+    if np.ndim(value) == 0:
+        return float(value)
+    array = np.array(value, np.float64)
+    if array.ndim != 1 or (channels is not None and len(array) != channels):
+        size = "channels" if channels is None else channels
+        raise InputError(
+            f"{what} of {name}: an array of shape {array.shape}, expected one number, "
+            f"or ({size},) for its channels"
+        )
+    array.setflags(write=False)
+    return array
+
+
+def _by_layer(
+    what: str, value: ByLayer, network: Any, default: Mapping[str, Any] | None
+) -> dict[str, ByChannel]:
+    """Numbers of each layer, in the order of the layers."""
+    names = network.layer_names
+    if isinstance(value, Mapping):
+        check_names(what, value, names)
+        given = {**(default or {}), **value}
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise InputError(f"{what} is missing for {', '.join(missing)}")
+    else:
+        given = dict.fromkeys(names, value)
+    channels = network.n_channels
+    try:
+        return {
+            name: _checked_number(what, name, given[name], channels.get(name))
+            for name in names
+        }
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what}: expected a number or a dict by layer name: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class LayerNumber(Setting):
+    """
+    A number for each layer, or an array of a number for each of its channels.
+
+    Attributes
+    ----------
+    summary, kind, owner
+        See `Setting`.
+    variable : str
+        Name of the number in a compiled program, and of the variable of the group if
+        there is one.
+    called : str
+        What messages call it.
+    fits : callable
+        Whether a number is in its range.
+    rule : str
+        That range in words.
+    default : float, optional
+        What holds where neither a user nor a network says something, and in files of
+        versions that did not have the setting. Without one, a number has to be given.
+    is_start : bool
+        Whether it is used at an image's start only, and no variable of the group.
+    """
+
+    kind: str = BY_CHANNEL
+    owner: str = "layer"
+    variable: str = ""
+    called: str = ""
+    fits: Callable[[Any], Any] = np.isfinite
+    rule: str = "a finite number"
+    default: float | None = None
+    is_start: bool = False
+
+    @property
+    def is_by_channel(self) -> bool:
+        """Whether each channel of a layer may have a number of its own."""
+        return self.kind == BY_CHANNEL
+
+    def checked(
+        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
+    ) -> Any:
+        """Take one number or numbers by layer; see `Setting.checked`."""
+        if default is None and self.default is not None:
+            default = dict.fromkeys(network.layer_names, self.default)
+        if given is None:
+            if default is None:
+                raise InputError(f"{what} is missing")
+            given = default
+        found = _by_layer(what, given, network, default)
+        for name, value in found.items():
+            if np.ndim(value) and not self.is_by_channel:
+                raise InputError(
+                    f"{what} of {name}: an array, expected one number for a layer"
+                )
+        return found
+
+    def check_range(self, values: Mapping[str, ByChannel]) -> None:
+        """
+        Check the range of all numbers.
+
+        Parameters
+        ----------
+        values : dict of str to float
+            Numbers by layer.
+
+        Raises
+        ------
+        InputError
+            If a number is out of its range.
+        """
+        for name, value in values.items():
+            if not np.all(self.fits(np.asarray(value))):
+                raise InputError(
+                    f"{self.called} of {name} is {value}, expected {self.rule}"
+                )
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write a number for each layer; see `Setting.numbers`."""
+        return {
+            f"{name}.{self.variable}": np.array(number, np.float64, ndmin=1)
+            for name, number in value.items()
+        }
+
+    def recorded(self, value: Any) -> Any:
+        """Write numbers, and lists of channels; no floor is a text, as JSON needs."""
+
+        def written(number: Any) -> Any:
+            if np.ndim(number):
+                return np.asarray(number).tolist()
+            return number if np.isfinite(number) else str(number)
+
+        return {name: written(number) for name, number in value.items()}
+
+    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """Read the numbers."""
+        return {
+            name: np.array(number) if np.ndim(number) else float(number)
+            for name, number in stored.items()
+        }
+
+    def shown(self, value: Any) -> str:
+        """Describe it to people, once if all layers have the same."""
+        texts = {name: shown_number(number) for name, number in value.items()}
+        if len(set(texts.values())) == 1:
+            return next(iter(texts.values()))
+        return ", ".join(f"{name} {text}" for name, text in texts.items())
+
+
+def shown_number(number: ByChannel) -> str:
+    """
+    Describe a number of a layer to people.
+
+    Parameters
+    ----------
+    number : float or ndarray of float, shape (channels,)
+        The number, or one for each channel.
+
+    Returns
+    -------
+    str
+        The number, or smallest and largest of the channels.
+    """
+    if np.min(number) == np.max(number):
+        return f"{np.max(number):.4g}"
+    return f"{np.min(number):.4g} to {np.max(number):.4g} by channel"
+
+
+@dataclass(frozen=True)
+class Threshold(LayerNumber):
+    """Thresholds; biases are scaled by the largest one of a layer's channels."""
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write thresholds and their reference."""
+        found = super().numbers(what, value, network)
+        for name, number in value.items():
+            found[f"{name}.v_ref"] = np.array([reference(number)])
+        return found
+
+
+Reset = Literal["zero", "subtract"]
+Encoding = Literal["poisson", "current"]
+SynapseKind = Literal["shared", "explicit"]
+Propagation = Literal["step", "instant"]
+
+#: Fields that have one of a few values.
+CHOICES = {
+    "reset": ("zero", "subtract"),
+    "encoding": ("poisson", "current"),
+    "synapses": ("shared", "explicit"),
+    "dtype": ("float32", "float64"),
+    "propagation": ("step", "instant"),
+}
+
+
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """
+    Check that a value is one of a few.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    value : object
+        What was given.
+    choices : tuple of str
+        What is possible.
+
+    Raises
+    ------
+    InputError
+        If it is none of them.
+    """
+    if value not in choices:
+        raise InputError(
+            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        )
+
+
+def checked_kinds(
+    given: SynapseKind | Mapping[str, SynapseKind], names: tuple[str, ...]
+) -> SynapseKind | Mapping[str, SynapseKind]:
+    """
+    Check the kinds of synapses.
+
+    Parameters
+    ----------
+    given : str or dict of str to str
+        One kind, or kinds by layer; layers that are left out are shared.
+    names : tuple of str
+        Names of the layers.
+
+    Returns
+    -------
+    str or dict of str to str
+        One kind if all layers have the same, or the kind of every layer.
+
+    Raises
+    ------
+    InputError
+        If a layer or a kind is unknown.
+    """
+    choices = CHOICES["synapses"]
+    if not isinstance(given, Mapping):
+        check_choice("synapses", given, choices)
+        return given
+    check_names("synapses", given, names)
+    for name, kind in given.items():
+        check_choice(f"synapses of {name}", kind, choices)
+    kinds: dict[str, SynapseKind] = {name: given.get(name, "shared") for name in names}
+    one = set(kinds.values())
+    return one.pop() if len(one) == 1 else FrozenDict(kinds)
+
+
+def shown_kind(synapses: SynapseKind | Mapping[str, SynapseKind]) -> str:
+    """
+    Describe the kinds of synapses to people.
+
+    Parameters
+    ----------
+    synapses : str or dict of str to str
+        One kind, or kinds by layer.
+
+    Returns
+    -------
+    str
+        Such as ``shared``, or ``explicit (ip1) and shared``.
+    """
+    if not isinstance(synapses, Mapping):
+        return synapses
+    explicit = [name for name, kind in synapses.items() if kind == "explicit"]
+    return f"explicit ({', '.join(explicit)}) and shared"

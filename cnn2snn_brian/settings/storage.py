@@ -1,0 +1,238 @@
+"""Networks and neuron models as JSON and arrays: for files, results and comparison."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from brian2 import Quantity, get_dimensions, get_or_create_dimension, second
+
+from cnn2snn_brian.projections import (
+    AvgPool2d,
+    Ceiling,
+    Conv2d,
+    Joined,
+    Layers,
+    Linear,
+    MaxPool2d,
+    Placed,
+    Pooled,
+)
+from cnn2snn_brian.settings.neuron_models import NeuronModel
+from cnn2snn_brian.settings.plasticity import Rule
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled, Joined)
+}
+
+#: Fields of a neuron model and of a rule that are numbers, with units, by name.
+_NUMBERS = ("parameters", "initial")
+
+
+def _tuples(value: Any) -> Any:
+    """Turn the lists of JSON back into the tuples of a layer."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _number(value: Any) -> list[Any]:
+    """Write a parameter as its number in SI units and its dimensions."""
+    number = float(value)
+    # A text where JSON has no number.
+    written = number if np.isfinite(number) else str(number)
+    return [written, list(get_dimensions(value)._dims)]
+
+
+def _quantity(stored: list[Any]) -> Any:
+    number, dimensions = float(stored[0]), stored[1]
+    return (
+        Quantity(number, dim=get_or_create_dimension(dimensions))
+        if any(dimensions)
+        else number
+    )
+
+
+def described_model(model: NeuronModel) -> dict[str, Any]:
+    """
+    Turn a neuron model into what JSON can hold.
+
+    Parameters
+    ----------
+    model : NeuronModel
+        The model.
+
+    Returns
+    -------
+    dict
+        Its fields; numbers in SI units with their dimensions.
+    """
+    values = {
+        item.name: getattr(model, item.name) for item in dataclasses.fields(model)
+    }
+    for name in _NUMBERS:
+        values[name] = {key: _number(value) for key, value in values[name].items()}
+    values["refractory"] = float(model.refractory)
+    return values
+
+
+def model_of(described: dict[str, Any]) -> NeuronModel:
+    """
+    Make the neuron model that `described_model` described.
+
+    Parameters
+    ----------
+    described : dict
+        Its fields.
+
+    Returns
+    -------
+    NeuronModel
+        The model.
+    """
+    values = dict(described)
+    for name in _NUMBERS:
+        values[name] = {key: _quantity(value) for key, value in values[name].items()}
+    if values["refractory"]:
+        values["refractory"] *= second
+    return NeuronModel(**values)
+
+
+def described_rule(rule: Rule) -> dict[str, Any]:
+    """
+    Turn a rule of plasticity into what JSON can hold.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+
+    Returns
+    -------
+    dict
+        Its fields; numbers in SI units with their dimensions.
+    """
+    values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
+    for name in _NUMBERS:
+        values[name] = {key: _number(value) for key, value in values[name].items()}
+    return values
+
+
+def rule_of(described: dict[str, Any]) -> Rule:
+    """
+    Make the rule of plasticity that `described_rule` described.
+
+    Parameters
+    ----------
+    described : dict
+        Its fields.
+
+    Returns
+    -------
+    Rule
+        The rule.
+    """
+    values = dict(described)
+    for name in _NUMBERS:
+        values[name] = {key: _quantity(value) for key, value in values[name].items()}
+    return Rule(**values)
+
+
+def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Describe one layer, and collect its arrays."""
+    description: dict[str, Any] = {"kind": type(layer).__name__}
+    for item in dataclasses.fields(layer):
+        value = getattr(layer, item.name)
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}.{item.name}"] = value
+        elif isinstance(value, tuple(_KINDS.values())):
+            description[item.name] = _described_layer(value, prefix, arrays)
+        elif item.name in ("parts", "pools"):
+            description[item.name] = [
+                _described_layer(
+                    part, part.name if item.name == "parts" else "", arrays
+                )
+                for part in value
+            ]
+        elif item.init and value is not None:
+            description[item.name] = value
+    return description
+
+
+def _layer_of(description: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> Any:
+    """Make the layer that `_described_layer` described."""
+    fields: dict[str, Any] = {}
+    for what, value in description.items():
+        if what in ("parts", "pools"):
+            fields[what] = tuple(
+                _layer_of(part, _name_of(part) if what == "parts" else "", arrays)
+                for part in value
+            )
+        elif isinstance(value, dict):
+            fields[what] = _layer_of(value, prefix, arrays)
+        elif what != "kind":
+            fields[what] = _tuples(value)
+    kind = _KINDS[description["kind"]]
+    for item in dataclasses.fields(kind):
+        if f"{prefix}.{item.name}" in arrays:
+            fields[item.name] = arrays[f"{prefix}.{item.name}"]
+    return kind(**fields)
+
+
+def _name_of(description: dict[str, Any]) -> str:
+    """Find the name of a layer, which may be within another."""
+    if "name" in description:
+        return str(description["name"])
+    return _name_of(description["layer"])
+
+
+def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """
+    Turn layers into what JSON can hold, and arrays.
+
+    Parameters
+    ----------
+    layers : Layers
+        The layers.
+
+    Returns
+    -------
+    descriptions : list of dict
+        Of each layer its fields that are no arrays, its ``kind`` and, if it has one,
+        activation and steps of its ``ceiling``.
+    arrays : dict of str to ndarray
+        Weights and biases, ``conv1.weight``.
+    """
+    arrays: dict[str, Any] = {}
+    descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
+    for ceiling in layers.ceilings:
+        described = descriptions[layers.names.index(ceiling.layer)]
+        described["ceiling"] = [ceiling.activation, ceiling.steps]
+    return descriptions, arrays
+
+
+def layers_of(
+    input_shape: Any, descriptions: list[dict[str, Any]], arrays: dict[str, Any]
+) -> Layers:
+    """
+    Make the layers that `described_layers` described.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Shape of an image.
+    descriptions, arrays
+        As `described_layers` returns them.
+
+    Returns
+    -------
+    Layers
+        The layers.
+    """
+    layers, ceilings = [], []
+    for given in descriptions:
+        description = dict(given)
+        ceiling = description.pop("ceiling", None)
+        name = _name_of(description)
+        layers.append(_layer_of(description, name, arrays))
+        if ceiling is not None:
+            ceilings.append(Ceiling(name, *ceiling))
+    return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))

@@ -1,0 +1,289 @@
+"""
+Thresholds from the CNN's activations.
+
+A neuron spikes at most once in a step. With the threshold of a layer at its largest
+activation over that of the layer before, the strongest neuron of each layer spikes
+about once in a step [1]_; a percentile instead of the maximum ignores outliers [2]_,
+and each channel may have its own [3]_.
+
+References
+----------
+.. [1] Diehl et al. (2015), Fast-classifying, high-accuracy spiking deep networks
+   through weight and threshold balancing, doi:10.1109/IJCNN.2015.7280696
+.. [2] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
+   Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
+.. [3] Kim et al. (2020), Spiking-YOLO: Spiking Neural Network for Energy-Efficient
+   Object Detection, doi:10.1609/aaai.v34i07.6787
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import (
+    INPUT,
+    Layers,
+    MaxPool2d,
+    drive,
+    is_pooling,
+    reweighted,
+)
+from cnn2snn_brian.settings.images import check_images, check_rate_scale
+from cnn2snn_brian.settings.settings import ByChannel, reference, worth
+
+
+def data_based_thresholds(
+    layers: Layers,
+    images: Any,
+    percentile: float = 99.9,
+    rate_scale: float = 1.0,
+    *,
+    per_channel: bool = False,
+) -> dict[str, ByChannel]:
+    """
+    Compute thresholds from activations on calibration images.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        Calibration images, float in [0, 1] or uint8. Use training images.
+    percentile : float
+        Percentile of a layer's activations (of all neurons and images) that counts
+        as its largest, above 0 and at most 100.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+    per_channel : bool
+        Whether each channel has a threshold of its own, from its own activations;
+        a channel that is silent at the percentile takes the layer's. The last layer
+        keeps one threshold: its spikes are compared with each other.
+
+    Returns
+    -------
+    dict of str to float or ndarray of shape (channels,)
+        Threshold of every layer: its percentile over that of the layer before (of
+        several, the largest); for the first layer times `rate_scale`. By channel, each
+        percentile is over the largest one of the layer before. What saturates, as
+        ReLU6 and a quantized CNN do, has its ceiling in place of the percentile, so
+        that a spike in each step is that.
+
+    Raises
+    ------
+    InputError
+        If the images or the percentile can't be used, or a layer is silent at that
+        percentile.
+    """
+    if not 0 < percentile <= 100:
+        raise InputError(
+            f"percentile is {percentile}, expected above 0 and at most 100"
+        )
+    check_rate_scale(rate_scale)
+    pixels = check_images(images, layers.input_shape)
+    # One value per image would do for the maximum only: percentiles need them all.
+    activations = layers.collected_activations(pixels)
+    *_, last = layers.names
+    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
+    # Spikes of the last layer are compared: they have to be worth the same.
+    largest: dict[str, ByChannel] = {}
+    for layer in layers:
+        name = layer.name
+        values = activations.pop(name)
+        if name in trained:
+            largest[name] = trained[name]
+        elif isinstance(layer, MaxPool2d):  # its spikes are those of its inputs
+            largest[name] = largest.get(layer.inputs[0], 1 / rate_scale)
+        else:
+            by_channel = per_channel and name != last
+            largest[name] = largest_activation(name, values, percentile, by_channel)
+    scales = input_scales(layers, largest, rate_scale)
+    return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByChannel]:
+    """
+    Take the thresholds that a quantized CNN was trained with (see `adjust`).
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+
+    Returns
+    -------
+    dict of str to float
+        Threshold of every layer: its ceiling over that of the layer before. An average
+        pooling has the ceiling of what it averages. The last layer, which is not
+        rectified, has the largest sum that its weights allow: it hardly spikes, and
+        the class is decided by the potential.
+
+    Raises
+    ------
+    InputError
+        If another layer has no ceiling.
+    """
+    check_rate_scale(rate_scale)
+    largest: dict[str, ByChannel] = {}
+    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
+    for layer in layers:
+        before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
+        if layer.name in trained:
+            largest[layer.name] = trained[layer.name]
+        elif isinstance(layer, MaxPool2d) or is_pooling(layer):
+            largest[layer.name] = before
+        elif layer.name == layers.names[-1]:
+            largest[layer.name] = _largest_sum(layers, largest, before)
+        else:
+            raise InputError(
+                f"{layer.name}: it has no ceiling (a ReLU, or another activation than "
+                "ClipFloorShift); give calibration=... (training images) too"
+            )
+    scales = input_scales(layers, largest, rate_scale)
+    return {name: largest[name] / scales[name] for name in layers.names}
+
+
+def _largest_sum(
+    layers: Layers, largest: Mapping[str, ByChannel], before: float
+) -> float:
+    """Bound what reaches a neuron of the last layer."""
+    last, shapes = layers[-1], layers.shapes
+    values = {
+        name: np.full((1, *shapes[name]), reference(largest.get(name, 1.0)))
+        for name in last.inputs
+    }
+    positive = reweighted(last, lambda weight: np.maximum(weight, 0))
+    sums = drive(positive, values)[0]
+    if last.bias is not None:
+        sums = sums + last.bias
+    found = float(sums.max())
+    return found if found > 0 else before
+
+
+def with_gates(
+    layers: Layers, found: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """
+    Put thresholds together, and add those of the gates of maximum pooling.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    found : dict of str to float or ndarray of shape (channels,)
+        Thresholds by layer.
+    given : dict of str to float or ndarray of shape (channels,), optional
+        Thresholds that come first.
+
+    Returns
+    -------
+    dict of str to float or ndarray of shape (channels,)
+        Both. That of a gate which is not given lets each of its spikes be worth what it
+        is worth in the layer before: 1, or by channel the share of its threshold.
+    """
+    thresholds = {**found, **(given or {})}
+    for layer in layers:
+        source = layer.inputs[0]
+        is_open = layer.name not in (found if given is None else given)
+        if not isinstance(layer, MaxPool2d) or not is_open:
+            continue
+        if source == INPUT or source in thresholds:
+            share = worth(thresholds.get(source, 1.0))
+            thresholds[layer.name] = 1.0 if share is None else share
+    return thresholds
+
+
+def input_scales(
+    layers: Layers, largest: Mapping[str, ByChannel], rate_scale: float
+) -> dict[str, float]:
+    """
+    Give the activation that one spike a step of the layers before stands for.
+
+    A spike of a channel is worth its threshold over the largest one of its layer, so
+    the largest one is the scale of what arrives.
+
+    Parameters
+    ----------
+    layers : Layers
+        The CNN.
+    largest : dict of str to float or ndarray of shape (channels,)
+        Activation that one spike a step of each layer stands for.
+    rate_scale : float
+        Spikes per step of a pixel of intensity 1.
+
+    Returns
+    -------
+    dict of str to float
+        By layer. A layer's threshold is its own largest activation over this.
+    """
+    pixel = 1 / rate_scale
+    return {
+        layer.name: max(
+            (reference(largest.get(name, pixel)) for name in layer.inputs),
+            default=pixel,
+        )
+        for layer in layers
+    }
+
+
+def largest_activation(
+    name: str, values: npt.NDArray[Any], percentile: float, per_channel: bool
+) -> ByChannel:
+    """
+    Find what counts as a layer's largest activation.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name, for messages.
+    values : ndarray of float, shape (n_images, channels, ...)
+        Its activations.
+    percentile : float
+        Percentile of them.
+    per_channel : bool
+        Whether each channel has a number of its own; a channel that is silent at the
+        percentile takes the layer's.
+
+    Returns
+    -------
+    float or ndarray of shape (channels,)
+        The percentile.
+
+    Raises
+    ------
+    InputError
+        If the layer is silent at that percentile.
+    """
+    # Of float32 values, numpy's versions round a plain number differently.
+    exact = np.float64(percentile)
+    whole = float(np.percentile(values, exact))
+    if not whole > 0:
+        raise InputError(
+            f"{name}: the {percentile}th percentile of its activations is "
+            f"{whole:.3g}, so no threshold follows from it. {_advice(values)}"
+        )
+    if not per_channel:
+        return whole
+    rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    channels: npt.NDArray[np.float64] = np.percentile(rows, exact, axis=1)
+    channels[~(channels > 0)] = whole
+    return channels
+
+
+def _advice(values: npt.NDArray[Any]) -> str:
+    """Say what to do if nothing at a percentile is above 0."""
+    if values.max() > 0:
+        return "Use a higher percentile or other calibration images"
+    if not values.min() < 0:
+        return "It is silent for all of these images, so use others"
+    # Only the last layer is not rectified.
+    lowest = float(values.reshape(len(values), -1).max(1).min())
+    return (
+        "No output of the CNN is above 0, and spikes can't say which is the largest. "
+        "The same number more in each bias of the last layer changes no answer of the "
+        f"CNN: add more than {np.ceil(-lowest):g}"
+    )

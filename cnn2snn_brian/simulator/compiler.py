@@ -1,0 +1,532 @@
+"""
+Compile generated C++ once, and keep the program.
+
+A program is kept in the user's cache directory under a hash of its sources, the
+compiler and its flags. It appears there whole or not at all.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from brian2 import prefs
+from filelock import FileLock, Timeout
+
+from cnn2snn_brian.errors import BuildError, CompilerNotFoundError
+
+#: Environment variable that names another cache directory.
+CACHE_VARIABLE = "CNN2SNN_BRIAN_CACHE"
+#: Free space that a build needs.
+MIN_FREE_BYTES = 50_000_000
+#: The cache is kept below this size: what was not used for longest goes first.
+MAX_CACHE_BYTES = 500_000_000
+
+CHECKSUM, LOCK, PROJECT, UNFINISHED = ".sha256", ".lock", ".project", ".unfinished"
+#: Folders that workers run from, each for one shard.
+RUNNING = ".running-"
+#: A folder that was made so long ago is of a worker that was killed, in seconds.
+LEFT_BEHIND = 24 * 3600
+
+#: Names of entries.
+PROGRAM_NAME = re.compile(r"[0-9a-f]{32}")
+PROJECT_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(PROJECT)}")
+
+
+def cache_directory(directory: str | Path | None = None) -> Path:
+    """
+    Say where compiled programs are kept.
+
+    Parameters
+    ----------
+    directory : path-like, optional
+        The place that a user asks for. By default ``$CNN2SNN_BRIAN_CACHE``, or the
+        user's cache directory.
+
+    Returns
+    -------
+    Path
+        The directory. It need not exist yet.
+    """
+    if directory is None:
+        directory = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir(
+            "cnn2snn-brian", appauthor=False
+        )
+    return Path(directory).expanduser().absolute()
+
+
+def programs(cache: Path) -> Path:
+    """
+    Give the subfolder of a cache directory that is ours.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache directory.
+
+    Returns
+    -------
+    Path
+        The folder of all entries.
+    """
+    return cache / "programs"
+
+
+def check_cache(directory: str | Path | None = None) -> Path:
+    """
+    Make sure that the cache directory can be used.
+
+    Parameters
+    ----------
+    directory : path-like, optional
+        Where compiled programs are kept, see `cache_directory`.
+
+    Returns
+    -------
+    Path
+        The directory. Its subfolder `programs` exists and can be written to.
+
+    Raises
+    ------
+    BuildError
+        If it can't be made or written to, is full, or it or its subfolder belongs to
+        or can be written by someone else (who could put a program of their own there).
+    """
+    cache = cache_directory(directory)
+    advice = (
+        f"Give another one as cache_directory=..., or as ${CACHE_VARIABLE} in the "
+        "environment"
+    )
+    try:
+        for folder in (cache, programs(cache)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_owner(folder, advice)
+        with tempfile.NamedTemporaryFile(dir=programs(cache)) as probe:
+            probe.write(b"x")
+            probe.flush()
+    except OSError as error:
+        raise BuildError(
+            f"{cache}: compiled programs can't be kept here: {error.strerror}. {advice}"
+        ) from error
+    free = shutil.disk_usage(cache).free
+    if free < MIN_FREE_BYTES:
+        raise BuildError(
+            f"{cache}: {free / 1e6:.0f} MB are free, a build needs "
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB. {advice}"
+        )
+    return cache
+
+
+def _check_owner(folder: Path, advice: str) -> None:
+    status = folder.stat()
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        raise BuildError(
+            f"{folder}: the cache directory belongs to another user. {advice}"
+        )
+    if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BuildError(
+            f"{folder}: other users can write to the cache directory. Run "
+            f"chmod go-w on it. {advice}"
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A program or project in the cache: name, bytes, and when it was last used."""
+
+    name: str
+    size: int
+    used: float
+
+
+def entries(cache: Path) -> list[Entry]:
+    """
+    List what is in a cache.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache directory.
+
+    Returns
+    -------
+    list of Entry
+        Programs and projects, those used last first. Of an earlier version, which kept
+        them in `cache` itself, nothing is listed.
+    """
+    found = []
+    folder = programs(cache)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        try:
+            if PROJECT_NAME.fullmatch(path.name) and path.is_dir():
+                size = sum(file.stat().st_size for file in path.rglob("*"))
+            elif PROGRAM_NAME.fullmatch(path.name) and path.is_file():
+                size = path.stat().st_size
+            else:
+                continue
+            found.append(Entry(path.name, size, path.stat().st_mtime))
+        except FileNotFoundError:
+            continue  # another process removed it in between
+    return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+@contextmanager
+def locked(cache: Path, name: str) -> Iterator[None]:
+    """
+    Hold an entry: no other process makes, copies or removes it meanwhile.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache directory.
+    name : str
+        Hash of the entry.
+
+    Yields
+    ------
+    None
+        Once no other process holds it.
+    """
+    with FileLock(programs(cache) / f"{name}{LOCK}"):
+        yield
+
+
+@contextmanager
+def working_folder(cache: Path, name: str) -> Iterator[Path]:
+    """
+    Make a folder to run a program in, which trimming leaves alone.
+
+    It is in the cache, so that links to an entry's files need no space.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache directory.
+    name : str
+        Hash of the entry that is worked on.
+
+    Yields
+    ------
+    Path
+        An empty folder, removed in the end.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=f"{name}{RUNNING}", dir=programs(cache), ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
+
+
+def _remove(cache: Path, name: str) -> None:
+    """Remove an entry, unless it is being made or copied at the moment."""
+    folder, digest = programs(cache), name.removesuffix(PROJECT)
+    try:
+        with FileLock(folder / f"{digest}{LOCK}", timeout=0):
+            if name.endswith(PROJECT):
+                shutil.rmtree(folder / name, ignore_errors=True)
+                return
+            for suffix in ("", CHECKSUM, UNFINISHED):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    except Timeout:
+        return
+
+
+def trim(cache: Path, limit: int = MAX_CACHE_BYTES, keep: str = "") -> None:
+    """
+    Remove what was not used for longest, until the rest is below the limit.
+
+    A program that runs goes on: simulators and workers run copies of their own.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache directory.
+    limit : int
+        Largest size of all entries together, in bytes.
+    keep : str
+        Name of an entry that stays.
+    """
+    total = 0
+    for entry in entries(cache):
+        total += entry.size
+        if total > limit and entry.name != keep:
+            _remove(cache, entry.name)
+            total -= entry.size
+    for folder in programs(cache).glob(f"*{RUNNING}*"):
+        try:
+            age = time.time() - folder.stat().st_mtime
+        except FileNotFoundError:
+            continue  # its worker is done
+        if age > LEFT_BEHIND and PROGRAM_NAME.match(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear(cache: Path) -> None:
+    """
+    Remove all entries of a cache, also those of version 0.1.0.
+
+    That version kept them in the cache directory itself. Of these, programs with a
+    checksum beside them and projects are removed, both under names of 32 hexadecimal
+    digits; `trim` does not count them.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache directory. It stays, with all files that are not of this package.
+    """
+    for entry in entries(cache):
+        _remove(cache, entry.name)
+    for lock in programs(cache).glob(f"*{LOCK}"):
+        if PROGRAM_NAME.fullmatch(lock.stem):
+            lock.unlink(missing_ok=True)
+    for path in cache.iterdir() if cache.is_dir() else ():
+        if PROJECT_NAME.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif PROGRAM_NAME.fullmatch(path.name) and path.with_suffix(CHECKSUM).is_file():
+            for suffix in ("", CHECKSUM, LOCK, UNFINISHED):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+logger = logging.getLogger(__name__)
+
+#: The source file of a project that includes all others.
+UNIT = "program.cpp"
+#: The compiled program in a project's folder.
+PROGRAM = "program"
+
+
+def find_compiler() -> tuple[str, ...]:
+    """
+    Find the C++ compiler.
+
+    Returns
+    -------
+    tuple of str
+        Its command: ``$CXX`` if that is set, which may have arguments as in ``ccache
+        g++``, else g++ or clang++. The first is a path.
+
+    Raises
+    ------
+    CompilerNotFoundError
+        If there is none on PATH.
+    """
+    wanted = os.environ.get("CXX", "").strip()
+    candidates = [wanted] if wanted else ["g++", "clang++"]
+    for candidate in candidates:
+        # A path may have spaces in it.
+        whole = shutil.which(candidate) is not None
+        name, *arguments = [candidate] if whole else _words(candidate)
+        path = shutil.which(name)
+        if path is not None:
+            return path, *arguments
+    raise CompilerNotFoundError(
+        f"no C++ compiler found on PATH (looked for {', '.join(candidates)}). On "
+        "Debian and Ubuntu: sudo apt-get install g++"
+    )
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command) or [command]
+    except ValueError:  # a quotation mark without its partner
+        return [command]
+
+
+def _said(command: list[str], directory: Path | None = None) -> Any:
+    """Run a compiler; its words may be in any language and encoding."""
+    try:
+        return subprocess.run(
+            command,
+            cwd=directory,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise BuildError(
+            f"the C++ compiler {command[0]} can't be run: {error.strerror}"
+        ) from error
+
+
+def _run(command: list[str], directory: Path) -> str:
+    result = _said(command, directory)
+    if result.returncode:
+        message = f"the C++ compiler failed: {shlex.join(command)}\n"
+        raise BuildError(message + result.stderr[-4000:])
+    return str(result.stdout)
+
+
+def accepted_flags(compiler: tuple[str, ...]) -> list[str]:
+    """
+    Choose those of the flags in Brian2's preferences that a compiler takes.
+
+    Brian2 tries them with the compiler of distutils, which may be missing or another.
+
+    Parameters
+    ----------
+    compiler : tuple of str
+        The command that `find_compiler` found.
+
+    Returns
+    -------
+    list of str
+        The flags, without those that the compiler refuses; these are logged.
+    """
+    cpp = prefs.codegen.cpp
+    wanted = cpp.extra_compile_args
+    flags = list(cpp.extra_compile_args_gcc if wanted is None else wanted)
+    if _takes(compiler, *flags):
+        return flags
+    unknown = [flag for flag in flags if not _takes(compiler, flag)]
+    logger.warning(
+        "%s does not take the flags %s of Brian2's preferences; they are left out",
+        shlex.join(compiler),
+        ", ".join(unknown),
+    )
+    return [flag for flag in flags if flag not in unknown]
+
+
+@cache
+def _takes(compiler: tuple[str, ...], *flags: str) -> bool:
+    command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", os.devnull]
+    return bool(_said(command).returncode == 0)
+
+
+def _target(compiler: tuple[str, ...], flags: list[str]) -> str:
+    """
+    Say which processor a compiler makes code for.
+
+    What ``-march=native`` means differs between machines that share a home directory.
+    The macros that are set before any source (``__AVX2__`` and so on) tell them apart,
+    for GCC as for Clang.
+    """
+    said = _said([*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull])
+    if said.returncode:
+        raise BuildError(
+            f"the C++ compiler {shlex.join(compiler)} does not list its macros (-dM "
+            f"-E), which tell processors apart. GCC and Clang do: {said.stderr[-400:]}"
+        )
+    return str(said.stdout)
+
+
+def _fingerprint(
+    directory: Path, compiler: tuple[str, ...], flags: list[str], version: str
+) -> str:
+    """Hash what decides about the program: sources, compiler, flags, processor."""
+    digest = hashlib.sha256()
+    for text in (version, _target(compiler, flags), *compiler[1:], *flags):
+        digest.update(text.encode() + b"\0")
+    sources = sorted(
+        path for path in directory.rglob("*") if path.suffix in (".cpp", ".h")
+    )
+    for path in sources:
+        digest.update(str(path.relative_to(directory)).encode() + b"\0")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Build:
+    """
+    A compiled program.
+
+    Attributes
+    ----------
+    program : Path
+        The program in the cache.
+    compiled : bool
+        False if it was there before.
+    compiler : str
+        First line of what the compiler says of its version.
+    flags : str
+        Its flags.
+    """
+
+    program: Path
+    compiled: bool
+    compiler: str
+    flags: str
+
+
+def _own_copy(program: Path, own: Path) -> None:
+    """Give a project its program, which stays when the cache is emptied."""
+    # A link where it can be one. A file that was just written can't be executed while a
+    # process that another thread has started still holds it open.
+    own.unlink(missing_ok=True)
+    try:
+        os.link(program, own)
+    except OSError:
+        shutil.copy2(program, own)
+
+
+def build_program(directory: Path, cache: Path) -> Build:
+    """
+    Compile a project, or find its program in the cache.
+
+    Parameters
+    ----------
+    directory : Path
+        The project with its C++ sources; ``program.cpp`` includes all others.
+    cache : Path
+        Where programs are kept, see `check_cache`.
+
+    Returns
+    -------
+    Build
+        The program, and what compiled it. There is a copy of it in `directory`, as
+        `PROGRAM`: the cache may be trimmed while it runs.
+
+    Raises
+    ------
+    BuildError
+        If the compiler is missing or fails, or the disk is full.
+    """
+    compiler = find_compiler()
+    flags = accepted_flags(compiler)
+    version = _run([*compiler, "--version"], directory)
+    name = _fingerprint(directory, compiler, flags, version)
+    said = version.splitlines()[0], shlex.join(flags)
+    folder, own = programs(cache), directory / PROGRAM
+    program, checksum = folder / name, folder / f"{name}{CHECKSUM}"
+    unfinished = folder / f"{name}{UNFINISHED}"
+    # Of two processes that need the same program, one compiles and one waits.
+    with locked(cache, name):
+        try:
+            if program.is_file() and checksum.is_file():
+                if checksum.read_text() == _checksum(program):
+                    logger.info("found the compiled program %s", program)
+                    os.utime(program)  # it was of use: others are removed before it
+                    _own_copy(program, own)
+                    return Build(program, False, *said)
+                logger.warning("%s is damaged, it is compiled again", program)
+            _run([*compiler, *flags, "-I.", UNIT, "-o", str(own)], directory)
+            # Checksum last: a program without its checksum is not trusted.
+            checksum.unlink(missing_ok=True)
+            shutil.copy2(own, unfinished)
+            unfinished.replace(program)
+            checksum.write_text(_checksum(program))
+            os.utime(program)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise BuildError(
+                f"{cache}: the program could not be kept: {error.strerror}"
+            ) from error
+    trim(cache, keep=name)
+    return Build(program, True, *said)

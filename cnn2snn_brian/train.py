@@ -1,0 +1,534 @@
+"""Train a CNN: augmented images, a one-cycle schedule, a checkpoint every epoch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import ZipFile
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cnn2snn_brian.checkpoint import say_kept
+from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.cnn import ClipFloorShift
+from cnn2snn_brian.data import LabelledImages
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import DAMAGE, written_from_memory
+from cnn2snn_brian.progress import progress_bar
+
+__all__ = ["TrainingSettings", "accuracy", "classify", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """
+    How to train.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training images.
+    optimizer : {"sgd", "adamw"}
+        SGD has Nesterov momentum 0.9.
+    learning_rate : float
+        Peak of the one-cycle schedule [1]_.
+    batch_size : int
+        Images of one step.
+    weight_decay : float
+        Decay of the weights.
+    flip : bool
+        Mirror half of the images left to right.
+    shift : int
+        Shift each image by up to this many pixels in both directions; what comes in
+        at the border is black.
+    cutout : int
+        Side of a square of each image, around a random place, that is set to
+        mid-grey [3]_; 0 leaves them whole.
+    label_smoothing : float
+        Share of the target that is spread over all classes.
+    distillation : float
+        With a teacher: weight of its soft targets [2]_, the rest is the labels'.
+    temperature : float
+        With a teacher: what both CNNs' outputs are divided by before the softmax.
+    clip_norm : float
+        Largest norm of the gradient of a step; longer ones are shortened to it. It
+        keeps a CNN without normalization layers from diverging at high rates.
+    average : float
+        Decay, in each step, of a running mean of the weights, which is what is kept in
+        the end (0.999 remembers the last thousand steps); 0 keeps the last weights.
+        The statistics of BatchNorm are averaged with them.
+    bfloat16 : bool
+        Compute layers in bfloat16, twice as fast on processors that know it.
+    seed : int
+        Seed of the initial weights, the order of the images, flips, shifts and cutouts.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+
+    References
+    ----------
+    .. [1] Smith and Topin (2019), Super-convergence, doi:10.1117/12.2520589
+    .. [2] Hinton, Vinyals and Dean (2015), Distilling the Knowledge in a Neural
+       Network, doi:10.48550/arXiv.1503.02531
+    .. [3] DeVries and Taylor (2017), Improved Regularization of Convolutional Neural
+       Networks with Cutout, doi:10.48550/arXiv.1708.04552
+    """
+
+    epochs: int = 40
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.05
+    batch_size: int = 128
+    weight_decay: float = 5e-4
+    flip: bool = False
+    shift: int = 0
+    cutout: int = 0
+    label_smoothing: float = 0.0
+    distillation: float = 0.9
+    temperature: float = 4.0
+    clip_norm: float = float("inf")
+    average: float = 0.0
+    bfloat16: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adamw"):
+            raise InputError(f"optimizer {self.optimizer!r}: expected 'sgd' or 'adamw'")
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("shift", 0),
+            ("cutout", 0),
+            ("seed", 0),
+        ):
+            check_whole(name, getattr(self, name), least)
+        for name in ("learning_rate", "temperature", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected above 0")
+        if not self.weight_decay >= 0:
+            raise InputError(
+                f"weight_decay is {self.weight_decay}, expected at least 0"
+            )
+        for name in ("label_smoothing", "distillation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        if not 0 <= self.average < 1:
+            raise InputError(
+                f"average is {self.average}, expected 0 or more, and below 1"
+            )
+
+
+def to_pixels(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """
+    Turn 8-bit images into the pixels that a CNN sees.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n_images, channels, height, width)
+        The images.
+
+    Returns
+    -------
+    torch.Tensor of float32
+        Pixels in [0, 1], of the same shape.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+    # Twice as fast as torch's own order for these CNNs on a CPU.
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def augmented(
+    images: npt.NDArray[np.uint8], rng: np.random.Generator, settings: TrainingSettings
+) -> npt.NDArray[np.uint8]:
+    """
+    Flip, shift and cut a batch, each image on its own.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n_images, channels, height, width)
+        The batch.
+    rng : numpy.random.Generator
+        Draws which images are flipped, how far each is shifted, and where it is cut.
+    settings : TrainingSettings
+        Whether images are flipped, how far they are shifted at most, and the side of
+        the square that is cut out.
+
+    Returns
+    -------
+    ndarray of uint8
+        The images, of the same shape.
+    """
+    n, _, height, width = images.shape
+    if settings.flip:
+        images = images.copy()
+        mirrored = rng.random(n) < 0.5
+        images[mirrored] = images[mirrored, :, :, ::-1]
+    if settings.shift:
+        border = settings.shift
+        padded = np.pad(images, ((0, 0), (0, 0), (border, border), (border, border)))
+        top = np.asarray(rng.integers(0, 2 * border + 1, size=n))
+        left = np.asarray(rng.integers(0, 2 * border + 1, size=n))
+        rows = (top[:, None] + np.arange(height))[:, None, :, None]
+        columns = (left[:, None] + np.arange(width))[:, None, None, :]
+        channels = np.arange(images.shape[1])[None, :, None, None]
+        images = padded[np.arange(n)[:, None, None, None], channels, rows, columns]
+    if settings.cutout:
+        images = _cut(images, rng, settings.cutout)
+    return images
+
+
+def _cut(
+    images: npt.NDArray[np.uint8], rng: np.random.Generator, side: int
+) -> npt.NDArray[np.uint8]:
+    """Set a square of each image to mid-grey; at the border part of it is outside."""
+    n, _, height, width = images.shape
+    top = np.asarray(rng.integers(0, height, size=n))[:, None] - side // 2
+    left = np.asarray(rng.integers(0, width, size=n))[:, None] - side // 2
+    rows, columns = np.arange(height), np.arange(width)
+    in_rows = (rows >= top) & (rows < top + side)
+    in_columns = (columns >= left) & (columns < left + side)
+    cut = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return np.where(cut, np.uint8(128), images)
+
+
+def classify(
+    module: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 500
+) -> npt.NDArray[np.int64]:
+    """
+    Classify images with a CNN.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN. It is put into evaluation mode.
+    images : ndarray of uint8, shape (n_images, channels, height, width)
+        The images.
+    batch_size : int
+        Images that are computed at once.
+
+    Returns
+    -------
+    predictions : ndarray of int64, shape (n_images,)
+        The class with the largest output.
+    """
+    module.eval()
+    with torch.inference_mode():
+        batches = [
+            module(to_pixels(images[start : start + batch_size])).argmax(1)
+            for start in range(0, len(images), batch_size)
+        ]
+        return torch.cat(batches).numpy()
+
+
+def accuracy(module: nn.Module, data: LabelledImages) -> float:
+    """
+    Share of images that a CNN classifies correctly.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN. It is put into evaluation mode.
+    data : LabelledImages
+        Images and their classes.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    return float((classify(module, data.images) == data.labels).mean())
+
+
+def _loss(
+    outputs: torch.Tensor,
+    labels: torch.Tensor,
+    taught: torch.Tensor | None,
+    settings: TrainingSettings,
+) -> torch.Tensor:
+    by_label = F.cross_entropy(
+        outputs, labels, label_smoothing=settings.label_smoothing
+    )
+    if taught is None:
+        return by_label
+    temperature = settings.temperature
+    by_teacher = F.kl_div(
+        F.log_softmax(outputs / temperature, dim=1),
+        F.log_softmax(taught / temperature, dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    share = settings.distillation
+    # The gradient of soft targets shrinks with temperature**2 (section 2 of [2]).
+    return (1 - share) * by_label + share * temperature**2 * by_teacher
+
+
+class _Training:
+    """What an epoch changes: the CNN, its optimizer, the schedule. Goes to a file."""
+
+    def __init__(
+        self, module: nn.Module, settings: TrainingSettings, steps_per_epoch: int
+    ) -> None:
+        self.module, self.settings = module, settings
+        rate, decay = settings.learning_rate, settings.weight_decay
+        self.optimizer: torch.optim.Optimizer
+        if settings.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(
+                module.parameters(),
+                rate,
+                momentum=0.9,
+                nesterov=True,
+                weight_decay=decay,
+            )
+        else:
+            self.optimizer = torch.optim.AdamW(
+                module.parameters(), rate, weight_decay=decay
+            )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, rate, total_steps=steps_per_epoch * settings.epochs
+        )
+        self.average: AveragedModel | None = None
+        if settings.average:
+            self.average = AveragedModel(
+                module,
+                multi_avg_fn=get_ema_multi_avg_fn(settings.average),
+                use_buffers=True,
+            )
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Change the weights."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+
+    def finish(self) -> None:
+        """Give the CNN the mean of its weights, if one is kept."""
+        if self.average is not None:
+            self.module.load_state_dict(self.average.module.state_dict())
+
+    def save(self, path: Path, made_with: dict[str, Any], epochs: int) -> None:
+        """Write all that `restore` needs."""
+        with written_from_memory(path) as image:
+            torch.save(
+                {
+                    "settings": made_with,
+                    "epochs": epochs,
+                    "module": self.module.state_dict(),
+                    "random_state": torch.get_rng_state(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                    "average": (
+                        None if self.average is None else self.average.state_dict()
+                    ),
+                },
+                image,
+            )
+
+    def restore(self, path: Path, made_with: dict[str, Any]) -> int:
+        """Read what `save` wrote, and return the number of epochs that are done."""
+        state = _checkpoint(path, made_with)
+        try:
+            self.module.load_state_dict(state["module"])
+        except RuntimeError as error:
+            raise InputError(f"{path}: made with another CNN: {error}") from error
+        torch.set_rng_state(state["random_state"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        return int(state["epochs"])
+
+
+def _checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
+    try:
+        # PyTorch does not look at the checksums that it writes.
+        with ZipFile(path) as file:
+            if file.testzip() is not None:
+                raise ValueError("a checksum is wrong")
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except DAMAGE as error:
+        raise InputError(f"{path}: not a readable checkpoint: {error}") from error
+    if not isinstance(state, dict) or "settings" not in state:
+        raise InputError(f"{path}: not a checkpoint of a training")
+    found = state["settings"]
+    if found != made_with:
+        raise InputError(
+            f"{path}: made with other settings: {found} instead of {made_with}"
+        )
+    return state
+
+
+@contextmanager
+def _resumable(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if path is not None and path.exists():
+            say_kept(error, "this training", path, "Train with resume (--resume)")
+        raise
+
+
+def _outputs(
+    module: nn.Module,
+    teacher: nn.Module | None,
+    pixels: torch.Tensor,
+    settings: TrainingSettings,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Compute the outputs of a CNN, and of its teacher."""
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16)
+        if settings.bfloat16
+        else nullcontext()
+    ):
+        outputs = module(pixels)
+        with torch.no_grad():
+            taught = None if teacher is None else teacher(pixels).float()
+    return outputs.float(), taught
+
+
+def _epoch(
+    work: _Training,
+    epoch: int,
+    data: LabelledImages,
+    teacher: nn.Module | None,
+    advance: Callable[..., None],
+) -> None:
+    """Show a CNN all images once, and change its weights."""
+    settings = work.settings
+    # A generator of its own for each epoch; the checkpoint has torch's state.
+    rng = np.random.default_rng([settings.seed, epoch])
+    work.module.train()
+    seen, correct, loss_sum = 0, 0, 0.0
+    order = rng.permutation(len(data))
+    for start in range(0, len(data), settings.batch_size):
+        batch = order[start : start + settings.batch_size]
+        pixels = to_pixels(augmented(data.images[batch], rng, settings))
+        labels = torch.from_numpy(data.labels[batch])
+        outputs, taught = _outputs(work.module, teacher, pixels, settings)
+        loss = _loss(outputs, labels, taught, settings)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss.item()} in epoch {epoch + 1}; "
+                f"try a learning rate below {settings.learning_rate}"
+            )
+        work.step(loss)
+        seen += len(batch)
+        loss_sum += loss.item() * len(batch)
+        correct += int((outputs.argmax(1) == labels).sum())
+        note = f"epoch {epoch + 1}/{settings.epochs}"
+        note += f"  loss {loss_sum / seen:.3f}"
+        note += f"  accuracy {100 * correct / seen:.1f} %"
+        advance(1, note)
+
+
+def _reset(module: nn.Module) -> None:
+    """Draw all weights anew."""
+    for child in module.modules():
+        reset = getattr(child, "reset_parameters", None)
+        if callable(reset):
+            reset()
+
+
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are left alone
+def train(
+    module: nn.Module,
+    training: LabelledImages,
+    settings: TrainingSettings | None = None,
+    *,
+    teacher: nn.Module | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    fresh: bool = True,
+) -> nn.Module:
+    """
+    Train a CNN.
+
+    The same arguments give the same weights, also when a training is interrupted and
+    resumed, as far as torch itself repeats its results on the machine at hand.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The CNN. It is trained in place.
+    training : LabelledImages
+        Images to train with.
+    settings : TrainingSettings, optional
+        How to train.
+    teacher : nn.Module, optional
+        A trained CNN whose outputs are soft targets.
+    checkpoint : path-like, optional
+        A file that is written after each epoch.
+    resume : bool
+        Whether to go on from `checkpoint`, if it exists.
+    progress : bool
+        Whether to show a progress bar with the loss and the accuracy on the
+        (augmented) training images.
+    fresh : bool
+        Whether the training starts from weights that are drawn anew, by
+        ``reset_parameters`` of the layers. False goes on from those that the CNN has:
+        fine-tuning.
+
+    Returns
+    -------
+    nn.Module
+        `module`, trained, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If there are no images, the checkpoint can't be read or was made with other
+        settings, or the loss is no longer a finite number.
+    """
+    settings = settings or TrainingSettings()
+    if not len(training):
+        raise InputError("there are no images to train with")
+    path = Path(checkpoint) if checkpoint is not None else None
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder for the checkpoint does not exist")
+    made_with: dict[str, Any] = {
+        **vars(settings),
+        "n_training": len(training),
+        "teacher": teacher is not None,
+    }
+    # Only where they differ from the default: older checkpoints don't have them.
+    if not fresh:
+        made_with["fresh"] = False
+    steps = [m.steps for m in module.modules() if isinstance(m, ClipFloorShift)]
+    if steps:
+        made_with["quantized_steps"] = steps
+    torch.manual_seed(settings.seed)
+    if fresh:
+        _reset(module)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if teacher is not None:
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher.eval()
+    steps_per_epoch = -(-len(training) // settings.batch_size)
+    work = _Training(module, settings, steps_per_epoch)
+    done = 0
+    if resume and path is not None and path.exists():
+        done = work.restore(path, made_with)
+    total = steps_per_epoch * settings.epochs
+    with (
+        _resumable(path),
+        progress_bar("training", total, show=progress) as advance,
+    ):
+        advance(done * steps_per_epoch, "resumed" if done else "")
+        for epoch in range(done, settings.epochs):
+            _epoch(work, epoch, training, teacher, advance)
+            if path is not None:
+                work.save(path, made_with, epoch + 1)
+    work.finish()
+    module.eval()
+    return module
