@@ -30,20 +30,7 @@ _ENTRIES = {*_FIRST, "work", "settings", "row"}
 
 
 def say_kept(error: KeyboardInterrupt, what: str, path: Path, how: str) -> None:
-    """
-    Say after Ctrl-C that the work is not lost, once.
-
-    Parameters
-    ----------
-    error : KeyboardInterrupt
-        The interrupt, which gets the same words: Brian2 lets no script show them.
-    what : str
-        The work.
-    path : Path
-        Where it is kept.
-    how : str
-        What to do, in the words of a command.
-    """
+    """Say after Ctrl-C that the work is not lost, once."""
     if not error.args:
         said = f"What is done of {what} is kept in {path}. {how} to go on from there"
         error.args = (said,)
@@ -163,21 +150,7 @@ class Checkpoint:
             )
 
     def add(self, key: str, row: dict[str, Any]) -> None:
-        """
-        Keep a row.
-
-        Parameters
-        ----------
-        key : str
-            Which row it is.
-        row : dict
-            What JSON can hold.
-
-        Raises
-        ------
-        WriteError
-            If the file can't be written. It keeps the rows before.
-        """
+        """Keep a row."""
         line = _line({"key": key, "row": row})
         if self.path is not None:
             with write_errors(self.path):
@@ -194,21 +167,7 @@ class Checkpoint:
         self.rows[key] = row
 
     def once(self, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """
-        Give a row, and do its work only if it is not there.
-
-        Parameters
-        ----------
-        key : str
-            Which row it is.
-        work : callable
-            Makes the row.
-
-        Returns
-        -------
-        dict
-            The row.
-        """
+        """Give a row, and do its work only if it is not there."""
         if key not in self.rows:
             self.add(key, work())
         return self.rows[key]

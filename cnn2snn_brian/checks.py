@@ -12,28 +12,7 @@ from cnn2snn_brian.errors import InputError, MissingLibraryError
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
-    """
-    Check a whole number; True and False are none.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    number : object
-        What the user gave.
-    smallest : int
-        The smallest that it can be.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    InputError
-        If it is no whole number, or smaller.
-    """
+    """Check a whole number; True and False are none."""
     is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not is_whole or number < smallest:
         raise InputError(
@@ -43,33 +22,7 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
-    """
-    Import a library that not everyone has.
-
-    Parameters
-    ----------
-    name : str
-        The module, such as ``neo``.
-    extra : str
-        The extra of this package that installs it.
-    purpose : str
-        What it is needed for, as the first words of a sentence.
-
-    Returns
-    -------
-    module
-        The library.
-
-    Raises
-    ------
-    MissingLibraryError
-        If it is not installed. The message says how to install it.
-
-    Examples
-    --------
-    >>> optional_library("json", "export", "reading").loads("1")
-    1
-    """
+    """Import a library that not everyone has."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -81,15 +34,7 @@ def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
 
 
 def free_memory() -> int | None:
-    """
-    Say how much memory new data can take.
-
-    Returns
-    -------
-    int or None
-        Bytes; what a container may still take if that is less. None if the system
-        does not say.
-    """
+    """Say how much memory new data can take."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)

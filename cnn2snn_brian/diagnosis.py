@@ -55,16 +55,7 @@ class Branches:
         activations: Mapping[str, npt.NDArray[Any]],
         counts: Mapping[str, npt.NDArray[Any]],
     ) -> None:
-        """
-        Add some images.
-
-        Parameters
-        ----------
-        activations : dict of str to ndarray of float, shape ``(n, *shape)``
-            What the CNN computes, the image included.
-        counts : dict of str to ndarray of int, shape ``(n, *shape)``
-            Spikes of every population.
-        """
+        """Add some images."""
         for (layer, source, name), part in self.parts.items():
             if source not in counts:
                 continue
@@ -75,14 +66,7 @@ class Branches:
             self.sizes[key] += float(np.abs(wanted).sum(dtype=float))
 
     def table(self) -> "pandas.DataFrame | None":
-        """
-        Give what was found.
-
-        Returns
-        -------
-        pandas.DataFrame or None
-            A row for each branch, see `Diagnosis`; None in a chain.
-        """
+        """Give what was found."""
         import pandas as pd
 
         if not self.parts:
@@ -105,19 +89,7 @@ class Branches:
         ).set_index(["layer", "reads"])
 
     def said_of(self, layer: str) -> str:
-        """
-        Say on which branch a layer is, or which of its branches is worst.
-
-        Parameters
-        ----------
-        layer : str
-            Name of the layer.
-
-        Returns
-        -------
-        str
-            A sentence behind a space; empty where there are no branches.
-        """
+        """Say on which branch a layer is, or which of its branches is worst."""
         own = {
             source: found.value
             for (name, source, _), found in self.correlations.items()
@@ -295,11 +267,7 @@ def _drives(
     pixels: Any,
     each: Mapping[str, Any],
 ) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]]:
-    """
-    Sum the input of each neuron over an image, from the spikes that it got.
-
-    Gives the sums and their variances, as of spikes that come independently.
-    """
+    """Sum the input of each neuron over an image, from the spikes that it got."""
     parameters, n_steps = result.parameters, result.n_steps
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # In the units of the CNN, summed over the steps.

@@ -42,21 +42,7 @@ DAMAGE: tuple[type[Exception], ...] = (
 
 
 def checksum(text: str, arrays: Mapping[str, Any]) -> str:
-    """
-    Hash what a file has, to find out whether it was damaged since.
-
-    Parameters
-    ----------
-    text : str
-        Its settings.
-    arrays : dict of str to ndarray
-        Its arrays.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Hash what a file has, to find out whether it was damaged since."""
     found = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -77,19 +63,7 @@ def damage(where: str) -> Iterator[None]:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """
-    Check, before the work, that its result can be written.
-
-    Parameters
-    ----------
-    path : path-like
-        The file to be written.
-
-    Raises
-    ------
-    InputError
-        If its folder does not exist.
-    """
+    """Check, before the work, that its result can be written."""
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise InputError(f"{path}: the folder {folder} does not exist")
@@ -97,19 +71,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """
-    Say in a sentence why a file can't be written.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Raises
-    ------
-    WriteError
-        If the block raises what a full disk, a read-only folder or the like raise.
-    """
+    """Say in a sentence why a file can't be written."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -119,26 +81,7 @@ def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """
-    Give a path to write to, and rename it to `path` once that has succeeded.
-
-    Parameters
-    ----------
-    path : path-like
-        The file to make or to replace. Its folder must exist.
-
-    Yields
-    ------
-    unfinished : Path
-        A new file in the same folder, removed again if the block raises.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder of `path` does not exist.
-    WriteError
-        If the disk is full, the folder is read-only, or the like.
-    """
+    """Give a path to write to, and rename it to `path` once that has succeeded."""
     target = Path(path)
     try:
         os.fsencode(target)
@@ -167,29 +110,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def written_from_memory(path: str | os.PathLike[str]) -> Iterator[BytesIO]:
-    """
-    Give a file in memory, and write it to `path` once the block has succeeded.
-
-    For libraries that write at their own pace: when the disk is full, h5py ends Python
-    with SIGSEGV, and PyTorch hides the cause.
-
-    Parameters
-    ----------
-    path : path-like
-        The file to make or to replace. Its folder must exist.
-
-    Yields
-    ------
-    image : BytesIO
-        What the file will be.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder of `path` does not exist.
-    WriteError
-        If the disk is full, the folder is read-only, or the like.
-    """
+    """Give a file in memory, and write it to `path` once the block has succeeded."""
     image = BytesIO()
     with written_whole(path) as unfinished:
         yield image

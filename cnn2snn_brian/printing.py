@@ -51,19 +51,7 @@ class Printed:
 
 
 def short(value: Any) -> str:
-    """
-    Write a value in less than a line.
-
-    Parameters
-    ----------
-    value : object
-        The value.
-
-    Returns
-    -------
-    str
-        Of an array its type and shape, of a list or a dict its first items.
-    """
+    """Write a value in less than a line."""
     if isinstance(value, np.ndarray) and value.ndim:
         return f"{value.dtype} {value.shape}"
     if isinstance(value, Mapping):
@@ -84,38 +72,12 @@ def _first(texts: Iterator[str], n: int) -> str:
 
 
 def short_fields(kind: str, values: Mapping[str, Any]) -> str:
-    """
-    Write an object in a line.
-
-    Parameters
-    ----------
-    kind : str
-        What it is.
-    values : dict of str to object
-        Its fields.
-
-    Returns
-    -------
-    str
-        As it is made in Python, with all values in short.
-    """
+    """Write an object in a line."""
     return f"{kind}({', '.join(f'{k}={short(v)}' for k, v in values.items())})"
 
 
 def as_text(part: str | Table) -> str:
-    """
-    Draw a table as plain text.
-
-    Parameters
-    ----------
-    part : str or rich.table.Table
-        The table, whose cells are text; a line stays as it is.
-
-    Returns
-    -------
-    str
-        Lines of at most 100 characters, or as long as a row of its longest words.
-    """
+    """Draw a table as plain text."""
     if isinstance(part, str):
         return part
     # Cells are names of layers and classes, and no markup, in a notebook, too.
@@ -129,19 +91,7 @@ def as_text(part: str | Table) -> str:
 
 
 def as_html(part: str | Table) -> str:
-    """
-    Write a table as HTML, in the colours of the page that it stands in.
-
-    Parameters
-    ----------
-    part : str or rich.table.Table
-        The table, whose cells are text, or a line.
-
-    Returns
-    -------
-    str
-        A table, or a paragraph.
-    """
+    """Write a table as HTML, in the colours of the page that it stands in."""
     if isinstance(part, str):
         return f"<p>{escape(part).replace(chr(10), '<br>')}</p>"
     head = "".join(_cell("th", column.header, column) for column in part.columns)
@@ -161,21 +111,7 @@ def _cell(tag: str, text: object, column: Column) -> str:
 
 
 def frame_table(frame: Any, formats: Mapping[str, str]) -> Table:
-    """
-    Lay out a DataFrame of numbers.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        The numbers; NaN is a dash.
-    formats : dict of str to str
-        How numbers are written, by column; three decimals where it has none.
-
-    Returns
-    -------
-    rich.table.Table
-        A row for each of the frame's, with its index in front.
-    """
+    """Lay out a DataFrame of numbers."""
     table = Table(*map(str, frame.index.names), box=None)
     for column in frame.columns:
         table.add_column(column, justify="right")

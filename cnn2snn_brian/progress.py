@@ -27,23 +27,7 @@ REFRESH_S = 0.1
 def progress_bar(
     description: str, total: int, *, show: bool = True
 ) -> Iterator[Advance]:
-    """
-    Show a progress bar on standard error, or below the cell of a notebook.
-
-    Parameters
-    ----------
-    description : str
-        Text in front of the bar.
-    total : int
-        Number of steps.
-    show : bool
-        Whether to show it at all.
-
-    Yields
-    ------
-    advance : callable
-        ``advance(n, note)`` moves the bar by `n` steps and sets the text after it.
-    """
+    """Show a progress bar on standard error, or below the cell of a notebook."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

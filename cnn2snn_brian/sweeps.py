@@ -57,26 +57,7 @@ def _label(value: Any) -> Any:
 
 
 def axes(grid: Mapping[str, Any], known: Iterable[str]) -> Axes:
-    """
-    List the values of each setting, and their labels.
-
-    Parameters
-    ----------
-    grid : dict of str to sequence or dict
-        Values of each setting, or values by label.
-    known : iterable of str
-        Settings that there are.
-
-    Returns
-    -------
-    Axes
-        Labels and values by setting.
-
-    Raises
-    ------
-    InputError
-        If a setting is unknown, or its values are no list, none, or there twice.
-    """
+    """List the values of each setting, and their labels."""
     known = tuple(known)
     found: Axes = {}
     for name, values in grid.items():
@@ -101,19 +82,7 @@ def axes(grid: Mapping[str, Any], known: Iterable[str]) -> Axes:
 
 
 def combinations(found: Axes) -> list[Setting]:
-    """
-    List all combinations.
-
-    Parameters
-    ----------
-    found : Axes
-        Labels and values by setting.
-
-    Returns
-    -------
-    list of Setting
-        In the order of the grid, the last setting fastest.
-    """
+    """List all combinations."""
     return [
         dict(zip(found, chosen, strict=True))
         for chosen in itertools.product(*found.values())
@@ -121,39 +90,12 @@ def combinations(found: Axes) -> list[Setting]:
 
 
 def row_key(setting: Setting, seed: int) -> str:
-    """
-    Name the row of a setting and a seed.
-
-    Parameters
-    ----------
-    setting : Setting
-        The setting.
-    seed : int
-        The seed.
-
-    Returns
-    -------
-    str
-        Labels and seed as JSON.
-    """
+    """Name the row of a setting and a seed."""
     return json.dumps([{name: label for name, (label, _) in setting.items()}, seed])
 
 
 def written(value: Any) -> str:
-    """
-    Describe a value of a grid, the same in each process.
-
-    Parameters
-    ----------
-    value : object
-        The value.
-
-    Returns
-    -------
-    str
-        Text that is another for another value. Networks, layers, arrays and weights of
-        PyTorch modules are hashes of their content; functions are known by their name.
-    """
+    """Describe a value of a grid, the same in each process."""
     if isinstance(value, NetworkDescription):
         return value.fingerprint
     if isinstance(value, ByContent):
@@ -220,20 +162,7 @@ class Networks:
         return tuple(dict.fromkeys((*self.own, *SETTINGS, *OF_A_NETWORK)))
 
     def base(self, setting: Setting) -> SpikingNetwork:
-        """
-        Give the network that a setting begins with.
-
-        Parameters
-        ----------
-        setting : Setting
-            The setting.
-
-        Returns
-        -------
-        SpikingNetwork
-            The network itself, or what the function made. It is called again only if
-            its own settings are others than those of the last call.
-        """
+        """Give the network that a setting begins with."""
         if isinstance(self._network, SpikingNetwork):
             return self._network
         labels = [label for name, (label, _) in setting.items() if name in self.own]
@@ -243,26 +172,7 @@ class Networks:
         return self._made[1]
 
     def of(self, setting: Setting, seed: int) -> SpikingNetwork:
-        """
-        Make the network of a setting and a seed.
-
-        Parameters
-        ----------
-        setting : Setting
-            The setting.
-        seed : int
-            Seed of the noise of kernels.
-
-        Returns
-        -------
-        SpikingNetwork
-            The network.
-
-        Raises
-        ------
-        InputError
-            If a value can't be used.
-        """
+        """Make the network of a setting and a seed."""
         values = {n: value for n, (_, value) in setting.items() if n not in self.own}
         snn = self.base(setting)
         changes = {n: values[n] for n in (*CHOICES, "neurons") if n in values}
@@ -277,19 +187,7 @@ class Networks:
         return kernel_noise(snn, noise, seed) if noise else snn
 
     def of_a_run(self, setting: Setting) -> dict[str, Any]:
-        """
-        Give those settings that a run takes.
-
-        Parameters
-        ----------
-        setting : Setting
-            The setting.
-
-        Returns
-        -------
-        dict
-            Arguments of `Simulator.run`.
-        """
+        """Give those settings that a run takes."""
         return {
             name: value
             for name, (_, value) in setting.items()
@@ -297,19 +195,7 @@ class Networks:
         }
 
     def label(self, setting: Setting) -> str:
-        """
-        Name the network of a setting.
-
-        Parameters
-        ----------
-        setting : Setting
-            The setting.
-
-        Returns
-        -------
-        str
-            The same for settings that differ only in what a run takes.
-        """
+        """Name the network of a setting."""
         names = {*self.own, *OF_A_NETWORK, "neurons"}
         return str([(n, label) for n, (label, _) in setting.items() if n in names])
 
@@ -345,24 +231,7 @@ class Simulators:
         self._current: tuple[str, Simulator] | None = None
 
     def of(self, snn: SpikingNetwork) -> Simulator:
-        """
-        Give a simulator of a network, a new one if its structure is another.
-
-        Parameters
-        ----------
-        snn : SpikingNetwork
-            The network.
-
-        Returns
-        -------
-        Simulator
-            Its simulator.
-
-        Raises
-        ------
-        BuildError
-            If the program can't be compiled.
-        """
+        """Give a simulator of a network, a new one if its structure is another."""
         structure = _structure(snn)
         if self._current is None or self._current[0] != structure:
             self.close()

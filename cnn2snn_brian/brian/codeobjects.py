@@ -30,20 +30,7 @@ class _Droppable:
 
 @cache
 def droppable(kind: type[Any]) -> type[Any]:
-    """
-    Make a kind of Brian2 object that can be dropped without a warning.
-
-    Parameters
-    ----------
-    kind : type
-        Such as NeuronGroup.
-
-    Returns
-    -------
-    type
-        The same in all else, under the same name. An object may be taken out of its
-        network into one of the user's, as any other.
-    """
+    """Make a kind of Brian2 object that can be dropped without a warning."""
     return type(
         kind.__name__,
         (_Droppable, kind),
@@ -125,17 +112,5 @@ def _derived(base: type[Any]) -> type[Any]:
 
 
 def own_code_object_class() -> type[Any]:
-    """
-    Choose the class of our own for the active device and code generation target.
-
-    Returns
-    -------
-    type
-        A class derived from that which Brian2 would use.
-
-    Raises
-    ------
-    UnsupportedDeviceError
-        For a target that there are no templates for.
-    """
+    """Choose the class of our own for the active device and code generation target."""
     return _derived(get_device().code_object_class(None))

@@ -18,24 +18,7 @@ from cnn2snn_brian.settings import Rule
 
 
 def options_of(rule: Rule, on_pre: str, dtype: npt.DTypeLike) -> dict[str, Any]:
-    """
-    Give what Brian2's `Synapses` need to learn.
-
-    Parameters
-    ----------
-    rule : Rule
-        The rule.
-    on_pre : str
-        How a spike acts on the target.
-    dtype : dtype
-        Type of the weights and of the rule's variables. Parameters and times of events
-        are doubles.
-
-    Returns
-    -------
-    dict
-        ``model``, ``on_pre``, ``on_post`` and ``dtype`` of `Synapses`.
-    """
+    """Give what Brian2's `Synapses` need to learn."""
     own = np.dtype(dtype).type
     return {
         "model": rule.equations,
@@ -46,20 +29,7 @@ def options_of(rule: Rule, on_pre: str, dtype: npt.DTypeLike) -> dict[str, Any]:
 
 
 def set_rule(synapses: Any, rule: Rule, layer: Any, weights: Any = None) -> None:
-    """
-    Give synapses the parameters of their rule, and weights.
-
-    Parameters
-    ----------
-    synapses : Synapses
-        Synapses that were made with `options_of`.
-    rule : Rule
-        The rule with its values.
-    layer : Linear, Conv2d, AvgPool2d or Pooled
-        Their layer.
-    weights : ndarray of float, optional
-        Weights in the order that users see.
-    """
+    """Give synapses the parameters of their rule, and weights."""
     for what, value in rule.parameters.items():
         setattr(synapses, what, value)
     if weights is not None:
@@ -92,18 +62,7 @@ class TrialEnd(CodeRunner):  # type: ignore[misc]
 
 
 def end_trial(synapses: Any, rule: Rule, reward: float) -> None:
-    """
-    Do what a rule does at the end of a trial, in Brian2's runtime mode.
-
-    Parameters
-    ----------
-    synapses : Synapses
-        The synapses that learn.
-    rule : Rule
-        Their rule.
-    reward : float
-        Reward of the trial.
-    """
+    """Do what a rule does at the end of a trial, in Brian2's runtime mode."""
     synapses.reward = reward
     if not rule.on_trial_end:
         return
@@ -128,44 +87,7 @@ def explicit_synapses(
     order: int = 0,
     rule: Rule | None = None,
 ) -> Synapses:
-    """
-    Connect two populations with one stored synapse per connection.
-
-    Everything in Brian2 works on them: plasticity, delays, state of each synapse. A
-    convolution needs a lot of them, see ``fan_out`` of the layer.
-
-    Parameters
-    ----------
-    source, target : Group
-        The populations, channels last.
-    layer : Conv2d, AvgPool2d or Linear
-        What connects to what, with which weight.
-    clock : Clock
-        The clock of the network.
-    name : str
-        Name of the synapses.
-    dtype : dtype
-        Type of the weights.
-    on_pre : str
-        What a spike does. By default it adds ``w`` to the target's ``v`` (Eq. 2 of the
-        paper).
-    delay : Quantity [s]
-        Delay of all of them.
-    when, order : str, int
-        Place in Brian2's schedule.
-    rule : Rule, optional
-        How they learn. Its parameters are still 0.
-
-    Returns
-    -------
-    Synapses
-        The synapses.
-
-    Raises
-    ------
-    InputError
-        If there are more synapses than Brian2 can number.
-    """
+    """Connect two populations with one stored synapse per connection."""
     listed = connections(layer)
     options = {"model": "w : 1", "on_pre": on_pre, "dtype": np.dtype(dtype).type}
     if rule is not None:

@@ -102,27 +102,7 @@ def perturb_input(
     group: Any = None,
     draw: Any = None,
 ) -> None:
-    """
-    Perturb the input spikes of a Brian2 network in runtime mode.
-
-    Parameters
-    ----------
-    network : brian2.Network
-        A network with a Poisson source ``input``.
-    lesioned : ndarray of bool, shape (n_inputs,), optional
-        Input neurons that are silenced.
-    deletion : float
-        Probability that an input spike is lost.
-    jitter_steps : float
-        Standard deviation of its displacement, in steps.
-    seed : int
-        Seed of losses and displacements.
-    group : Group, optional
-        The source of input spikes; by default the Poisson source.
-    draw : callable, optional
-        Gives the spikes of a step, of its index and a generator, if the source is no
-        Poisson source with rates that stay.
-    """
+    """Perturb the input spikes of a Brian2 network in runtime mode."""
     group = network[INPUT] if group is None else group
     perturbation = _InputPerturbation(
         group, lesioned, deletion, jitter_steps, seed, draw
@@ -148,31 +128,7 @@ Draw = Callable[[int, np.random.Generator], npt.NDArray[np.intp]]
 def chosen_input(
     snn: NetworkDescription, stimulus: Any, rate_scale: float
 ) -> tuple[Callable[[Clock], Any] | None, Draw | None]:
-    """
-    Say what takes the place of the silent Poisson source.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    stimulus : Stimulus or Group or None
-        What is shown, or a group of the user's.
-    rate_scale : float
-        Spikes per step of an intensity of 1.
-
-    Returns
-    -------
-    source : callable or None
-        Makes the group, given the network's clock; None for the Poisson source.
-    draw : callable or None
-        Draws the spikes of any step, of its index and a generator of random numbers;
-        None if that is not known.
-
-    Raises
-    ------
-    InputError
-        If the stimulus or the group does not fit the network.
-    """
+    """Say what takes the place of the silent Poisson source."""
     if isinstance(stimulus, Stimulus):
         if snn.encoding == "current":
             return None, None
@@ -188,21 +144,7 @@ def chosen_input(
 
 
 def takes_images(snn: NetworkDescription, network: Network) -> bool:
-    """
-    Say whether a network can be given another image.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        What it was built from.
-    network : brian2.Network
-        The network.
-
-    Returns
-    -------
-    bool
-        False if its input was made for a stimulus in time, or is a group of the user's.
-    """
+    """Say whether a network can be given another image."""
     if snn.encoding == "current":
         readers = [layer.name for layer in snn.layers if INPUT in layer.inputs]
         return all("stimulus" not in network[name].namespace for name in readers)
@@ -211,22 +153,7 @@ def takes_images(snn: NetworkDescription, network: Network) -> bool:
 
 
 def _check_group(snn: NetworkDescription, group: Any) -> None:
-    """
-    Check that a group of the user's can take the place of the input.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    group : SpikeGeneratorGroup, PoissonGroup, NeuronGroup or other source of spikes
-        The group.
-
-    Raises
-    ------
-    InputError
-        If it has no spikes, not as many neurons as the input, or another time step; or
-        the network has no input spikes.
-    """
+    """Check that a group of the user's can take the place of the input."""
     if snn.encoding != "poisson":
         raise InputError(
             f"input: with encoding={snn.encoding!r} there are no input spikes; convert "
@@ -254,30 +181,7 @@ def _check_group(snn: NetworkDescription, group: Any) -> None:
 def _stimulus_group(
     snn: NetworkDescription, stimulus: Stimulus, rate_scale: float, clock: Clock
 ) -> Any:
-    """
-    Make the group that gives a stimulus as spikes.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network, with Poisson input.
-    stimulus : Stimulus
-        What is shown.
-    rate_scale : float
-        Spikes per step of an intensity of 1.
-    clock : Clock
-        The network's clock.
-
-    Returns
-    -------
-    PoissonGroup or SpikeGeneratorGroup
-        The group ``input``. Behind the end of a movie its last frame stays.
-
-    Raises
-    ------
-    InputError
-        If the stimulus does not fit the network.
-    """
+    """Make the group that gives a stimulus as spikes."""
     n_inputs = math.prod(snn.input_shape)
     if isinstance(stimulus, SpikeStimulus):
         neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
@@ -308,23 +212,7 @@ def _timed(values: Any, stimulus: FrameStimulus, dt_s: float) -> TimedArray:
 
 
 def set_current(snn: NetworkDescription, network: Network, stimulus: Stimulus) -> None:
-    """
-    Give a network a stimulus as the current into the layers that read it.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network, with images as currents.
-    network : brian2.Network
-        A network that `brian_network` made.
-    stimulus : Stimulus
-        What is shown.
-
-    Raises
-    ------
-    InputError
-        If the stimulus does not fit the network.
-    """
+    """Give a network a stimulus as the current into the layers that read it."""
     stimulus.check(snn.input_shape, snn.dt_s)
     if not isinstance(stimulus, FrameStimulus):
         raise InputError(
@@ -350,23 +238,7 @@ def set_current(snn: NetworkDescription, network: Network, stimulus: Stimulus) -
 def _drawn_spikes(
     snn: NetworkDescription, stimulus: Stimulus, rate_scale: float
 ) -> Draw:
-    """
-    Give a function that draws the input spikes of any step.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    stimulus : Stimulus
-        What is shown.
-    rate_scale : float
-        Spikes per step of an intensity of 1.
-
-    Returns
-    -------
-    callable
-        Of the index of a step and a generator of random numbers.
-    """
+    """Give a function that draws the input spikes of any step."""
     if isinstance(stimulus, SpikeStimulus):
         neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
 

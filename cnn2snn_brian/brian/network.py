@@ -70,29 +70,7 @@ def poisson_rates(
     rate_scale: float,
     dt: Quantity,
 ) -> Quantity:
-    """
-    Map pixels to the rates of a `PoissonGroup`.
-
-    Parameters
-    ----------
-    pixels : ndarray of float, shape (..., channels, height, width)
-        Intensities in [0, 1].
-    rate_scale : float
-        The paper's c, spikes per step of a pixel of intensity 1.
-    dt : Quantity [s]
-        Time step of the simulation.
-
-    Returns
-    -------
-    rates : Quantity [Hz], shape (..., n_neurons)
-        In the order of the neurons of the input group, channels last.
-
-    Raises
-    ------
-    InputError
-        If ``c I > 1`` somewhere: a `PoissonGroup` emits at most one spike per neuron
-        and step, and would saturate without a word.
-    """
+    """Map pixels to the rates of a `PoissonGroup`."""
     check_rate_scale(rate_scale, pixels)
     return rate_scale * to_neurons(pixels, pixels.shape[-3:]) / dt
 
@@ -111,37 +89,7 @@ def brian_network(
     seed: int = 0,
     stimulus: Any = None,
 ) -> Network:
-    """
-    Build the network of a description on the active device.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        What to build.
-    parameters : Parameters
-        What the neurons run with.
-    perturbations : Perturbations
-        Values of the neurons' models, lesions, failing synapses, and noise on the
-        input.
-    seed : int
-        Seed of lost and displaced input spikes.
-    stimulus : Stimulus or Group, optional
-        What is shown, or a group of the user's that takes the place of the input.
-
-    Returns
-    -------
-    brian2.Network
-        The network at the start of an image, without a stimulus with a silent input.
-        `show` gives it an image.
-
-    Raises
-    ------
-    InputError
-        If there are more synapses than Brian2 can number, or the stimulus can't be
-        used.
-    UnsupportedDeviceError
-        If input spikes are lost, displaced or silenced in Brian2's standalone mode.
-    """
+    """Build the network of a description on the active device."""
     masks = perturbations.lesion
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
     changed = {"input_deletion": deletion, "input_jitter": float(jitter)}
@@ -184,20 +132,7 @@ def _check_device(changed: list[str]) -> None:
 
 
 def program_network(snn: NetworkDescription) -> Network:
-    """
-    Build the network of a compiled program, which gets its values at run time.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        What to build.
-
-    Returns
-    -------
-    brian2.Network
-        The network with neutral parameters, and without values of the models'
-        parameters.
-    """
+    """Build the network of a compiled program, which gets its values at run time."""
     return _built(snn, snn.neutral_parameters(), {}, for_program=True)
 
 
@@ -324,23 +259,7 @@ def _set_state(
 
 
 def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
-    """
-    Multiply the weights of connections by what spikes of their source are worth.
-
-    Parameters
-    ----------
-    kind : {"shared", "explicit"}
-        Kind of the synapses.
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
-        The connections.
-    share : ndarray of float, shape (channels,)
-        Worth of a spike of each channel of the source.
-
-    Returns
-    -------
-    ndarray of float, shape (n_weights,)
-        In the order of ``w`` of the synapses.
-    """
+    """Multiply the weights of connections by what spikes of their source are worth."""
     if kind == "explicit" and not isinstance(layer, MaxPool2d):
         listed = connections(layer)
         return listed.weight * share[listed.pre % len(share)]
@@ -390,26 +309,7 @@ def show(
     image: Any,
     rate_scale: float | None = None,
 ) -> None:
-    """
-    Give a Brian2 network another image.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        What the network was built from.
-    network : brian2.Network
-        A network that `brian_network` made.
-    image : ndarray, shape (channels, height, width)
-        The image, float in [0, 1] or uint8.
-    rate_scale : float, optional
-        Spikes per step of a pixel of intensity 1, for this image and those after it;
-        by default what the network has.
-
-    Raises
-    ------
-    InputError
-        If the image can't be used.
-    """
+    """Give a Brian2 network another image."""
     pixels = check_images(as_array("the image", image)[None], snn.input_shape)
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)

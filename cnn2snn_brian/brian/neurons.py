@@ -223,57 +223,7 @@ def if_neurons(
     channels: int | None = None,
     for_program: bool = False,
 ) -> NeuronGroup:
-    """
-    Make a population of neurons, by default of Eq. 1 of the paper [1]_.
-
-    Parameters
-    ----------
-    name : str
-        Name of the group.
-    n : int
-        Number of neurons.
-    clock : Clock
-        The clock of the network.
-    reset : {"zero", "subtract"}
-        Whether a spike sets ``v`` to 0 or takes ``v_th`` from it.
-    constant_input : {"none", "first", "linked"}
-        Whether neurons have a ``bias``; ``input_scale`` is a plain variable in the
-        first layer, and linked to the layer before in all others.
-    dtype : dtype
-        Type of the state variables.
-    model : NeuronModel, optional
-        What a neuron computes, `IF` by default.
-    failing : bool
-        Whether there is a ``release_probability`` for the synapses onto them.
-    lesions : bool
-        Whether there is a variable ``lesioned``: such neurons never spike, and their
-        ``v`` is 0.
-    schedule : Schedule
-        When they spike and are reset.
-    channels : int, optional
-        Number of channels, if each may have a threshold and a leak of its own: these
-        are variables of the neurons then, and ``v_ref`` is the threshold that biases
-        are scaled by.
-    for_program : bool
-        Whether one pass may do a whole step. It needs C++ standalone mode, and monitors
-        would miss what comes between threshold and reset: a program of ours has none.
-
-    Returns
-    -------
-    NeuronGroup
-        The neurons, with ``v``, ``v_th``, ``v_min``, ``leak`` and the parameters of the
-        model still 0.
-
-    Raises
-    ------
-    InputError
-        If `reset` is neither of the two.
-
-    References
-    ----------
-    .. [1] Shang, Li and You, An SNN Construction Method Based on CNN Conversion and
-       Threshold Setting.
-    """
+    """Make a population of neurons, by default of Eq. 1 of the paper [1]_."""
     if reset not in RESETS:
         raise InputError(
             f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"

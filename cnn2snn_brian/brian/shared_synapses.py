@@ -79,22 +79,7 @@ SUBSET_WEIGHTS = 2**14
 
 
 def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
-    """
-    Find the variable of the target that a spike adds a weight to.
-
-    Parameters
-    ----------
-    on_pre : str
-        What a spike does.
-    variables : dict of str to Variable
-        Variables of the synapses.
-
-    Returns
-    -------
-    str or None
-        Its name among `variables`; None if a spike does anything else. Only sums of
-        weights may be put together before they are added.
-    """
+    """Find the variable of the target that a spike adds a weight to."""
     match = PLAIN.fullmatch(on_pre.strip())
     if match is None:
         return None
@@ -110,18 +95,7 @@ def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
 
 
 def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
-    """
-    Add the variables of the cells that spikes are averaged in.
-
-    Parameters
-    ----------
-    variables : Variables
-        Variables of the synapses.
-    cells : Cells
-        The cells of each input position.
-    dtype : dtype
-        Type of the weights.
-    """
+    """Add the variables of the cells that spikes are averaged in."""
     variables.add_auxiliary_variable("_value", dtype=dtype)
     described: tuple[tuple[Any, Any], ...] = (
         (cells.first, np.int32),
@@ -140,21 +114,7 @@ def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
 
 
 def _pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None:
-    """
-    Give the sizes of the cells that spikes are averaged in.
-
-    Parameters
-    ----------
-    pool : Pooled, optional
-        A layer with poolings in front of it.
-    is_plain : bool
-        Whether a spike does nothing but add a weight: a cell's spikes are counted then.
-
-    Returns
-    -------
-    dict or None
-        For the templates; None without pooling.
-    """
+    """Give the sizes of the cells that spikes are averaged in."""
     if pool is None:
         return None
     return {
@@ -168,23 +128,7 @@ def _pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | Non
 def _sums_constants(
     layer: Any, table: Runs, target: str | None
 ) -> dict[str, Any] | None:
-    """
-    Give the sizes for sums in registers, see ``templates/standalone/sums.cpp``.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d or Linear
-        The layer, without poolings in front of it.
-    table : Runs
-        Its runs.
-    target : str or None
-        The variable that a spike adds a weight to, see `added_to`.
-
-    Returns
-    -------
-    dict or None
-        For the template; None where spikes are delivered as they come.
-    """
+    """Give the sizes for sums in registers, see ``templates/standalone/sums.cpp``."""
     longest = table.length.max(initial=0)
     if target is None or table.channels < SUMS_FROM or longest < SUMS_LENGTH:
         return None
@@ -200,25 +144,7 @@ def _sums_constants(
 def _columns_constants(
     layer: Any, table: Runs, target: str | None, is_pooled: bool
 ) -> dict[str, Any] | None:
-    """
-    Give the sizes for sums along rows, see ``templates/standalone/columns.cpp``.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d or Linear
-        The layer, without poolings in front of it.
-    table : Runs
-        Its runs.
-    target : str or None
-        The variable that a spike adds a weight to, see `added_to`.
-    is_pooled : bool
-        Whether there are poolings in front of it.
-
-    Returns
-    -------
-    dict or None
-        For the template; None where there is no such form.
-    """
+    """Give the sizes for sums along rows, see ``templates/standalone/columns.cpp``."""
     if target is None or not isinstance(layer, Conv2d):
         return None
     out, _, ky, kx = layer.weight.shape
@@ -247,25 +173,7 @@ def _columns_constants(
 def constants(
     layer: Any, table: Runs, on_pre: str, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """
-    Give what the templates are told of a layer.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear or Pooled
-        The layer.
-    table : Runs
-        Its runs; with pooling, those of the cells.
-    on_pre : str
-        What a spike does.
-    variables : dict of str to Variable
-        Variables of the synapses.
-
-    Returns
-    -------
-    dict
-        For the templates.
-    """
+    """Give what the templates are told of a layer."""
     pool = layer if isinstance(layer, Pooled) else None
     inner = layer if pool is None else pool.layer
     target = added_to(on_pre, variables)

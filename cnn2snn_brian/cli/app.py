@@ -26,11 +26,7 @@ def cache(
         bool, typer.Option("--clear", help="Remove all compiled programs.")
     ] = False,
 ) -> None:
-    """
-    Show where compiled programs are kept and how large they are, or remove them.
-
-    $CNN2SNN_BRIAN_CACHE names another directory.
-    """
+    """Show where compiled programs are kept and how large they are, or remove them."""
     from cnn2snn_brian.simulator import compiler as programs
 
     directory = programs.cache_directory()
@@ -109,12 +105,7 @@ app.command()(cache)
 
 
 def main() -> None:
-    """
-    Run the command line.
-
-    Exit codes are 0, 1 for a job that failed, 2 for wrong use, and 130 after Ctrl-C,
-    which Typer sees to.
-    """
+    """Run the command line."""
     debug = "--debug" in sys.argv[1:]
     if debug:
         # Accepted anywhere: users add it behind the command that failed.

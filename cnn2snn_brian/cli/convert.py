@@ -282,15 +282,7 @@ def convert_command(
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draw of images.")] = 0,
 ) -> None:
-    """
-    Convert a trained CNN: one file with layers, weights, thresholds and settings.
-
-    Needs --calibration, or a --threshold for each layer, or a quantized CNN. A NIR
-    graph, read with --from-nir, has thresholds of its own.
-
-    Example: cnn2snn-brian convert digits.snn --architecture digits
-    --calibration digits
-    """
+    """Convert a trained CNN: one file with layers, weights, thresholds and settings."""
     if from_nir is not None:
         given = _given_for_nir(context)
         check_out(out)

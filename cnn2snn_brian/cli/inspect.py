@@ -154,8 +154,6 @@ def inspect_command(
 ) -> None:
     """
     Write one HTML file with rasters and feature maps, to look into with a browser.
-
-    Example: cnn2snn-brian inspect digits.snn --data digits --n 3 --out digits.html
     """
     # All that is cheap to check comes before a simulation.
     check_out(out)
@@ -255,11 +253,7 @@ def export_command(
         bool, typer.Option(help="Keep what NIR can't say, for `convert --from-nir`.")
     ] = True,
 ) -> None:
-    """
-    Write a network as a NIR graph, for other simulators.
-
-    Example: cnn2snn-brian export digits.snn digits.nir
-    """
+    """Write a network as a NIR graph, for other simulators."""
     check_out(out, ".nir")
     from cnn2snn_brian.checks import optional_library
     from cnn2snn_brian.files import written_from_memory
@@ -280,21 +274,7 @@ def export_command(
 
 
 def read_nir(path: Path, given: dict[str, Any]) -> "SpikingNetwork":
-    """
-    Read a network from a NIR graph, and say what is assumed.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    given : dict of str to object
-        Arguments of `from_nir`.
-
-    Returns
-    -------
-    SpikingNetwork
-        The network.
-    """
+    """Read a network from a NIR graph, and say what is assumed."""
     from cnn2snn_brian.conversion import from_nir
 
     with warnings.catch_warnings(record=True) as said:

@@ -23,11 +23,7 @@ def demo(
     ] = Path("digit.png"),
     seed: Annotated[int, typer.Option(help="Seed of the Poisson spikes.")] = 0,
 ) -> None:
-    """
-    See it work: scikit-learn's 8x8 digits through a CNN and through its SNN.
-
-    Needs no download. The first time, the network is compiled.
-    """
+    """See it work: scikit-learn's 8x8 digits through a CNN and through its SNN."""
     check_out(figure)
     check_at_least("--seed", seed, 0)
     from brian2 import ms
@@ -94,14 +90,7 @@ def reproduce(
     seed: Seed = 0,
     workers: NWorkers = None,
 ) -> None:
-    """
-    Reproduce every table and figure of the paper on CIFAR-10.
-
-    Trains nothing: the weights ship with the package. If it is interrupted, the same
-    command goes on where it was.
-
-    Example: cnn2snn-brian reproduce --data cifar10 --out report
-    """
+    """Reproduce every table and figure of the paper on CIFAR-10."""
     check_at_least("--seed", seed, 0)
     check_at_least("--workers", workers, 1)
     from cnn2snn_brian.reproduction import (

@@ -45,25 +45,7 @@ def check_only_images(
     repeats: int,
     of_images: dict[str, object],
 ) -> None:
-    """
-    Check that either images or stimuli are shown.
-
-    Parameters
-    ----------
-    data : str or None
-        What ``--data`` is.
-    stimulus : list of Path or None
-        What ``--stimulus`` is.
-    repeats : int
-        What ``--repeats`` is.
-    of_images : dict of str to object
-        Options that choose images, by name.
-
-    Raises
-    ------
-    BadParameter
-        If both or none are given, or an option goes with the other.
-    """
+    """Check that either images or stimuli are shown."""
     if (data is None) == (not stimulus):
         raise typer.BadParameter(
             "give either --data (images) or --stimulus (a file of a stimulus)"
@@ -79,19 +61,7 @@ def check_only_images(
 
 
 def loaded(paths: list[Path]) -> "list[Stimulus]":
-    """
-    Read the files of stimuli.
-
-    Parameters
-    ----------
-    paths : list of Path
-        The files.
-
-    Returns
-    -------
-    list of Stimulus
-        One of each file, named after it if it has no name.
-    """
+    """Read the files of stimuli."""
     from dataclasses import replace
 
     from cnn2snn_brian.stimuli import load
@@ -104,22 +74,7 @@ def loaded(paths: list[Path]) -> "list[Stimulus]":
 
 
 def longest(snn: "SpikingNetwork", stimuli: "list[Stimulus]") -> float:
-    """
-    Say how long a program has to run that shows stimuli.
-
-    Parameters
-    ----------
-    snn : SpikingNetwork
-        The network.
-    stimuli : list of Stimulus
-        The stimuli.
-
-    Returns
-    -------
-    float
-        The longest stimulus in ms. One without a duration takes at least 100 ms, and
-        until its last spike.
-    """
+    """Say how long a program has to run that shows stimuli."""
     times = []
     for stimulus in stimuli:
         n_steps = stimulus.n_steps(snn.dt_s)
@@ -132,20 +87,7 @@ def longest(snn: "SpikingNetwork", stimuli: "list[Stimulus]") -> float:
 
 
 def stimulus_rows(result: "SimulationResult") -> list[dict[str, Any]]:
-    """
-    Say what trials of each stimulus gave.
-
-    Parameters
-    ----------
-    result : SimulationResult
-        The result.
-
-    Returns
-    -------
-    list of dict
-        For each stimulus its name, trials and duration, the mean rate of each
-        population in Hz, and the predictions with the share of trials that have them.
-    """
+    """Say what trials of each stimulus gave."""
     import numpy as np
 
     trials = result.trials
@@ -177,23 +119,7 @@ def stimulus_rows(result: "SimulationResult") -> list[dict[str, Any]]:
 def stimulus_table(
     title: str, rows: list[dict[str, Any]], classes: tuple[str, ...] | None
 ) -> Table:
-    """
-    Make a table of `stimulus_rows`.
-
-    Parameters
-    ----------
-    title : str
-        Its title.
-    rows : list of dict
-        The rows.
-    classes : tuple of str, optional
-        Names of the output neurons.
-
-    Returns
-    -------
-    rich.table.Table
-        A row for each stimulus.
-    """
+    """Make a table of `stimulus_rows`."""
     table = Table("stimulus", title=title)
     layers = list(rows[0]["rates_hz"])
     for column in ("trials", "ms", *(f"{name} Hz" for name in layers)):
@@ -313,13 +239,7 @@ def run(
         bool, typer.Option("--json", help="Print JSON instead of tables.")
     ] = False,
 ) -> None:
-    """
-    Show images to a converted network and print its accuracy, class by class.
-
-    With --stimulus, show stimuli in time and print the rates of their trials.
-
-    Example: cnn2snn-brian run digits.snn --data digits --duration 100
-    """
+    """Show images to a converted network and print its accuracy, class by class."""
     if save is not None:
         check_out(save)
     check_at_least("--seed", seed, 0)

@@ -32,69 +32,20 @@ NWorkers = Annotated[
 
 
 def check_out(path: Path, suffix: str | None = None) -> None:
-    """
-    Check, before the work, that its result can be written.
-
-    Parameters
-    ----------
-    path : Path
-        The file to be written.
-    suffix : str, optional
-        What its name has to end with.
-
-    Raises
-    ------
-    InputError
-        If its folder does not exist, or it has another suffix.
-    """
+    """Check, before the work, that its result can be written."""
     check_folder(path)
     if suffix is not None and path.suffix != suffix:
         raise InputError(f"{path}: its name has to end with {suffix}")
 
 
 def check_at_least(option: str, value: int | None, least: int) -> None:
-    """
-    Check a whole number.
-
-    Parameters
-    ----------
-    option : str
-        The option that it comes from, as in ``--seed``.
-    value : int or None
-        The number; None, if it was not given, is left alone.
-    least : int
-        What it has to be at least.
-
-    Raises
-    ------
-    InputError
-        If it is below.
-    """
+    """Check a whole number."""
     if value is not None and value < least:
         raise InputError(f"{option} is {value}, expected at least {least}")
 
 
 def numbers_by_layer(values: list[str] | None, option: str) -> dict[str, float] | None:
-    """
-    Read numbers of layers, as in ``conv1=2.5``.
-
-    Parameters
-    ----------
-    values : list of str or None
-        What was given.
-    option : str
-        The option that they come from.
-
-    Returns
-    -------
-    dict of str to float, or None
-        Number by name of a layer; None if nothing was given.
-
-    Raises
-    ------
-    InputError
-        If one is not of that form, or a layer comes twice.
-    """
+    """Read numbers of layers, as in ``conv1=2.5``."""
     if not values:
         return None
     numbers: dict[str, float] = {}
@@ -112,26 +63,7 @@ def numbers_by_layer(values: list[str] | None, option: str) -> dict[str, float] 
 
 
 def numbers_in(text: str, option: str) -> tuple[float, ...]:
-    """
-    Read numbers with commas between them.
-
-    Parameters
-    ----------
-    text : str
-        What was given, as in ``0.5,0.5,0.5``.
-    option : str
-        The option that it comes from.
-
-    Returns
-    -------
-    tuple of float
-        The numbers.
-
-    Raises
-    ------
-    InputError
-        If one of them is not a number.
-    """
+    """Read numbers with commas between them."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:

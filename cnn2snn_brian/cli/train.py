@@ -187,14 +187,7 @@ def train_command(
         bool, typer.Option("--resume", help="Go on from the checkpoint.")
     ] = False,
 ) -> None:
-    """
-    Train one of the package's CNNs.
-
-    It gets as many outputs as there are classes. Images of a folder are scaled to the
-    size that it takes.
-
-    Example: cnn2snn-brian train digits --data digits --out digits.safetensors
-    """
+    """Train one of the package's CNNs."""
     _check_activation(activation, steps)
     from cnn2snn_brian import models
     from cnn2snn_brian.cnn import ModelCard, save_weights

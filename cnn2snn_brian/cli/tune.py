@@ -37,11 +37,7 @@ def calibrate_command(
         typer.Option(help="File that keeps what was fitted, to go on from there."),
     ] = None,
 ) -> None:
-    """
-    Fit thresholds and leaks by channel to a number of steps, without training.
-
-    Example: cnn2snn-brian calibrate digits.snn --data digits --out quick.snn
-    """
+    """Fit thresholds and leaks by channel to a number of steps, without training."""
     for path in (out, checkpoint):
         if path is not None:
             check_out(path)
@@ -137,11 +133,7 @@ def tune_command(
         Path | None, typer.Option(help="File for a table of all candidates (CSV).")
     ] = None,
 ) -> None:
-    """
-    Set the thresholds of a converted network by what it makes of training images.
-
-    Example: cnn2snn-brian tune digits.snn --data digits --out tuned.snn
-    """
+    """Set the thresholds of a converted network by what it makes of training images."""
     for path in (out, checkpoint, history):
         if path is not None:
             check_out(path)

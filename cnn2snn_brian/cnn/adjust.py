@@ -136,23 +136,7 @@ def _check_calls(module: nn.Module) -> None:
 
 
 def quantize_in_place(module: nn.Module, steps: int) -> None:
-    """
-    Put the quantized activation in place of each ReLU of a CNN, as `adjust` does.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN; it is changed. It is no ReLU itself.
-    steps : int
-        Steps of the activation.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        For a ReLU that is a function, or maximum pooling without a counterpart.
-    InputError
-        If `steps` is out of its range.
-    """
+    """Put the quantized activation in place of each ReLU of a CNN, as `adjust` does."""
     ClipFloorShift(steps)  # refuses a wrong number before anything is changed
     _check_calls(module)
     _replace_all(nn.Sequential(module), steps)

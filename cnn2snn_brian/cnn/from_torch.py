@@ -67,26 +67,7 @@ def _not_copied(module: nn.Module) -> dict[int, Any]:
 
 
 def deep_copy(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
-    """
-    Copy a CNN with all that belongs to it, computed tensors too.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN.
-    memo : dict, optional
-        What was copied already, as `copy.deepcopy` takes it.
-
-    Returns
-    -------
-    nn.Module
-        The copy.
-
-    Raises
-    ------
-    InputError
-        If something in it can't be copied.
-    """
+    """Copy a CNN with all that belongs to it, computed tensors too."""
     memo = {} if memo is None else memo
     before = dict(memo)
     try:
@@ -194,27 +175,7 @@ def _watched(hook: Callable[..., Any], path: str) -> Callable[..., Any]:
 
 
 def readable_copy(module: nn.Module) -> nn.Module:
-    """
-    Copy a CNN to read it.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN. It is not changed, and neither is what its hooks fill.
-
-    Returns
-    -------
-    nn.Module
-        Its copy on the CPU, in float64 and evaluation mode; parametrizations are
-        computed.
-
-    Raises
-    ------
-    InputError
-        If the CNN can't be copied.
-    UnsupportedModuleError
-        If what wraps it (a DataParallel) has hooks.
-    """
+    """Copy a CNN to read it."""
     memo: dict[int, Any] = {}
     root = deep_copy(_inside(module), memo)
     for path, parent in [*root.named_modules()]:
@@ -289,9 +250,6 @@ def _differ(found: Array, expected: Array, scale: Array | float, floor: float) -
 def _prints(values: Array) -> Array:
     """
     Give two numbers of each image's values, which hardly stay when one of them changes.
-
-    They are a sum with different weights and the sum of all sizes, shape (2, n). Each
-    value inside of a CNN is compared by them: what a ReLU hides, another image shows.
     """
     flat = values.reshape(len(values) if values.ndim else 1, -1)
     weights = np.resize(WEIGHTS, flat.shape[1])
@@ -356,19 +314,7 @@ class Trial:
                 hook.remove()
 
     def run(self, traced: torch.fx.GraphModule) -> None:
-        """
-        Compute the calls of the CNN, so that they know their shapes.
-
-        Parameters
-        ----------
-        traced : torch.fx.GraphModule
-            The calls.
-
-        Raises
-        ------
-        UnsupportedModuleError
-            If they can't be computed, though the CNN could.
-        """
+        """Compute the calls of the CNN, so that they know their shapes."""
 
         def note(node: torch.fx.Node, result: Any) -> None:
             if isinstance(result, torch.Tensor) and node.op != "get_attr":
@@ -392,24 +338,7 @@ class Trial:
     def check(
         self, layers: Layers, sums: dict[str, tuple[str, str]], *, is_rectified: bool
     ) -> None:
-        """
-        Compare layers with the CNN, on the first image.
-
-        Parameters
-        ----------
-        layers : Layers
-            The layers.
-        sums : dict of str to (str, str)
-            For layers, by name: place and name of the call that gives the same sums as
-            they, before a ReLU.
-        is_rectified : bool
-            Whether the CNN ends in an activation; the last layer has none.
-
-        Raises
-        ------
-        UnsupportedModuleError
-            If they differ, named by the first place that does.
-        """
+        """Compare layers with the CNN, on the first image."""
         self._check_forward()
         largest = 0.0
         for name, total, _ in layers.computed(self.pixels[:1]):  # noqa: B007

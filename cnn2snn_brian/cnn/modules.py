@@ -30,28 +30,7 @@ def _pair(value: Any) -> Pair:
 
 
 def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | None:
-    """
-    Take trained values.
-
-    Parameters
-    ----------
-    tensor : torch.Tensor, optional
-        The values.
-    where : str
-        Module path.
-    what : str
-        What they are, in the plural.
-
-    Returns
-    -------
-    ndarray of float64 or None
-        The same values; None if there are none.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        If a value is NaN or infinite.
-    """
+    """Take trained values."""
     if tensor is None:
         return None
     array = tensor.detach().numpy().astype(np.float64, copy=False)
@@ -68,21 +47,6 @@ def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | 
 def as_module(step: Step) -> Step:
     """
     Make a module of a function with weights: ``F.conv2d``, ``F.linear``, BatchNorm.
-
-    Parameters
-    ----------
-    step : Step
-        The call.
-
-    Returns
-    -------
-    Step
-        The same with a module.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        If its weights are no constants.
     """
 
     def weights(index: int, name: str) -> nn.Parameter | None:
@@ -306,28 +270,7 @@ Array = npt.NDArray[np.float64]
 
 
 def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Array]:
-    """
-    Read a trained BatchNorm as a factor and a shift for each channel.
-
-    Parameters
-    ----------
-    step : Step
-        The call of the BatchNorm.
-    channels : int
-        Number of channels of what it reads.
-    is_flat : bool
-        Whether that was flattened.
-
-    Returns
-    -------
-    gain, shift : ndarray of float64, shape (channels,)
-        It computes ``gain * x + shift``.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        If it has other channels, or no running statistics.
-    """
+    """Read a trained BatchNorm as a factor and a shift for each channel."""
     norm = step.module
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     if norm.num_features != channels:
@@ -356,26 +299,7 @@ def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Arra
 
 
 def by_channel(step: Step, what: str) -> FloatArray | None:
-    """
-    Find the constant that a value is multiplied with, or that is added to it.
-
-    Parameters
-    ----------
-    step : Step
-        The call.
-    what : str
-        What it does with it.
-
-    Returns
-    -------
-    ndarray of float64, shape (channels,), or None
-        The constant of each channel; None if there is none.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        If it is none of each channel.
-    """
+    """Find the constant that a value is multiplied with, or that is added to it."""
     constants = [value for value in step.args if isinstance(value, torch.Tensor)]
     if not constants:
         return None
@@ -393,26 +317,7 @@ def by_channel(step: Step, what: str) -> FloatArray | None:
 
 
 def check_normalize(normalize: tuple[Any, Any], channels: int) -> tuple[Array, Array]:
-    """
-    Check what pixels were normalized with.
-
-    Parameters
-    ----------
-    normalize : tuple of float or of sequences of float
-        (mean, std), of all channels or of each.
-    channels : int
-        Number of channels of an image.
-
-    Returns
-    -------
-    mean, std : ndarray of float64, shape (channels,)
-        The same for each channel.
-
-    Raises
-    ------
-    InputError
-        If `normalize` can't be used.
-    """
+    """Check what pixels were normalized with."""
     try:
         mean, std = (
             np.broadcast_to(np.asarray(value, float), (channels,))

@@ -261,12 +261,7 @@ class Reader:
         return found
 
     def _pooled(self, step: Step, kind: str) -> Value:
-        """
-        Average a value: a population of its own.
-
-        What is not rectified is averaged before the map in front, if that treats all
-        positions alike.
-        """
+        """Average a value: a population of its own."""
         value = self.values[step.reads[0]]
         role, build = BUILDERS[kind]
         for term in value.terms:

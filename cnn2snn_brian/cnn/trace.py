@@ -112,19 +112,7 @@ _MODULES: dict[type[nn.Module], str] = {
 
 
 def module_kind(module: nn.Module) -> str | None:
-    """
-    Name the kind of layer that a module is.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The module.
-
-    Returns
-    -------
-    str or None
-        The kind; None if there is none, or a subclass computes something else.
-    """
+    """Name the kind of layer that a module is."""
     if "forward" in vars(module):
         return None
     for base in type(module).__mro__:
@@ -136,19 +124,7 @@ def module_kind(module: nn.Module) -> str | None:
 
 
 def advice(name: str) -> str:
-    """
-    Say what to do about something that is not supported.
-
-    Parameters
-    ----------
-    name : str
-        Name of the class or function.
-
-    Returns
-    -------
-    str
-        One sentence or two.
-    """
+    """Say what to do about something that is not supported."""
     known = (text for part, text in _ADVICE.items() if part in name)
     return f"{next(known, '')} {SUPPORTED}".strip()
 
@@ -187,23 +163,7 @@ class Step:
     shape: tuple[int, ...]
 
     def argument(self, index: int, name: str, default: Any) -> Any:
-        """
-        Look up an argument of a function call.
-
-        Parameters
-        ----------
-        index : int
-            Its position; the input is 0.
-        name : str
-            Its name.
-        default : object
-            What it is if it was not given.
-
-        Returns
-        -------
-        object
-            The argument.
-        """
+        """Look up an argument of a function call."""
         if len(self.args) > index:
             return self.args[index]
         return self.kwargs.get(name, default)
@@ -221,19 +181,7 @@ class _Root(nn.Module):
 
 
 def module_path(target: str) -> str:
-    """
-    Give the path of a module in the CNN.
-
-    Parameters
-    ----------
-    target : str
-        What a traced call names.
-
-    Returns
-    -------
-    str
-        The path.
-    """
+    """Give the path of a module in the CNN."""
     return target.partition(".")[2]  # without the name that `_Root` gives the CNN
 
 
@@ -276,25 +224,7 @@ class Tracer(torch.fx.Tracer):
 
 
 def trace(module: nn.Module) -> torch.fx.GraphModule:
-    """
-    Trace a CNN.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN; what its forward sets is set.
-
-    Returns
-    -------
-    torch.fx.GraphModule
-        Its calls. What reads a value after it was changed in place reads the call that
-        changed it.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        If torch.fx can't trace it.
-    """
+    """Trace a CNN."""
     try:
         with torch.no_grad():
             root = _Root(module)
@@ -429,29 +359,7 @@ def _needed(output: torch.fx.Node) -> set[torch.fx.Node]:
 
 
 def steps(traced: torch.fx.GraphModule) -> tuple[str, list[Step], str]:
-    """
-    Name the calls of a CNN.
-
-    Parameters
-    ----------
-    traced : torch.fx.GraphModule
-        The calls, computed once (see `Calls`).
-
-    Returns
-    -------
-    image : str
-        Name of what goes in.
-    steps : list of Step
-        The calls that the result depends on, each behind those that it reads, with the
-        shapes of what goes in and comes out.
-    result : str
-        Name of what comes out.
-
-    Raises
-    ------
-    UnsupportedModuleError
-        For a call that is not understood, or more results than one.
-    """
+    """Name the calls of a CNN."""
     nodes = traced.graph.nodes
     image = next(node.name for node in nodes if node.op == "placeholder")
     output = _output(next(node for node in nodes if node.op == "output"))

@@ -31,21 +31,7 @@ Map = Conv2d | Linear
 
 
 def identity(shape: Shape, gain: npt.NDArray[np.float64] | None = None) -> Map:
-    """
-    Connect each neuron with its like.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of both populations.
-    gain : ndarray of float, shape (channels,), optional
-        Weight of each channel; 1 by default.
-
-    Returns
-    -------
-    Conv2d or Linear
-        A depthwise convolution of size 1, or a diagonal matrix.
-    """
+    """Connect each neuron with its like."""
     each = np.ones(shape[0]) if gain is None else gain
     if len(shape) == 1:
         return Linear("", ("",), shape, np.diag(each))
@@ -55,40 +41,13 @@ def identity(shape: Shape, gain: npt.NDArray[np.float64] | None = None) -> Map:
 
 
 def scaled(layer: Map, gain: npt.NDArray[np.float64]) -> Map:
-    """
-    Multiply what each channel of a map gives.
-
-    Parameters
-    ----------
-    layer : Conv2d or Linear
-        The map.
-    gain : ndarray of float, shape (channels,)
-        A factor for each of its outputs' channels.
-
-    Returns
-    -------
-    Conv2d or Linear
-        The map with other weights.
-    """
+    """Multiply what each channel of a map gives."""
     by_output = gain.reshape((-1,) + (1,) * (layer.weight.ndim - 1))
     return replace(layer, weight=layer.weight * by_output)
 
 
 def is_pointwise(layer: Map) -> bool:
-    """
-    Say whether a map treats all positions alike and apart.
-
-    Parameters
-    ----------
-    layer : Conv2d or Linear
-        The map.
-
-    Returns
-    -------
-    bool
-        Whether it is a convolution of size 1 without a stride and padding; it can
-        change places with average pooling.
-    """
+    """Say whether a map treats all positions alike and apart."""
     return (
         isinstance(layer, Conv2d)
         and layer.weight.shape[2:] == (1, 1)
@@ -108,19 +67,7 @@ def _is_scaling(layer: Map) -> bool:
 
 
 def composed(first: Map, second: Map) -> Map | None:
-    """
-    Put two maps together, one after the other.
-
-    Parameters
-    ----------
-    first, second : Conv2d or Linear
-        The maps; the second one reads the first. Their biases are left out.
-
-    Returns
-    -------
-    Conv2d or Linear or None
-        One map that does the same; None where that has many more weights than both.
-    """
+    """Put two maps together, one after the other."""
     if isinstance(first, Linear):
         assert isinstance(second, Linear)
         weight = second.weight @ first.weight
@@ -162,19 +109,7 @@ def _after_scaling(first: Conv2d, second: Conv2d) -> Conv2d:
 
 
 def summed(one: Map, other: Map) -> Map | None:
-    """
-    Put two maps of one population together, side by side.
-
-    Parameters
-    ----------
-    one, other : Conv2d or Linear
-        The maps, of the same shapes.
-
-    Returns
-    -------
-    Conv2d or Linear or None
-        One map whose result is the sum of both; None if there is none of this kind.
-    """
+    """Put two maps of one population together, side by side."""
     if isinstance(one, Linear) and isinstance(other, Linear):
         return replace(one, weight=one.weight + other.weight)
     if not (isinstance(one, Conv2d) and isinstance(other, Conv2d)):
@@ -244,19 +179,7 @@ class Term:
         return self.source_shape[0] if self.map is None else self.map.shape[0]
 
     def scaled(self, gain: Array) -> "Term":
-        """
-        Multiply it.
-
-        Parameters
-        ----------
-        gain : ndarray of float, shape (channels,)
-            A factor for each channel of the whole value.
-
-        Returns
-        -------
-        Term
-            The product.
-        """
+        """Multiply it."""
         mine = gain[self.start : self.start + self.n_channels]
         if self.map is None:
             return replace(self, map=identity(self.source_shape, mine))
@@ -305,23 +228,7 @@ class Value:
         return self.is_rectified and bool((covered == 1).all())
 
     def through(self, layer: Map, where: str, name: str) -> "Value | Term":
-        """
-        Let a convolution or a linear layer read it.
-
-        Parameters
-        ----------
-        layer : Conv2d or Linear
-            The layer.
-        where : str
-            Its place in the CNN.
-        name : str
-            Its name.
-
-        Returns
-        -------
-        Value or Term
-            The result; or the term that can't be composed with the layer.
-        """
+        """Let a convolution or a linear layer read it."""
         plain = replace(layer, bias=None, n_bias_parameters=0)
         terms = []
         for term in self.terms:
@@ -346,42 +253,14 @@ class Value:
         )
 
     def scaled(self, gain: Array, shift: Array, name: str) -> "Value":
-        """
-        Multiply and shift each channel.
-
-        Parameters
-        ----------
-        gain, shift : ndarray of float, shape (channels,)
-            The factors, and what is added then.
-        name : str
-            Name of the result.
-
-        Returns
-        -------
-        Value
-            The result.
-        """
+        """Multiply and shift each channel."""
         bias = np.zeros(self.shape) if self.bias is None else self.bias
         terms = tuple(term.scaled(gain) for term in self.terms)
         bias = bias * by_channel(gain, self.shape) + by_channel(shift, self.shape)
         return replace(self, terms=terms, bias=bias, n_biases=len(gain), name=name)
 
     def plus(self, other: "Value", name: str) -> "Value":
-        """
-        Add another value of the same shape.
-
-        Parameters
-        ----------
-        other : Value
-            The other one.
-        name : str
-            Name of the sum.
-
-        Returns
-        -------
-        Value
-            The sum.
-        """
+        """Add another value of the same shape."""
         biases = [value.bias for value in (self, other) if value.bias is not None]
         return replace(
             self,
@@ -393,19 +272,7 @@ class Value:
 
     @staticmethod
     def side_by_side(values: "list[Value]") -> "Value":
-        """
-        Concatenate values over channels.
-
-        Parameters
-        ----------
-        values : list of Value
-            The values, of the same height and width.
-
-        Returns
-        -------
-        Value
-            All of them.
-        """
+        """Concatenate values over channels."""
         starts = np.cumsum([0, *(value.shape[0] for value in values)])
         terms = [
             replace(term, start=term.start + int(start))
@@ -444,21 +311,7 @@ def _maps(value: Value) -> Iterator[Part]:
 
 
 def layer_of(value: Value, name: str) -> Conv2d | Linear | Joined:
-    """
-    Make a layer of neurons of a value.
-
-    Parameters
-    ----------
-    value : Value
-        The value.
-    name : str
-        Name of the layer.
-
-    Returns
-    -------
-    Conv2d, Linear or Joined
-        The layer.
-    """
+    """Make a layer of neurons of a value."""
     parts = list(_maps(value))
     if len(parts) == 1 and not isinstance(parts[0], Placed):
         (source,) = parts[0].inputs

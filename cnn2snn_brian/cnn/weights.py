@@ -74,26 +74,7 @@ def _card_path(path: str | Path) -> Path:
 
 
 def save_weights(path: str | Path, module: nn.Module, card: ModelCard) -> None:
-    """
-    Write weights and model card.
-
-    Parameters
-    ----------
-    path : path-like
-        The file for the weights, by custom ``*.safetensors``. The card gets the same
-        name with the suffix ``.json``.
-    module : nn.Module
-        The trained CNN.
-    card : ModelCard
-        What is known of it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder of `path` does not exist.
-    WriteError
-        If the disk is full, or the like.
-    """
+    """Write weights and model card."""
     state = {
         name: value.cpu().contiguous() for name, value in module.state_dict().items()
     }
@@ -114,24 +95,7 @@ def _checksum(state: dict[str, torch.Tensor]) -> str:
 
 
 def read_card(path: str | Path) -> ModelCard:
-    """
-    Read the model card of a weights file.
-
-    Parameters
-    ----------
-    path : path-like
-        The weights file.
-
-    Returns
-    -------
-    ModelCard
-        The card beside it.
-
-    Raises
-    ------
-    InputError
-        If the card is missing or damaged.
-    """
+    """Read the model card of a weights file."""
     card_path = _card_path(path)
     try:
         values = json.loads(card_path.read_text())
@@ -143,44 +107,12 @@ def read_card(path: str | Path) -> ModelCard:
 
 
 def is_quantized(module: nn.Module) -> bool:
-    """
-    Say whether a CNN has quantized activations.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN.
-
-    Returns
-    -------
-    bool
-        Whether it has any.
-    """
+    """Say whether a CNN has quantized activations."""
     return any(isinstance(child, ClipFloorShift) for child in module.modules())
 
 
 def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
-    """
-    Load weights into a CNN.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN; its weights are overwritten. If the card says that the weights are
-        those of a quantized CNN, and this one is not, it is made one (see `adjust`).
-    path : path-like
-        A safetensors file with its card beside it.
-
-    Returns
-    -------
-    ModelCard
-        The card of the weights.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or damaged, or its weights don't fit the CNN.
-    """
+    """Load weights into a CNN."""
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file")
     card = read_card(path)
@@ -191,24 +123,7 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
 
 
 def load_state(module: nn.Module, path: str | Path) -> None:
-    """
-    Load weights that come without a card.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The CNN; its weights are overwritten.
-    path : path-like
-        A safetensors file, or any other that ``torch.save`` wrote of a state dict, or
-        of a dict with one under ``state_dict``, as Lightning's checkpoints. What
-        wrappers put in front of all names (``module.``, ``_orig_mod.``, ``model.``) is
-        left out.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or damaged, or its weights don't fit the CNN.
-    """
+    """Load weights that come without a card."""
     try:
         if Path(path).suffix == ".safetensors":
             state = load_file(path)

@@ -148,32 +148,6 @@ def split_folder(
 ) -> list[LabelledImages]:
     """
     Load parts of a folder of class folders: what trains, and what is kept for testing.
-
-    An image's part follows from a hash of its file. It depends neither on a seed nor
-    on names, a copy is in the same part, and with few exceptions it stays the same
-    when images are added: only a class of which the hash would keep nothing, or
-    everything, has one image moved.
-
-    Parameters
-    ----------
-    directory : Path
-        Every folder in it is a class, the files in that are its images.
-    input_shape : tuple of int, optional
-        See `load_folder`.
-    parts : sequence of {"train", "test"}
-        What is asked for. Images of other parts are not decoded.
-
-    Returns
-    -------
-    list of LabelledImages
-        The parts, in the order of `parts`. About a tenth of a class is in "test", and
-        at least one image of a class that has two different ones.
-
-    Raises
-    ------
-    InputError
-        If the folder is missing or empty, an image can't be read, the images differ in
-        size, or none can be kept for testing.
     """
     _check_channels(input_shape)
     files, labels, classes = _listed(directory)
@@ -192,19 +166,7 @@ def split_folder(
 
 
 def class_names(directory: Path) -> tuple[str, ...]:
-    """
-    Say which classes a folder has, without reading an image.
-
-    Parameters
-    ----------
-    directory : Path
-        A folder of class folders.
-
-    Returns
-    -------
-    tuple of str
-        Names of the folders in it, in their order.
-    """
+    """Say which classes a folder has, without reading an image."""
     return tuple(sorted(path.name for path in directory.iterdir() if path.is_dir()))
 
 

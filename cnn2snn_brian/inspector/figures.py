@@ -144,27 +144,7 @@ def _outputs(plotting: Any, models: Any, duration: float) -> Any:
 
 
 def figures(duration: float, step: float, *, with_cnn: bool) -> dict[str, Any]:
-    """
-    Make the figures.
-
-    Parameters
-    ----------
-    duration, step : float
-        Time of a picture, and time step, in ms.
-    with_cnn : bool
-        Whether there is a map of the CNN's activations too.
-
-    Returns
-    -------
-    dict of str to bokeh model
-        By the place in the page: ``raster`` (with the rate below it), ``maps`` and
-        ``outputs``.
-
-    Raises
-    ------
-    MissingLibraryError
-        If Bokeh is not installed.
-    """
+    """Make the figures."""
     plotting = optional_library("bokeh.plotting", "inspector", "The inspector")
     models = optional_library("bokeh.models", "inspector", "The inspector")
     layouts = optional_library("bokeh.layouts", "inspector", "The inspector")

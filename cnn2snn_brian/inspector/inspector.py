@@ -30,21 +30,7 @@ from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
 
 
 def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
-    """
-    Say which trial a row is, for the page.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-    row : int
-        Index of the row.
-
-    Returns
-    -------
-    dict
-        ``stimulus``, ``stimulusName`` and ``repeat``; empty for images.
-    """
+    """Say which trial a row is, for the page."""
     if result.trials is None:
         return {}
     stimulus = int(result.stimulus_of_row[row])
@@ -58,26 +44,7 @@ def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
 def matching(
     result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
 ) -> list[tuple[Stimulus, int]]:
-    """
-    Check that stimuli are those of a result.
-
-    Parameters
-    ----------
-    result : SpikeData
-        A result of trials of these stimuli.
-    stimuli : Stimulus or sequence of Stimulus or None
-        The stimuli, in their order in the run.
-
-    Returns
-    -------
-    list of (Stimulus, int)
-        Each of them, and the steps of its trials. Empty without stimuli.
-
-    Raises
-    ------
-    InputError
-        If these are not the stimuli of the result.
-    """
+    """Check that stimuli are those of a result."""
     if stimuli is None:
         return []
     given = [stimuli] if isinstance(stimuli, Stimulus) else list(stimuli)
@@ -99,27 +66,7 @@ def matching(
 def frames_of(
     result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
 ) -> list[dict[str, Any] | None]:
-    """
-    Give the frames of stimuli, and when they are shown.
-
-    Parameters
-    ----------
-    result : SpikeData
-        A result of trials of these stimuli.
-    stimuli : Stimulus or sequence of Stimulus or None
-        The stimuli, in their order in the run.
-
-    Returns
-    -------
-    list
-        Of each stimulus a dict of ``frames``, uint8, and ``shown``, the index of the
-        frame of each step; None if it has none. Empty without stimuli.
-
-    Raises
-    ------
-    InputError
-        If these are not the stimuli of the result.
-    """
+    """Give the frames of stimuli, and when they are shown."""
     found: list[dict[str, Any] | None] = []
     for stimulus, n_steps in matching(result, stimuli):
         if not isinstance(stimulus, FrameStimulus):

@@ -61,16 +61,6 @@ class Pool:
 def symmetric(layer: Conv2d) -> Kernel:
     """
     Write a convolution with equal padding and, where that can be, a square kernel.
-
-    Parameters
-    ----------
-    layer : Conv2d
-        The convolution.
-
-    Returns
-    -------
-    Kernel
-        A kernel that does the same, with zeros around it if need be.
     """
     weight = ungrouped(layer) if layer.groups > 1 else layer.weight
     before, after = zip(*layer.padding, strict=True)
@@ -122,19 +112,7 @@ def _within(layer: Conv2d, weight: Any, sizes: Any, fronts: list[Any]) -> Kernel
 
 
 def bias_kernel(bias: npt.NDArray[Any]) -> Kernel:
-    """
-    Make a convolution that turns one constant into a bias for each position.
-
-    Parameters
-    ----------
-    bias : ndarray of float, shape (channels, height, width)
-        The biases.
-
-    Returns
-    -------
-    Kernel
-        Of a map of one pixel of 1 it makes the biases.
-    """
+    """Make a convolution that turns one constant into a bias for each position."""
     # Position y reads the pixel with tap padding - stride * y.
     channels, *sizes = bias.shape
     stride = 1 if (sizes[0] - sizes[1]) % 2 == 0 else 2
@@ -153,25 +131,7 @@ def bias_kernel(bias: npt.NDArray[Any]) -> Kernel:
 
 
 def pool_of(pool: AvgPool2d) -> Pool:
-    """
-    Write average pooling with one size of windows.
-
-    Parameters
-    ----------
-    pool : AvgPool2d
-        The pooling.
-
-    Returns
-    -------
-    Pool
-        Its windows.
-
-    Raises
-    ------
-    InputError
-        If windows have different sizes, strides or weights, as at the border with
-        ``ceil_mode`` or without ``count_include_pad``.
-    """
+    """Write average pooling with one size of windows."""
     shares = {*pool.row_weights}, {*pool.column_weights}
     axes = [
         _axis(pool.rows, pool.input_shape[1]),
@@ -207,24 +167,7 @@ def _spans(n: int, size: int, stride: int, padding: int) -> tuple[Any, ...]:
 
 
 def pool_kernel(pool: AvgPool2d) -> Conv2d:
-    """
-    Write average pooling as a convolution of each channel with itself.
-
-    Parameters
-    ----------
-    pool : AvgPool2d
-        The pooling.
-
-    Returns
-    -------
-    Conv2d
-        The convolution, without groups.
-
-    Raises
-    ------
-    InputError
-        If windows differ, or the kernel would be huge.
-    """
+    """Write average pooling as a convolution of each channel with itself."""
     found = pool_of(pool)
     channels = pool.shape[0]
     if channels**2 * found.size[0] * found.size[1] > MAX_KERNEL:
@@ -249,28 +192,7 @@ def pool_kernel(pool: AvgPool2d) -> Conv2d:
 def pool_layer(
     name: str, source: str, shape: tuple[int, int, int], pool: Pool
 ) -> AvgPool2d:
-    """
-    Make average pooling of windows of one size.
-
-    Parameters
-    ----------
-    name, source : str
-        Its name, and that of what it reads.
-    shape : tuple of int
-        (channels, height, width) of that.
-    pool : Pool
-        The windows.
-
-    Returns
-    -------
-    AvgPool2d
-        The pooling.
-
-    Raises
-    ------
-    InputError
-        If there is no window.
-    """
+    """Make average pooling of windows of one size."""
     rows, columns = (
         _spans(shape[1 + axis], pool.size[axis], pool.stride[axis], pool.padding[axis])
         for axis in (0, 1)
@@ -372,28 +294,7 @@ def _cropped(layer: Conv2d) -> Conv2d:
 
 
 def convolved(name: str, node: Any, value: Value) -> Value:
-    """
-    Let a Conv2d node read a value.
-
-    Parameters
-    ----------
-    name : str
-        Name of the node.
-    node : nir.Conv2d
-        The node.
-    value : Value
-        What it reads.
-
-    Returns
-    -------
-    Value
-        The result.
-
-    Raises
-    ------
-    InputError
-        If shapes don't fit, or the node can't be composed with what is before it.
-    """
+    """Let a Conv2d node read a value."""
     layer = _conv2d(name, node, value)
     if not layer.weight.any():
         # No more than a constant.
@@ -418,28 +319,7 @@ def convolved(name: str, node: Any, value: Value) -> Value:
 
 
 def multiplied(name: str, node: Any, value: Value) -> Value:
-    """
-    Let a Linear or Affine node read a value.
-
-    Parameters
-    ----------
-    name : str
-        Name of the node.
-    node : nir.Linear or nir.Affine
-        The node.
-    value : Value
-        What it reads, flat or flattened.
-
-    Returns
-    -------
-    Value
-        The result.
-
-    Raises
-    ------
-    InputError
-        If shapes don't fit, or the node can't be composed with what is before it.
-    """
+    """Let a Linear or Affine node read a value."""
     weight = _finite(name, "weight", node.weight)
     n_in = int(np.prod(value.shape))
     is_flat = value.is_flat or len(value.shape) == 1
@@ -467,24 +347,7 @@ def _through(layer: Conv2d | Linear, name: str, value: Value) -> Value:
 
 
 def pool_in(name: str, node: Any, value: Value) -> Pool | None:
-    """
-    Read a Conv2d node as average pooling, if it does nothing else.
-
-    Parameters
-    ----------
-    name : str
-        Name of the node.
-    node : nir.Conv2d
-        The node.
-    value : Value
-        What it reads.
-
-    Returns
-    -------
-    Pool or None
-        Windows, if every channel is convolved with the same constant kernel and no
-        other channel.
-    """
+    """Read a Conv2d node as average pooling, if it does nothing else."""
     layer = _cropped(_own_channels(_conv2d(name, node, value)))
     weight = layer.weight
     is_pool = (
@@ -513,32 +376,7 @@ def pool_in(name: str, node: Any, value: Value) -> Pool | None:
 def averaged(
     name: str, pool: Pool, value: Value, taken: Any
 ) -> tuple[Value, list[AvgPool2d]]:
-    """
-    Average a value, without neurons for that.
-
-    Parameters
-    ----------
-    name : str
-        Name of the node.
-    pool : Pool
-        The windows.
-    value : Value
-        What is averaged.
-    taken : collection of str
-        Names that are in use.
-
-    Returns
-    -------
-    value : Value
-        The averages.
-    pools : list of AvgPool2d
-        Poolings of the populations that it comes from.
-
-    Raises
-    ------
-    InputError
-        If it is no map, or can't change places with what is before it.
-    """
+    """Average a value, without neurons for that."""
     if len(value.shape) != 3 or value.is_flat:
         raise InputError(f"{name}: average pooling of values of shape {value.shape}")
     terms: list[Term] = []

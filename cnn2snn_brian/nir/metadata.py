@@ -41,19 +41,7 @@ _CONTENT = (
 
 
 def content(graph: Any) -> str:
-    """
-    Hash what a graph computes.
-
-    Parameters
-    ----------
-    graph : nir.NIRGraph
-        The graph.
-
-    Returns
-    -------
-    str
-        The same for a graph that was written to a file and read again.
-    """
+    """Hash what a graph computes."""
     found = hashlib.sha256()
     for name in sorted(graph.nodes):
         node = graph.nodes[name]
@@ -73,21 +61,7 @@ def content(graph: Any) -> str:
 
 
 def kept(network: NetworkDescription, graph: Any) -> dict[str, Any]:
-    """
-    Write a network's settings, and arrays that the graph has in another form.
-
-    Parameters
-    ----------
-    network : NetworkDescription
-        The network.
-    graph : nir.NIRGraph
-        The graph that was made of it.
-
-    Returns
-    -------
-    dict
-        An entry for the graph's metadata: texts and arrays.
-    """
+    """Write a network's settings, and arrays that the graph has in another form."""
     settings, arrays = network.record()
     of_nodes, beside = {}, {}
     for key, array in arrays.items():
@@ -113,25 +87,7 @@ def _of_node(graph: Any, key: str) -> Any:
 
 
 def kept_settings(graph: Any) -> Mapping[str, Any] | None:
-    """
-    Find what `kept` wrote.
-
-    Parameters
-    ----------
-    graph : nir.NIRGraph
-        A graph.
-
-    Returns
-    -------
-    dict or None
-        The settings of the network that it was made of, as in
-        `NetworkDescription.record`; None for a graph of another program.
-
-    Raises
-    ------
-    InputError
-        If they are of another version, or damaged.
-    """
+    """Find what `kept` wrote."""
     entry = (graph.metadata or {}).get(KEY)
     if entry is None:
         return None
@@ -146,25 +102,7 @@ def kept_settings(graph: Any) -> Mapping[str, Any] | None:
 
 
 def kept_fields(graph: Any) -> dict[str, Any] | None:
-    """
-    Read a network back.
-
-    Parameters
-    ----------
-    graph : nir.NIRGraph
-        A graph with metadata of `kept`.
-
-    Returns
-    -------
-    dict or None
-        The fields of the network that the graph was made of; None if nodes or edges
-        were changed since.
-
-    Raises
-    ------
-    InputError
-        If the metadata are damaged.
-    """
+    """Read a network back."""
     settings = kept_settings(graph)
     entry = graph.metadata[KEY]
     with damage(DAMAGED):

@@ -32,48 +32,13 @@ Edges = list[tuple[str, str]]
 
 
 def known_to(call: Callable[..., Any], **options: Any) -> dict[str, Any]:
-    """
-    Leave out arguments that a version of the library nir does not have.
-
-    Before 1.0.5, neurons had no ``v_reset``, and types were not checked.
-
-    Parameters
-    ----------
-    call : callable
-        What is called.
-    **options
-        Arguments.
-
-    Returns
-    -------
-    dict of str to object
-        Those that it takes.
-    """
+    """Leave out arguments that a version of the library nir does not have."""
     taken = inspect.signature(call).parameters
     return {name: value for name, value in options.items() if name in taken}
 
 
 def with_arrays(name: str, node: Any) -> Any:
-    """
-    Put arrays in the place of PyTorch's tensors.
-
-    Parameters
-    ----------
-    name : str
-        Name of the node, for messages.
-    node : nir.NIRNode
-        A node, or a graph.
-
-    Returns
-    -------
-    nir.NIRNode
-        The same if it has no tensors, or else a copy.
-
-    Raises
-    ------
-    InputError
-        If a tensor can't be read.
-    """
+    """Put arrays in the place of PyTorch's tensors."""
     changed: dict[str, Any] = {
         what: as_array(f"{name}: {what}", value)
         for what, value in vars(node).items()
@@ -89,26 +54,7 @@ def with_arrays(name: str, node: Any) -> Any:
 
 
 def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:
-    """
-    Put the nodes of graphs within a graph into one.
-
-    Parameters
-    ----------
-    graph : nir.NIRGraph
-        The graph.
-
-    Returns
-    -------
-    nodes : dict of str to nir.NIRNode
-        By name; those of a graph within have its name before theirs, ``block.conv``.
-    edges : list of tuple of str
-        (source, target).
-
-    Raises
-    ------
-    InputError
-        If an edge names no node, or a graph within has several inputs or outputs.
-    """
+    """Put the nodes of graphs within a graph into one."""
     nodes: dict[str, Any] = {}
     edges: Edges = []
     ends: dict[str, tuple[str, str]] = {}
@@ -142,26 +88,7 @@ def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:
 
 
 def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
-    """
-    Sort nodes so that each comes after those that it reads.
-
-    Parameters
-    ----------
-    nodes : dict of str to nir.NIRNode
-        The nodes.
-    edges : list of tuple of str
-        (source, target), in any order.
-
-    Returns
-    -------
-    dict of str to list of str
-        For each node, in order, the nodes that it reads.
-
-    Raises
-    ------
-    InputError
-        If the graph is recurrent.
-    """
+    """Sort nodes so that each comes after those that it reads."""
     reads: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
         reads[target].append(source)
@@ -187,48 +114,13 @@ def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """
-    Take one whole number for both axes, or one for each.
-
-    Parameters
-    ----------
-    value : int or sequence of int
-        The number or numbers.
-
-    Returns
-    -------
-    tuple of int
-        (y, x).
-    """
+    """Take one whole number for both axes, or one for each."""
     y, x = np.broadcast_to(np.asarray(value), (2,))
     return int(y), int(x)
 
 
 def each_channel(name: str, what: str, value: Any, shape: Shape) -> float | Array:
-    """
-    Take numbers of neurons that are the same within each channel.
-
-    Parameters
-    ----------
-    name : str
-        Name of the node.
-    what : str
-        What they are.
-    value : ndarray of float
-        A number for each neuron, or for all of them.
-    shape : tuple of int
-        Shape of the population.
-
-    Returns
-    -------
-    float or ndarray of float, shape (channels,)
-        One number if all are the same.
-
-    Raises
-    ------
-    InputError
-        If they have another shape, differ within a channel, or are not finite.
-    """
+    """Take numbers of neurons that are the same within each channel."""
     array = np.asarray(value, np.float64)
     if array.size not in (1, np.prod(shape)):
         raise InputError(
@@ -248,21 +140,7 @@ def each_channel(name: str, what: str, value: Any, shape: Shape) -> float | Arra
 
 
 def layer_name(name: str, taken: Any) -> str:
-    """
-    Make a name of Brian2's language.
-
-    Parameters
-    ----------
-    name : str
-        Name of a node.
-    taken : collection of str
-        Names of other layers.
-
-    Returns
-    -------
-    str
-        The same, with ``_`` for what can't be in a name.
-    """
+    """Make a name of Brian2's language."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not found[:1].isalpha():
         found = f"layer_{found}"
@@ -276,18 +154,6 @@ def layer_name(name: str, taken: Any) -> str:
 def times(part: Part, factor: Any) -> Part:
     """
     Multiply the weights of connections by a number for each channel of their source.
-
-    Parameters
-    ----------
-    part : Conv2d, Linear, Placed or Pooled
-        The connections. Average pooling has no weights and stays as it is.
-    factor : ndarray of float, shape (channels,)
-        The factors.
-
-    Returns
-    -------
-    Conv2d, Linear, Placed or Pooled
-        The connections with other weights.
     """
     weight: Any
     if isinstance(part, Placed | Pooled):
@@ -306,21 +172,7 @@ def times(part: Part, factor: Any) -> Part:
 
 
 def constants(layers: Layers, parameters: Parameters) -> dict[str, Array]:
-    """
-    Give what is added to each neuron's potential in each step: bias and leak.
-
-    Parameters
-    ----------
-    layers : Layers
-        The layers.
-    parameters : Parameters
-        What the neurons run with.
-
-    Returns
-    -------
-    dict of str to ndarray of float, shape ``layer.shape``
-        By layer; layers without any are left out.
-    """
+    """Give what is added to each neuron's potential in each step: bias and leak."""
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     found = {}
     for layer in layers:
@@ -334,21 +186,7 @@ def constants(layers: Layers, parameters: Parameters) -> dict[str, Array]:
 
 
 def described_scale(layers: Layers, parameters: Parameters) -> Layers:
-    """
-    Turn weights and biases that act at run time into those of a description.
-
-    Parameters
-    ----------
-    layers : Layers
-        Layers whose weights and biases are in the unit of the potentials.
-    parameters : Parameters
-        What the neurons run with.
-
-    Returns
-    -------
-    Layers
-        Layers that have these weights and biases at run time.
-    """
+    """Turn weights and biases that act at run time into those of a description."""
     factors = weight_factors(layers, parameters)
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
 

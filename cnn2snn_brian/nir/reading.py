@@ -23,27 +23,7 @@ from cnn2snn_brian.settings import CHOICES, Parameters, check_choice
 
 
 def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Read a NIR graph.
-
-    Parameters
-    ----------
-    graph : nir.NIRGraph or path-like
-        The graph, or a file with one.
-    given : dict of str to object
-        What the user said, by the names of `ASSUMED` and of ``synapses``, ``dtype`` and
-        ``classes``.
-
-    Returns
-    -------
-    dict
-        The fields of a network.
-
-    Raises
-    ------
-    InputError
-        If the graph can't be read, or an argument can't be used.
-    """
+    """Read a NIR graph."""
     nir = optional_library("nir", "nir", "NIR")
     own = {"resistance": ("step", "second"), "integration": ("exact", "euler")}
     for what, choices in {**CHOICES, **own}.items():

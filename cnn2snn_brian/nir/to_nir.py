@@ -57,26 +57,7 @@ def to_nir(
     integration: Integration = "exact",
     metadata: bool = True,
 ) -> Any:
-    """
-    Write a network as a NIR graph; see `SpikingNetwork.to_nir`.
-
-    Parameters
-    ----------
-    network : NetworkDescription
-        The network.
-    pooling, strict, resistance, integration, metadata
-        See there.
-
-    Returns
-    -------
-    nir.NIRGraph
-        The graph.
-
-    Raises
-    ------
-    InputError
-        If NIR has no node for a part of the network.
-    """
+    """Write a network as a NIR graph; see `SpikingNetwork.to_nir`."""
     check_choice("pooling", pooling, ("depthwise", "avg", "sum"))
     check_choice("resistance", resistance, ("step", "second"))
     check_choice("integration", integration, ("exact", "euler"))
@@ -319,12 +300,7 @@ class _Writer:
         return self._add(f"{part.name}_delay", delay, source)
 
     def _constant(self, name: str, constant: Any) -> str:
-        """
-        Make nodes that add a number of its own to each neuron of a map.
-
-        NIR has biases by channel only: a convolution without weights makes one pixel
-        of 1, and another one spreads that.
-        """
+        """Make nodes that add a number of its own to each neuron of a map."""
         if "constant" not in self.nodes:
             channels, *sizes = self.shapes[INPUT]
             one = Kernel(np.zeros((1, channels, 1, 1)), (sizes[0], sizes[1]), (0, 0))

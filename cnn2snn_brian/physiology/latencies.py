@@ -101,8 +101,6 @@ def _most_likely_onset(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """
     Find the rise of a rate that is most likely, for counts of (n_neurons, n_bins).
-
-    Gives bins before the rise, and the logarithm of the ratio of likelihoods.
     """
     from scipy.special import xlogy
 

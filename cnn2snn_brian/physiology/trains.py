@@ -37,26 +37,7 @@ _SLACK = 1e-2
 
 
 def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
-    """
-    Check numbers of neurons.
-
-    Parameters
-    ----------
-    neurons : array_like of int
-        The numbers.
-    n_neurons : int
-        How many neurons there are.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        The numbers.
-
-    Raises
-    ------
-    InputError
-        If there is none, one does not exist, or is named twice.
-    """
+    """Check numbers of neurons."""
     chosen = whole_numbers("neurons", neurons, n_neurons).ravel()
     if not len(np.unique(chosen)) == len(chosen) > 0:
         raise InputError(
@@ -373,21 +354,7 @@ def layer_of(result: SpikeData, layer: str | None) -> str:
 
 
 def trial_of_row(result: SpikeData) -> tuple[npt.NDArray[np.int64], int, int]:
-    """
-    Say which trial each row of a result is.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result. Images without repeats are stimuli with one repeat.
-
-    Returns
-    -------
-    trial : ndarray of int64, shape (n_rows,)
-        ``stimulus * n_repeats + repeat``.
-    n_stimuli, n_repeats : int
-        How many there are.
-    """
+    """Say which trial each row of a result is."""
     n_repeats = int(getattr(result, "n_repeats", 1))
     rows = np.arange(result.n_images)
     stimulus = getattr(result, "stimulus_of_row", None)

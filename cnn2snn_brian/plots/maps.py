@@ -19,26 +19,7 @@ MAX_NUMBERED = 64
 
 
 def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """
-    Put the channels of a layer side by side into one image.
-
-    Parameters
-    ----------
-    maps : ndarray, shape (channels, height, width) or (n,)
-        Values of a layer. Units of a linear layer are a cell each.
-
-    Returns
-    -------
-    ndarray of float, shape (rows * (height + 1) - 1, columns * (width + 1) - 1)
-        Channel after channel, row after row, about as many rows as columns. Lines of
-        one NaN are between channels (none between units), and NaN where none is left.
-
-    Examples
-    --------
-    >>> mosaic(np.arange(3))
-    array([[ 0.,  1.],
-           [ 2., nan]])
-    """
+    """Put the channels of a layer side by side into one image."""
     gap = 1 if maps.ndim == 3 else 0
     tiles = maps if maps.ndim == 3 else maps.reshape(-1, 1, 1)
     n, height, width = tiles.shape

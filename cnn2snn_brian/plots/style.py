@@ -22,37 +22,12 @@ MAP = "viridis"
 
 
 def colour(index: int) -> str:
-    """
-    Choose the colour of a channel, class or system.
-
-    Parameters
-    ----------
-    index : int
-        Its number; colours come again after the last one.
-
-    Returns
-    -------
-    str
-        The colour.
-    """
+    """Choose the colour of a channel, class or system."""
     return COLOURS[index % len(COLOURS)]
 
 
 def given_or_current(ax: Any) -> Any:
-    """
-    Give the axes to draw in.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes or None
-        What the user gave.
-
-    Returns
-    -------
-    matplotlib Axes
-        `ax`, or pyplot's current axes. Only then is pyplot imported: it may open
-        windows.
-    """
+    """Give the axes to draw in."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -61,26 +36,7 @@ def given_or_current(ax: Any) -> Any:
 
 
 def class_names(classes: Sequence[str] | None, n: int) -> list[str]:
-    """
-    Name the classes, by their numbers if they have no names.
-
-    Parameters
-    ----------
-    classes : sequence of str or None
-        Names.
-    n : int
-        Number of classes.
-
-    Returns
-    -------
-    list of str
-        The names.
-
-    Raises
-    ------
-    InputError
-        If there is not one name for each class.
-    """
+    """Name the classes, by their numbers if they have no names."""
     if classes is None:
         return [str(index) for index in range(n)]
     if len(classes) != n:

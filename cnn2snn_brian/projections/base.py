@@ -86,23 +86,7 @@ class ByContent(Printed):
 
 
 def freeze(layer: object, name: str, value: npt.NDArray[Any]) -> None:
-    """
-    Give a frozen layer a read-only copy of an array.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer, which is being made.
-    name : str
-        The field.
-    value : ndarray
-        The array.
-
-    Raises
-    ------
-    InputError
-        If a value is NaN or infinite.
-    """
+    """Give a frozen layer a read-only copy of an array."""
     n_bad = int((~np.isfinite(value)).sum())
     if n_bad:
         raise InputError(
@@ -115,19 +99,7 @@ def freeze(layer: object, name: str, value: npt.NDArray[Any]) -> None:
 
 
 def check_bias(layer: Layer) -> None:
-    """
-    Check the bias of a layer that is being made, and freeze it.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer.
-
-    Raises
-    ------
-    InputError
-        If the bias has another shape than the layer.
-    """
+    """Check the bias of a layer that is being made, and freeze it."""
     if layer.bias is not None:
         if layer.bias.shape != layer.shape:
             raise InputError(
@@ -140,25 +112,7 @@ def check_bias(layer: Layer) -> None:
 def check_windows(
     layer: Layer, size: int, windows: tuple[tuple[int, int], ...], n: int
 ) -> None:
-    """
-    Check the windows of a pooling along one axis.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer, which is being made.
-    size : int
-        Length of the input.
-    windows : tuple of (int, int)
-        First input position and the one after the last, for each output position.
-    n : int
-        Number of windows that there have to be.
-
-    Raises
-    ------
-    InputError
-        If there is none, not `n` of them, or one is empty or outside the input.
-    """
+    """Check the windows of a pooling along one axis."""
     fits = all(0 <= first < end <= size for first, end in windows)
     if not windows or not fits or len(windows) != n:
         raise InputError(

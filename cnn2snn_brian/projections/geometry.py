@@ -52,15 +52,7 @@ class Runs:
         return int(self.length.sum(dtype=np.int64))
 
     def expanded(self) -> tuple[IntArray, IntArray, IntArray]:
-        """
-        List every connection.
-
-        Returns
-        -------
-        pre, post, weight : ndarray of int32, shape (n_synapses,)
-            Source neuron, target neuron and index of the weight, in the order in which
-            spikes reach them.
-        """
+        """List every connection."""
         n_runs = np.diff(self.first)
         source = np.repeat(np.arange(len(n_runs), dtype=np.int32), n_runs)
         within = np.arange(self.n_synapses) - np.repeat(
@@ -97,22 +89,7 @@ def kernel_to_memory(
     layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed,
     weight: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
-    """
-    Order the weights of a layer like its shared synapses store them.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
-        The layer.
-    weight : ndarray, optional
-        Other weights of the same shape; the layer's own by default.
-
-    Returns
-    -------
-    ndarray, shape (n_weights,)
-        Convolution: (in_channels, ky, kx, out_channels / groups), flipped in x. Linear:
-        (sources in neuron order, n_out). Pooling: one weight for each target.
-    """
+    """Order the weights of a layer like its shared synapses store them."""
     if isinstance(layer, Placed):
         layer = layer.layer
     if isinstance(layer, AvgPool2d | MaxPool2d):
@@ -136,19 +113,7 @@ def kernel_to_memory(
 def weights_of_channel(
     layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
 ) -> int:
-    """
-    Count the weights of a channel of the source that lie next to each other.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
-        The layer.
-
-    Returns
-    -------
-    int
-        Weight ``k`` of `kernel_to_memory` belongs to channel ``k // n % channels``.
-    """
+    """Count the weights of a channel of the source that lie next to each other."""
     inner = layer.inner if isinstance(layer, Pooled) else layer
     if isinstance(inner, Placed):
         inner = inner.layer
@@ -163,21 +128,7 @@ def weights_of_channel(
 def kernel_from_memory(
     layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed, stored: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """
-    Order stored weights like torch does; the inverse of `kernel_to_memory`.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
-        The layer.
-    stored : ndarray, shape (n_weights,)
-        Weights in the order of the synapses.
-
-    Returns
-    -------
-    ndarray
-        Weights in the shape of ``layer.weight``; for pooling (out_height, out_width).
-    """
+    """Order stored weights like torch does; the inverse of `kernel_to_memory`."""
     stored = np.asarray(stored)
     if isinstance(layer, Placed):
         layer = layer.layer
@@ -269,19 +220,7 @@ class Cells:
 
 
 def pool_cells(layer: Pooled) -> Cells:
-    """
-    List the cells of each input position.
-
-    Parameters
-    ----------
-    layer : Pooled
-        A layer with poolings in front of it.
-
-    Returns
-    -------
-    Cells
-        Its cells, for the last of the poolings.
-    """
+    """List the cells of each input position."""
     rows, columns = layer.axis_matrix(0), layer.axis_matrix(1)
     # (cell, position), stored by position.
     shares = sparse.kron(
@@ -315,19 +254,7 @@ def _placed(layer: Placed) -> Runs:
 
 
 def runs(layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed) -> Runs:
-    """
-    Compute the runs of a layer.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear or Placed
-        The layer.
-
-    Returns
-    -------
-    Runs
-        Its runs; weights are in the order of `kernel_to_memory`.
-    """
+    """Compute the runs of a layer."""
     if isinstance(layer, Placed):
         return _placed(layer)
     if isinstance(layer, Conv2d):
@@ -459,27 +386,7 @@ def _placed_connectivity(layer: Placed) -> Connections:
 def connections(
     layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
 ) -> Connections:
-    """
-    List all synapses of a layer.
-
-    Connections to the zero padding don't exist; weights of exactly 0 do. Those of a
-    maximum pooling weigh 1: that is what its gate lets pass.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed or Pooled
-        The layer.
-
-    Returns
-    -------
-    Connections
-        Source, target and weight of every synapse.
-
-    Raises
-    ------
-    InputError
-        If there are more synapses than Brian2 can number.
-    """
+    """List all synapses of a layer."""
     n_synapses = int(layer.fan_out().sum())
     if n_synapses > MAX_SYNAPSES:
         raise InputError(
@@ -496,20 +403,7 @@ def connections(
 
 
 def synapse_shape(layer: Any) -> tuple[int, ...]:
-    """
-    Say of which shape the weights of a layer's synapses are.
-
-    Parameters
-    ----------
-    layer : Linear, Conv2d, AvgPool2d or Pooled
-        The layer.
-
-    Returns
-    -------
-    tuple of int
-        (n_out, n_in) of a `Linear`, as in torch; else (n_synapses,), in the order of
-        `connections`.
-    """
+    """Say of which shape the weights of a layer's synapses are."""
     if isinstance(layer, Linear):
         n_out, n_in = layer.weight.shape
         return n_out, n_in
@@ -517,21 +411,7 @@ def synapse_shape(layer: Any) -> tuple[int, ...]:
 
 
 def from_synapses(layer: Any, weights: Any) -> npt.NDArray[np.float64]:
-    """
-    Put weights of synapses into the order that a user sees.
-
-    Parameters
-    ----------
-    layer : Linear, Conv2d, AvgPool2d or Pooled
-        The layer.
-    weights : ndarray of float, shape (n_synapses,)
-        In the order of the synapses.
-
-    Returns
-    -------
-    ndarray of float64
-        Of the shape that `synapse_shape` says; inputs of a `Linear` in torch's order.
-    """
+    """Put weights of synapses into the order that a user sees."""
     values = np.asarray(weights, np.float64)
     if not isinstance(layer, Linear):
         return values
@@ -540,21 +420,7 @@ def from_synapses(layer: Any, weights: Any) -> npt.NDArray[np.float64]:
 
 
 def to_synapses(layer: Any, weights: Any) -> npt.NDArray[np.float64]:
-    """
-    Put weights into the order of the synapses; undoes `from_synapses`.
-
-    Parameters
-    ----------
-    layer : Linear, Conv2d, AvgPool2d or Pooled
-        The layer.
-    weights : ndarray of float
-        Of the shape that `synapse_shape` says.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_synapses,)
-        In the order of the synapses.
-    """
+    """Put weights into the order of the synapses; undoes `from_synapses`."""
     values = np.asarray(weights, np.float64)
     if not isinstance(layer, Linear):
         return values

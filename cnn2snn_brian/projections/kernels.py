@@ -96,11 +96,7 @@ class Linear(ByContent):
 
 
 def _taps(n_in: int, n_out: int, kernel: int, stride: int, before: int, dilation: int):  # type: ignore[no-untyped-def]
-    """
-    Pairs (input, output, tap) of a convolution along one axis, borders left out.
-
-    Ordered by output, then by tap.
-    """
+    """Pairs (input, output, tap) of a convolution along one axis, borders left out."""
     out, tap = np.divmod(np.arange(n_out * kernel), kernel)
     position = out * stride - before + tap * dilation
     inside = (position >= 0) & (position < n_in)
@@ -396,21 +392,7 @@ PASSED = 1 + 2.0**-10
 
 
 def check_rule(what: str, rule: object) -> None:
-    """
-    Check the rule of a gate.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    rule : object
-        What was given.
-
-    Raises
-    ------
-    InputError
-        If it is no `GateRule`.
-    """
+    """Check the rule of a gate."""
     if rule not in get_args(GateRule):
         raise InputError(f"{what}={rule!r}: expected 'gate' or 'largest-count'")
 
@@ -418,21 +400,7 @@ def check_rule(what: str, rule: object) -> None:
 def pool_windows(
     size: int, n_out: int, kernel: int, stride: int, padding: int
 ) -> tuple[tuple[int, int], ...]:
-    """
-    List the windows of a pooling along one axis, without what is padded.
-
-    Parameters
-    ----------
-    size, n_out : int
-        Length of the input and of the output.
-    kernel, stride, padding : int
-        As in torch.
-
-    Returns
-    -------
-    tuple of (int, int)
-        First input position and the one after the last, for each output position.
-    """
+    """List the windows of a pooling along one axis, without what is padded."""
     starts = (out * stride - padding for out in range(n_out))
     return tuple((max(start, 0), min(start + kernel, size)) for start in starts)
 

@@ -49,21 +49,7 @@ def to_neurons(array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:
 
 
 def by_channel(value: Any, shape: Shape) -> Any:
-    """
-    Shape the numbers of a layer's channels so that they fit its arrays.
-
-    Parameters
-    ----------
-    value : float or ndarray, shape (channels,)
-        One number, or one for each channel.
-    shape : tuple of int
-        Shape of the layer, (channels, height, width) or (n,).
-
-    Returns
-    -------
-    float or ndarray, shape (channels, 1, 1) or (n,)
-        Arrays of shape ``(..., *shape)`` can be multiplied with it.
-    """
+    """Shape the numbers of a layer's channels so that they fit its arrays."""
     if np.ndim(value) == 0:
         return value
     return np.reshape(value, (-1, *[1] * (len(shape) - 1)))

@@ -119,21 +119,7 @@ class ReceptiveFields(Printed):
 def receptive_fields(
     input_shape: tuple[int, int, int], layers: Iterable[AnyLayer]
 ) -> dict[str, ReceptiveFields]:
-    """
-    Find what the neurons of all layers see.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Shape of an image, (channels, height, width).
-    layers : iterable of Layer
-        The layers, in order.
-
-    Returns
-    -------
-    dict of str to ReceptiveFields
-        By layer, and of the input: a pixel sees itself.
-    """
+    """Find what the neurons of all layers see."""
     n, height, width = input_shape
     own = [
         np.stack([np.arange(size), np.arange(size) + 1], 1) for size in (height, width)
@@ -212,34 +198,7 @@ def column(
     x: float | None = None,
     layers: Iterable[str] | None = None,
 ) -> Places:
-    """
-    Choose the neurons of all channels that see one point of the image.
-
-    Parameters
-    ----------
-    fields : dict of str to ReceptiveFields
-        Receptive fields of the layers.
-    shapes : dict of str to tuple of int
-        Shapes of the input and of the layers.
-    y, x : float, optional
-        The point in pixels, from the centre of the first one; the centre of the image
-        by default.
-    layers : iterable of str, optional
-        Layers of channels (or ``input``); all but the input by default. A linear layer
-        has no places.
-
-    Returns
-    -------
-    dict of str to list of tuple of int
-        Of each layer the neurons (channel, y, x) whose receptive fields have their
-        centres nearest to the point; of equal ones, those nearest to it on the map of
-        the layer.
-
-    Raises
-    ------
-    InputError
-        If the point is outside of the image, or a layer is unknown or linear.
-    """
+    """Choose the neurons of all channels that see one point of the image."""
     maps = [name for name in shapes if name != INPUT and len(shapes[name]) == 3]
     found: Places = {}
     sizes = shapes[INPUT][1:]
@@ -287,30 +246,7 @@ def sample(
     seed: int = 0,
     layers: Iterable[str] | None = None,
 ) -> Places:
-    """
-    Choose some neurons of each layer at random.
-
-    Parameters
-    ----------
-    shapes : dict of str to tuple of int
-        Shapes of the input and of the layers.
-    n : int
-        Neurons of each layer; of a smaller layer all.
-    seed : int
-        Seed. What is chosen of a layer does not depend on the other layers asked for.
-    layers : iterable of str, optional
-        Layers (or ``input``); all but the input by default.
-
-    Returns
-    -------
-    dict of str to list of tuple of int
-        (channel, y, x), or (unit,) in a linear layer, each neuron once, in order.
-
-    Raises
-    ------
-    InputError
-        If `n` or `seed` is no whole number, or a layer is unknown.
-    """
+    """Choose some neurons of each layer at random."""
     n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
     found: Places = {}
     names = list(shapes)
@@ -326,28 +262,7 @@ def sample(
 def index_of(
     what: str, positions: Iterable[tuple[int, ...]], shape: Shape
 ) -> npt.NDArray[np.int64]:
-    """
-    Find neurons in the array of their layer.
-
-    Parameters
-    ----------
-    what : str
-        What they are asked for, as the first words of an error.
-    positions : iterable of tuple of int
-        (channel, y, x), or (unit,) in a linear layer.
-    shape : tuple of int
-        Shape of the layer.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Indices into the flat array of the layer, in torch's order.
-
-    Raises
-    ------
-    InputError
-        If one is no neuron of the layer.
-    """
+    """Find neurons in the array of their layer."""
     found = []
     for position in positions:
         at = tuple(position) if isinstance(position, Iterable) else (position,)

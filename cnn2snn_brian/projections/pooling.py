@@ -75,50 +75,19 @@ class Placed(ByContent):
         return self.layer.n_parameters
 
     def drive(self, activations: FloatArray) -> FloatArray:
-        """
-        Input of the neurons; 0 in all other channels.
-
-        Parameters
-        ----------
-        activations : ndarray of float, shape ``(n, *input_shape)``
-            What is read.
-
-        Returns
-        -------
-        ndarray of float, shape ``(n, *shape)``
-            What arrives.
-        """
+        """Input of the neurons; 0 in all other channels."""
         own = self.layer.drive(activations)
         whole = np.zeros((len(own), *self.shape), own.dtype)
         whole[:, self.start : self.start + self.layer.shape[0]] = own
         return whole
 
     def fan_out(self) -> npt.NDArray[np.int64]:
-        """
-        Count the synapses that leave each input.
-
-        Returns
-        -------
-        ndarray of int64, of shape `input_shape`
-            Number of neurons that an input reaches.
-        """
+        """Count the synapses that leave each input."""
         return self.layer.fan_out()
 
 
 def ungrouped(layer: Conv2d) -> FloatArray:
-    """
-    Write the kernel of a grouped convolution as that of an ordinary one.
-
-    Parameters
-    ----------
-    layer : Conv2d
-        The convolution.
-
-    Returns
-    -------
-    ndarray of float, shape (out_channels, in_channels, ky, kx)
-        Its kernel, 0 between different groups.
-    """
+    """Write the kernel of a grouped convolution as that of an ordinary one."""
     out_channels, per_group, ky, kx = layer.weight.shape
     per_group_out = out_channels // layer.groups
     weight = np.zeros((out_channels, layer.input_shape[0], ky, kx))
@@ -134,18 +103,6 @@ def on_channels(
 ) -> Conv2d | AvgPool2d | Linear | Placed:
     """
     Give the part of a layer's connections that reads some of its input's channels.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear or Placed
-        The layer. Its bias is left out.
-    start, n : int
-        The first of the channels, and their number.
-
-    Returns
-    -------
-    Conv2d, AvgPool2d, Linear or Placed
-        The same layer for an input of these channels alone, with the same shape.
     """
     if isinstance(layer, Placed):
         inner = on_channels(layer.layer, start, n)
@@ -433,38 +390,12 @@ AnyLayer = Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled | Joined
 
 
 def parts(layer: AnyLayer) -> tuple[Part, ...]:
-    """
-    List the connections into a layer.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
-        The layer.
-
-    Returns
-    -------
-    tuple of Conv2d, AvgPool2d, Linear, Placed or Pooled
-        The parts of a joined layer; any other layer is its only part.
-    """
+    """List the connections into a layer."""
     return layer.parts if isinstance(layer, Joined) else (layer,)
 
 
 def drive(layer: AnyLayer, values: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
-    """
-    Sum the input of a layer's neurons, without bias.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
-        The layer.
-    values : dict of str to ndarray of float, shape ``(n, *shape)``
-        Activations of the layers that it reads; a layer that is missing sends nothing.
-
-    Returns
-    -------
-    ndarray of float, shape ``(n, *layer.shape)``
-        The sum over all parts; of shape (1, ...) and 0 if nothing is sent.
-    """
+    """Sum the input of a layer's neurons, without bias."""
     arriving = [
         part.drive(values[part.inputs[0]])
         for part in parts(layer)
@@ -479,40 +410,12 @@ def drive(layer: AnyLayer, values: Mapping[str, npt.NDArray[Any]]) -> FloatArray
 
 
 def n_synapses(layer: AnyLayer) -> int:
-    """
-    Count the synapses into a layer, the zero padding left out.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
-        The layer.
-
-    Returns
-    -------
-    int
-        Number of synapses of all its parts.
-    """
+    """Count the synapses into a layer, the zero padding left out."""
     return sum(int(part.fan_out().sum()) for part in parts(layer))
 
 
 def renamed(part: Part, name: str, source: str) -> Part:
-    """
-    Give connections another name and another source.
-
-    Parameters
-    ----------
-    part : Conv2d, AvgPool2d, Linear, Placed or Pooled
-        The connections.
-    name : str
-        Their name.
-    source : str
-        Name of the layer that they read.
-
-    Returns
-    -------
-    Conv2d, AvgPool2d, Linear, Placed or Pooled
-        The same connections.
-    """
+    """Give connections another name and another source."""
     if isinstance(part, Placed):
         inner = renamed(part.layer, name, source)
         return replace(part, layer=inner)  # type: ignore[arg-type]
@@ -525,22 +428,7 @@ def renamed(part: Part, name: str, source: str) -> Part:
 
 
 def reweighted(layer: AnyLayer, change: Callable[[FloatArray], FloatArray]) -> AnyLayer:
-    """
-    Give a layer other weights.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
-        The layer.
-    change : callable
-        Takes the weights of a convolution or linear layer and gives others, of the same
-        shape; for each part of the layer in turn. Averages stay as they are.
-
-    Returns
-    -------
-    Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
-        The same layer with these weights.
-    """
+    """Give a layer other weights."""
     if isinstance(layer, Joined):
         made = tuple(reweighted(part, change) for part in layer.parts)
         return replace(layer, parts=made)  # type: ignore[arg-type]
@@ -553,19 +441,7 @@ def reweighted(layer: AnyLayer, change: Callable[[FloatArray], FloatArray]) -> A
 
 
 def squared(layer: AnyLayer) -> AnyLayer:
-    """
-    Square the weights of a layer: what the variances of its inputs add up with.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
-        The layer.
-
-    Returns
-    -------
-    Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled or Joined
-        The same layer with these weights; with those of averages squared too.
-    """
+    """Square the weights of a layer: what the variances of its inputs add up with."""
     made: Any
     if isinstance(layer, Joined):
         made = tuple(map(squared, layer.parts))
@@ -585,19 +461,7 @@ def squared(layer: AnyLayer) -> AnyLayer:
 
 
 def is_pooling(layer: AnyLayer) -> bool:
-    """
-    Say whether a layer does nothing but average.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear, Pooled or Joined
-        The layer.
-
-    Returns
-    -------
-    bool
-        Whether it is average pooling of one layer, or of several that it joins.
-    """
+    """Say whether a layer does nothing but average."""
     return layer.bias is None and all(
         isinstance(part.layer if isinstance(part, Placed) else part, AvgPool2d)
         for part in parts(layer)
@@ -631,21 +495,7 @@ def _ways(name: str, pools: Mapping[str, AnyLayer]) -> Iterator[_Way]:
 
 
 def composed(layer: AnyLayer, pools: Mapping[str, AnyLayer]) -> AnyLayer:
-    """
-    Let a layer read what was averaged, instead of averages.
-
-    Parameters
-    ----------
-    layer : Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
-        The layer.
-    pools : dict of str to AvgPool2d or Joined
-        The pooling layers that have no neurons, by name.
-
-    Returns
-    -------
-    Conv2d, AvgPool2d, Linear, Placed, Pooled or Joined
-        The same layer behind these poolings.
-    """
+    """Let a layer read what was averaged, instead of averages."""
     if not any(name in pools for name in layer.inputs):
         return layer
     found: list[Part] = []
@@ -671,22 +521,7 @@ def composed(layer: AnyLayer, pools: Mapping[str, AnyLayer]) -> AnyLayer:
 
 
 def named(name: str, found: Sequence[Part]) -> Iterator[Part]:
-    """
-    Name the parts of a joined layer after what they connect.
-
-    Parameters
-    ----------
-    name : str
-        Name of the layer.
-    found : sequence of Conv2d, AvgPool2d, Linear, Placed or Pooled
-        Its parts.
-
-    Yields
-    ------
-    Conv2d, AvgPool2d, Linear, Placed or Pooled
-        The parts, named ``add1_from_conv2``; the second one of a pair of layers has a
-        number behind that.
-    """
+    """Name the parts of a joined layer after what they connect."""
     n_of_source: dict[str, int] = {}
     for part in found:
         (source,) = part.inputs

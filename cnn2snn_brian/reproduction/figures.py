@@ -17,21 +17,7 @@ from cnn2snn_brian.reproduction.steps import Reproduction
 
 
 def draw(work: Reproduction, numbers: dict[str, Any]) -> dict[str, str]:
-    """
-    Draw all figures.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments; the figures go to a folder in its folder.
-    numbers : dict
-        What `collect` found.
-
-    Returns
-    -------
-    dict of str to str
-        Paths of the figures from the report, by name.
-    """
+    """Draw all figures."""
     import matplotlib as mpl
 
     folder = work.out / "reproduction"

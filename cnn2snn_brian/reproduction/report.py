@@ -153,19 +153,7 @@ class _Rows:
 
 
 def collect(work: Reproduction) -> dict[str, Any]:
-    """
-    Do all steps that are missing, and put their numbers together.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-
-    Returns
-    -------
-    dict
-        Every number of the report; what `finite_json.finite` takes.
-    """
+    """Do all steps that are missing, and put their numbers together."""
     rows, extent = _Rows(work), work.extent
     snn = work.network("paper")
     shown = max(n for n in extent.durations if n <= SHOWN)
@@ -359,23 +347,7 @@ def _template(name: str) -> str:
 
 
 def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> str:
-    """
-    Write the report as Markdown.
-
-    Parameters
-    ----------
-    numbers : dict
-        What `collect` found.
-    figures : dict of str to str
-        Paths of the figures, by name.
-    command : str
-        The command that was given.
-
-    Returns
-    -------
-    str
-        The text.
-    """
+    """Write the report as Markdown."""
     template = _environment().from_string(_template("reproduction.md"))
     text: str = template.render(
         **numbers,
@@ -391,19 +363,7 @@ def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> 
 
 
 def html_page(text: str) -> str:
-    """
-    Make a page of the report.
-
-    Parameters
-    ----------
-    text : str
-        What `markdown` gave. HTML in it is shown as text.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Make a page of the report."""
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
@@ -411,18 +371,7 @@ def html_page(text: str) -> str:
 
 
 def write_report(work: Reproduction, numbers: dict[str, Any], command: str) -> None:
-    """
-    Write ``reproduction.json``, ``.md`` and ``.html``, and the figures.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments; the report goes to its folder.
-    numbers : dict
-        What `collect` found.
-    command : str
-        The command that was given, for the report.
-    """
+    """Write ``reproduction.json``, ``.md`` and ``.html``, and the figures."""
     text = markdown(numbers, draw(work, numbers), command)
     for suffix, content in (
         ("json", to_json(numbers)),

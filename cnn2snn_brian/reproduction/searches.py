@@ -66,21 +66,7 @@ class Truth:
     def by_class(
         self, right: npt.NDArray[np.bool_], members: npt.NDArray[np.intp] | None = None
     ) -> list[float]:
-        """
-        Compute the accuracy of every class, then of all.
-
-        Parameters
-        ----------
-        right : ndarray of bool, shape (n_images,)
-            Whether each test image is classified correctly.
-        members : ndarray of int, optional
-            Some of the test images; all by default.
-
-        Returns
-        -------
-        list of float
-            One a class, and the last one of all images.
-        """
+        """Compute the accuracy of every class, then of all."""
         labels = self.labels
         if members is not None:
             right, labels = right[members], labels[members]
@@ -92,19 +78,6 @@ class Truth:
     ) -> dict[str, Any]:
         """
         Compute the accuracy, and its ratio to the CNNs' with a bootstrap interval.
-
-        Parameters
-        ----------
-        predictions : iterable of int
-            Predicted classes.
-        members : iterable of int
-            Which of the test images they are of.
-
-        Returns
-        -------
-        dict
-            ``accuracy``, and ``to_adjusted`` and ``to_cnn`` with their
-            ``..._interval``, which has the middle 95 %.
         """
         chosen = np.array(list(members))
         right = np.array(list(predictions)) == self.labels[chosen]
@@ -120,21 +93,7 @@ class Truth:
         return found
 
     def drawn(self, n: int, seed: int) -> npt.NDArray[np.intp]:
-        """
-        Draw as many test images of each class as the paper has.
-
-        Parameters
-        ----------
-        n : int
-            Images of each class, or all if there are fewer.
-        seed : int
-            Seed of the draw.
-
-        Returns
-        -------
-        ndarray of int
-            Their indices, in order.
-        """
+        """Draw as many test images of each class as the paper has."""
         rng = np.random.default_rng(seed)
         chosen = [
             rng.permutation(np.flatnonzero(self.labels == label))[:n]
@@ -144,21 +103,7 @@ class Truth:
 
 
 def target_of(simulator: Simulator, images: LabelledImages) -> Target:
-    """
-    Compute what an objective compares a simulation with.
-
-    Parameters
-    ----------
-    simulator : Simulator
-        The network.
-    images : LabelledImages
-        What it is shown.
-
-    Returns
-    -------
-    Target
-        The CNN's answers.
-    """
+    """Compute what an objective compares a simulation with."""
     pixels = images.images.astype(np.float32) / 255
     return Target.of(simulator.snn.layers, pixels, images.labels)
 
@@ -199,25 +144,7 @@ def _tuned(
 
 
 def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
-    """
-    Search parameters of a preset for a number of steps.
-
-    With the paper's setting, a search begins where that of fewer steps ended.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-    preset : str
-        A key of `PRESETS` or `VARIANTS`.
-    n_steps : int
-        Steps of an image.
-
-    Returns
-    -------
-    dict
-        ``parameters``, and how they do on images of the tuning and on others.
-    """
+    """Search parameters of a preset for a number of steps."""
     extent = work.extent
     start = None
     shorter = [n for n in extent.durations if n < n_steps]
@@ -246,22 +173,7 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
 
 
 def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
-    """
-    Calibrate the preset "few-steps" for a number of steps.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-    n_steps : int
-        Steps of an image.
-
-    Returns
-    -------
-    dict
-        ``parameters``, the share of images that are classified like by the CNN
-        (``agreement``, and ``agreement_before``), and their number ``n_images``.
-    """
+    """Calibrate the preset "few-steps" for a number of steps."""
     name = f"calibrated-{n_steps}"
     n_images = min(N_CALIBRATION, work.extent.n_tuning)
 
@@ -325,23 +237,7 @@ def _scaled(work: Reproduction, shorter: int, n_steps: int) -> dict[str, Any]:
 def papers_method(
     work: Reproduction, method: Literal["feedback", "bisection"], n_steps: int
 ) -> dict[str, Any]:
-    """
-    Set thresholds as the paper's listing or text does.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-    method : {"feedback", "bisection"}
-        The listing, or the text.
-    n_steps : int
-        Steps of an image.
-
-    Returns
-    -------
-    dict
-        ``parameters``, and how they do on images of the tuning and on others.
-    """
+    """Set thresholds as the paper's listing or text does."""
     extent = work.extent
     name = f"{method}-{n_steps}"
 
@@ -359,19 +255,7 @@ def papers_method(
 
 
 def cnns(work: Reproduction) -> dict[str, Any]:
-    """
-    Classify the test images with the CNN and with the adjusted CNN.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-
-    Returns
-    -------
-    dict
-        ``labels``, and ``cnn`` and ``adjusted``, the predicted classes.
-    """
+    """Classify the test images with the CNN and with the adjusted CNN."""
 
     def compute() -> dict[str, Any]:
         found = {"labels": work.test.labels.tolist()}
@@ -404,31 +288,7 @@ def simulated(
     parameters: dict[str, Any] | None,
     most: int | None = None,
 ) -> dict[str, Any]:
-    """
-    Show test images to the network, classes in turn.
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-    name : str
-        What the parameters are, for the names of the steps.
-    preset : str
-        A key of `PRESETS`.
-    n_steps : int
-        Steps of an image.
-    parameters : dict, optional
-        Arguments of `Simulator.run`; the data-based ones by default.
-    most : int, optional
-        Largest number of chunks of `CHUNK` images; all by default.
-
-    Returns
-    -------
-    dict
-        ``members``, the images; their ``predictions`` (and ``with_potential``, those
-        of the readout that adds the potential left); ``ties``, ``silent``, ``events``
-        an image by layer, ``output_spikes`` an image.
-    """
+    """Show test images to the network, classes in turn."""
     n_chunks = -(-len(work.test) // CHUNK)
 
     def compute(number: int) -> dict[str, Any]:
@@ -470,21 +330,6 @@ def _joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
     """
     Sweep the threshold of one layer, the others as the search found them (Fig. 3).
-
-    Parameters
-    ----------
-    work : Reproduction
-        The experiments.
-    layer : str
-        Name of the layer.
-    n_steps : int
-        Steps of an image.
-
-    Returns
-    -------
-    dict
-        ``thresholds``, and for each ``right_spikes`` (spikes of the right output neuron
-        an image), ``spike_ratio`` and ``accuracy``; ``chosen``.
     """
     chosen = searched(work, "paper", n_steps)["parameters"]
     thresholds = chosen["thresholds"][layer] * SWEEP_FACTORS

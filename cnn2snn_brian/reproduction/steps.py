@@ -34,19 +34,7 @@ _TEXTS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 def finite(value: Any) -> Any:
-    """
-    Write infinities as text.
-
-    Parameters
-    ----------
-    value : dict, list, tuple, str, number, bool or None
-        Anything of these, in each other. No text of it is "inf", "-inf" or "nan".
-
-    Returns
-    -------
-    dict, list, str, number, bool or None
-        The same, with text where a number is not finite; what JSON can hold.
-    """
+    """Write infinities as text."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -57,24 +45,7 @@ def finite(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """
-    Undo `finite`.
-
-    Parameters
-    ----------
-    value : dict, list, str, number, bool or None
-        What `finite` gave.
-
-    Returns
-    -------
-    dict, list, str, number, bool or None
-        The same, with numbers instead of the texts.
-
-    Examples
-    --------
-    >>> restored(finite({"v_min": {"conv1": -math.inf}}))
-    {'v_min': {'conv1': -inf}}
-    """
+    """Undo `finite`."""
     if isinstance(value, dict):
         return {key: restored(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -83,19 +54,7 @@ def restored(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """
-    Write JSON.
-
-    Parameters
-    ----------
-    value : dict, list, tuple, str, number, bool or None
-        As `finite` takes it.
-
-    Returns
-    -------
-    str
-        The text.
-    """
+    """Write JSON."""
     return json.dumps(finite(value), indent=1, allow_nan=False) + "\n"
 
 
@@ -144,24 +103,7 @@ SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
 
 
 def setting_named(name: str) -> Preset:
-    """
-    Find a setting of the report.
-
-    Parameters
-    ----------
-    name : str
-        A key of `PRESETS` or `VARIANTS`.
-
-    Returns
-    -------
-    Preset
-        The setting.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name.
-    """
+    """Find a setting of the report."""
     return VARIANTS[name] if name in VARIANTS else find_preset(name)
 
 
@@ -207,19 +149,7 @@ class Extent:
     long: int = 800
 
     def budget(self, n_steps: int) -> int:
-        """
-        Give the number of candidates of a search.
-
-        Parameters
-        ----------
-        n_steps : int
-            Steps of an image.
-
-        Returns
-        -------
-        int
-            The number.
-        """
+        """Give the number of candidates of a search."""
         return self.budgets[max(least for least in self.budgets if least <= n_steps)]
 
 
@@ -256,29 +186,7 @@ ALIASES = {"plane": "airplane", "aeroplane": "airplane", "car": "automobile"}
 def with_classes(
     images: LabelledImages, classes: tuple[str, ...], where: str | Path
 ) -> LabelledImages:
-    """
-    Give the classes the numbers of the CNN's outputs of the same names.
-
-    Parameters
-    ----------
-    images : LabelledImages
-        Images whose classes have any order. ``plane`` is ``airplane``, ``car`` is
-        ``automobile``; capital letters don't matter.
-    classes : tuple of str
-        Names of the CNN's outputs.
-    where : str or path-like
-        Where the images come from, for messages.
-
-    Returns
-    -------
-    LabelledImages
-        The same images, with labels that are indices into `classes`.
-
-    Raises
-    ------
-    InputError
-        If the classes are others.
-    """
+    """Give the classes the numbers of the CNN's outputs of the same names."""
     lower = [name.lower() for name in images.classes]
     names = [ALIASES.get(name, name) for name in lower]
     if sorted(names) != sorted(classes):
@@ -312,31 +220,7 @@ class Images:
         n_test: int | None,
         seed: int,
     ) -> "Images":
-        """
-        Load them.
-
-        Parameters
-        ----------
-        data : str or path-like
-            As `load_data` takes it.
-        classes : tuple of str
-            Names of the CNN's outputs.
-        n_test : int, optional
-            Test images of each class, drawn at random; all by default.
-        seed : int
-            Seed of the draw.
-
-        Returns
-        -------
-        Images
-            The images.
-
-        Raises
-        ------
-        InputError
-            If they can't be loaded, a class has fewer than `n_test` images, or the
-            classes are not the CNN's.
-        """
+        """Load them."""
         training, test = (
             with_classes(part, classes, data) for part in load_data(data, (3, 32, 32))
         )
@@ -347,28 +231,7 @@ class Images:
     def drawn(
         self, n: int, n_first: int, n_last: int, seed: int
     ) -> tuple[LabelledImages, LabelledImages]:
-        """
-        Draw training images.
-
-        Parameters
-        ----------
-        n : int
-            Images of each class that are drawn.
-        n_first, n_last : int
-            How many of those are in the first and in the second part.
-        seed : int
-            Seed of the draw.
-
-        Returns
-        -------
-        first, last : LabelledImages
-            The first and the last ones of each class.
-
-        Raises
-        ------
-        InputError
-            If a class has fewer than `n` images.
-        """
+        """Draw training images."""
         drawn = self.training.per_class(n, seed)
         rank = np.zeros(len(drawn), int)
         for label in range(len(drawn.classes)):
@@ -377,14 +240,7 @@ class Images:
         return drawn[rank < n_first], drawn[rank >= n - n_last]
 
     def fingerprint(self) -> str:
-        """
-        Hash images and labels.
-
-        Returns
-        -------
-        str
-            16 hexadecimal digits.
-        """
+        """Hash images and labels."""
         digest = hashlib.sha256()
         for part in (self.training, self.test):
             digest.update(part.images.tobytes())
@@ -399,14 +255,7 @@ FORMER_STEPS = "reproduction-steps"
 
 
 def versions() -> dict[str, str]:
-    """
-    Give the versions of what decides about the numbers.
-
-    Returns
-    -------
-    dict of str to str
-        By name of the package.
-    """
+    """Give the versions of what decides about the numbers."""
     names = ("cnn2snn-brian", "brian2", "numpy", "torch")
     return {name: importlib.metadata.version(name) for name in names}
 
@@ -492,19 +341,7 @@ class Reproduction:
     def training(
         self, n_first: int, n_last: int
     ) -> tuple[LabelledImages, LabelledImages]:
-        """
-        Draw training images, always the same ones.
-
-        Parameters
-        ----------
-        n_first, n_last : int
-            How many of each class are in the first and in the second part.
-
-        Returns
-        -------
-        first, last : LabelledImages
-            Images to tune with, and images to check the result on.
-        """
+        """Draw training images, always the same ones."""
         n = self.extent.n_tuning + self.extent.n_unseen
         return self.images.drawn(n, n_first, n_last, self.seed)
 
@@ -540,38 +377,12 @@ class Reproduction:
             ) from error
 
     def unfinished(self, name: str) -> Path:
-        """
-        Name a file for a step that is not yet done.
-
-        Parameters
-        ----------
-        name : str
-            Name of the step.
-
-        Returns
-        -------
-        Path
-            The file, another one for other settings.
-        """
+        """Name a file for a step that is not yet done."""
         digest = hashlib.sha256(repr(self._settings).encode()).hexdigest()[:16]
         return self.out / f"reproduction-{name}-{digest}.unfinished"
 
     def step(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """
-        Do a step, or read what it found before.
-
-        Parameters
-        ----------
-        name : str
-            Name of the step.
-        compute : callable
-            Does the step; returns what `finite_json.finite` takes.
-
-        Returns
-        -------
-        dict
-            What the step found.
-        """
+        """Do a step, or read what it found before."""
         with self._steps:
             row = self._steps.once(name, lambda: finite(compute()))
         found: dict[str, Any] = restored(row)
@@ -579,19 +390,7 @@ class Reproduction:
         return found
 
     def network(self, preset: str) -> SpikingNetwork:
-        """
-        Convert the adjusted CNN, with thresholds from its activations.
-
-        Parameters
-        ----------
-        preset : str
-            A key of `PRESETS` or `VARIANTS`.
-
-        Returns
-        -------
-        SpikingNetwork
-            The network.
-        """
+        """Convert the adjusted CNN, with thresholds from its activations."""
         cnn, card = models.pretrained(CNNS["adjusted"])
         snn = convert(
             cnn,
@@ -606,21 +405,7 @@ class Reproduction:
         return snn
 
     def simulator(self, preset: str, n_steps: int) -> Simulator:
-        """
-        Compile the network of a preset, once.
-
-        Parameters
-        ----------
-        preset : str
-            A key of `PRESETS` or `VARIANTS`.
-        n_steps : int
-            Steps of 1 ms of an image.
-
-        Returns
-        -------
-        Simulator
-            The simulator.
-        """
+        """Compile the network of a preset, once."""
         key = preset, n_steps
         if key not in self._simulators:
             simulator = self.network(preset).compile(n_steps * ms)

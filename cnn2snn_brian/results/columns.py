@@ -53,19 +53,7 @@ class Chosen:
     columns: Mapping[str, npt.NDArray[Any]]
 
     def some(self, which: npt.NDArray[np.bool_]) -> "Chosen":
-        """
-        Leave neurons out.
-
-        Parameters
-        ----------
-        which : ndarray of bool, shape (n,)
-            Those that stay.
-
-        Returns
-        -------
-        Chosen
-            The others.
-        """
+        """Leave neurons out."""
         columns = {name: column[which] for name, column in self.columns.items()}
         return Chosen(self.layer, self.index[which], columns)
 
@@ -101,29 +89,7 @@ class Selection:
     def of(
         self, result: SpikeData, known: Collection[str], when: str = ""
     ) -> list[Chosen]:
-        """
-        Find the neurons.
-
-        Parameters
-        ----------
-        result : SpikeData
-            The result.
-        known : collection of str
-            Layers that there is something to export of.
-        when : str
-            When they were to be recorded, for an error.
-
-        Returns
-        -------
-        list of Chosen
-            By layer: in the order that was asked for, or that of the network.
-
-        Raises
-        ------
-        InputError
-            If a layer or a neuron does not exist or is named twice, or there is nothing
-            to export of it.
-        """
+        """Find the neurons."""
         neurons = self.neurons or {}
         if self.layers is not None:
             names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
@@ -188,19 +154,7 @@ class Selection:
 
 
 def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
-    """
-    Put the columns of several layers together.
-
-    Parameters
-    ----------
-    chosen : sequence of Chosen
-        Neurons of some layers.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (n_neurons,)
-        By the names of `NEURON_COLUMNS`, ``layer`` among them.
-    """
+    """Put the columns of several layers together."""
     sizes = [len(own.index) for own in chosen]
     found = {"layer": np.repeat([own.layer for own in chosen], sizes)}
     for name in NEURON_COLUMNS:
@@ -213,30 +167,7 @@ def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
 def row_columns(
     result: SpikeData, labels: Any = None, taken: Iterable[str] = ()
 ) -> dict[str, list[Any]]:
-    """
-    Say what each row of a result is.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-    labels : sequence of int or str, optional
-        Labels of all rows, or of the stimuli.
-    taken : iterable of str
-        Names that the export has for something else.
-
-    Returns
-    -------
-    dict of str to list, of length n_images
-        ``stimulus``, ``stimulus_name``, ``repeat``, ``prediction``, ``label`` if there
-        are labels, and each parameter that stimuli were made with, NaN where a stimulus
-        has none. A parameter whose name is taken is called ``parameter_`` and its name.
-
-    Raises
-    ------
-    InputError
-        If there is not one label for each row, or for each stimulus.
-    """
+    """Say what each row of a result is."""
     trials, of_row = result.trials, result.stimulus_of_row
     names = [f"image {k}" for k in of_row]
     if trials is not None:
@@ -274,20 +205,7 @@ def _label_of_row(labels: Any, result: SpikeData) -> list[Any] | None:
 
 
 def item_columns(result: SpikeData) -> dict[str, list[Any]]:
-    """
-    List what the rows of a result showed one after another.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-
-    Returns
-    -------
-    dict of str to list, of length n_items
-        ``row``, ``item`` (its place in the row), ``onset_s`` since the start of the
-        row, ``duration_s`` and ``label``. Rows that show one thing have none.
-    """
+    """List what the rows of a result showed one after another."""
     trials = result.trials
     names = ("row", "item", "onset_s", "duration_s", "label")
     if trials is None or not trials.items:
@@ -302,19 +220,7 @@ def item_columns(result: SpikeData) -> dict[str, list[Any]]:
 
 
 def of_one_kind(values: Iterable[Any]) -> list[Any]:
-    """
-    Make the values of a column numbers, or else texts.
-
-    Parameters
-    ----------
-    values : iterable
-        Numbers and texts.
-
-    Returns
-    -------
-    list
-        The numbers as they are; all as texts if there is one text.
-    """
+    """Make the values of a column numbers, or else texts."""
     found = [v.item() if isinstance(v, np.generic) else v for v in values]
     return [*map(str, found)] if any(isinstance(v, str) for v in found) else found
 
@@ -326,24 +232,7 @@ SESSION = "Simulated trials of a converted CNN (cnn2snn-brian)"
 
 
 def session_start(start: datetime | None) -> datetime:
-    """
-    Say when a session started: now, or when it is said to have.
-
-    Parameters
-    ----------
-    start : datetime, optional
-        With a time zone.
-
-    Returns
-    -------
-    datetime
-        With a time zone.
-
-    Raises
-    ------
-    InputError
-        If there is no time zone.
-    """
+    """Say when a session started: now, or when it is said to have."""
     began = datetime.now(timezone.utc) if start is None else start
     if began.tzinfo is None:
         raise InputError(f"start is {start}, without a time zone")
@@ -353,27 +242,7 @@ def session_start(start: datetime | None) -> datetime:
 def steps_by_neuron(
     result: SpikeData, chosen: Chosen, rows: Iterable[int], starts: Steps | None = None
 ) -> tuple[Steps, Steps]:
-    """
-    Put the spikes of a layer together, neuron after neuron.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-    chosen : Chosen
-        Neurons of a layer.
-    rows : iterable of int
-        Rows that it was recorded in, in order.
-    starts : ndarray of int64, shape (n_images,), optional
-        First step of each row; 0 by default.
-
-    Returns
-    -------
-    counts : ndarray of int64, shape (n_neurons,)
-        Spikes of each of the neurons.
-    steps : ndarray of int, shape (n_spikes,)
-        All their steps: neuron after neuron, and of each in order of time.
-    """
+    """Put the spikes of a layer together, neuron after neuron."""
     shape = result.shapes[chosen.layer]
     n = len(chosen.index)
     # Which of the chosen each neuron of the Brian2 group is; n if it is none of them.
@@ -430,55 +299,17 @@ class Session:
         return [name for name in self.result.shapes if name in found]
 
     def rows_of(self, layer: str) -> list[int]:
-        """
-        List the rows that a layer was recorded in.
-
-        Parameters
-        ----------
-        layer : str
-            The layer.
-
-        Returns
-        -------
-        list of int
-            In order.
-        """
+        """List the rows that a layer was recorded in."""
         return sorted(row for name, row in self.result.recorded if name == layer)
 
     def spikes(self, chosen: Chosen) -> tuple[Steps, npt.NDArray[np.float64]]:
-        """
-        Give the spike times of neurons, neuron after neuron.
-
-        Parameters
-        ----------
-        chosen : Chosen
-            Neurons of a layer.
-
-        Returns
-        -------
-        counts : ndarray of int64, shape (n_neurons,)
-            Spikes of each of the neurons.
-        times : ndarray of float64, shape (n_spikes,)
-            All their times in seconds, of each neuron in order.
-        """
+        """Give the spike times of neurons, neuron after neuron."""
         rows = self.rows_of(chosen.layer)
         counts, steps = steps_by_neuron(self.result, chosen, rows, self.first)
         return counts, np.asarray(steps * self.result.dt_s)
 
     def observed(self, layer: str) -> npt.NDArray[np.float64]:
-        """
-        Give the intervals that a layer was recorded in.
-
-        Parameters
-        ----------
-        layer : str
-            The layer.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, 2)
-            Start and stop in seconds.
-        """
+        """Give the intervals that a layer was recorded in."""
         result = self.result
         windows: list[list[int]] = []
         for begin, end in () if layer == result.output_layer else result.windows:

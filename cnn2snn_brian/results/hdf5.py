@@ -35,20 +35,7 @@ from cnn2snn_brian.spikes import SpikeCounts, SpikeData, Trials
 
 
 def settings_of(result: SpikeData) -> dict[str, Any]:
-    """
-    Say what a result was run with, as JSON can hold it.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-
-    Returns
-    -------
-    dict
-        Times, seed, parameters, perturbations, network, program, versions, shapes, and
-        trials and windows if there are any.
-    """
+    """Say what a result was run with, as JSON can hold it."""
     found = {
         "duration_s": result.duration_s,
         "dt_s": result.dt_s,
@@ -72,42 +59,14 @@ def settings_of(result: SpikeData) -> dict[str, Any]:
 
 
 def settings_text(result: SpikeData) -> str:
-    """
-    Write what a result was run with as JSON.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-
-    Returns
-    -------
-    str
-        `settings_of` as JSON.
-    """
+    """Write what a result was run with as JSON."""
     return json.dumps(settings_of(result), allow_nan=False)
 
 
 def restored_settings(
     stored: Mapping[str, Any], shapes: Mapping[str, Any]
 ) -> tuple[Parameters, Perturbations | None]:
-    """
-    Read parameters and perturbations.
-
-    Parameters
-    ----------
-    stored : dict
-        As `settings_of` wrote them.
-    shapes : dict of str to tuple of int
-        Shapes of the input and of the layers.
-
-    Returns
-    -------
-    parameters : Parameters
-        What the neurons ran with.
-    perturbations : Perturbations or None
-        None in a file of version 0.1.0.
-    """
+    """Read parameters and perturbations."""
     names = tuple(name for name in shapes if name != INPUT)
     own = stored.get("perturbations")
     return (
@@ -181,23 +140,7 @@ def _smallest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def save_result(result: SpikeData, path: str | os.PathLike[str]) -> None:
-    """
-    Write a result.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-    path : path-like
-        The file to write, by custom with the suffix ``.h5``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If its folder does not exist.
-    WriteError
-        If the disk is full, or the like.
-    """
+    """Write a result."""
     # The order of the layers, which groups of a file do not keep.
     order = {"counted": list(result.spike_counts), "events": list(result.events)}
     settings = settings_of(result) | order
@@ -264,24 +207,7 @@ def _write_potentials(group: h5py.Group, result: SpikeData, layer: str) -> None:
 
 
 def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """
-    Read a result.
-
-    Parameters
-    ----------
-    path : path-like
-        A file that `save_result` wrote.
-
-    Returns
-    -------
-    dict
-        The fields of the result.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another kind.
-    """
+    """Read a result."""
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file")
     try:

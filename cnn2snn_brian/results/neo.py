@@ -23,29 +23,7 @@ from cnn2snn_brian.spikes import SpikeData
 
 
 def over_time(result: SpikeData, layer: str, bin: Any) -> npt.NDArray[Any]:
-    """
-    Count spikes in bins of time, and say where none could be counted.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-    layer : str
-        A layer that was recorded in each row.
-    bin : Quantity [s]
-        Width of a bin, a multiple of the time step.
-
-    Returns
-    -------
-    ndarray, shape (n_images, n_bins, ``*layer.shape``)
-        int32; or float64 with NaN in bins that were not recorded as a whole, or are
-        past the end of a stimulus that is shorter than others.
-
-    Raises
-    ------
-    InputError
-        If the layer was not recorded in each row, or the bin can't be used.
-    """
+    """Count spikes in bins of time, and say where none could be counted."""
     counts = result.binned(layer, bin)
     n_bins = counts.shape[1]
     width = round(float(bin) / result.dt_s)

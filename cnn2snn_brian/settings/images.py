@@ -9,27 +9,7 @@ from cnn2snn_brian.errors import InputError
 
 
 def as_array(what: str, values: Any) -> npt.NDArray[Any]:
-    """
-    Take an array, a tensor of PyTorch of any kind, or a list of either.
-
-    Parameters
-    ----------
-    what : str
-        What these are, for messages.
-    values : array_like or torch.Tensor
-        The numbers. Tensors may be on any device, need a gradient, be sparse, quantized
-        or of a type that numpy does not know.
-
-    Returns
-    -------
-    ndarray
-        The same numbers.
-
-    Raises
-    ------
-    InputError
-        If these are no numbers in the form of an array.
-    """
+    """Take an array, a tensor of PyTorch of any kind, or a list of either."""
     try:
         array = _plain(values)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -67,27 +47,7 @@ def _advice(values: Any) -> str:
 def check_images(
     images: Any, input_shape: tuple[int, int, int]
 ) -> npt.NDArray[np.float32]:
-    """
-    Check images and scale 8-bit ones to [0, 1].
-
-    Parameters
-    ----------
-    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-        Intensities, as uint8 (255 is 1) or as float in [0, 1].
-    input_shape : tuple of int
-        Expected shape of one image.
-
-    Returns
-    -------
-    pixels : ndarray of float32, shape (n_images, channels, height, width)
-        Intensities in [0, 1].
-
-    Raises
-    ------
-    InputError
-        If there are no images, the shape or the type is wrong, or an intensity is
-        NaN or outside [0, 1].
-    """
+    """Check images and scale 8-bit ones to [0, 1]."""
     if hasattr(images, "labels"):  # LabelledImages, which this folder does not know
         images = images.images
     array = as_array("images", images)
@@ -130,26 +90,7 @@ def check_images(
 def check_rate_scale(
     rate_scale: float, pixels: npt.NDArray[np.float32] | None = None
 ) -> float:
-    """
-    Check that no input neuron has to spike more than once in a step.
-
-    Parameters
-    ----------
-    rate_scale : float
-        The paper's c, spikes per step of a pixel of intensity 1.
-    pixels : ndarray of float32, optional
-        Intensities in [0, 1]. Without them, only the scale itself is checked.
-
-    Returns
-    -------
-    float
-        `rate_scale`.
-
-    Raises
-    ------
-    InputError
-        If `rate_scale` is not a finite number above 0, or ``c I > 1`` somewhere.
-    """
+    """Check that no input neuron has to spike more than once in a step."""
     try:
         scale = float(rate_scale)
     except (TypeError, ValueError) as error:

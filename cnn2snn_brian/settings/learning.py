@@ -87,28 +87,7 @@ class RuleValues(Setting):
 def checked_weights(
     what: str, given: Any, network: Any
 ) -> Mapping[str, npt.NDArray[np.float64]]:
-    """
-    Check weights of layers that learn.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    given : dict of str to ndarray
-        Weights by layer.
-    network : NetworkDescription
-        The network.
-
-    Returns
-    -------
-    dict of str to ndarray of float64
-        Copies that can't be changed.
-
-    Raises
-    ------
-    InputError
-        If a layer does not learn, or an array is of another shape or not finite.
-    """
+    """Check weights of layers that learn."""
     if not isinstance(given, Mapping):
         raise InputError(
             f"{what}: expected a dict of arrays by layer, as in result.weights"
@@ -271,21 +250,7 @@ class TrialLabels(TrialRewards):
 
 
 def check_trials(perturbations: Any, n_trials: int) -> None:
-    """
-    Check that there is one reward, or one label, for each trial.
-
-    Parameters
-    ----------
-    perturbations : Perturbations
-        Settings of a run.
-    n_trials : int
-        Number of trials.
-
-    Raises
-    ------
-    InputError
-        If there are more or fewer, or both rewards and labels.
-    """
+    """Check that there is one reward, or one label, for each trial."""
     given = [what for what in BY_TRIAL if getattr(perturbations, what)]
     if len(given) > 1:
         raise InputError(

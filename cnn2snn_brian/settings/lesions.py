@@ -126,29 +126,7 @@ Lesions = Lesion | Iterable[Lesion] | Mapping[str, Any] | None
 def lesion_masks(
     lesions: Lesions, shapes: Mapping[str, Shape], seed: int = 0
 ) -> dict[str, npt.NDArray[np.bool_]]:
-    """
-    List the silenced neurons of all layers.
-
-    Parameters
-    ----------
-    lesions : Lesion, iterable of Lesion, or dict of str to ndarray of bool
-        What is silenced: descriptions, or True where a neuron of a layer is, in an
-        array of the layer's shape. Several lesions of one layer add up.
-    shapes : mapping of str to tuple of int
-        Shapes of what can be silenced.
-    seed : int
-        Seed for lesions without one.
-
-    Returns
-    -------
-    dict of str to ndarray of bool
-        By layer, in the layer's shape; layers without lesions are left out.
-
-    Raises
-    ------
-    InputError
-        If there is no such layer, channel or region, or an array has another shape.
-    """
+    """List the silenced neurons of all layers."""
     if lesions is None:
         return {}
     found: dict[str, npt.NDArray[np.bool_]] = {}

@@ -33,20 +33,7 @@ SUFFIX = re.compile(
 
 
 def check_layer_names(layers: Layers) -> None:
-    """
-    Check that layers have names that their Brian2 objects can have.
-
-    Parameters
-    ----------
-    layers : Layers
-        The layers.
-
-    Raises
-    ------
-    InputError
-        If a name has other characters than ASCII letters, digits and ``_``, is too
-        long, or is that of another object of the network.
-    """
+    """Check that layers have names that their Brian2 objects can have."""
     names = {INPUT, *(part.name for layer in layers for part in parts(layer))}
     names |= set(layers.names)
     for name in layers.names:
@@ -76,22 +63,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def check_units(**units: Any) -> Callable[[Function], Function]:
-    """
-    Check the units of a function's arguments, with ``brian2.check_units``.
-
-    That gives each function the signature ``(*args, **kwds)``, so that ``help`` and the
-    documentation could not say what a function takes.
-
-    Parameters
-    ----------
-    **units : Unit
-        Unit of each argument that has one.
-
-    Returns
-    -------
-    callable
-        A decorator.
-    """
+    """Check the units of a function's arguments, with ``brian2.check_units``."""
     checked = brian2.check_units(**units)
 
     def decorator(function: Function) -> Function:

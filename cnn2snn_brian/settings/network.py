@@ -51,26 +51,7 @@ from cnn2snn_brian.settings.storage import (
 
 
 def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
-    """
-    Take one delay or one by layer.
-
-    Parameters
-    ----------
-    delay : Quantity [s] or dict of str to Quantity [s]
-        Delay of the synapses into all layers, or into some by name.
-    names : tuple of str
-        Names of the layers.
-
-    Returns
-    -------
-    dict of str to float
-        In seconds; layers without a delay are left out.
-
-    Raises
-    ------
-    InputError
-        If a layer is unknown or a delay is no time.
-    """
+    """Take one delay or one by layer."""
     if isinstance(delay, Mapping):
         check_names("delay", delay, names)
         given = dict(delay)
@@ -400,23 +381,7 @@ FORMAT = "cnn2snn-brian network 1"
 
 
 def save_network(network: NetworkDescription, path: str | Path) -> None:
-    """
-    Write a converted network.
-
-    Parameters
-    ----------
-    network : NetworkDescription
-        The network.
-    path : path-like
-        The file to write.
-
-    Raises
-    ------
-    FileNotFoundError
-        If its folder does not exist.
-    WriteError
-        If the disk is full, or the like.
-    """
+    """Write a converted network."""
     settings, arrays = network.record()
     text = json.dumps(settings)
     header = {"format": FORMAT, "network": text, "sha256": checksum(text, arrays)}
@@ -425,24 +390,7 @@ def save_network(network: NetworkDescription, path: str | Path) -> None:
 
 
 def load_network(path: str | Path) -> dict[str, Any]:
-    """
-    Read a converted network.
-
-    Parameters
-    ----------
-    path : path-like
-        A file that `save_network` wrote.
-
-    Returns
-    -------
-    dict
-        The fields of the network.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another kind.
-    """
+    """Read a converted network."""
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file")
     try:
@@ -469,21 +417,7 @@ def load_network(path: str | Path) -> dict[str, Any]:
 
 
 def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """
-    Turn what `NetworkDescription.record` gave into the fields of a network.
-
-    Parameters
-    ----------
-    settings : dict
-        From JSON.
-    arrays : dict of str to ndarray
-        Weights and biases.
-
-    Returns
-    -------
-    dict
-        The fields.
-    """
+    """Turn what `NetworkDescription.record` gave into the fields of a network."""
     fields = dict(settings)
     input_shape = fields.pop("input_shape")
     layers = layers_of(input_shape, fields["layers"], arrays)

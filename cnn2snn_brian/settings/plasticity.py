@@ -176,30 +176,7 @@ def checked_rules(
     kinds: Mapping[str, str],
     encoding: str,
 ) -> Mapping[str, Rule]:
-    """
-    Check the rules of a network.
-
-    Parameters
-    ----------
-    rules : dict of str to Rule
-        Rules by layer.
-    layers : Layers
-        The layers.
-    kinds : dict of str to str
-        Kind of the synapses into every layer.
-    encoding : {"poisson", "current"}
-        How the image is shown.
-
-    Returns
-    -------
-    dict of str to Rule
-        The rules in the order of the layers.
-
-    Raises
-    ------
-    InputError
-        If a layer is unknown or its synapses can't learn, or a rule is none.
-    """
+    """Check the rules of a network."""
     check_names("plasticity", rules, layers.names)
     for name, rule in rules.items():
         if not isinstance(rule, Rule):

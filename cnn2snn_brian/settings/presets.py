@@ -151,24 +151,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def find_preset(name: str) -> Preset:
-    """
-    Find a preset by its name.
-
-    Parameters
-    ----------
-    name : str
-        A key of `PRESETS`.
-
-    Returns
-    -------
-    Preset
-        The preset.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name.
-    """
+    """Find a preset by its name."""
     if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}")
     return PRESETS[name]

@@ -26,30 +26,7 @@ SETTINGS: dict[str, Setting] = described(Parameters, Perturbations)
 def check_settings(
     network: Any, given: Mapping[str, Any], seed: int = 0
 ) -> tuple[Parameters, Perturbations]:
-    """
-    Check the settings of one run.
-
-    Parameters
-    ----------
-    network : NetworkDescription
-        The network; its own parameters hold where nothing is given.
-    given : dict of str to object
-        Settings by name. None is nothing given.
-    seed : int
-        Seed of the run.
-
-    Returns
-    -------
-    parameters : Parameters
-        What the neurons run with.
-    perturbations : Perturbations
-        What the run does beside.
-
-    Raises
-    ------
-    InputError
-        If a setting is unknown or can't be used.
-    """
+    """Check the settings of one run."""
     unknown = [str(name) for name in given if name not in SETTINGS]
     if unknown:
         raise InputError(
@@ -69,21 +46,7 @@ def check_settings(
 def numbers(
     network: Any, parameters: Parameters, perturbations: Perturbations
 ) -> Numbers:
-    """
-    Write all settings of a run for a compiled program.
-
-    Parameters
-    ----------
-    network : NetworkDescription
-        The network.
-    parameters, perturbations : Parameters, Perturbations
-        The run's settings.
-
-    Returns
-    -------
-    dict of str to ndarray of float64
-        Named numbers.
-    """
+    """Write all settings of a run for a compiled program."""
     found: Numbers = {}
     for holder in (parameters, perturbations):
         for item in fields(holder):
@@ -101,24 +64,7 @@ def numbers(
 
 
 def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
-    """
-    Read what `recorded` wrote.
-
-    Parameters
-    ----------
-    kind : type
-        Parameters or Perturbations.
-    stored : dict
-        By name. What an earlier version did not have is left out; fields that are newer
-        have a default.
-    shapes : dict of str to tuple of int
-        Shapes of the layers.
-
-    Returns
-    -------
-    Parameters or Perturbations
-        The settings.
-    """
+    """Read what `recorded` wrote."""
     return kind(
         **{
             item.name: setting_of(item).restored(stored[item.name], shapes)
@@ -131,28 +77,7 @@ def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) ->
 def run_settings(
     parameters: Parameters, perturbations: Perturbations | None, seed: int, repeats: int
 ) -> dict[str, Any]:
-    """
-    Put together what `Simulator.run` needs to repeat a run.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        What the neurons ran with.
-    perturbations : Perturbations or None
-        Neuron models, lesions and noise.
-    seed, repeats : int
-        Seed, and trials of each stimulus.
-
-    Returns
-    -------
-    dict
-        Arguments by name.
-
-    Raises
-    ------
-    InputError
-        If there are no perturbations.
-    """
+    """Put together what `Simulator.run` needs to repeat a run."""
     if perturbations is None:
         raise InputError(
             "version 0.1.0 saved this result without lesions, neuron models and "
@@ -165,16 +90,6 @@ def run_settings(
 def documented(function: Documented) -> Documented:
     """
     Put the settings of a run into a docstring, in place of the line ``{settings}``.
-
-    Parameters
-    ----------
-    function : callable
-        Something that takes the settings by keyword.
-
-    Returns
-    -------
-    callable
-        The same function.
     """
     doc = function.__doc__
     if doc is None:  # python -OO

@@ -79,189 +79,48 @@ class Setting:
     def checked(
         self, what: str, given: Any, default: Any, network: Any, seed: int = 0
     ) -> Any:
-        """
-        Check what a user gave, and complete it.
-
-        Parameters
-        ----------
-        what : str
-            Name of the setting.
-        given : object
-            What the user gave; None for nothing.
-        default : object
-            The value that holds where nothing is given; None if there is none.
-        network : NetworkDescription
-            The network that it is for.
-        seed : int
-            Seed of the run, for what is drawn.
-
-        Returns
-        -------
-        object
-            The whole value.
-
-        Raises
-        ------
-        InputError
-            If it can't be used.
-        """
+        """Check what a user gave, and complete it."""
         raise TypeError(what)  # pragma: no cover - subclasses have it
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """
-        Write a value for a compiled program.
-
-        Parameters
-        ----------
-        what : str
-            Name of the setting.
-        value : object
-            A checked value.
-        network : NetworkDescription
-            The network that it is for.
-
-        Returns
-        -------
-        dict of str to ndarray of float64
-            Named numbers in SI units.
-        """
+        """Write a value for a compiled program."""
         return {what: np.array([float(value)])}
 
     def recorded(self, value: Any) -> Any:
-        """
-        Write a value as JSON can hold it.
-
-        Parameters
-        ----------
-        value : object
-            A checked value.
-
-        Returns
-        -------
-        object
-            Numbers, texts, lists and dicts.
-        """
+        """Write a value as JSON can hold it."""
         return value
 
     def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-        """
-        Read what `recorded` wrote.
-
-        Parameters
-        ----------
-        stored : object
-            From JSON.
-        shapes : dict of str to tuple of int
-            Shapes of the layers.
-
-        Returns
-        -------
-        object
-            The value.
-        """
+        """Read what `recorded` wrote."""
         return stored
 
     def same(self, value: Any, other: Any) -> bool:
-        """
-        Compare two checked values.
-
-        Parameters
-        ----------
-        value, other : object
-            The values.
-
-        Returns
-        -------
-        bool
-            Whether they are equal.
-        """
+        """Compare two checked values."""
         return bool(value == other)
 
     def shown(self, value: Any) -> str:
-        """
-        Describe a value to people.
-
-        Parameters
-        ----------
-        value : object
-            A checked value.
-
-        Returns
-        -------
-        str
-            A short text; empty if it says nothing.
-        """
+        """Describe a value to people."""
         return f"{value}"
 
 
 def setting(described: Setting, **options: Any) -> Any:
-    """
-    Make a dataclass field of a setting.
-
-    Parameters
-    ----------
-    described : Setting
-        The setting.
-    **options
-        Of ``dataclasses.field``.
-
-    Returns
-    -------
-    dataclasses.Field
-        The field; its metadata has the setting.
-    """
+    """Make a dataclass field of a setting."""
     return field(metadata={"setting": described}, **options)
 
 
 def setting_of(item: Any) -> Setting:
-    """
-    Give the setting of a dataclass field.
-
-    Parameters
-    ----------
-    item : dataclasses.Field
-        A field that `setting` made.
-
-    Returns
-    -------
-    Setting
-        Its setting.
-    """
+    """Give the setting of a dataclass field."""
     found: Setting = item.metadata["setting"]
     return found
 
 
 def described(*holders: Any) -> dict[str, Setting]:
-    """
-    List the settings of dataclasses.
-
-    Parameters
-    ----------
-    *holders : type
-        Dataclasses whose fields are settings.
-
-    Returns
-    -------
-    dict of str to Setting
-        By name, in order.
-    """
+    """List the settings of dataclasses."""
     return {item.name: setting_of(item) for kind in holders for item in fields(kind)}
 
 
 def shown(*holders: Any) -> list[str]:
-    """
-    Describe settings to people.
-
-    Parameters
-    ----------
-    *holders : Parameters or Perturbations
-        The settings.
-
-    Returns
-    -------
-    list of str
-        A line for each that says something.
-    """
+    """Describe settings to people."""
     lines = [
         (item.name, setting_of(item).shown(getattr(holder, item.name)))
         for holder in holders
@@ -271,19 +130,7 @@ def shown(*holders: Any) -> list[str]:
 
 
 def recorded(holder: Any) -> dict[str, Any]:
-    """
-    Write settings as JSON can hold them.
-
-    Parameters
-    ----------
-    holder : Parameters or Perturbations
-        The settings.
-
-    Returns
-    -------
-    dict
-        By name.
-    """
+    """Write settings as JSON can hold them."""
     return {
         item.name: setting_of(item).recorded(getattr(holder, item.name))
         for item in fields(holder)
@@ -305,23 +152,7 @@ BY_CHANNEL = "float or dict of str to float or ndarray of shape (channels,), opt
 
 
 def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
-    """
-    Check that only existing layers are named.
-
-    Parameters
-    ----------
-    what : str
-        What the names are given for.
-    given : iterable of str
-        The names.
-    names : tuple of str
-        Names of the layers.
-
-    Raises
-    ------
-    InputError
-        If a name is none of a layer.
-    """
+    """Check that only existing layers are named."""
     unknown = [str(name) for name in given if name not in names]
     if unknown:
         raise InputError(
@@ -331,39 +162,12 @@ def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None
 
 
 def reference(threshold: ByChannel) -> float:
-    """
-    Give the threshold that biases and the next layers are scaled by.
-
-    Parameters
-    ----------
-    threshold : float or ndarray of float, shape (channels,)
-        Threshold of a layer.
-
-    Returns
-    -------
-    float
-        The threshold, or the largest one of the channels.
-    """
+    """Give the threshold that biases and the next layers are scaled by."""
     return float(np.max(threshold))
 
 
 def worth(threshold: ByChannel) -> npt.NDArray[np.float64] | None:
-    """
-    Say what a spike of each channel is worth to the layers that read it.
-
-    A neuron with a lower threshold spikes more often for the same activation, so each
-    of its spikes stands for less.
-
-    Parameters
-    ----------
-    threshold : float or ndarray of float, shape (channels,)
-        Threshold of a layer.
-
-    Returns
-    -------
-    ndarray of float, shape (channels,), or None
-        Threshold of each channel over `reference`; None if all channels have the same.
-    """
+    """Say what a spike of each channel is worth to the layers that read it."""
     if np.ndim(threshold) == 0:
         return None
     return np.asarray(threshold) / reference(threshold)
@@ -471,19 +275,7 @@ class LayerNumber(Setting):
         return found
 
     def check_range(self, values: Mapping[str, ByChannel]) -> None:
-        """
-        Check the range of all numbers.
-
-        Parameters
-        ----------
-        values : dict of str to float
-            Numbers by layer.
-
-        Raises
-        ------
-        InputError
-            If a number is out of its range.
-        """
+        """Check the range of all numbers."""
         for name, value in values.items():
             if not np.all(self.fits(np.asarray(value))):
                 raise InputError(
@@ -523,19 +315,7 @@ class LayerNumber(Setting):
 
 
 def shown_number(number: ByChannel) -> str:
-    """
-    Describe a number of a layer to people.
-
-    Parameters
-    ----------
-    number : float or ndarray of float, shape (channels,)
-        The number, or one for each channel.
-
-    Returns
-    -------
-    str
-        The number, or smallest and largest of the channels.
-    """
+    """Describe a number of a layer to people."""
     if np.min(number) == np.max(number):
         return f"{np.max(number):.4g}"
     return f"{np.min(number):.4g} to {np.max(number):.4g} by channel"
@@ -569,23 +349,7 @@ CHOICES = {
 
 
 def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """
-    Check that a value is one of a few.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    value : object
-        What was given.
-    choices : tuple of str
-        What is possible.
-
-    Raises
-    ------
-    InputError
-        If it is none of them.
-    """
+    """Check that a value is one of a few."""
     if value not in choices:
         raise InputError(
             f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
@@ -595,26 +359,7 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
 def checked_kinds(
     given: SynapseKind | Mapping[str, SynapseKind], names: tuple[str, ...]
 ) -> SynapseKind | Mapping[str, SynapseKind]:
-    """
-    Check the kinds of synapses.
-
-    Parameters
-    ----------
-    given : str or dict of str to str
-        One kind, or kinds by layer; layers that are left out are shared.
-    names : tuple of str
-        Names of the layers.
-
-    Returns
-    -------
-    str or dict of str to str
-        One kind if all layers have the same, or the kind of every layer.
-
-    Raises
-    ------
-    InputError
-        If a layer or a kind is unknown.
-    """
+    """Check the kinds of synapses."""
     choices = CHOICES["synapses"]
     if not isinstance(given, Mapping):
         check_choice("synapses", given, choices)
@@ -628,19 +373,7 @@ def checked_kinds(
 
 
 def shown_kind(synapses: SynapseKind | Mapping[str, SynapseKind]) -> str:
-    """
-    Describe the kinds of synapses to people.
-
-    Parameters
-    ----------
-    synapses : str or dict of str to str
-        One kind, or kinds by layer.
-
-    Returns
-    -------
-    str
-        Such as ``shared``, or ``explicit (ip1) and shared``.
-    """
+    """Describe the kinds of synapses to people."""
     if not isinstance(synapses, Mapping):
         return synapses
     explicit = [name for name, kind in synapses.items() if kind == "explicit"]

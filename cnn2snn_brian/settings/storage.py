@@ -52,19 +52,7 @@ def _quantity(stored: list[Any]) -> Any:
 
 
 def described_model(model: NeuronModel) -> dict[str, Any]:
-    """
-    Turn a neuron model into what JSON can hold.
-
-    Parameters
-    ----------
-    model : NeuronModel
-        The model.
-
-    Returns
-    -------
-    dict
-        Its fields; numbers in SI units with their dimensions.
-    """
+    """Turn a neuron model into what JSON can hold."""
     values = {
         item.name: getattr(model, item.name) for item in dataclasses.fields(model)
     }
@@ -75,19 +63,7 @@ def described_model(model: NeuronModel) -> dict[str, Any]:
 
 
 def model_of(described: dict[str, Any]) -> NeuronModel:
-    """
-    Make the neuron model that `described_model` described.
-
-    Parameters
-    ----------
-    described : dict
-        Its fields.
-
-    Returns
-    -------
-    NeuronModel
-        The model.
-    """
+    """Make the neuron model that `described_model` described."""
     values = dict(described)
     for name in _NUMBERS:
         values[name] = {key: _quantity(value) for key, value in values[name].items()}
@@ -97,19 +73,7 @@ def model_of(described: dict[str, Any]) -> NeuronModel:
 
 
 def described_rule(rule: Rule) -> dict[str, Any]:
-    """
-    Turn a rule of plasticity into what JSON can hold.
-
-    Parameters
-    ----------
-    rule : Rule
-        The rule.
-
-    Returns
-    -------
-    dict
-        Its fields; numbers in SI units with their dimensions.
-    """
+    """Turn a rule of plasticity into what JSON can hold."""
     values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
     for name in _NUMBERS:
         values[name] = {key: _number(value) for key, value in values[name].items()}
@@ -117,19 +81,7 @@ def described_rule(rule: Rule) -> dict[str, Any]:
 
 
 def rule_of(described: dict[str, Any]) -> Rule:
-    """
-    Make the rule of plasticity that `described_rule` described.
-
-    Parameters
-    ----------
-    described : dict
-        Its fields.
-
-    Returns
-    -------
-    Rule
-        The rule.
-    """
+    """Make the rule of plasticity that `described_rule` described."""
     values = dict(described)
     for name in _NUMBERS:
         values[name] = {key: _quantity(value) for key, value in values[name].items()}
@@ -185,22 +137,7 @@ def _name_of(description: dict[str, Any]) -> str:
 
 
 def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """
-    Turn layers into what JSON can hold, and arrays.
-
-    Parameters
-    ----------
-    layers : Layers
-        The layers.
-
-    Returns
-    -------
-    descriptions : list of dict
-        Of each layer its fields that are no arrays, its ``kind`` and, if it has one,
-        activation and steps of its ``ceiling``.
-    arrays : dict of str to ndarray
-        Weights and biases, ``conv1.weight``.
-    """
+    """Turn layers into what JSON can hold, and arrays."""
     arrays: dict[str, Any] = {}
     descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
     for ceiling in layers.ceilings:
@@ -212,21 +149,7 @@ def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, An
 def layers_of(
     input_shape: Any, descriptions: list[dict[str, Any]], arrays: dict[str, Any]
 ) -> Layers:
-    """
-    Make the layers that `described_layers` described.
-
-    Parameters
-    ----------
-    input_shape : sequence of int
-        Shape of an image.
-    descriptions, arrays
-        As `described_layers` returns them.
-
-    Returns
-    -------
-    Layers
-        The layers.
-    """
+    """Make the layers that `described_layers` described."""
     layers, ceilings = [], []
     for given in descriptions:
         description = dict(given)

@@ -104,29 +104,7 @@ def data_based_thresholds(
 
 
 def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByChannel]:
-    """
-    Take the thresholds that a quantized CNN was trained with (see `adjust`).
-
-    Parameters
-    ----------
-    layers : Layers
-        The CNN.
-    rate_scale : float
-        Spikes per step of a pixel of intensity 1.
-
-    Returns
-    -------
-    dict of str to float
-        Threshold of every layer: its ceiling over that of the layer before. An average
-        pooling has the ceiling of what it averages. The last layer, which is not
-        rectified, has the largest sum that its weights allow: it hardly spikes, and
-        the class is decided by the potential.
-
-    Raises
-    ------
-    InputError
-        If another layer has no ceiling.
-    """
+    """Take the thresholds that a quantized CNN was trained with (see `adjust`)."""
     check_rate_scale(rate_scale)
     largest: dict[str, ByChannel] = {}
     trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
@@ -167,24 +145,7 @@ def _largest_sum(
 def with_gates(
     layers: Layers, found: Mapping[str, Any], given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """
-    Put thresholds together, and add those of the gates of maximum pooling.
-
-    Parameters
-    ----------
-    layers : Layers
-        The CNN.
-    found : dict of str to float or ndarray of shape (channels,)
-        Thresholds by layer.
-    given : dict of str to float or ndarray of shape (channels,), optional
-        Thresholds that come first.
-
-    Returns
-    -------
-    dict of str to float or ndarray of shape (channels,)
-        Both. That of a gate which is not given lets each of its spikes be worth what it
-        is worth in the layer before: 1, or by channel the share of its threshold.
-    """
+    """Put thresholds together, and add those of the gates of maximum pooling."""
     thresholds = {**found, **(given or {})}
     for layer in layers:
         source = layer.inputs[0]
@@ -200,26 +161,7 @@ def with_gates(
 def input_scales(
     layers: Layers, largest: Mapping[str, ByChannel], rate_scale: float
 ) -> dict[str, float]:
-    """
-    Give the activation that one spike a step of the layers before stands for.
-
-    A spike of a channel is worth its threshold over the largest one of its layer, so
-    the largest one is the scale of what arrives.
-
-    Parameters
-    ----------
-    layers : Layers
-        The CNN.
-    largest : dict of str to float or ndarray of shape (channels,)
-        Activation that one spike a step of each layer stands for.
-    rate_scale : float
-        Spikes per step of a pixel of intensity 1.
-
-    Returns
-    -------
-    dict of str to float
-        By layer. A layer's threshold is its own largest activation over this.
-    """
+    """Give the activation that one spike a step of the layers before stands for."""
     pixel = 1 / rate_scale
     return {
         layer.name: max(
@@ -233,31 +175,7 @@ def input_scales(
 def largest_activation(
     name: str, values: npt.NDArray[Any], percentile: float, per_channel: bool
 ) -> ByChannel:
-    """
-    Find what counts as a layer's largest activation.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name, for messages.
-    values : ndarray of float, shape (n_images, channels, ...)
-        Its activations.
-    percentile : float
-        Percentile of them.
-    per_channel : bool
-        Whether each channel has a number of its own; a channel that is silent at the
-        percentile takes the layer's.
-
-    Returns
-    -------
-    float or ndarray of shape (channels,)
-        The percentile.
-
-    Raises
-    ------
-    InputError
-        If the layer is silent at that percentile.
-    """
+    """Find what counts as a layer's largest activation."""
     # Of float32 values, numpy's versions round a plain number differently.
     exact = np.float64(percentile)
     whole = float(np.percentile(values, exact))

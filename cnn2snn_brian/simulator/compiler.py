@@ -47,20 +47,7 @@ PROJECT_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(PROJECT)}")
 
 
 def cache_directory(directory: str | Path | None = None) -> Path:
-    """
-    Say where compiled programs are kept.
-
-    Parameters
-    ----------
-    directory : path-like, optional
-        The place that a user asks for. By default ``$CNN2SNN_BRIAN_CACHE``, or the
-        user's cache directory.
-
-    Returns
-    -------
-    Path
-        The directory. It need not exist yet.
-    """
+    """Say where compiled programs are kept."""
     if directory is None:
         directory = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir(
             "cnn2snn-brian", appauthor=False
@@ -69,42 +56,12 @@ def cache_directory(directory: str | Path | None = None) -> Path:
 
 
 def programs(cache: Path) -> Path:
-    """
-    Give the subfolder of a cache directory that is ours.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache directory.
-
-    Returns
-    -------
-    Path
-        The folder of all entries.
-    """
+    """Give the subfolder of a cache directory that is ours."""
     return cache / "programs"
 
 
 def check_cache(directory: str | Path | None = None) -> Path:
-    """
-    Make sure that the cache directory can be used.
-
-    Parameters
-    ----------
-    directory : path-like, optional
-        Where compiled programs are kept, see `cache_directory`.
-
-    Returns
-    -------
-    Path
-        The directory. Its subfolder `programs` exists and can be written to.
-
-    Raises
-    ------
-    BuildError
-        If it can't be made or written to, is full, or it or its subfolder belongs to
-        or can be written by someone else (who could put a program of their own there).
-    """
+    """Make sure that the cache directory can be used."""
     cache = cache_directory(directory)
     advice = (
         f"Give another one as cache_directory=..., or as ${CACHE_VARIABLE} in the "
@@ -153,20 +110,7 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """
-    List what is in a cache.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache directory.
-
-    Returns
-    -------
-    list of Entry
-        Programs and projects, those used last first. Of an earlier version, which kept
-        them in `cache` itself, nothing is listed.
-    """
+    """List what is in a cache."""
     found = []
     folder = programs(cache)
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -185,44 +129,14 @@ def entries(cache: Path) -> list[Entry]:
 
 @contextmanager
 def locked(cache: Path, name: str) -> Iterator[None]:
-    """
-    Hold an entry: no other process makes, copies or removes it meanwhile.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache directory.
-    name : str
-        Hash of the entry.
-
-    Yields
-    ------
-    None
-        Once no other process holds it.
-    """
+    """Hold an entry: no other process makes, copies or removes it meanwhile."""
     with FileLock(programs(cache) / f"{name}{LOCK}"):
         yield
 
 
 @contextmanager
 def working_folder(cache: Path, name: str) -> Iterator[Path]:
-    """
-    Make a folder to run a program in, which trimming leaves alone.
-
-    It is in the cache, so that links to an entry's files need no space.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache directory.
-    name : str
-        Hash of the entry that is worked on.
-
-    Yields
-    ------
-    Path
-        An empty folder, removed in the end.
-    """
+    """Make a folder to run a program in, which trimming leaves alone."""
     with tempfile.TemporaryDirectory(
         prefix=f"{name}{RUNNING}", dir=programs(cache), ignore_cleanup_errors=True
     ) as folder:
@@ -244,20 +158,7 @@ def _remove(cache: Path, name: str) -> None:
 
 
 def trim(cache: Path, limit: int = MAX_CACHE_BYTES, keep: str = "") -> None:
-    """
-    Remove what was not used for longest, until the rest is below the limit.
-
-    A program that runs goes on: simulators and workers run copies of their own.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache directory.
-    limit : int
-        Largest size of all entries together, in bytes.
-    keep : str
-        Name of an entry that stays.
-    """
+    """Remove what was not used for longest, until the rest is below the limit."""
     total = 0
     for entry in entries(cache):
         total += entry.size
@@ -274,18 +175,7 @@ def trim(cache: Path, limit: int = MAX_CACHE_BYTES, keep: str = "") -> None:
 
 
 def clear(cache: Path) -> None:
-    """
-    Remove all entries of a cache, also those of version 0.1.0.
-
-    That version kept them in the cache directory itself. Of these, programs with a
-    checksum beside them and projects are removed, both under names of 32 hexadecimal
-    digits; `trim` does not count them.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache directory. It stays, with all files that are not of this package.
-    """
+    """Remove all entries of a cache, also those of version 0.1.0."""
     for entry in entries(cache):
         _remove(cache, entry.name)
     for lock in programs(cache).glob(f"*{LOCK}"):
@@ -308,20 +198,7 @@ PROGRAM = "program"
 
 
 def find_compiler() -> tuple[str, ...]:
-    """
-    Find the C++ compiler.
-
-    Returns
-    -------
-    tuple of str
-        Its command: ``$CXX`` if that is set, which may have arguments as in ``ccache
-        g++``, else g++ or clang++. The first is a path.
-
-    Raises
-    ------
-    CompilerNotFoundError
-        If there is none on PATH.
-    """
+    """Find the C++ compiler."""
     wanted = os.environ.get("CXX", "").strip()
     candidates = [wanted] if wanted else ["g++", "clang++"]
     for candidate in candidates:
@@ -370,21 +247,7 @@ def _run(command: list[str], directory: Path) -> str:
 
 
 def accepted_flags(compiler: tuple[str, ...]) -> list[str]:
-    """
-    Choose those of the flags in Brian2's preferences that a compiler takes.
-
-    Brian2 tries them with the compiler of distutils, which may be missing or another.
-
-    Parameters
-    ----------
-    compiler : tuple of str
-        The command that `find_compiler` found.
-
-    Returns
-    -------
-    list of str
-        The flags, without those that the compiler refuses; these are logged.
-    """
+    """Choose those of the flags in Brian2's preferences that a compiler takes."""
     cpp = prefs.codegen.cpp
     wanted = cpp.extra_compile_args
     flags = list(cpp.extra_compile_args_gcc if wanted is None else wanted)
@@ -406,13 +269,7 @@ def _takes(compiler: tuple[str, ...], *flags: str) -> bool:
 
 
 def _target(compiler: tuple[str, ...], flags: list[str]) -> str:
-    """
-    Say which processor a compiler makes code for.
-
-    What ``-march=native`` means differs between machines that share a home directory.
-    The macros that are set before any source (``__AVX2__`` and so on) tell them apart,
-    for GCC as for Clang.
-    """
+    """Say which processor a compiler makes code for."""
     said = _said([*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull])
     if said.returncode:
         raise BuildError(
@@ -477,27 +334,7 @@ def _own_copy(program: Path, own: Path) -> None:
 
 
 def build_program(directory: Path, cache: Path) -> Build:
-    """
-    Compile a project, or find its program in the cache.
-
-    Parameters
-    ----------
-    directory : Path
-        The project with its C++ sources; ``program.cpp`` includes all others.
-    cache : Path
-        Where programs are kept, see `check_cache`.
-
-    Returns
-    -------
-    Build
-        The program, and what compiled it. There is a copy of it in `directory`, as
-        `PROGRAM`: the cache may be trimmed while it runs.
-
-    Raises
-    ------
-    BuildError
-        If the compiler is missing or fails, or the disk is full.
-    """
+    """Compile a project, or find its program in the cache."""
     compiler = find_compiler()
     flags = accepted_flags(compiler)
     version = _run([*compiler, "--version"], directory)

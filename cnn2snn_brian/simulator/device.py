@@ -55,23 +55,7 @@ LAST_UPDATE = "lastupdate"
 def learning_before(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> list[str]:
-    """
-    Write what happens before the first image.
-
-    Parameters
-    ----------
-    device : CPPStandaloneDevice
-        The device.
-    network : brian2.Network
-        The network of the program.
-    snn : NetworkDescription
-        What it was built from.
-
-    Returns
-    -------
-    list of str
-        Lines of C++; none if nothing learns.
-    """
+    """Write what happens before the first image."""
     if not snn.rules:
         return []
     lines = [f"cnn2snn::Learning learning(program, {RESULTS_FOLDER});"]
@@ -91,23 +75,7 @@ def learning_before(
 def learning_after(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> list[str]:
-    """
-    Write what happens at the end of each image, before its results are written.
-
-    Parameters
-    ----------
-    device : CPPStandaloneDevice
-        The device.
-    network : brian2.Network
-        The network of the program.
-    snn : NetworkDescription
-        What it was built from.
-
-    Returns
-    -------
-    list of str
-        Lines of C++; none if nothing learns.
-    """
+    """Write what happens at the end of each image, before its results are written."""
     lines = []
     for name, rule in snn.rules.items():
         synapses = network[f"{name}_synapses"]
@@ -332,25 +300,7 @@ def _picture_loop(
 
 
 def write_sources(snn: NetworkDescription, directory: Path) -> None:
-    """
-    Write the C++ project of a network that is shown images.
-
-    Its sources depend on the structure of the network only: weights and biases are
-    files beside them, everything else comes at run time, durations too.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    directory : Path
-        An empty folder. The device, the clock and Brian2's preferences are afterwards
-        as they were before.
-
-    Raises
-    ------
-    BuildError
-        If the encoding of this process is not that of Brian2's sources.
-    """
+    """Write the C++ project of a network that is shown images."""
     with _device_taken() as device:
         network = program_network(snn)
         group = network[snn.layer_names[0]]

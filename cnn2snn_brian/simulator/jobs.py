@@ -85,36 +85,7 @@ class RecordingSize:
 def expected_rates(
     layers: Layers, pixels: npt.NDArray[Any], parameters: Parameters
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    r"""
-    Estimate how often neurons spike, without a simulation.
-
-    Parameters
-    ----------
-    layers : Layers
-        The layers of the network.
-    pixels : ndarray of float, shape (n_images, channels, height, width)
-        Intensities in [0, 1].
-    parameters : Parameters
-        What the neurons run with.
-
-    Returns
-    -------
-    dict of str to ndarray of float, shape ``(n_images, *shape)``
-        Spikes per step of every neuron of ``input`` and all layers, from 0 to 1.
-
-    Notes
-    -----
-    A neuron that keeps what is above its threshold spikes at the rate of its mean
-    input over its threshold, :math:`r_l = \min(1, \max(0, (W r_{l-1} + b) / v_{th}))`
-    (Eq. 5 of [1]_, without the term that vanishes with time). With reset to 0 some
-    input is lost and rates are lower; with a floor of the potential, noise makes weakly
-    driven neurons spike more often than this.
-
-    References
-    ----------
-    .. [1] Rueckauer et al. (2017), Conversion of Continuous-Valued Deep Networks to
-       Efficient Event-Driven Networks, doi:10.3389/fnins.2017.00682
-    """
+    r"""Estimate how often neurons spike, without a simulation."""
     rates: dict[str, npt.NDArray[np.floating[Any]]] = {
         INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
     }
@@ -159,20 +130,6 @@ def _expected_spikes(
 def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
     """
     Refuse trials whose spike counts will not fit into memory, before they are run.
-
-    Parameters
-    ----------
-    n_rows : int
-        Images or trials of each setting.
-    n_settings : int
-        Settings that are run.
-    bytes_per_row : int
-        Bytes of the counts of all neurons in a trial.
-
-    Raises
-    ------
-    InputError
-        If the counts and a copy of them need more than the free memory.
     """
     size = n_rows * n_settings * bytes_per_row
     if size < SMALL_COUNTS:
@@ -195,43 +152,7 @@ def check_recording(
     n_potentials: int = 0,
     repeats: int = 1,
 ) -> RecordingSize | None:
-    """
-    Refuse a recording that will not fit into memory, before it is made.
-
-    Parameters
-    ----------
-    layers : Layers
-        The layers of the network.
-    pixels : ndarray of float, shape (n_images, channels, height, width)
-        The images.
-    settings : sequence of Parameters
-        What the neurons run with. Several settings take the sum of their sizes.
-    recorded : dict of str to ndarray of bool or int, shape (n_images * repeats,)
-        By population, the trials of which its spikes are kept; or how many steps of
-        each, with an `n_steps` of 1.
-    n_steps : int
-        Number of steps of a trial.
-    n_potentials : int
-        Potentials kept in each step, of all neurons and trials.
-    repeats : int
-        Trials of each image.
-
-    Returns
-    -------
-    RecordingSize or None
-        Its size, or None if even the bound is below `SMALL`.
-
-    Raises
-    ------
-    InputError
-        If the expected recording and a copy of it need more than the free memory.
-
-    Warns
-    -----
-    UserWarning
-        If the recording is expected to be larger than `LARGE`, or half of the free
-        memory.
-    """
+    """Refuse a recording that will not fit into memory, before it is made."""
     steps = {
         name: n_steps * np.asarray(kept).astype(np.int64)
         for name, kept in recorded.items()
@@ -287,20 +208,6 @@ def check_weights(
 ) -> None:
     """
     Refuse to keep the learned weights of each image, if they don't fit into memory.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    settings : sequence of Perturbations
-        What runs do beside; weights that are kept from image to image are few.
-    n_images : int
-        Number of images.
-
-    Raises
-    ------
-    InputError
-        If the weights and a copy of them need more than the free memory.
     """
     n_runs = sum(not perturbations.keep_weights for perturbations in settings)
     learning = [layer for layer in snn.layers if layer.name in snn.rules]
@@ -355,36 +262,7 @@ def prepared(
     record: Record,
     repeats: Any = 1,
 ) -> list[Job]:
-    """
-    Check all that was asked for, and put together what the program gets.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    n_steps : int
-        Steps of the program.
-    images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
-        Images, of shape (n_images, channels, height, width), or stimuli.
-    settings : sequence of dict
-        What each run has of its own, by name.
-    seed : int
-        Seed of everything random.
-    record : Recording, iterable of str, or dict of str to iterable of int
-        What is recorded.
-    repeats : int
-        Trials of each image or stimulus.
-
-    Returns
-    -------
-    list of Job
-        One for each of `settings`.
-
-    Raises
-    ------
-    InputError
-        If something can't be used, or the recordings are expected to be too large.
-    """
+    """Check all that was asked for, and put together what the program gets."""
     seed = check_whole("seed", seed, 0)
     chosen = _checked(snn, settings, seed)
     scales = [parameters.rate_scale for parameters, _ in chosen]

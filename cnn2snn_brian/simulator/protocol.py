@@ -35,42 +35,14 @@ MAGIC = b"PICTURE8"
 
 
 def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
-    """
-    Choose the smallest type that holds a neuron's spikes of one image.
-
-    Parameters
-    ----------
-    n_steps : int
-        Number of time steps, which a neuron spikes in at most once each.
-
-    Returns
-    -------
-    type
-        uint8, uint16 or uint32.
-    """
+    """Choose the smallest type that holds a neuron's spikes of one image."""
     if n_steps <= np.iinfo(np.uint8).max:
         return np.uint8
     return np.uint16 if n_steps <= np.iinfo(np.uint16).max else np.uint32
 
 
 def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
-    """
-    Seed the random numbers of each image, by its index alone.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the simulation.
-    first : int
-        Index of the first image.
-    n : int
-        Number of images.
-
-    Returns
-    -------
-    seeds : ndarray of uint64, shape (n,)
-        The same for an image whatever it is simulated with.
-    """
+    """Seed the random numbers of each image, by its index alone."""
     return np.array(
         [
             np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(
@@ -154,19 +126,7 @@ class ProgramInputs:
         return bool(np.any(self.settings.get(KEPT, 0)))
 
     def part(self, which: slice) -> "ProgramInputs":
-        """
-        Take some of the images.
-
-        Parameters
-        ----------
-        which : slice
-            The images.
-
-        Returns
-        -------
-        ProgramInputs
-            Their inputs, with the same parameters.
-        """
+        """Take some of the images."""
         settings = {
             name: values[which] if name in BY_TRIAL else values
             for name, values in self.settings.items()
@@ -184,14 +144,7 @@ class ProgramInputs:
         )
 
     def write(self, path: Path) -> None:
-        """
-        Write the inputs file of a program.
-
-        Parameters
-        ----------
-        path : Path
-            The file.
-        """
+        """Write the inputs file of a program."""
         n_bytes = np.dtype(self.count_dtype).itemsize
         with path.open("wb") as file:
             file.write(MAGIC)
@@ -248,19 +201,7 @@ class ProgramOutputs:
 
     @classmethod
     def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
-        """
-        Join the results of images that were run one part after another.
-
-        Parameters
-        ----------
-        parts : list of ProgramOutputs
-            The parts, in order.
-
-        Returns
-        -------
-        ProgramOutputs
-            All results; images are counted from the first part on.
-        """
+        """Join the results of images that were run one part after another."""
         spikes, traces, weights = {}, {}, {}
         start = 0
         for part in parts:
@@ -283,23 +224,7 @@ class ProgramOutputs:
     def read(
         cls, directory: Path, n_images: int, dtype: type[np.unsignedinteger[Any]]
     ) -> "ProgramOutputs":
-        """
-        Read the results of a program.
-
-        Parameters
-        ----------
-        directory : Path
-            Where the program wrote them.
-        n_images : int
-            Number of images.
-        dtype : type
-            Type of the counts.
-
-        Returns
-        -------
-        ProgramOutputs
-            The results.
-        """
+        """Read the results of a program."""
         counts = np.fromfile(directory / "counts", dtype).reshape(n_images, -1)
         potentials = np.fromfile(directory / "potentials").reshape(n_images, -1)
         raw = (directory / "spikes").read_bytes()
@@ -354,26 +279,7 @@ class Running:
         self._stopped = False
 
     def start(self, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-        """
-        Start a program.
-
-        Parameters
-        ----------
-        command : list of str
-            The program and its arguments.
-        **options
-            Of ``subprocess.Popen``.
-
-        Returns
-        -------
-        subprocess.Popen
-            The process.
-
-        Raises
-        ------
-        SimulationError
-            If all programs have been ended.
-        """
+        """Start a program."""
         with self._lock:
             if self._stopped:
                 raise SimulationError("interrupted")
@@ -382,14 +288,7 @@ class Running:
             return process
 
     def end(self, process: "subprocess.Popen[bytes]") -> None:
-        """
-        End a program, if it has not ended by itself, and wait until it is gone.
-
-        Parameters
-        ----------
-        process : subprocess.Popen
-            The process.
-        """
+        """End a program, if it has not ended by itself, and wait until it is gone."""
         process.kill()
         process.wait()
         with self._lock:
@@ -410,33 +309,7 @@ def run(
     advance: Callable[[int], object] = lambda steps: None,
     running: Running | None = None,
 ) -> ProgramOutputs:
-    """
-    Run a compiled program on images.
-
-    Parameters
-    ----------
-    program : Path
-        The program.
-    project : Path
-        The project folder with its weights.
-    inputs : ProgramInputs
-        What to run.
-    advance : callable
-        Called with 1 after each image.
-    running : Running, optional
-        Where the process is noted while it runs.
-
-    Returns
-    -------
-    ProgramOutputs
-        The results.
-
-    Raises
-    ------
-    SimulationError
-        If the program ends before it has delivered all results, or there is no space
-        for them.
-    """
+    """Run a compiled program on images."""
     running = running or Running()
     try:
         with tempfile.TemporaryDirectory(prefix="cnn2snn-brian-") as name:

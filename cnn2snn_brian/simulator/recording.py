@@ -209,21 +209,7 @@ class Recording:
 def steps_in(
     windows: tuple[tuple[int, int], ...], n_steps: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.int64]:
-    """
-    Count the steps of trials that are recorded.
-
-    Parameters
-    ----------
-    windows : tuple of (int, int)
-        As `Recording.windows` gives them.
-    n_steps : ndarray of int, shape (n_trials,)
-        Steps of each trial.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_trials,)
-        Recorded steps of each trial.
-    """
+    """Count the steps of trials that are recorded."""
     if not windows:
         return n_steps.astype(np.int64)
     total = np.zeros(len(n_steps), np.int64)

@@ -42,14 +42,7 @@ class Shown:
     step: npt.NDArray[np.int32] = field(default_factory=lambda: _NO_STEPS)
 
     def write(self, file: BinaryIO) -> None:
-        """
-        Write it to the inputs file of a program; ``shown.h`` reads it.
-
-        Parameters
-        ----------
-        file : binary file
-            Where to write.
-        """
+        """Write it to the inputs file of a program; ``shown.h`` reads it."""
         file.write(struct.pack("=q", self.n_steps))
         for array in (self.frames, self.frame_of_step, self.neuron, self.step):
             file.write(struct.pack("=q", array.size))
@@ -97,32 +90,7 @@ def shown_in_run(
     repeats: Any,
     rate_scales: Sequence[float],
 ) -> Showing:
-    """
-    Check what is to be shown, and put it together.
-
-    Parameters
-    ----------
-    snn : NetworkDescription
-        The network.
-    n_steps : int
-        Steps of the program.
-    images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
-        Images, of shape (n_images, channels, height, width), or stimuli.
-    repeats : int
-        Trials of each image or stimulus.
-    rate_scales : sequence of float
-        Of all settings: spikes per step of an intensity of 1.
-
-    Returns
-    -------
-    Showing
-        What is shown.
-
-    Raises
-    ------
-    InputError
-        If something can't be used, or can't be shown to this network.
-    """
+    """Check what is to be shown, and put it together."""
     repeats = check_whole("repeats", repeats, 1)
     if isinstance(images, Stimulus):
         images = [images]

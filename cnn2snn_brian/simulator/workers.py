@@ -59,19 +59,7 @@ class Project:
 
     @classmethod
     def pack(cls, directory: Path) -> "Project":
-        """
-        Pack a project.
-
-        Parameters
-        ----------
-        directory : Path
-            The project's folder.
-
-        Returns
-        -------
-        Project
-            Its files.
-        """
+        """Pack a project."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             for path in sorted(directory.rglob("*")):
@@ -90,20 +78,7 @@ class Project:
 
     @contextmanager
     def unpacked(self, cache: Path) -> Iterator[Path | None]:
-        """
-        Give a folder with the project's files, which nobody else uses.
-
-        Parameters
-        ----------
-        cache : Path
-            The worker's cache directory. The project is kept there for other shards.
-
-        Yields
-        ------
-        Path or None
-            The folder, removed in the end; None if neither this nor the cache has the
-            files.
-        """
+        """Give a folder with the project's files, which nobody else uses."""
         kept = programs(cache) / f"{self.name}{PROJECT}"
         with working_folder(cache, self.name) as folder:
             with locked(cache, self.name):
@@ -141,33 +116,7 @@ def _linked(source: str, target: str) -> None:
 def run_shard(
     project: Project, inputs: ProgramInputs
 ) -> tuple[Place, ProgramOutputs | None]:
-    """
-    Run a shard on a worker, which may be on another machine.
-
-    The worker compiles the project itself, for its own processor, once.
-
-    Parameters
-    ----------
-    project : Project
-        The network, or its name.
-    inputs : ProgramInputs
-        The images and parameters.
-
-    Returns
-    -------
-    place : tuple of str
-        Where this worker keeps projects.
-    outputs : ProgramOutputs or None
-        The results; None if only the name was given and the worker does not have the
-        files. Send the shard again with them.
-
-    Raises
-    ------
-    BuildError
-        If the worker can't compile.
-    SimulationError
-        If the program fails.
-    """
+    """Run a shard on a worker, which may be on another machine."""
     cache = check_cache()
     place = socket.gethostname(), str(cache)
     with project.unpacked(cache) as folder:
@@ -191,14 +140,7 @@ MAX_TRIES = 2
 
 
 def n_cores() -> int:
-    """
-    Count the cores that this process may use.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -209,26 +151,7 @@ def _shards(n: int, size: int) -> Iterator[slice]:
 
 
 def check_workers(workers: Workers, shard_size: int | None) -> Workers:
-    """
-    Check who runs the shards, and how large they are.
-
-    Parameters
-    ----------
-    workers : int, Executor or None
-        As `run_shards` takes it.
-    shard_size : int, optional
-        Images of a shard.
-
-    Returns
-    -------
-    int, Executor or None
-        `workers`; a number as an int.
-
-    Raises
-    ------
-    InputError
-        If the number of workers or the shard size is below 1.
-    """
+    """Check who runs the shards, and how large they are."""
     if shard_size is not None:
         check_whole("shard_size", shard_size, 1)
     if workers is None or hasattr(workers, "submit"):
@@ -250,37 +173,7 @@ def run_shards(
     shard_size: int | None,
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, ProgramOutputs]]:
-    """
-    Run the images of several jobs in shards, all shards at once.
-
-    Parameters
-    ----------
-    compiled : Path
-        The program, for workers on this machine.
-    directory : Path
-        The project's folder.
-    jobs : sequence of ProgramInputs
-        Images and parameters of each job.
-    workers : int, Executor or None
-        None uses all cores; a number, so many programs at a time; an executor runs
-        the shards wherever it does.
-    shard_size : int, optional
-        Images of a shard.
-    advance : callable
-        Called with the number of images that were finished.
-
-    Yields
-    ------
-    index : int
-        Index of a job, in the order in which they finish.
-    outputs : ProgramOutputs
-        The results of all its images, in order.
-
-    Raises
-    ------
-    SimulationError
-        If a shard fails twice; the message has the program's own words.
-    """
+    """Run the images of several jobs in shards, all shards at once."""
     if hasattr(workers, "submit"):  # an executor, of whichever library
         remote = _Remote(workers, Project.pack(directory))
         yield from _collected(remote, jobs, shard_size or REMOTE_SHARD, advance)

@@ -35,14 +35,7 @@ class Correlation:
         self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
 
     def add(self, first: Any, second: Any) -> None:
-        """
-        Take a part.
-
-        Parameters
-        ----------
-        first, second : array_like of float
-            As many numbers in both, in the same order.
-        """
+        """Take a part."""
         both = np.stack([np.ravel(first), np.ravel(second)]).astype(np.float64)
         n = both.shape[1]
         if n == 0:
@@ -86,21 +79,7 @@ def correlation(first: Any, second: Any) -> float:
 
 
 def check_share(what: str, number: Any) -> None:
-    """
-    Check a number between 0 and 1, without these.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    number : object
-        What the user gave.
-
-    Raises
-    ------
-    InputError
-        If it is another.
-    """
+    """Check a number between 0 and 1, without these."""
     if not isinstance(number, float | np.floating) or not 0 < number < 1:
         raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
 
@@ -113,33 +92,7 @@ def real_numbers(
     known: bool = True,
     unit: Quantity | None = None,
 ) -> npt.NDArray[np.float64]:
-    """
-    Check real numbers, of any shape.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    values : array_like
-        What the user gave, a tensor of torch among others.
-    least : float
-        The smallest that one can be.
-    known : bool
-        Whether all have to be finite; else they may be NaN.
-    unit : Quantity, optional
-        A unit that they may have.
-
-    Returns
-    -------
-    ndarray of float64
-        The numbers.
-
-    Raises
-    ------
-    InputError
-        If they are no real numbers, have another unit, or are too small, infinite or
-        NaN.
-    """
+    """Check real numbers, of any shape."""
     given = values
     if hasattr(values, "detach"):  # a torch tensor, without importing torch
         values = values.detach().cpu().numpy()
@@ -168,28 +121,7 @@ def real_numbers(
 
 
 def whole_numbers(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
-    """
-    Check numbers of things, such as neurons.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    values : array_like of int
-        What the user gave; whole numbers among floating-point ones are taken.
-    n : int
-        How many things there are.
-
-    Returns
-    -------
-    ndarray of int64
-        The numbers.
-
-    Raises
-    ------
-    InputError
-        If one is not whole, or not from 0 to below `n`.
-    """
+    """Check numbers of things, such as neurons."""
     array = real_numbers(what, values)
     rule = f"expected whole numbers from 0 to {n - 1}"
     broken = array != np.floor(array)
@@ -202,26 +134,7 @@ def whole_numbers(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
 
 
 def seconds(value: Any, name: str) -> float:
-    """
-    Read a time.
-
-    Parameters
-    ----------
-    value : Quantity [s] or float
-        The time; a plain number is in seconds.
-    name : str
-        What it is called, for the message.
-
-    Returns
-    -------
-    float
-        The time in seconds.
-
-    Raises
-    ------
-    InputError
-        If it is no finite number, or has another unit.
-    """
+    """Read a time."""
     try:
         time = real_numbers(name, value, unit=second)
     except InputError:
@@ -232,28 +145,7 @@ def seconds(value: Any, name: str) -> float:
 
 
 def class_labels(labels: Any, n: int, what: str = "images") -> npt.NDArray[Any]:
-    """
-    Check the classes of images or stimuli.
-
-    Parameters
-    ----------
-    labels : array_like of int or str
-        What the user gave.
-    n : int
-        How many images there are.
-    what : str
-        What they are called, for the message.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        The classes.
-
-    Raises
-    ------
-    InputError
-        If there is not one class for each image, or one is a number that is not whole.
-    """
+    """Check the classes of images or stimuli."""
     truth = np.asarray(labels)
     if truth.shape != (n,):
         raise InputError(
@@ -266,29 +158,7 @@ def class_labels(labels: Any, n: int, what: str = "images") -> npt.NDArray[Any]:
 
 
 def class_numbers(labels: Any, n: int, what: str = "images") -> npt.NDArray[Any]:
-    """
-    Check the classes of images or stimuli, to compare them with output neurons.
-
-    Parameters
-    ----------
-    labels : array_like of int
-        What the user gave.
-    n : int
-        How many images there are.
-    what : str
-        What they are called, for the message.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        The classes.
-
-    Raises
-    ------
-    InputError
-        If there is not one class for each image, or one is no whole number: a name
-        would never be the answer.
-    """
+    """Check the classes of images or stimuli, to compare them with output neurons."""
     truth = class_labels(labels, n, what)
     numbers = np.asarray(truth.tolist()) if truth.dtype.kind == "O" else truth
     if numbers.dtype.kind not in "biuf":
@@ -356,27 +226,7 @@ def decisions(
     n_steps: int | npt.NDArray[np.int64],
     n_classes: int,
 ) -> Decisions:
-    """
-    Decide on each image as soon as one class leads by a margin.
-
-    Parameters
-    ----------
-    margin : int
-        Spikes between the first and the second class, at least 1.
-    output_spikes : iterable of (ndarray of int, ndarray of int)
-        Of each image, class and step of every output spike.
-    final : ndarray of int64, shape (n_images,)
-        Classes where no class leads by the margin.
-    n_steps : int or ndarray of int, shape (n_images,)
-        Number of steps of an image.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    Decisions
-        Steps and classes.
-    """
+    """Decide on each image as soon as one class leads by a margin."""
     steps = np.array(np.broadcast_to(n_steps, len(final)), np.int64)
     predictions = final.copy()
     decided = np.zeros(len(final), bool)
@@ -423,19 +273,7 @@ def _of_the_network(result: Any) -> list[str]:
 
 
 def summary(result: Any) -> str:
-    """
-    Describe a result to people.
-
-    Parameters
-    ----------
-    result : SpikeData
-        The result.
-
-    Returns
-    -------
-    str
-        Its size, its ties, the network, all settings of the run, and versions.
-    """
+    """Describe a result to people."""
     rows = f"{result.n_images} images, {result.n_steps} steps"
     if result.trials is not None:
         n, longest = result.trials.n_stimuli, result.n_steps
@@ -466,19 +304,7 @@ def summary(result: Any) -> str:
 
 
 def check_one_duration(shortest_s: float, longest_s: float) -> None:
-    """
-    Refuse to compare trials of different durations.
-
-    Parameters
-    ----------
-    shortest_s, longest_s : float
-        Their durations in seconds.
-
-    Raises
-    ------
-    InputError
-        If they differ.
-    """
+    """Refuse to compare trials of different durations."""
     if longest_s > shortest_s:
         raise InputError(
             f"stimuli last {shortest_s:g} to {longest_s:g} s, expected one duration, "

@@ -20,24 +20,7 @@ from cnn2snn_brian.printing import Printed
 
 
 def list_of_seconds(times: Any) -> npt.NDArray[np.float64]:
-    """
-    Read times of events, with the units of whatever library they are from.
-
-    Parameters
-    ----------
-    times : array_like of float, Quantity [s] or a quantity of the library quantities
-        The times; plain numbers are seconds. Lists may have quantities in them.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_times,)
-        The times in seconds.
-
-    Raises
-    ------
-    InputError
-        If these are no times, or one is not finite or before 0.
-    """
+    """Read times of events, with the units of whatever library they are from."""
     try:
         array = np.atleast_1d(_without_unit(times))
     except (TypeError, ValueError) as error:
@@ -79,28 +62,7 @@ def _without_unit(given: Any) -> npt.NDArray[np.float64]:
 
 
 def seconds(what: str, time: Any, *, least: float = 0.0) -> Quantity:
-    """
-    Check a time.
-
-    Parameters
-    ----------
-    what : str
-        What it is, as the first words of a sentence.
-    time : Quantity [s]
-        The time; a plain 0 has no need of a unit.
-    least : float
-        What it has to be above, in seconds; 0 itself is allowed if this is negative.
-
-    Returns
-    -------
-    Quantity [s]
-        The time.
-
-    Raises
-    ------
-    InputError
-        If it is no time, not finite or not above `least`.
-    """
+    """Check a time."""
     is_time = np.ndim(time) == 0 and (
         have_same_dimensions(time, second)
         if isinstance(time, Quantity)
@@ -113,28 +75,7 @@ def seconds(what: str, time: Any, *, least: float = 0.0) -> Quantity:
 
 
 def whole_steps(what: str, time_s: float, dt_s: float) -> int:
-    """
-    Turn a time into steps.
-
-    Parameters
-    ----------
-    what : str
-        What takes this time, as the first words of a sentence.
-    time_s : float
-        The time in seconds.
-    dt_s : float
-        The time step in seconds.
-
-    Returns
-    -------
-    int
-        Number of steps.
-
-    Raises
-    ------
-    InputError
-        If the time is no whole number of steps.
-    """
+    """Turn a time into steps."""
     steps = time_s / dt_s
     n_steps = round(steps)
     if abs(steps - n_steps) > 1e-6 * max(1, n_steps):
@@ -150,25 +91,7 @@ FORMAT = "cnn2snn-brian stimulus 1"
 
 
 def save(stimulus: Any, path: str | os.PathLike[str]) -> None:
-    """
-    Write a stimulus.
-
-    Parameters
-    ----------
-    stimulus : Stimulus
-        The stimulus.
-    path : path-like
-        The file, with the suffix ``.npz``.
-
-    Raises
-    ------
-    InputError
-        If it has another suffix.
-    FileNotFoundError
-        If its folder does not exist.
-    WriteError
-        If the disk is full, or the like.
-    """
+    """Write a stimulus."""
     if Path(path).suffix != ".npz":
         raise InputError(f"{path}: the file of a stimulus has to end with .npz")
     arrays: dict[str, Any] = {}

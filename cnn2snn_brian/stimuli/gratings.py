@@ -16,21 +16,7 @@ Shape = tuple[int, int, int]
 
 
 def check_contrast(contrast: float, mean: float) -> None:
-    """
-    Check that a contrast does not leave [0, 1].
-
-    Parameters
-    ----------
-    contrast : float
-        Michelson's: the amplitude as a share of the mean.
-    mean : float
-        The mean intensity.
-
-    Raises
-    ------
-    InputError
-        If ``mean (1 + contrast)`` is above 1, or one of the two is outside 0 to 1.
-    """
+    """Check that a contrast does not leave [0, 1]."""
     if not (0 <= contrast <= 1 and 0 <= mean <= 1):
         raise InputError(f"contrast {contrast} and mean {mean}: expected 0 to 1")
     if mean * (1 + contrast) > 1 + 1e-9:

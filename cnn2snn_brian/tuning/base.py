@@ -35,30 +35,7 @@ from cnn2snn_brian.settings import (
 def check_numbers(
     what: str, given: Any, fits: Callable[[Any], Any], rule: str
 ) -> list[float]:
-    """
-    Check some numbers to choose from.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument.
-    given : object
-        What the user gave.
-    fits : callable
-        Says of an array which numbers are in the range.
-    rule : str
-        The range in words.
-
-    Returns
-    -------
-    list of float
-        The numbers.
-
-    Raises
-    ------
-    InputError
-        If these are not numbers, none, not finite, or out of the range.
-    """
+    """Check some numbers to choose from."""
     try:
         array = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
@@ -144,23 +121,7 @@ class Scope:
 
 
 def check_some(what: str, given: Sequence[str], known: tuple[str, ...]) -> None:
-    """
-    Check that names are some of those known, and each there once.
-
-    Parameters
-    ----------
-    what : str
-        What the names are given for.
-    given : sequence of str
-        The names.
-    known : tuple of str
-        What is possible.
-
-    Raises
-    ------
-    InputError
-        If there is none, an unknown one, or one twice.
-    """
+    """Check that names are some of those known, and each there once."""
     unknown = [name for name in given if name not in known]
     if unknown or not given or len({*given}) < len(given):
         raise InputError(
@@ -172,28 +133,7 @@ def check_some(what: str, given: Sequence[str], known: tuple[str, ...]) -> None:
 def bounds_by_layer(
     bounds: Any, names: tuple[str, ...], data_based: Mapping[str, float]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """
-    Take bounds as given, and multiples of data-based thresholds elsewhere.
-
-    Parameters
-    ----------
-    bounds : tuple (low, high), or dict of str to tuple, optional
-        Bounds of all layers, or of some by name.
-    names : tuple of str
-        Names of all layers.
-    data_based : dict of str to float
-        Data-based thresholds of all layers.
-
-    Returns
-    -------
-    lower, upper : dict of str to float
-        Bounds of all layers.
-
-    Raises
-    ------
-    InputError
-        If a layer is unknown, or bounds are not two numbers in order above 0.
-    """
+    """Take bounds as given, and multiples of data-based thresholds elsewhere."""
     lower = {name: BOUND_FACTORS[0] * value for name, value in data_based.items()}
     upper = {name: BOUND_FACTORS[1] * value for name, value in data_based.items()}
     if bounds is not None:
@@ -223,28 +163,7 @@ def within(
     lower: Mapping[str, float],
     upper: Mapping[str, float],
 ) -> dict[str, float]:
-    """
-    Move first thresholds into bounds that were asked for.
-
-    Parameters
-    ----------
-    thresholds : dict of str to float
-        Thresholds of layers with such bounds.
-    given : dict of str to float
-        Those of them that a user gave: they are not moved.
-    lower, upper : dict of str to float
-        The bounds.
-
-    Returns
-    -------
-    dict of str to float
-        Thresholds of the same layers.
-
-    Raises
-    ------
-    InputError
-        If one that a user gave is outside.
-    """
+    """Move first thresholds into bounds that were asked for."""
     inside = {}
     for name, value in thresholds.items():
         inside[name] = min(max(value, lower[name]), upper[name])
@@ -301,64 +220,17 @@ Rounds = Generator[Round, list[float], Parameters]
 
 
 def with_threshold(parameters: Parameters, layer: str, value: float) -> Parameters:
-    """
-    Change one threshold.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        All parameters.
-    layer : str
-        Name of the layer.
-    value : float
-        Its threshold.
-
-    Returns
-    -------
-    parameters : Parameters
-        The others as they were.
-    """
+    """Change one threshold."""
     return replace(parameters, thresholds={**parameters.thresholds, layer: value})
 
 
 def as_tuple(names: Sequence[str]) -> tuple[str, ...]:
-    """
-    Take one name or several: the letters of a name are no names.
-
-    Parameters
-    ----------
-    names : str or sequence of str
-        The names.
-
-    Returns
-    -------
-    tuple of str
-        The same.
-    """
+    """Take one name or several: the letters of a name are no names."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def check_positive(what: str, value: Any) -> float:
-    """
-    Check that an option is a finite number above 0.
-
-    Parameters
-    ----------
-    what : str
-        Name of the option.
-    value : float
-        What was given.
-
-    Returns
-    -------
-    float
-        The same.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
+    """Check that an option is a finite number above 0."""
     try:
         number = float(value)
     except (TypeError, ValueError):

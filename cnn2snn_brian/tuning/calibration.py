@@ -325,12 +325,7 @@ def _best(
     rounds: int,
     advance: Advance,
 ) -> _Fit:
-    """
-    Shift the leaks of all candidates, and let each channel choose among them.
-
-    The last candidate is the layer as it was: it is only measured. The last shift comes
-    behind the last run, so that it costs none.
-    """
+    """Shift the leaks of all candidates, and let each channel choose among them."""
     snn, n_steps = simulator.snn, simulator.n_steps
     activations = goal.activations[name]
     tried = [*candidates, fits[name]]

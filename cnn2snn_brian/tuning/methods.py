@@ -73,19 +73,7 @@ class Coordinates:
     def limits(
         self, lower: Mapping[str, float], upper: Mapping[str, float]
     ) -> npt.NDArray[np.float64]:
-        """
-        Give the smallest and the largest value of each coordinate.
-
-        Parameters
-        ----------
-        lower, upper : dict of str to float
-            Smallest and largest threshold of each layer.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, 2)
-            The limits.
-        """
+        """Give the smallest and the largest value of each coordinate."""
         rows = []
         for what in self.tune:
             for layer in self.layers:
@@ -108,19 +96,7 @@ class Coordinates:
         return float(np.clip(share, *FLOOR_SHARES))
 
     def parameters(self, vector: npt.NDArray[np.float64]) -> Parameters:
-        """
-        Give the parameters of a point.
-
-        Parameters
-        ----------
-        vector : ndarray of float64, shape (n,)
-            The point.
-
-        Returns
-        -------
-        parameters : Parameters
-            What is not tuned is that of the start.
-        """
+        """Give the parameters of a point."""
         moves = {
             what: dict(zip(self.layers, part * STEP_SCALES[what], strict=True))
             for what, part in zip(
@@ -363,20 +339,7 @@ class Bisection(SimulatingMethod):
 
 
 def history_table(rows: list[dict[str, Any]]) -> "DataFrame":
-    """
-    Make a table of what is on record of candidates.
-
-    Parameters
-    ----------
-    rows : list of dict
-        The records, in order.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each candidate. Floors, starting potentials and leaks that are the
-        same in all rows are left out.
-    """
+    """Make a table of what is on record of candidates."""
     from pandas import DataFrame
 
     table = []
@@ -414,27 +377,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def find_method(method: str | Method, options: dict[str, Any]) -> Method:
-    """
-    Take a method by its name and options, or one that was made.
-
-    Parameters
-    ----------
-    method : str or Method
-        A key of `METHODS`, or the method.
-    options : dict
-        Options of a method that is named. None is nothing given.
-
-    Returns
-    -------
-    Method
-        The method.
-
-    Raises
-    ------
-    InputError
-        If there is no such method, it does not have an option, or an option is out of
-        its range.
-    """
+    """Take a method by its name and options, or one that was made."""
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(method, Method):
         if options:

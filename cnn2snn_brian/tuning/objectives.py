@@ -129,14 +129,7 @@ def _agreement(result: SimulationResult, target: Target) -> float:
 
 
 def _likelihood(result: SimulationResult, target: Target) -> float:
-    """
-    Log-likelihood of the CNN's classes under those of the SNN, in nats an image.
-
-    The CNN's are the softmax of its outputs, the SNN's the softmax of its output spikes
-    times the best factor: how many spikes there are does not matter, only what they
-    say. Other than a share of images, it changes with every spike, so few images
-    tell more. An image without output spikes says nothing.
-    """
+    """Log-likelihood of the CNN's classes under those of the SNN, in nats an image."""
     scores = result.output_counts().astype(float)
     spread = scores.std()
     if not spread > 0 or not np.isfinite(spread):
@@ -155,24 +148,7 @@ def _likelihood(result: SimulationResult, target: Target) -> float:
 def feature_map_correlation(
     result: SimulationResult, target: Target, layer: str
 ) -> float:
-    """
-    Correlate a layer's spike counts with the CNN's rectified activations.
-
-    Parameters
-    ----------
-    result : SimulationResult
-        A simulation.
-    target : Target
-        With this layer's activations.
-    layer : str
-        Name of the layer.
-
-    Returns
-    -------
-    float
-        Pearson's coefficient over all neurons and images; 0 where one of the two
-        does not vary.
-    """
+    """Correlate a layer's spike counts with the CNN's rectified activations."""
     activations = np.maximum(target.activations[layer], 0)
     found = correlation(result.spike_counts[layer], activations)
     return 0.0 if np.isnan(found) else found
@@ -190,32 +166,7 @@ OBJECTIVES: dict[str, Objective] = {
 def find_objective(
     objective: str | Objective, layers: Layers
 ) -> tuple[Objective, str, tuple[str, ...]]:
-    """
-    Find an objective by its name.
-
-    Parameters
-    ----------
-    objective : str or callable
-        A key of `OBJECTIVES`; ``"feature_map"``, the mean correlation of all layers'
-        spike counts with the CNN's activations; ``"feature_map:conv1"``, that of one
-        layer; or a function of a `SimulationResult` and a `Target`.
-    layers : Layers
-        The network's layers.
-
-    Returns
-    -------
-    objective : callable
-        The function.
-    name : str
-        What to call it.
-    compared : tuple of str
-        Layers whose activations it needs, besides the last one's.
-
-    Raises
-    ------
-    InputError
-        If the name, or the layer in it, is unknown.
-    """
+    """Find an objective by its name."""
     if callable(objective):
         # No repr: it has an address, and a checkpoint has to know the name again.
         name = getattr(objective, "__name__", type(objective).__name__)

@@ -100,23 +100,7 @@ class Check:
 def compare(
     shown: Shown, objective: Objective, before: Parameters, found: Parameters
 ) -> Check:
-    """
-    Show the same images with two settings.
-
-    Parameters
-    ----------
-    shown : Shown
-        The images, and the simulator.
-    objective : callable
-        What is to become large.
-    before, found : Parameters
-        The settings.
-
-    Returns
-    -------
-    Check
-        What they yield.
-    """
+    """Show the same images with two settings."""
     target, labels = shown.target, shown.images.labels
     results = dict(shown.run([before, found]))
     was_right, is_right = (results[i].predictions == labels for i in (0, 1))

@@ -154,21 +154,7 @@ class Shown:
         )
 
     def run(self, settings: list[Parameters], n_images: int | None = None) -> Any:
-        """
-        Show the first images with several settings.
-
-        Parameters
-        ----------
-        settings : list of Parameters
-            The settings.
-        n_images : int, optional
-            How many images; all by default.
-
-        Returns
-        -------
-        results : generator of (int, SimulationResult)
-            Index of a setting and its result, in the order in which they finish.
-        """
+        """Show the first images with several settings."""
         return self.simulator.run_many(
             self.images.images[:n_images],
             [vars(parameters) for parameters in settings],
@@ -179,24 +165,7 @@ class Shown:
 
 
 def described(network: Any) -> NetworkDescription:
-    """
-    Give the description of a network.
-
-    Parameters
-    ----------
-    network : Simulator or NetworkDescription
-        The network.
-
-    Returns
-    -------
-    NetworkDescription
-        The description.
-
-    Raises
-    ------
-    InputError
-        If it is something else, such as a CNN.
-    """
+    """Give the description of a network."""
     found = getattr(network, "snn", network)
     if not isinstance(found, NetworkDescription):
         raise InputError(
@@ -210,27 +179,7 @@ def described(network: Any) -> NetworkDescription:
 def compiled(
     network: Simulator | NetworkDescription, duration: Quantity | None
 ) -> Iterator[Simulator]:
-    """
-    Compile a network that is not compiled.
-
-    Parameters
-    ----------
-    network : Simulator or NetworkDescription
-        The network.
-    duration : Quantity [s], optional
-        How long an image is shown; by default what suits the network. A compiled
-        network has its own.
-
-    Yields
-    ------
-    Simulator
-        The simulator.
-
-    Raises
-    ------
-    InputError
-        If there is a duration for a network that is compiled.
-    """
+    """Compile a network that is not compiled."""
     if not isinstance(network, NetworkDescription):
         if duration is not None:
             raise InputError("duration: this network is compiled, and has one")
@@ -265,24 +214,7 @@ class Trials:
         self.n_rounds = 0
 
     def evaluate(self, tried: Round) -> list[float]:
-        """
-        Find the values of a round's candidates.
-
-        Parameters
-        ----------
-        tried : Round
-            The candidates.
-
-        Returns
-        -------
-        list of float
-            What the method goes by, in order.
-
-        Raises
-        ------
-        InputError
-            If the objective is not a number, or the checkpoint has other candidates.
-        """
+        """Find the values of a round's candidates."""
         first = len(self.history)
         n_images = max(1, round(tried.share * len(self.shown.images)))
         missing = [
@@ -349,23 +281,7 @@ class Trials:
         }
 
     def follow(self, rounds: Rounds, budget: int, *, show: bool) -> Parameters:
-        """
-        Run a method to its end, or to the end of the budget.
-
-        Parameters
-        ----------
-        rounds : Rounds
-            The method's generator.
-        budget : int
-            Largest number of candidates.
-        show : bool
-            Whether to show a progress bar.
-
-        Returns
-        -------
-        chosen : Parameters
-            What the method chose.
-        """
+        """Run a method to its end, or to the end of the budget."""
         with progress_bar("setting thresholds", budget, show=show) as advance:
             values: list[float] | None = None
             try:

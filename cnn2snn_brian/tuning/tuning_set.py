@@ -69,34 +69,7 @@ class TuningSet:
         seed: int,
         what: str = "labels",
     ) -> "TuningSet":
-        """
-        Check images and labels, take those of a category, and mix them.
-
-        Parameters
-        ----------
-        network : NetworkDescription
-            The network that they are for.
-        images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-            Float in [0, 1] or uint8.
-        labels : array_like of int, shape (n_images,)
-            Their classes.
-        category : int or str, optional
-            Images of this class only.
-        seed : int
-            Seed of the order.
-        what : str
-            What messages call the labels.
-
-        Returns
-        -------
-        TuningSet
-            The images.
-
-        Raises
-        ------
-        InputError
-            If they can't be used, or none is of the category.
-        """
+        """Check images and labels, take those of a category, and mix them."""
         n_classes = int(np.prod(network.layers[-1].shape))
         pixels = check_images(images, network.input_shape)
         truth = _check_labels(labels, len(pixels), n_classes, what)
@@ -113,23 +86,7 @@ class TuningSet:
     def mixed(
         cls, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], seed: int
     ) -> "TuningSet":
-        """
-        Shuffle images, and take the classes in turn.
-
-        Parameters
-        ----------
-        images : ndarray of float32, shape (n_images, channels, height, width)
-            Images.
-        labels : ndarray of int64, shape (n_images,)
-            Their classes.
-        seed : int
-            Seed of the order.
-
-        Returns
-        -------
-        TuningSet
-            The same images.
-        """
+        """Shuffle images, and take the classes in turn."""
         order = np.random.default_rng(seed).permutation(len(labels))
         rank = np.empty(len(labels), int)
         for label in np.unique(labels):
@@ -142,20 +99,7 @@ class TuningSet:
         return len(self.labels)
 
     def split(self, share: float) -> "tuple[TuningSet, TuningSet]":
-        """
-        Keep a share of every class apart.
-
-        Parameters
-        ----------
-        share : float
-            From 0 to below 1. Above 0, at least one image of each class is apart,
-            unless it is the only one.
-
-        Returns
-        -------
-        kept, apart : TuningSet
-            The last ones of each class are apart.
-        """
+        """Keep a share of every class apart."""
         apart = np.zeros(len(self), bool)
         for label in np.unique(self.labels):
             members = np.flatnonzero(self.labels == label)
@@ -167,31 +111,12 @@ class TuningSet:
         )
 
     def fingerprint(self) -> str:
-        """
-        Hash images and labels.
-
-        Returns
-        -------
-        str
-            16 hexadecimal digits.
-        """
+        """Hash images and labels."""
         return arrays_fingerprint(self.images, self.labels)
 
 
 def arrays_fingerprint(*arrays: npt.NDArray[Any]) -> str:
-    """
-    Hash images, or images and labels.
-
-    Parameters
-    ----------
-    *arrays : ndarray
-        What to hash.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
+    """Hash images, or images and labels."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(array.tobytes())
@@ -207,30 +132,7 @@ def tuning_sets(
     category: int | str | None,
     seed: int,
 ) -> tuple[TuningSet, TuningSet | None]:
-    """
-    Take images to tune on, and others to check the result on.
-
-    Parameters
-    ----------
-    network : NetworkDescription
-        The network that they are for.
-    images, labels, category, seed
-        See `TuningSet.of`.
-    held_out : float or (images, labels)
-        Share of each class that is kept apart, or other images.
-
-    Returns
-    -------
-    tuned : TuningSet
-        Images to tune on.
-    unseen : TuningSet or None
-        Images that are kept apart.
-
-    Raises
-    ------
-    InputError
-        If something can't be used.
-    """
+    """Take images to tune on, and others to check the result on."""
     tuned = TuningSet.of(network, images, labels, category, seed)
     if isinstance(held_out, tuple) and len(held_out) == 2:
         what = "labels of held_out"
