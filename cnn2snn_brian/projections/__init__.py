@@ -1,32 +1,26 @@
 """
-Layers of a converted CNN: frozen descriptions with numpy weights.
+Populations and projections: frozen descriptions with numpy weights.
 
-Arrays of a layer are in torch's order, (channel, y, x); the neurons of a Brian2 group
-are in the order (y, x, channel). `to_neurons` and `from_neurons` convert.
+Arrays of a population are in torch's order, (channel, y, x); the neurons of a Brian2
+group are in the order (y, x, channel). `to_neurons` and `from_neurons` convert. Nothing
+here needs torch or Brian2.
 """
 
-from cnn2snn_brian.projections.base import ByContent, Layer
-from cnn2snn_brian.projections.geometry import (
-    Cells,
-    Runs,
-    connections,
-    from_synapses,
-    kernel_from_memory,
-    kernel_to_memory,
-    pool_cells,
-    runs,
-    synapse_shape,
-    to_synapses,
-    weights_of_channel,
-)
-from cnn2snn_brian.projections.kernels import (
-    AvgPool2d,
-    Conv2d,
+from cnn2snn_brian.projections.algebra import Term, Value, is_pointwise
+from cnn2snn_brian.projections.base import ByContent
+from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
+from cnn2snn_brian.projections.convolution import Convolution
+from cnn2snn_brian.projections.dense import ByChannel, Dense
+from cnn2snn_brian.projections.kernel import Kernel, Runs, SpatialKernel
+from cnn2snn_brian.projections.network import (
+    PASSED,
+    Ceiling,
     GateRule,
-    Linear,
-    MaxPool2d,
+    Network,
+    Population,
+    Projection,
     check_rule,
-    pool_windows,
+    neurons_of,
 )
 from cnn2snn_brian.projections.order import (
     INPUT,
@@ -36,44 +30,25 @@ from cnn2snn_brian.projections.order import (
     from_neurons,
     to_neurons,
 )
-from cnn2snn_brian.projections.places import (
-    Places,
-    ReceptiveFields,
-    column,
-    index_of,
-    sample,
-)
-from cnn2snn_brian.projections.pooling import (
-    AnyLayer,
-    Joined,
-    Part,
-    Placed,
-    Pooled,
-    composed,
-    drive,
-    is_pooling,
-    n_synapses,
-    named,
-    on_channels,
-    parts,
-    renamed,
-    reweighted,
-    squared,
-    ungrouped,
-)
-from cnn2snn_brian.projections.stack import Ceiling, Layers
+from cnn2snn_brian.projections.places import Places, ReceptiveFields, index_of
+from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
+from cnn2snn_brian.projections.window import Window, nearest, pool_spans, span_matrix
 
 __all__ = [
     "INPUT",
-    "AvgPool2d",
-    "Conv2d",
-    "Layer",
-    "Layers",
-    "Linear",
-    "MaxPool2d",
-    "Pooled",
+    "ByChannel",
+    "Ceiling",
+    "Connection",
+    "Convolution",
+    "Dense",
+    "Kernel",
+    "Network",
+    "Population",
+    "Projection",
     "ReceptiveFields",
     "Shape",
+    "TransposedConvolution",
+    "Window",
     "from_neurons",
     "to_neurons",
 ]

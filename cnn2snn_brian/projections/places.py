@@ -10,9 +10,8 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections.kernels import Conv2d, Linear
+from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.order import INPUT, Shape
-from cnn2snn_brian.projections.pooling import AnyLayer, Part, Placed, Pooled, parts
 
 Pixels = npt.NDArray[np.int64]
 
@@ -117,22 +116,25 @@ class ReceptiveFields(Printed):
 
 
 def receptive_fields(
-    input_shape: tuple[int, int, int], layers: Iterable[AnyLayer]
+    input_shape: tuple[int, int, int],
+    into: Mapping[str, Iterable[tuple[str, Connection]]],
 ) -> dict[str, ReceptiveFields]:
-    """Find what the neurons of all layers see."""
-    n, height, width = input_shape
-    own = [
-        np.stack([np.arange(size), np.arange(size) + 1], 1) for size in (height, width)
-    ]
+    """Find what the neurons of all populations see, by what reaches them, in order."""
+    n, *sizes = input_shape
+    own = [np.stack([np.arange(size), np.arange(size) + 1], 1) for size in sizes]
     found = {INPUT: ReceptiveFields(*(np.stack([axis] * n) for axis in own))}
-    for layer in layers:
-        seen = [_through(part, found[part.inputs[0]]) for part in parts(layer)]
-        found[layer.name] = ReceptiveFields(
-            *(
-                _hull(np.stack([getattr(own, axis) for own in seen]), 0)
-                for axis in ("rows", "columns")
-            )
-        )
+    for name, connections in into.items():
+        seen = [
+            [
+                _through(connection, pixels, axis)
+                for axis, pixels in enumerate(
+                    (found[source].rows, found[source].columns)
+                )
+            ]
+            for source, connection in connections
+        ]
+        rows, columns = (_hull(np.stack(axis), 0) for axis in zip(*seen, strict=True))
+        found[name] = ReceptiveFields(rows, columns)
     return found
 
 
@@ -141,36 +143,28 @@ def _hull(pixels: Pixels, axis: int | tuple[int, ...]) -> Pixels:
     return np.stack([pixels[..., 0].min(axis), pixels[..., 1].max(axis)], axis=-1)
 
 
-def _through(part: Part, source: ReceptiveFields) -> ReceptiveFields:
-    if isinstance(part, Pooled):
-        for pool in part.pools:
-            source = _through(pool, source)
-        return _through(part.layer, source)
-    return ReceptiveFields(
-        _along(part, source.rows, 0), _along(part, source.columns, 1)
-    )
+def _spread(reach: npt.NDArray[np.bool_], source: Pixels) -> Pixels:
+    """Join the ranges of all positions that reach a position."""
+    found = np.tile(NOTHING, (len(source), len(reach), 1))
+    out, position = np.nonzero(reach)
+    for mine, own in zip(found, source, strict=True):
+        np.minimum.at(mine[:, 0], out, own[position, 0])
+        np.maximum.at(mine[:, 1], out, own[position, 1])
+    return found
 
 
-def _along(part: Any, source: Pixels, axis: int) -> Pixels:
-    """Go through connections along one axis."""
-    if isinstance(part, Placed):
-        own = _along(part.layer, source, axis)
-        whole = np.tile(NOTHING, (part.channels, own.shape[1], 1))
-        whole[part.start : part.start + len(own)] = own
-        return whole
-    if isinstance(part, Linear):
-        return np.tile(_hull(source, (0, 1)), (part.shape[0], 1, 1))
-    if not isinstance(part, Conv2d):
-        windows = part.rows if axis == 0 else part.columns
-        return np.stack([_hull(source[:, a:b], 1) for a, b in windows], axis=1)
-    grouped = source.reshape(part.groups, -1, *source.shape[1:])
-    seen = _hull(grouped, 1)
-    found = np.tile(NOTHING, (part.groups, part.shape[1 + axis], 1))
-    position, out, _ = part.axis_taps(axis)
-    for group, own in zip(found, seen, strict=True):
-        np.minimum.at(group[:, 0], out, own[position, 0])
-        np.maximum.at(group[:, 1], out, own[position, 1])
-    return np.repeat(found, part.shape[0] // part.groups, axis=0)
+def _through(connection: Connection, source: Pixels, axis: int) -> Pixels:
+    """Go through a connection along one axis."""
+    if connection.window is not None:
+        source = _spread(connection.covered(axis), source)
+    if (kernel := connection.kernel) is not None:
+        source = kernel.channels_seen(source, _hull)
+        is_map = len(kernel.input_shape) == 3
+        if is_map and (reach := kernel.reach(axis)) is not None:
+            source = _spread(reach, source)
+    whole = np.tile(NOTHING, (connection.channels, source.shape[1], 1))
+    whole[connection.start : connection.start + len(source)] = source
+    return whole
 
 
 #: Neurons by layer: (channel, y, x), or (unit,) in a linear layer.

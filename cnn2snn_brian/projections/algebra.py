@@ -1,0 +1,300 @@
+"""
+What is between the populations of a CNN: sums of connections, as one linear map.
+
+A convolution or a linear layer makes no neurons: only what follows it does, if that is
+a ReLU. Until then BatchNorm, sums with other branches and concatenations are part of
+the same linear map: a `Value`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.projections.connection import Connection
+from cnn2snn_brian.projections.convolution import Convolution
+from cnn2snn_brian.projections.dense import ByChannel, Dense
+from cnn2snn_brian.projections.kernel import Kernel, SpatialKernel
+from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel
+
+Array = npt.NDArray[np.float64]
+
+
+def is_pointwise(kernel: Kernel | None) -> bool:
+    """Say whether a kernel treats all positions alike and apart."""
+    if isinstance(kernel, Convolution):
+        return (
+            kernel.weight.shape[2:] == (1, 1)
+            and kernel.stride == (1, 1)
+            and not np.any(kernel.padding)
+        )
+    return kernel is None or isinstance(kernel, ByChannel)
+
+
+def _is_depthwise(kernel: Kernel) -> bool:
+    return isinstance(kernel, Convolution) and kernel.weight.shape[1] == 1
+
+
+def _gain(kernel: Kernel) -> FloatArray | None:
+    """Give the factors of the channels, if a kernel is no more than that."""
+    if isinstance(kernel, ByChannel):
+        return kernel.weight
+    if _is_depthwise(kernel) and is_pointwise(kernel):
+        if kernel.shape == kernel.input_shape:
+            return kernel.weight.ravel()
+    return None
+
+
+def composed(first: Kernel, second: Kernel) -> Kernel | None:
+    """Put two kernels together, one after the other, where the result is as sparse."""
+    if (gain := _gain(first)) is not None:
+        return second.after_scaling(gain)
+    if isinstance(second, ByChannel):
+        return first.scaled(second.weight)
+    if isinstance(first, Dense) and isinstance(second, Dense):
+        return replace(first, weight=second.weight @ first.weight)
+    if not (isinstance(first, Convolution) and isinstance(second, Convolution)):
+        return None
+    if is_pointwise(first) and first.groups == 1 and _is_depthwise(second):
+        of_output = np.repeat(
+            first.weight[:, :, 0, 0], len(second.weight) // len(first.weight), axis=0
+        )
+        kernel: Any = second.weight * of_output[:, :, None, None]
+        return replace(second, input_shape=first.input_shape, weight=kernel, groups=1)
+    if _is_depthwise(first) and is_pointwise(second) and second.groups == 1:
+        each = second.weight[:, :, 0, 0, None, None] * first.weight[None, :, 0]
+        # An input channel may have several outputs, one after another.
+        kernel = each.reshape(len(each), first.groups, -1, *each.shape[2:]).sum(2)
+        return replace(first, weight=kernel, groups=1)
+    return None
+
+
+def _as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
+    if isinstance(kernel, ByChannel) and len(kernel.input_shape) == 3:
+        weight = kernel.weight.reshape(-1, 1, 1, 1)
+        return Convolution(kernel.input_shape, weight, groups=len(weight))
+    return kernel if isinstance(kernel, SpatialKernel) else None
+
+
+def summed(one: Kernel | None, other: Kernel | None) -> Kernel | None:
+    """Put two kernels of one population together, side by side, if they fit."""
+    if isinstance(one, ByChannel | Dense) and type(one) is type(other):
+        return replace(one, weight=one.weight + other.weight)
+    one, other = _as_convolution(one), _as_convolution(other)
+    if one is None or other is None or type(one) is not type(other):
+        return None
+    if one.weight.shape[2:] < other.weight.shape[2:]:
+        one, other = other, one
+    if one.groups != other.groups:
+        one, other = one.ungrouped(), other.ungrouped()
+    geometry = "stride", "padding", "dilation"
+    if one.weight.shape == other.weight.shape and all(
+        getattr(one, what) == getattr(other, what) for what in geometry
+    ):
+        return replace(one, weight=one.weight + other.weight)
+    taps = [
+        divmod(before, dilation)
+        for (before, _), dilation in zip(one.padding, one.dilation, strict=True)
+    ]
+    fits = (
+        isinstance(one, Convolution)
+        and other.weight.shape[2:] == (1, 1)
+        and other.stride == one.stride
+        and not np.any(other.padding)
+        and all(
+            not rest and tap < size
+            for (tap, rest), size in zip(taps, one.weight.shape[2:], strict=True)
+        )
+    )
+    if not fits:
+        return None
+    weight = one.weight.copy()
+    weight[:, :, taps[0][0], taps[1][0]] += other.weight[:, :, 0, 0]
+    return replace(one, weight=weight)
+
+
+def then(first: Connection, second: Connection) -> Connection | None:
+    """Put two connections together, one after the other; None where it has no one form."""
+    narrow = second.on_channels(first.start, first.own_shape[0])
+    kernel, window = first.kernel, first.window
+    if narrow.window is not None:
+        if not is_pointwise(kernel):
+            return None
+        kernel = kernel and kernel.resized(narrow.read_shape)
+        window = narrow.window.after(window)
+    if kernel is None or narrow.kernel is None:
+        kernel = kernel or narrow.kernel
+    else:
+        kernel = composed(kernel, narrow.kernel)
+        if kernel is None:
+            return None
+    if window is not None and isinstance(kernel, ByChannel) and window.is_even:
+        kernel = None if (kernel.weight == 1).all() else kernel
+    return Connection(first.input_shape, window, kernel, narrow.start, second.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What a population adds to a value, and where in the CNN that comes from."""
+
+    source: str
+    connection: Connection
+    where: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """
+    A tensor of the CNN: a sum of terms, and a constant.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its shape without the batch; before Flatten, if it was flattened.
+    terms : tuple of Term
+        What is added up.
+    bias : ndarray of float64, of shape `shape`, or None
+        What is added to that.
+    n_biases : int
+        Number of trained values in the bias.
+    name : str
+        Name for the neurons that a ReLU makes of it.
+    is_flat : bool
+        Whether it was flattened.
+    """
+
+    shape: Shape
+    terms: tuple[Term, ...]
+    bias: Array | None = None
+    n_biases: int = 0
+    name: str = ""
+    is_flat: bool = False
+
+    @classmethod
+    def of(cls, source: str, shape: Shape, where: str = "") -> "Value":
+        """Take a population as it is."""
+        return cls(shape, (Term(source, Connection(shape), where),))
+
+    @property
+    def is_rectified(self) -> bool:
+        """Whether it is a sum of activations, which are never negative."""
+        return self.bias is None and all(
+            term.connection.is_identity for term in self.terms
+        )
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is one population, or several side by side."""
+        covered = np.zeros(self.shape[0], int)
+        for connection in (term.connection for term in self.terms):
+            covered[connection.start : connection.start + connection.own_shape[0]] += 1
+        return self.is_rectified and bool((covered == 1).all())
+
+    def through(
+        self,
+        connection: Connection,
+        where: str,
+        name: str = "",
+        bias: Array | None = None,
+        n_biases: int = 0,
+    ) -> "Value | Term":
+        """Let a connection read it; give the term that it can't be composed with."""
+        terms = []
+        for term in self.terms:
+            one = then(term.connection, connection)
+            if one is None:
+                return term
+            terms.append(Term(term.source, one, where))
+        if self.bias is not None:
+            # Padding is of zeros: at the border a neuron gets a share of the bias.
+            before = connection.drive(self.bias[None])[0]
+            bias = before if bias is None else before + bias
+        n_biases += self.n_biases
+        return Value(connection.shape, tuple(terms), bias, n_biases, name)
+
+    def scaled(self, gain: Array, shift: Array, name: str) -> "Value":
+        """Multiply and shift each channel."""
+        terms = []
+        for term in self.terms:
+            start, n = term.connection.start, term.connection.own_shape[0]
+            scaled = term.connection.scaled(gain[start : start + n])
+            terms.append(replace(term, connection=scaled))
+        bias = np.zeros(self.shape) if self.bias is None else self.bias
+        bias = bias * by_channel(gain, self.shape) + by_channel(shift, self.shape)
+        return replace(
+            self, terms=tuple(terms), bias=bias, n_biases=len(gain), name=name
+        )
+
+    def plus(self, other: "Value", name: str) -> "Value":
+        """Add another value of the same shape."""
+        biases = [value.bias for value in (self, other) if value.bias is not None]
+        return replace(
+            self,
+            terms=self.terms + other.terms,
+            bias=sum(biases[1:], biases[0]) if biases else None,
+            n_biases=self.n_biases + other.n_biases,
+            name=name,
+        )
+
+    @staticmethod
+    def side_by_side(values: "Sequence[Value]") -> "Value":
+        """Concatenate values over channels."""
+        starts = np.cumsum([0, *(value.shape[0] for value in values)]).tolist()
+        terms = [
+            replace(term, connection=term.connection.moved(start, starts[-1]))
+            for start, value in zip(starts[:-1], values, strict=True)
+            for term in value.terms
+        ]
+        bias = None
+        if any(value.bias is not None for value in values):
+            bias = np.concatenate(
+                [np.zeros(v.shape) if v.bias is None else v.bias for v in values]
+            )
+        shape = (starts[-1], *values[0].shape[1:])
+        n_biases = sum(value.n_biases for value in values)
+        return Value(shape, tuple(terms), bias, n_biases, is_flat=values[0].is_flat)
+
+    def connections(self) -> list[tuple[str, Connection]]:
+        """List what each population adds, in one connection where that can be."""
+        found: list[tuple[str, Connection]] = []
+        for term in self.terms:
+            mine = term.connection
+            for index, (source, other) in enumerate(found):
+                one = _added(other, mine) if source == term.source else None
+                if one is not None:
+                    found[index] = (source, one)
+                    break
+            else:
+                found.append((term.source, mine))
+        return found
+
+
+def _added(one: Connection, other: Connection) -> Connection | None:
+    """Put two connections of the same populations together, if that is one."""
+    places = {(part.start, part.own_shape, part.window) for part in (one, other)}
+    kernel = summed(one.kernel, other.kernel) if len(places) == 1 else None
+    return None if kernel is None else replace(one, kernel=kernel)
+
+
+def named(name: str, sources: Iterable[str]) -> Iterator[str]:
+    """Name the projections of a population that several reach, after their sources."""
+    n_of_source: dict[str, int] = {}
+    for source in sources:
+        n = n_of_source[source] = n_of_source.get(source, 0) + 1
+        yield f"{name}_from_{source}" + (f"_{n}" if n > 1 else "")
+
+
+def ways(
+    source: str, pools: Mapping[str, Sequence[tuple[str, Connection]]]
+) -> Iterator[tuple[str, Connection]]:
+    """List the ways into a population through averages that have no neurons."""
+    for before, connection in pools[source]:
+        if before not in pools:
+            yield before, connection
+            continue
+        for origin, first in ways(before, pools):
+            whole = then(first, connection)
+            assert whole is not None  # windows can always be composed
+            yield origin, whole

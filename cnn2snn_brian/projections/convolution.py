@@ -1,0 +1,79 @@
+"""The convolution kernel."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cnn2snn_brian.projections.kernel import SpatialKernel, taps
+from cnn2snn_brian.projections.order import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(SpatialKernel):
+    """
+    A convolution; its weights have the shape (out, in / groups, ky, kx).
+
+    It is torch's cross-correlation. The attributes are those of `SpatialKernel`.
+    """
+
+    label = "Conv2d"
+    in_first = False
+    reverses = True
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of what it gives."""
+        height, width = (
+            (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
+            for size, padding, dilation, kernel, stride in zip(
+                self.input_shape[1:],
+                self.padding,
+                self.dilation,
+                self.weight.shape[2:],
+                self.stride,
+                strict=True,
+            )
+        )
+        return self.weight.shape[0], height, width
+
+    def taps(self, axis: int) -> tuple[Any, ...]:
+        """Pair the input, output and tap of an axis, without those in the padding."""
+        return taps(
+            self.input_shape[1 + axis],
+            self.shape[1 + axis],
+            self.weight.shape[2 + axis],
+            self.stride[axis],
+            self.padding[axis][0],
+            self.dilation[axis],
+        )
+
+    def drive(self, values: FloatArray) -> FloatArray:
+        """
+        Compute the sums.
+
+        The windows of one image at a time are laid out in memory: those of all need
+        ``kernel height * kernel width`` times the memory of the input. torch's own
+        convolution of float64 numbers lays out all of them.
+        """
+        out_channels, height, width = self.shape
+        extent = [
+            d * (k - 1) + 1
+            for d, k in zip(self.dilation, self.weight.shape[2:], strict=True)
+        ]
+        kernels = self.weight.reshape(self.groups, out_channels // self.groups, -1)
+        out = np.empty(
+            (len(values), *kernels.shape[:2], height * width),
+            np.result_type(values, self.weight),
+        )
+        (step_y, step_x), (gap_y, gap_x) = self.stride, self.dilation
+        for image, sums in zip(values, out, strict=True):
+            padded = np.pad(image, ((0, 0), *self.padding))
+            windows: Any = sliding_window_view(padded, extent, axis=(1, 2))  # type: ignore[call-overload]
+            columns = windows[:, ::step_y, ::step_x, ::gap_y, ::gap_x]
+            columns = columns.transpose(0, 3, 4, 1, 2)
+            np.matmul(
+                kernels, columns.reshape(self.groups, -1, height * width), out=sums
+            )
+        return out.reshape(-1, *self.shape)
