@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         WriteError,
     )
     from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.projections import Layers
+    from cnn2snn_brian.projections import Network
     from cnn2snn_brian.results import SimulationResult
     from cnn2snn_brian.settings.lesions import Lesion
     from cnn2snn_brian.settings.neuron_models import NeuronModel
@@ -97,7 +97,7 @@ _HOMES = {
     "WriteError": "errors",
     "summary": "sweeps",
     "sweep": "sweeps",
-    "Layers": "projections",
+    "Network": "projections",
     "diagnose": "diagnosis",
     "SpikingNetwork": "network",
     "from_nir": "conversion",
@@ -143,7 +143,7 @@ __all__ = [
     "DenseSynapses",
     "Events",
     "InputError",
-    "Layers",
+    "Network",
     "Lesion",
     "MaxPoolGate",
     "Movie",

@@ -10,7 +10,7 @@ from cnn2snn_brian.cnn import from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.nir import Integration, Resistance, network_fields
-from cnn2snn_brian.projections import GateRule, Layers, MaxPool2d
+from cnn2snn_brian.projections import GateRule, Network
 from cnn2snn_brian.settings import (
     CHOICES,
     IF,
@@ -50,7 +50,7 @@ _OF_PRESETS = (*OPTIONS, "percentile", "per_channel", "pooling")
 
 @check_units(dt=second)
 def convert(
-    module: "nn.Module | Layers",
+    module: "nn.Module | Network",
     input_shape: tuple[int, int, int] | None = None,
     *,
     thresholds: ByLayer | None = None,
@@ -74,10 +74,10 @@ def convert(
 
     Parameters
     ----------
-    module : nn.Module or Layers
+    module : nn.Module or Network
         The CNN (see `from_torch` for what it may consist of), or layers read before.
     input_shape : tuple of int
-        Shape of an image, (channels, height, width). Not needed with `Layers`.
+        Shape of an image, (channels, height, width). Not needed with `Network`.
     thresholds : float or dict of str to float, optional
         One number for all layers, or a number for each by name; populations behind
         the gates of maximum pooling may be left out. Without it, they
@@ -218,9 +218,9 @@ def _layers(
     normalize: tuple[Any, Any] | None,
     names: Literal["role", "module"],
     max_pooling: GateRule | None,
-) -> Layers:
+) -> Network:
     """Read a CNN, unless it has been read before."""
-    if isinstance(module, Layers):
+    if isinstance(module, Network):
         for what, given in (("normalize", normalize), ("max_pooling", max_pooling)):
             if given is not None:
                 raise InputError(
@@ -237,7 +237,7 @@ def _layers(
 
 
 def _thresholds(
-    layers: Layers,
+    layers: Network,
     thresholds: ByLayer | None,
     calibration: Any,
     settings: Mapping[str, Any],
@@ -250,12 +250,12 @@ def _thresholds(
         if not set(layers.names) - {*given}:
             return given
     elif thresholds is not None:
-        gates = [layer for layer in layers if isinstance(layer, MaxPool2d)]
+        gates = [layer for layer in layers if layers.is_gate(layer.name)]
         # One number is for neurons that sum; a gate's is 1.
         summing = (layer.name for layer in layers if layer not in gates)
         named = dict.fromkeys(summing, thresholds)
         return with_gates(layers, named) if gates else thresholds
-    if calibration is None and layers.ceilings:
+    if calibration is None and any(layer.ceiling for layer in layers):
         found = ceiling_thresholds(layers, settings.get("rate_scale", 1.0))
         return with_gates(layers, found, given)
     if calibration is None:

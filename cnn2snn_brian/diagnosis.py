@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed, frame_table
-from cnn2snn_brian.projections import INPUT, Layers, by_channel, drive, parts, squared
+from cnn2snn_brian.projections import INPUT, Network, by_channel
 from cnn2snn_brian.settings import (
     Parameters,
     activations_of_spikes,
@@ -32,20 +32,19 @@ class Branches:
 
     Parameters
     ----------
-    layers : Layers
+    layers : Network
         The layers.
     parameters : Parameters
         What the neurons ran with.
     """
 
-    def __init__(self, layers: Layers, parameters: Parameters) -> None:
+    def __init__(self, layers: Network, parameters: Parameters) -> None:
         self.layers = layers
         self.worth = activations_of_spikes(layers, parameters)
-        joins = [layer for layer in layers if len(parts(layer)) > 1]
         self.parts = {
-            (layer.name, part.inputs[0], part.name): part
-            for layer in joins
-            for part in parts(layer)
+            (p.target, p.source, p.name): p
+            for p in layers.projections
+            if len(layers.into(p.target)) > 1
         }
         self.correlations = {key: Correlation() for key in self.parts}
         self.sizes = dict.fromkeys(self.parts, 0.0)
@@ -103,17 +102,17 @@ class Branches:
             )
         name = layer
         while True:
-            readers = [other for other in self.layers if name in other.inputs]
+            readers = {p.target for p in self.layers.out_of(name)}
             if len(readers) != 1:
                 return ""
             (reader,) = readers
-            if len(reader.inputs) > 1:
-                others = [other for other in reader.inputs if other != name]
+            others = [own for own in self.layers.sources(reader) if own != name]
+            if others:
                 return (
-                    f" It is on the branch through {name} into {reader.name}, beside "
+                    f" It is on the branch through {name} into {reader}, next to "
                     f"{', '.join(others)}."
                 )
-            name = reader.name
+            name = reader
 
 
 #: With all layers correlated so well, or so little lost in each, and so many answers of
@@ -233,10 +232,10 @@ class _LayerSums:
         self.spread: list[float] = []
 
 
-def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
+def _layers_of(module: "nn.Module | Network", result: SpikeData) -> Network:
     """Read the layers with the names that the result has."""
     names = tuple(name for name in result.spike_counts if name != INPUT)
-    if isinstance(module, Layers):
+    if isinstance(module, Network):
         found = [module]
     else:
         from cnn2snn_brian.cnn import from_torch
@@ -261,7 +260,7 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
 
 
 def _drives(
-    layers: Layers,
+    layers: Network,
     result: SpikeData,
     counts: dict[str, Any],
     pixels: Any,
@@ -281,14 +280,20 @@ def _drives(
         shape = layer.shape
         gain = gains[layer.name]
         total: Any = n_steps * by_channel(parameters.leak[layer.name], shape)
-        total = total + gain * drive(layer, sent)
+        total = total + gain * layers.drive(layer.name, sent)
         if layer.bias is not None:
             total = total + n_steps * gain * layer.bias
-        variance: Any = gain**2 * drive(squared(layer), variances)
+        variance: Any = np.zeros((1, *shape))
+        for p in layers.into(layer.name):
+            if p.source in variances:
+                squared = replace(p, connection=p.connection.squared())
+                variance = variance + gain**2 * squared.drive(variances[p.source])
         yield layer.name, np.asarray(total), np.maximum(variance, 0)
 
 
-def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Diagnosis:
+def diagnose(
+    result: SpikeData, module: "nn.Module | Network", images: Any
+) -> Diagnosis:
     """
     Compare every layer with the CNN, and name the one to look at.
 
@@ -296,7 +301,7 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     ----------
     result : SpikeData
         A simulation. Nothing needs to be recorded; some hundred images will do.
-    module : nn.Module or Layers
+    module : nn.Module or Network
         The CNN that was converted, or its layers, ``snn.layers``. Give the layers if
         the CNN was converted with ``normalize``.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)

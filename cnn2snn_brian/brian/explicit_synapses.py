@@ -7,13 +7,7 @@ import numpy.typing as npt
 from brian2 import Clock, CodeRunner, Quantity, Synapses, ms
 
 from cnn2snn_brian.brian.codeobjects import droppable
-from cnn2snn_brian.projections import (
-    AvgPool2d,
-    Conv2d,
-    Linear,
-    connections,
-    to_synapses,
-)
+from cnn2snn_brian.projections import Connection
 from cnn2snn_brian.settings import Rule
 
 
@@ -28,12 +22,14 @@ def options_of(rule: Rule, on_pre: str, dtype: npt.DTypeLike) -> dict[str, Any]:
     }
 
 
-def set_rule(synapses: Any, rule: Rule, layer: Any, weights: Any = None) -> None:
+def set_rule(
+    synapses: Any, rule: Rule, connection: Connection, weights: Any = None
+) -> None:
     """Give synapses the parameters of their rule, and weights."""
     for what, value in rule.parameters.items():
         setattr(synapses, what, value)
     if weights is not None:
-        synapses.w = to_synapses(layer, weights)
+        synapses.w = connection.to_synapses(weights)
 
 
 class TrialEnd(CodeRunner):  # type: ignore[misc]
@@ -76,7 +72,7 @@ def end_trial(synapses: Any, rule: Rule, reward: float) -> None:
 def explicit_synapses(
     source: Any,
     target: Any,
-    layer: Conv2d | AvgPool2d | Linear,
+    connection: Connection,
     *,
     clock: Clock,
     name: str,
@@ -88,7 +84,7 @@ def explicit_synapses(
     rule: Rule | None = None,
 ) -> Synapses:
     """Connect two populations with one stored synapse per connection."""
-    listed = connections(layer)
+    pre, post, weight = connection.expanded()
     options = {"model": "w : 1", "on_pre": on_pre, "dtype": np.dtype(dtype).type}
     if rule is not None:
         options |= options_of(rule, on_pre, dtype)
@@ -96,8 +92,8 @@ def explicit_synapses(
         source, target, delay=delay, clock=clock, name=name, **options
     )
     synapses.pre.when, synapses.pre.order = when, order
-    synapses.connect(i=listed.pre, j=listed.post)
-    synapses.w = listed.weight.astype(dtype)
+    synapses.connect(i=pre, j=post)
+    synapses.w = weight.astype(dtype)
     for what, value in rule.initial.items() if rule is not None else ():
         setattr(synapses, what, value)
     return synapses

@@ -21,7 +21,7 @@ from brian2 import (
 from cnn2snn_brian.brian.codeobjects import droppable
 from cnn2snn_brian.brian.internals import ArrayVariable
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, drive, to_neurons
+from cnn2snn_brian.projections import INPUT, to_neurons
 from cnn2snn_brian.settings import NetworkDescription, check_rate_scale
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
 
@@ -146,7 +146,7 @@ def chosen_input(
 def takes_images(snn: NetworkDescription, network: Network) -> bool:
     """Say whether a network can be given another image."""
     if snn.encoding == "current":
-        readers = [layer.name for layer in snn.layers if INPUT in layer.inputs]
+        readers = [p.target for p in snn.layers.out_of(INPUT)]
         return all("stimulus" not in network[name].namespace for name in readers)
     rates = network[INPUT].variables.get("rates") if INPUT in network else None
     return isinstance(rates, ArrayVariable)
@@ -220,10 +220,10 @@ def set_current(snn: NetworkDescription, network: Network, stimulus: Stimulus) -
             "there are none; convert with encoding='poisson'"
         )
     for layer in snn.layers:
-        if INPUT not in layer.inputs:
+        if INPUT not in snn.layers.sources(layer.name):
             continue
         group = network[layer.name]
-        current = drive(layer, {INPUT: stimulus.frames})
+        current = snn.layers.drive(layer.name, {INPUT: stimulus.frames})
         if layer.bias is not None:
             current = current + layer.bias
         values = to_neurons(current, layer.shape)

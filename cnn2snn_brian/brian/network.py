@@ -25,23 +25,12 @@ from cnn2snn_brian.brian.input import (
     takes_images,
 )
 from cnn2snn_brian.brian.internals import RuntimeDevice, check_version, word_substitute
-from cnn2snn_brian.brian.neurons import Schedule, if_neurons
+from cnn2snn_brian.brian.neurons import Place, Schedule, if_neurons
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.synapse_kinds import GateSynapses
 from cnn2snn_brian.checks import free_memory
 from cnn2snn_brian.errors import InputError, UnsupportedDeviceError
-from cnn2snn_brian.projections import (
-    INPUT,
-    MaxPool2d,
-    Pooled,
-    connections,
-    drive,
-    kernel_to_memory,
-    n_synapses,
-    parts,
-    to_neurons,
-    weights_of_channel,
-)
+from cnn2snn_brian.projections import INPUT, Population, Projection, to_neurons
 from cnn2snn_brian.settings import (
     CLOCK_NAME,
     NETWORK_NAME,
@@ -56,7 +45,7 @@ from cnn2snn_brian.settings import (
     check_units,
     described,
     input_gains,
-    part_delays_s,
+    projection_delays_s,
     reference,
     unlinked,
     weight_factors,
@@ -108,9 +97,10 @@ def brian_network(
         if name in masks:
             group.lesioned = to_neurons(masks[name], masks[name].shape)
     for name, rule in perturbations.plasticity.items():
-        layer = snn.layers[name]
+        (projection,) = snn.layers.into(name)
         weights = perturbations.weights.get(name)
-        set_rule(network[f"{name}_synapses"], rule, layer, weights)
+        synapses = network[f"{name}_synapses"]
+        set_rule(synapses, rule, projection.connection, weights)
     if any(changed.values()):
         hidden = masks.get(INPUT)
         mask = None if hidden is None else to_neurons(hidden, hidden.shape)
@@ -172,8 +162,19 @@ def _built(
     gains = input_gains(snn.layers, parameters.thresholds, parameters.rate_scale)
     # Spikes of channels with lower thresholds stand for less.
     factors = {} if for_program else weight_factors(snn.layers, parameters)
-    step_s = snn.dt_s if snn.propagation == "step" else 0.0
-    delays = part_delays_s(snn.layers, snn.delays_s, step_s)
+    delays = projection_delays_s(snn.layers, snn.delays_s, snn.dt_s, snn.propagation)
+
+    def connect(projection: Projection, schedule: Schedule) -> None:
+        name = projection.name
+        if projection.source in groups:  # an image as a current has no neurons
+            ends = groups[projection.source], groups[projection.target]
+            late = delays[name] * second
+            synapses = _connected(snn, projection, *ends, schedule.synapses, late)
+            if name in factors:
+                synapses.w = scaled_weights(snn, projection, factors[name])
+            network.add(synapses)
+
+    feedback = [p for p in snn.layers.projections if snn.layers.is_feedback(p)]
     for index, layer in enumerate(snn.layers):
         schedule = Schedule(snn.propagation, index + 1)
         constant: Literal["none", "first", "linked"] = "none"
@@ -184,7 +185,7 @@ def _built(
             math.prod(layer.shape),
             clock=clock,
             # What passes a gate is a whole spike, of which nothing is left.
-            reset="zero" if isinstance(layer, MaxPool2d) else snn.reset,
+            reset="zero" if snn.layers.is_gate(layer.name) else snn.reset,
             constant_input=constant,
             dtype=snn.dtype,
             model=models[layer.name],
@@ -198,31 +199,27 @@ def _built(
         if constant == "first":
             group.input_scale = gains[layer.name]
         elif constant == "linked":
-            source = groups[layer.inputs[0]]
+            source = groups[snn.layers.sources(layer.name)[0]]
             group.input_scale = linked_var(source, "output_scale")
         if constant != "none" and layer.bias is not None:
             group.bias = to_neurons(layer.bias, layer.shape)
         network.add(group)
         groups[layer.name] = group
-        for part in parts(layer):
-            (source_name,) = part.inputs
-            if source_name in groups:  # an image as a current has no neurons
-                source, late = groups[source_name], delays[part.name]
-                synapses = _connected(snn, layer, part, source, group, schedule, late)
-                if part.name in factors:
-                    kind = snn.synapse_kinds[layer.name]
-                    synapses.w = scaled_weights(kind, part, factors[part.name])
-                network.add(synapses)
+        for projection in snn.layers.into(layer.name):
+            if projection not in feedback:
+                connect(projection, schedule)
+    for projection in feedback:
+        connect(projection, Schedule("step"))
     return network
 
 
 def _check_memory(snn: NetworkDescription) -> None:
     """Refuse explicit synapses that don't fit into memory, before any is made."""
-    explicit = {
-        layer.name: n_synapses(layer)
-        for layer in snn.layers
-        if snn.synapse_kinds[layer.name] == "explicit"
-    }
+    explicit: dict[str, int] = {}
+    for p in snn.layers.projections:
+        if snn.synapse_kinds[p.target] == "explicit":
+            n = explicit.get(p.target, 0)
+            explicit[p.target] = n + p.connection.n_synapses
     total, free = sum(explicit.values()), free_memory()
     if total < MIN_CHECKED or free is None or total * SYNAPSE_BYTES <= free:
         return
@@ -235,7 +232,7 @@ def _check_memory(snn: NetworkDescription) -> None:
 
 
 def _set_state(
-    group: Any, layer: Any, parameters: Parameters, model: NeuronModel
+    group: Any, layer: Population, parameters: Parameters, model: NeuronModel
 ) -> None:
     """Give neurons their state at the start of an image."""
     name = layer.name
@@ -258,48 +255,45 @@ def _set_state(
         setattr(group, what, value)
 
 
-def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
-    """Multiply the weights of connections by what spikes of their source are worth."""
-    if kind == "explicit" and not isinstance(layer, MaxPool2d):
-        listed = connections(layer)
-        return listed.weight * share[listed.pre % len(share)]
-    stored = kernel_to_memory(layer.inner if isinstance(layer, Pooled) else layer)
-    return (
-        stored * share[np.arange(len(stored)) // weights_of_channel(layer) % len(share)]
-    )
+def scaled_weights(snn: NetworkDescription, projection: Projection, share: Any) -> Any:
+    """Multiply weights by what spikes of their source are worth."""
+    if snn.synapse_kinds[projection.target] == "explicit" and not projection.gate:
+        return projection.connection.expanded(share=share)[2]
+    return projection.connection.stored(share=share)
 
 
 def _connected(
     snn: NetworkDescription,
-    layer: Any,
-    part: Any,
+    projection: Projection,
     source: Any,
     target: Any,
-    schedule: Schedule,
-    delay_s: float,
+    place: Place,
+    delay: Quantity,
 ) -> Any:
-    """Make the synapses of a part of a layer."""
-    on_pre = snn.models(snn.neurons)[layer.name].on_pre
-    if layer.name in snn.release_probability:
+    """Make the synapses of a projection."""
+    name = projection.target
+    on_pre = snn.models(snn.neurons)[name].on_pre
+    if name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
-    shared = snn.synapse_kinds[layer.name] == "shared"
-    learning = {} if shared else {"rule": snn.rules.get(layer.name)}
-    make: Any = droppable(SharedSynapses) if shared else explicit_synapses
-    if isinstance(layer, MaxPool2d):  # there are no others that compare their sources
-        make, learning = droppable(GateSynapses), {}
+    make: Any = droppable(SharedSynapses)
+    options: dict[str, Any] = {}
+    if projection.gate:  # there are no others that compare their sources
+        make, options = droppable(GateSynapses), {"rule": projection.gate}
+    elif snn.synapse_kinds[name] == "explicit":
+        make, options = explicit_synapses, {"rule": snn.rules.get(name)}
     return make(
         source,
         target,
-        part,
+        projection.connection,
         on_pre=on_pre,
-        delay=delay_s * second,
+        delay=delay,
         clock=target.clock,
-        name=f"{part.name}_synapses",
+        name=f"{projection.name}_synapses",
         dtype=snn.dtype,
-        when=schedule.synapses.when,
-        order=schedule.synapses.order,
-        **learning,
+        when=place.when,
+        order=place.order,
+        **options,
     )
 
 
@@ -322,14 +316,14 @@ def show(
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
         for layer in snn.layers:
-            if INPUT in layer.inputs:
-                current = drive(layer, {INPUT: pixels})[0]
+            if INPUT in snn.layers.sources(layer.name):
+                current = snn.layers.drive(layer.name, {INPUT: pixels})[0]
                 if layer.bias is not None:
                     current = current + layer.bias
                 network[layer.name].bias = to_neurons(current, layer.shape)
     if snn.has_constant_input:
         # Biases are scaled like the input that they are added to.
         for name in unlinked(snn.layers):
-            group, only = network[name], snn.layers[name].inputs == (INPUT,)
+            group, only = network[name], snn.layers.sources(name) == (INPUT,)
             group.input_scale = scale if only else group.input_scale * (scale / own)
     network.rate_scale = scale

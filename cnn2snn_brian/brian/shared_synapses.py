@@ -32,22 +32,7 @@ from brian2 import (
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.internals import Variables, check_version, word_substitute
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import (
-    AvgPool2d,
-    Cells,
-    Conv2d,
-    Linear,
-    MaxPool2d,
-    Placed,
-    Pooled,
-    Runs,
-    connections,
-    kernel_from_memory,
-    kernel_to_memory,
-    pool_cells,
-    runs,
-    weights_of_channel,
-)
+from cnn2snn_brian.projections import Cells, Connection, Convolution, Runs
 from cnn2snn_brian.settings import check_units
 
 #: Variables of the cells that spikes are averaged in.
@@ -113,20 +98,8 @@ def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
         )
 
 
-def _pool_constants(pool: Pooled | None, is_plain: bool) -> dict[str, Any] | None:
-    """Give the sizes of the cells that spikes are averaged in."""
-    if pool is None:
-        return None
-    return {
-        "channels": pool.input_shape[0],
-        "n_inputs": math.prod(pool.input_shape),
-        "n": math.prod(pool.layer.input_shape),
-        "counted": is_plain,
-    }
-
-
 def _sums_constants(
-    layer: Any, table: Runs, target: str | None
+    connection: Connection, table: Runs, target: str | None
 ) -> dict[str, Any] | None:
     """Give the sizes for sums in registers, see ``templates/standalone/sums.cpp``."""
     longest = table.length.max(initial=0)
@@ -136,56 +109,65 @@ def _sums_constants(
     return {
         "n": n,
         "target": target,
-        "stride": weights_of_channel(layer),
+        "stride": connection.weights_of_channel,
         "worthwhile": SUMS_FROM * n // table.channels,
     }
 
 
 def _columns_constants(
-    layer: Any, table: Runs, target: str | None, is_pooled: bool
+    connection: Connection, target: str | None
 ) -> dict[str, Any] | None:
     """Give the sizes for sums along rows, see ``templates/standalone/columns.cpp``."""
-    if target is None or not isinstance(layer, Conv2d):
+    kernel = connection.kernel
+    if target is None or not isinstance(kernel, Convolution) or not connection.is_whole:
         return None
-    out, _, ky, kx = layer.weight.shape
-    is_plain = layer.groups == 1 and {*layer.stride, *layer.dilation} == {1}
+    out, _, ky, kx = kernel.weight.shape
+    is_plain = kernel.groups == 1 and {*kernel.stride, *kernel.dilation} == {1}
     if not is_plain or out % COLUMN_CHANNELS or kx > COLUMN_WIDTH:
         return None
-    channels, height, width = layer.input_shape
-    has_subsets = not is_pooled and 2**channels * ky * kx * out <= SUBSET_WEIGHTS
+    channels, height, width = kernel.input_shape
+    has_subsets = (
+        connection.window is None and 2**channels * ky * kx * out <= SUBSET_WEIGHTS
+    )
     share = SUBSETS_FROM if has_subsets else COLUMNS_FROM
     return {
         "target": target,
         "height": height,
         "width": width,
-        "out_height": layer.shape[1],
-        "out_width": layer.shape[2],
+        "out_height": kernel.shape[1],
+        "out_width": kernel.shape[2],
         "out": out,
         "ky": ky,
         "kx": kx,
-        "pad_y": layer.padding[0][0],
-        "pad_x": layer.padding[1][0],
+        "pad_y": kernel.padding[0][0],
+        "pad_x": kernel.padding[1][0],
         "subsets": has_subsets,
         "worthwhile": max(1, round(share * height * width)),
     }
 
 
 def constants(
-    layer: Any, table: Runs, on_pre: str, variables: Mapping[str, Any]
+    connection: Connection, table: Runs, on_pre: str, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give what the templates are told of a layer."""
-    pool = layer if isinstance(layer, Pooled) else None
-    inner = layer if pool is None else pool.layer
+    """Give what the templates are told of a connection."""
     target = added_to(on_pre, variables)
+    has_cells = connection.window is not None and connection.kernel is not None
     return {
         "longest": int(table.length.max(initial=0)),
         "channels": table.channels,
-        "pool": _pool_constants(pool, target is not None),
-        "sums": _sums_constants(inner, table, target),
-        "spread": {"channels": layer.shape[0], "target": target}
-        if isinstance(layer, AvgPool2d) and target is not None
+        "pool": {
+            "channels": connection.input_shape[0],
+            "n_inputs": math.prod(connection.input_shape),
+            "n": math.prod(connection.read_shape),
+            "counted": target is not None,
+        }
+        if has_cells
         else None,
-        "columns": _columns_constants(inner, table, target, pool is not None),
+        "sums": _sums_constants(connection, table, target),
+        "spread": {"channels": connection.channels, "target": target}
+        if connection.kernel is None and connection.is_whole and target is not None
+        else None,
+        "columns": _columns_constants(connection, target),
     }
 
 
@@ -197,7 +179,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     ----------
     source, target : Group
         The populations, or subgroups of them, channels last.
-    layer : Conv2d, AvgPool2d, Linear, Placed or Pooled
+    connection : Connection
         What connects to what, with which weight.
     on_pre : str
         What a spike of the source does: statements on the target's variables (with or
@@ -241,7 +223,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self,
         source: Any,
         target: Any,
-        layer: Conv2d | AvgPool2d | MaxPool2d | Linear | Placed | Pooled,
+        connection: Connection,
         *,
         on_pre: str = "v_post += w",
         delay: Quantity = 0 * ms,
@@ -254,19 +236,17 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     ) -> None:
         if not isinstance(on_pre, str):
             raise TypeError(f"on_pre has to be a string, found {type(on_pre).__name__}")
-        self._pool, self.layer = layer if isinstance(layer, Pooled) else None, layer
-        inner = self._inner
-        n_source, n_target = math.prod(layer.input_shape), math.prod(layer.shape)
-        for what, group, n in (
-            ("source", source, n_source),
-            ("target", target, n_target),
+        for what, group, shape in (
+            ("source", source, connection.input_shape),
+            ("target", target, connection.shape),
         ):
-            if len(group) != n:
-                shape = layer.input_shape if what == "source" else layer.shape
+            if len(group) != math.prod(shape):
                 raise InputError(
-                    f"the {what} {group.name!r} has {len(group)} neurons; a layer of "
-                    f"shape {'x'.join(map(str, shape))} needs {n}"
+                    f"the {what} {group.name!r} has {len(group)} neurons; a population "
+                    f"of shape {'x'.join(map(str, shape))} needs {math.prod(shape)}"
                 )
+        self.connection, self._cells = connection, connection.cells()
+        has_cells = self._cells is not None
         if np.ndim(delay) or not 0 <= float(delay) < math.inf:
             raise InputError(f"the delay is {delay}, expected one time of at least 0")
         check_version()
@@ -276,10 +256,10 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             group=self,
             # What a spike is worth in a cell that it is averaged in.
             code=word_substitute(on_pre, {"w": "(w * _value)"})
-            if self._pool is not None
+            if has_cells
             else on_pre,
             template=self._template,
-            needed_variables=CELLS if self._pool is not None else [],
+            needed_variables=CELLS if has_cells else [],
             clock=source.clock if clock is None else clock,
             when=when,
             order=order,
@@ -288,12 +268,11 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         self.source, self.target = source, target
         self.on_pre = on_pre
         self._delay = delay
-        self._runs = runs(inner)
-        self._cells = None if self._pool is None else pool_cells(self._pool)
+        self._runs = connection.runs()
         self._add_variables(np.dtype(dtype or prefs.core.default_float_dtype), unit)
         self.template_kwds = {
             "delay_steps": self._delay_steps,
-            **constants(layer, self._runs, on_pre, self.variables),
+            **constants(connection, self._runs, on_pre, self.variables),
         }
         self.add_dependency(source)
         self.add_dependency(target)
@@ -328,8 +307,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
                 variables.add_reference(f"{name}_{prefix}", group, name, index=where)
                 if prefix == "post" and name not in ("i", "w"):
                     variables.add_reference(name, group, name, index=where)
-        stored = kernel_to_memory(self._inner)
-        variables.add_constant("N", value=int(self.layer.fan_out().sum()))
+        stored = self.connection.stored()
+        variables.add_constant("N", value=self.connection.n_synapses)
         variables.add_constant("_n_weights", value=len(stored))
         variables.add_array(
             "w", size=len(stored), dimensions=get_dimensions(unit), dtype=dtype
@@ -396,10 +375,6 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         finally:
             self.variables.indices["w"] = "_idx"
 
-    @property
-    def _inner(self) -> Conv2d | AvgPool2d | MaxPool2d | Linear | Placed:
-        return self.layer.layer if isinstance(self.layer, Pooled) else self.layer
-
     def arrivals(self, spikes: Any) -> Iterator[tuple[int, int, float]]:
         """
         List what arrives in a step, for Brian2's NumPy target.
@@ -418,10 +393,10 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         """
         start = getattr(self.source, "start", 0)
         inside = [s for s in spikes if 0 <= s - start < len(self.source)]
-        if self._pool is None or self._cells is None:
+        cells, channels = self._cells, self.connection.input_shape[0]
+        if cells is None:
             yield from ((s, s - start, 1.0) for s in inside)
             return
-        cells, channels = self._cells, self._pool.input_shape[0]
         for spike in inside:
             place, channel = divmod(spike - start, channels)
             for k in range(cells.first[place], cells.first[place + 1]):
@@ -463,21 +438,15 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         Convolution: (out_channels, in_channels / groups, ky, kx). Linear: (n_out,
         n_in), inputs flattened like torch does. Pooling: (out_height, out_width).
         """
-        return kernel_from_memory(self._inner, np.asarray(self.w_[:])) * self._unit
+        return self.connection.from_stored(np.asarray(self.w_[:])) * self._unit
 
     @kernel.setter
     def kernel(self, value: Any) -> None:
-        layer = self._inner
-        layer = layer.layer if isinstance(layer, Placed) else layer
-        shape: tuple[int, ...] = (
-            layer.weight.shape
-            if isinstance(layer, Conv2d | Linear)
-            else layer.shape[1:]
-        )
+        shape = self.connection.weight.shape
         if np.shape(value) != shape:
             found = f"{self.name}: a kernel of shape {np.shape(value)}"
             raise InputError(f"{found}, expected the shape {shape}")
-        stored = kernel_to_memory(self._inner, np.asarray(value))
+        stored = self.connection.stored(np.asarray(value))
         self.w = Quantity(stored, dim=get_dimensions(value))
 
     @property
@@ -500,13 +469,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             Brian2's own synapses; they do the same, to float rounding.
         """
         unit = self._unit
-        if self._pool is None:
-            pre, post, weight = self._runs.expanded()
-            values = np.asarray(self.w_[:])[weight]
-        else:
-            kernel = np.asarray(kernel_from_memory(self._inner, self.w_[:]))
-            listed = connections(self._pool.with_weight(kernel))
-            pre, post, values = listed.pre, listed.post, listed.weight
+        weight = self.connection.from_stored(np.asarray(self.w_[:]))
+        pre, post, values = self.connection.expanded(weight)
         synapses = Synapses(
             self.source,
             self.target,

@@ -9,13 +9,15 @@ from brian2 import Quantity, Synapses, get_dimensions
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
-    INPUT,
-    AvgPool2d,
-    Conv2d,
+    Connection,
+    Convolution,
+    Dense,
     GateRule,
-    Linear,
-    MaxPool2d,
-    pool_windows,
+    Window,
+    check_rule,
+    gate_window,
+    pool_spans,
+    span_matrix,
 )
 
 
@@ -27,8 +29,10 @@ class GateSynapses(SharedSynapses):
     ----------
     source, target : Group
         The populations, or subgroups of them, channels last.
-    layer : MaxPool2d
-        The windows.
+    connection : Connection
+        A window, without a kernel.
+    rule : {"gate", "largest-count"}
+        Which spikes pass.
     **options
         ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name``, ``dtype`` and
         ``unit`` of `SharedSynapses`. With a delay, spikes count when they arrive.
@@ -48,27 +52,35 @@ class GateSynapses(SharedSynapses):
     _template = "max_pool_gate"
 
     def __init__(
-        self, source: Any, target: Any, layer: MaxPool2d, **options: Any
+        self,
+        source: Any,
+        target: Any,
+        connection: Connection,
+        rule: GateRule = "gate",
+        **options: Any,
     ) -> None:
-        super().__init__(source, target, layer, **options)
-        channels, _, width = layer.input_shape
+        check_rule("rule", rule)
+        super().__init__(source, target, connection, **options)
+        channels, _, width = connection.input_shape
+        self.rule = rule
         self.template_kwds |= {
             "channels": channels,
             "width": width,
-            "by_count": layer.rule == "largest-count",
+            "by_count": rule == "largest-count",
+            "spread": None,
         }
 
     def _add_variables(self, dtype: Any, unit: Any) -> None:
         super()._add_variables(dtype, unit)
-        layer, variables = self.layer, self.variables
-        assert isinstance(layer, MaxPool2d)
+        variables = self.variables
         for name, group in (
             ("spikes_so_far", self.source),
             ("spikes_passed", self.target),
         ):
             variables.add_array(name, size=len(group), dtype=np.int32)
         # First and last row and column of each window, next to each other in memory.
-        windows = [(*row, *column) for row in layer.rows for column in layer.columns]
+        rows, columns = self._spans
+        windows = [(*row, *column) for row in rows for column in columns]
         variables.add_array(
             "_windows",
             size=4 * len(windows),
@@ -77,6 +89,12 @@ class GateSynapses(SharedSynapses):
             constant=True,
             read_only=True,
         )
+
+    @property
+    def _spans(self) -> list[Any]:
+        window = self.connection.window
+        assert window is not None
+        return [window.spans(axis) for axis in (0, 1)]
 
     def leaders(
         self,
@@ -101,24 +119,26 @@ class GateSynapses(SharedSynapses):
         post, pre : ndarray of int
             Targets that a spike passes to, and inputs that it is of.
         """
-        layer = self.layer
-        assert isinstance(layer, MaxPool2d)
+        (channels, *sizes), width = (
+            self.connection.input_shape,
+            self.connection.shape[2],
+        )
+        rows, columns = self._spans
         spiking = np.zeros(len(counts), bool)
         spiking[inputs] = True
-        channels = layer.shape[0]
-        # One place for each input of a layer, as in torch but channels last.
-        index = np.arange(len(counts)).reshape(*layer.input_shape[1:], channels)
+        # One place for each input, as in torch but channels last.
+        index = np.arange(len(counts)).reshape(*sizes, channels)
         post, pre = [], []
-        for y, (top, bottom) in enumerate(layer.rows):
-            for x, (left, right) in enumerate(layer.columns):
+        for y, (top, bottom) in enumerate(rows):
+            for x, (left, right) in enumerate(columns):
                 window = index[top:bottom, left:right].reshape(-1, channels)
                 # `argmax` takes the first of equal ones.
                 first = counts[window].argmax(0)
                 leader = window[first, np.arange(channels)]
-                targets = (y * layer.shape[2] + x) * channels + np.arange(channels)
+                targets = (y * width + x) * channels + np.arange(channels)
                 passes = (
                     counts[leader] > passed[targets]
-                    if layer.rule == "largest-count"
+                    if self.rule == "largest-count"
                     else spiking[leader]
                 )
                 post.append(targets[passes])
@@ -208,17 +228,19 @@ class Conv2dSynapses(SharedSynapses):
         **options: Any,
     ) -> None:
         pad_y, pad_x = _pair("padding", padding, 0)
-        layer = Conv2d(
-            "synapses",
-            (INPUT,),
-            _shape(source_shape),
+        shape = _shape(source_shape)
+        weights = Convolution(
+            shape,
             np.asarray(kernel),
             stride=_pair("stride", stride, 1),
             padding=((pad_y, pad_y), (pad_x, pad_x)),
             dilation=_pair("dilation", dilation, 1),
             groups=groups,
         )
-        super().__init__(source, target, layer, **_named(options, kernel, "conv2d"))
+        connection = Connection(shape, kernel=weights)
+        super().__init__(
+            source, target, connection, **_named(options, kernel, "conv2d")
+        )
 
 
 class PoolSynapses(SharedSynapses):
@@ -260,21 +282,13 @@ class PoolSynapses(SharedSynapses):
         window = _pair("size", size, 1)
         step = window if stride is None else _pair("stride", stride, 1)
         shape = _shape(source_shape)
+        shares = float(np.asarray(weight)) / window[0], 1 / window[1]
         axes = []
-        for n, length, by in zip(shape[1:], window, step, strict=True):
-            starts = range(0, n - length + 1, by)
-            axes.append(tuple((start, start + length) for start in starts))
-        total = float(np.asarray(weight))
-        layer = AvgPool2d(
-            "synapses",
-            (INPUT,),
-            shape,
-            rows=axes[0],
-            columns=axes[1],
-            row_weights=(total / window[0],) * len(axes[0]),
-            column_weights=(1 / window[1],) * len(axes[1]),
-        )
-        super().__init__(source, target, layer, **_named(options, weight, "pool"))
+        for n, length, by, share in zip(shape[1:], window, step, shares, strict=True):
+            spans = [(start, start + length) for start in range(0, n - length + 1, by)]
+            axes.append(span_matrix(n, spans, [share] * len(spans)))
+        connection = Connection(shape, Window(*axes))
+        super().__init__(source, target, connection, **_named(options, weight, "pool"))
 
 
 class MaxPoolGate(GateSynapses):
@@ -360,11 +374,10 @@ class MaxPoolGate(GateSynapses):
             n_out = (-(-beyond // by) if ceil_mode else beyond // by) + 1
             # As in torch: no window starts behind the source.
             n_out -= (n_out - 1) * by >= n + p
-            axes.append(pool_windows(n, max(n_out, 0), length, by, p))
-        layer = MaxPool2d(
-            "synapses", (INPUT,), shape, rows=axes[0], columns=axes[1], rule=rule
-        )
-        super().__init__(source, target, layer, **_named(options, weight, "maxpool"))
+            axes.append(pool_spans(n, max(n_out, 0), length, by, p))
+        connection = Connection(shape, gate_window(shape[1:], axes))
+        named = _named(options, weight, "maxpool")
+        super().__init__(source, target, connection, rule, **named)
         self.w = weight
 
 
@@ -400,8 +413,10 @@ class DenseSynapses(SharedSynapses):
         **options: Any,
     ) -> None:
         shape = (len(source),) if source_shape is None else _shape(source_shape)
-        layer = Linear("synapses", (INPUT,), shape, np.asarray(weights))
-        super().__init__(source, target, layer, **_named(options, weights, "dense"))
+        connection = Connection(shape, kernel=Dense(shape, np.asarray(weights)))
+        super().__init__(
+            source, target, connection, **_named(options, weights, "dense")
+        )
 
 
 def _shape(source_shape: Any) -> tuple[int, int, int]:

@@ -1,5 +1,5 @@
 """
-Read a PyTorch CNN: ``nn.Module`` to `Layers`.
+Read a PyTorch CNN: ``nn.Module`` to `Network`.
 
 `trace` lists the calls of a copy; here they become values, and with each ReLU a layer.
 What can't be converted is refused by its place in the module, and `check` compares the
@@ -36,7 +36,7 @@ from cnn2snn_brian.cnn.trace import (
     trace,
 )
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
-from cnn2snn_brian.projections import GateRule, Layers, check_rule
+from cnn2snn_brian.projections import GateRule, Network, check_rule
 
 
 class _Detached(TorchFunctionMode):
@@ -336,12 +336,12 @@ class Trial:
             ) from error
 
     def check(
-        self, layers: Layers, sums: dict[str, tuple[str, str]], *, is_rectified: bool
+        self, network: Network, sums: dict[str, tuple[str, str]], *, is_rectified: bool
     ) -> None:
         """Compare layers with the CNN, on the first image."""
         self._check_forward()
         largest = 0.0
-        for name, total, _ in layers.computed(self.pixels[:1]):  # noqa: B007
+        for name, total, _ in network.computed(self.pixels[:1]):  # noqa: B007
             largest = max(largest, float(np.abs(total).max()))
             where, call = sums.get(name, ("", ""))
             if call:
@@ -434,7 +434,7 @@ def from_torch(
     *,
     names: Literal["role", "module"] = "role",
     max_pooling: GateRule | None = None,
-) -> Layers:
+) -> Network:
     """
     Read a trained CNN.
 
@@ -463,7 +463,7 @@ def from_torch(
 
     Returns
     -------
-    Layers
+    Network
         Frozen descriptions with float64 weights.
 
     Raises
@@ -516,11 +516,11 @@ def from_torch(
     reader = Reader(image, shape, names, normalize, max_pooling)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
-    found, is_rectified = reader.result(calls[-1] if calls else None, result)
-    if not found:
+    is_rectified = reader.result(calls[-1] if calls else None, result)
+    if not reader.populations:
         raise UnsupportedModuleError(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
-    layers = Layers(shape, found, tuple(reader.ceilings))  # type: ignore[arg-type]
-    trial.check(layers, reader.sums, is_rectified=is_rectified)
-    return layers
+    network = Network(shape, tuple(reader.populations), tuple(reader.projections))  # type: ignore[arg-type]
+    trial.check(network, reader.sums, is_rectified=is_rectified)
+    return network

@@ -1,6 +1,5 @@
-"""What only scales and shifts: BatchNorm, constants, and normalized pixels."""
+"""What a call of a CNN stands for: a kernel, a window, or a scale and a shift."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +11,17 @@ from torch import nn
 from cnn2snn_brian.cnn.trace import Step
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.projections import (
-    AvgPool2d,
-    Conv2d,
+    Convolution,
+    Dense,
     FloatArray,
-    Linear,
-    MaxPool2d,
-    pool_windows,
+    Kernel,
+    TransposedConvolution,
+    Window,
+    by_channel,
+    gate_window,
+    nearest,
+    pool_spans,
+    span_matrix,
 )
 
 Pair = tuple[int, int]
@@ -44,226 +48,193 @@ def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | 
     return array
 
 
-def as_module(step: Step) -> Step:
-    """
-    Make a module of a function with weights: ``F.conv2d``, ``F.linear``, BatchNorm.
-    """
+def _weights(step: Step, index: int, name: str) -> Any:
+    """Take constant weights of a function call."""
+    tensor = step.argument(index, name, None)
+    if tensor is None or isinstance(tensor, torch.Tensor):
+        return None if tensor is None else nn.Parameter(tensor, False)
+    raise UnsupportedModuleError(
+        step.where,
+        f"its {name} is computed from the image",
+        "Weights have to be constant.",
+    )
 
-    def weights(index: int, name: str) -> nn.Parameter | None:
-        tensor = step.argument(index, name, None)
-        if tensor is None or isinstance(tensor, torch.Tensor):
-            return None if tensor is None else nn.Parameter(tensor, False)
-        raise UnsupportedModuleError(
-            step.where,
-            f"its {name} is computed from the image",
-            "Weights have to be constant.",
-        )
+
+#: Functions as modules: their arguments after the image, and those that are weights.
+FUNCTIONAL: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+    "AvgPool2d": (
+        nn.AvgPool2d,
+        (
+            "kernel_size",
+            "stride",
+            "padding",
+            "ceil_mode",
+            "count_include_pad",
+            "divisor_override",
+        ),
+    ),
+    "MaxPool2d": (nn.MaxPool2d, ("kernel_size", "stride", "padding", "dilation")),
+    "Upsample": (nn.Upsample, ("size", "scale_factor", "mode", "align_corners")),
+}
+CONVOLUTIONS = {
+    "Conv2d": (nn.Conv2d, ("stride", "padding", "dilation", "groups")),
+    "ConvTranspose2d": (
+        nn.ConvTranspose2d,
+        ("stride", "padding", "output_padding", "groups", "dilation"),
+    ),
+}
+
+
+def as_module(step: Step) -> Step:
+    """Make a module of a function: ``F.conv2d``, ``F.avg_pool2d``, ..."""
+
+    def given(names: tuple[str, ...], first: int) -> dict[str, Any]:
+        found = {
+            name: step.argument(first + index, name, Ellipsis)
+            for index, name in enumerate(names)
+        }
+        return {name: value for name, value in found.items() if value is not Ellipsis}
 
     module: Any
+    if step.kind in FUNCTIONAL:
+        kind, names = FUNCTIONAL[step.kind]
+        return replace(step, module=kind(**given(names, 1)))
     if step.kind == "BatchNorm":
         module = nn.BatchNorm2d(step.input_shape[0], step.argument(7, "eps", 1e-5))
         of_image = step.argument(5, "training", False)
         for index, name in ((1, "running_mean"), (2, "running_var")):
-            setattr(module, name, None if of_image else weights(index, name))
-        module.weight, module.bias = weights(3, "weight"), weights(4, "bias")
+            setattr(module, name, None if of_image else _weights(step, index, name))
+        module.weight, module.bias = (
+            _weights(step, index, name) for index, name in ((3, "weight"), (4, "bias"))
+        )
         return replace(step, module=module)
-    weight = weights(1, "weight")
-    assert weight is not None
+    weight = _weights(step, 1, "weight")
     # On the meta device, since initial weights would take random numbers of torch's.
     if step.kind == "Linear":
         module = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     else:
-        rest = zip(
-            (3, 4, 5, 6), ("stride", "padding", "dilation", "groups"), strict=True
-        )
-        stride, padding, dilation, groups = (
-            step.argument(index, name, int(name != "padding")) for index, name in rest
-        )
-        module = nn.Conv2d(
-            step.input_shape[0],
-            weight.shape[0],
-            tuple(weight.shape[2:]),  # type: ignore[arg-type]
-            stride,
-            padding,
-            dilation,
-            groups,
-            device="meta",
-        )
-    module.weight, module.bias = weight, weights(2, "bias")
+        make, names = CONVOLUTIONS[step.kind]
+        options = given(names, 3)
+        n_out = weight.shape[int(make is nn.ConvTranspose2d)]
+        if make is nn.ConvTranspose2d:
+            n_out *= options.get("groups", 1)
+        sizes = step.input_shape[0], n_out, tuple(weight.shape[2:])
+        module = make(*sizes, **options, device="meta")
+    module.weight, module.bias = weight, _weights(step, 2, "bias")
     return replace(step, module=module)
 
 
-def _conv2d(step: Step, name: str, source: str) -> Conv2d:
-    module = step.module
-    assert isinstance(module, nn.Conv2d)
+def _convolution(step: Step, weight: Any) -> Kernel:
+    module: Any = step.module
     if module.padding_mode != "zeros":
         raise UnsupportedModuleError(
             step.where,
             f"padding_mode={module.padding_mode!r}",
             "Only padding with zeros is supported.",
         )
-    kernel, dilation = _pair(module.kernel_size), _pair(module.dilation)
+    dilation: Any = _pair(module.dilation)
     if module.padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        # Where the padding is odd, torch puts the larger half behind the image.
-        padding = tuple((n // 2, n - n // 2) for n in total)
-    elif module.padding == "valid":
-        padding = ((0, 0), (0, 0))
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        # Where the padding is odd, torch puts the larger half after the image.
+        padding: Any = tuple((n // 2, n - n // 2) for n in total)
     else:
-        assert not isinstance(module.padding, str)
-        padding = tuple((n, n) for n in _pair(module.padding))
-    weight = numbers(module.weight, step.where, "weights")
-    bias = numbers(module.bias, step.where, "biases")
+        sides = (0, 0) if module.padding == "valid" else _pair(module.padding)
+        padding = tuple((n, n) for n in sides)
+    kind: Any = Convolution
+    if isinstance(module, nn.ConvTranspose2d):
+        kind, more = TransposedConvolution, _pair(module.output_padding)
+        padding = tuple((a, b - n) for (a, b), n in zip(padding, more, strict=True))
+    shape, stride = step.input_shape, _pair(module.stride)
+    kernel: Kernel = kind(shape, weight, stride, padding, dilation, module.groups)
+    return kernel
+
+
+def kernel_of(
+    step: Step, shape: tuple[int, ...]
+) -> tuple[Kernel, FloatArray | None, int]:
+    """Read a call with weights: its kernel, bias, and number of trained biases."""
+    weight = numbers(step.module.weight, step.where, "weights")  # type: ignore[union-attr, arg-type]
+    bias = numbers(step.module.bias, step.where, "biases")  # type: ignore[union-attr, arg-type]
     assert weight is not None
-    channels, height, width = step.input_shape
-    layer = Conv2d(
-        name=name,
-        inputs=(source,),
-        input_shape=(channels, height, width),
-        weight=weight,
-        stride=_pair(module.stride),
-        padding=padding,  # type: ignore[arg-type]
-        dilation=dilation,
-        groups=module.groups,
-    )
-    if bias is None:
-        return layer
-    full = np.broadcast_to(bias[:, None, None], layer.shape)
-    return replace(layer, bias=full, n_bias_parameters=bias.size)
-
-
-def _linear(step: Step, name: str, source: str, shape: tuple[int, ...]) -> Linear:
-    module = step.module
-    assert isinstance(module, nn.Linear)
-    if len(step.input_shape) != 1:
+    kernel: Kernel
+    if step.kind != "Linear":
+        kernel = _convolution(step, weight)
+    elif len(step.input_shape) == 1:
+        # Its input was flattened; its weights are in the order of what was.
+        kernel = Dense(shape, weight)
+    else:
         raise UnsupportedModuleError(
             step.where,
             f"a Linear on values of shape {step.input_shape}",
             "Put a Flatten before it.",
         )
-    weight = numbers(module.weight, step.where, "weights")
-    bias = numbers(module.bias, step.where, "biases")
-    assert weight is not None
-    n_bias = 0 if bias is None else bias.size
-    return Linear(name, (source,), shape, weight, bias, n_bias)
+    if bias is None:
+        return kernel, None, 0
+    full = np.broadcast_to(by_channel(bias, kernel.shape), kernel.shape)
+    return kernel, full, bias.size
 
 
-def _windows(
-    size: int, n_out: int, kernel: int, stride: int, padding: int, *, count_pad: bool
-) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
-    """Windows of average pooling along one axis, and what each divides by."""
-    windows, divisors = [], []
-    for out in range(n_out):
-        start = out * stride - padding
-        end = min(start + kernel, size + padding)
-        inside = max(start, 0), min(end, size)
-        windows.append(inside)
-        divisors.append(end - start if count_pad else inside[1] - inside[0])
-    return tuple(windows), tuple(divisors)
-
-
-def _avg_pool2d(step: Step, name: str, source: str) -> AvgPool2d:
-    if isinstance(step.module, nn.AvgPool2d):
-        module = step.module
-    else:
-        module = nn.AvgPool2d(
-            step.argument(1, "kernel_size", None),
-            step.argument(2, "stride", None),
-            step.argument(3, "padding", 0),
-            step.argument(4, "ceil_mode", False),
-            step.argument(5, "count_include_pad", True),
-            step.argument(6, "divisor_override", None),
-        )
-    kernel = _pair(module.kernel_size)
-    # An empty list of strides is as good as none.
-    stride, padding = _pair(module.stride or kernel), _pair(module.padding)
-    axes = [
-        _windows(
-            step.input_shape[1 + axis],
-            step.shape[1 + axis],
-            kernel[axis],
-            stride[axis],
-            padding[axis],
-            count_pad=module.count_include_pad,
-        )
-        for axis in (0, 1)
-    ]
-    divisors = [axis[1] for axis in axes]
-    if module.divisor_override is not None:
-        divisors = [(module.divisor_override,) * step.shape[1], (1,) * step.shape[2]]
-    channels, height, width = step.input_shape
-    return AvgPool2d(
-        name,
-        (source,),
-        (channels, height, width),
-        rows=axes[0][0],
-        columns=axes[1][0],
-        row_weights=tuple(1 / divisor for divisor in divisors[0]),
-        column_weights=tuple(1 / divisor for divisor in divisors[1]),
-    )
-
-
-def _adaptive_avg_pool2d(step: Step, name: str, source: str) -> AvgPool2d:
-    axes = []
-    for axis in (0, 1):
-        size, n_out = step.input_shape[1 + axis], step.shape[1 + axis]
+def average_window(step: Step) -> Window:
+    """Read average pooling of any kind."""
+    sizes = [*zip(step.input_shape[1:], step.shape[1:], strict=True)]
+    if step.kind != "AvgPool2d":
         # From floor(i n_in / n_out) to ceil((i + 1) n_in / n_out), as in torch.
-        axes.append(
-            tuple(
-                (out * size // n_out, -(-(out + 1) * size // n_out))
-                for out in range(n_out)
+        spans = [
+            [(out * size // n, -(-(out + 1) * size // n)) for out in range(n)]
+            for size, n in sizes
+        ]
+        divisors = [[end - start for start, end in axis] for axis in spans]
+    else:
+        module: Any = step.module or as_module(step).module
+        # An empty list of strides is as good as none.
+        geometry = [
+            _pair(value)
+            for value in (
+                module.kernel_size,
+                module.stride or module.kernel_size,
+                module.padding,
             )
+        ]
+        spans, divisors = [], []
+        for (size, n), kernel, stride, padding in zip(sizes, *geometry, strict=True):
+            axis = pool_spans(size, n, kernel, stride, padding)
+            spans.append(axis)
+            padded = [
+                min(kernel, size + 2 * padding - out * stride) for out in range(n)
+            ]
+            inside = [end - start for start, end in axis]
+            divisors.append(padded if module.count_include_pad else inside)
+        if module.divisor_override is not None:
+            divisors = [[module.divisor_override] * sizes[0][1], [1] * sizes[1][1]]
+    return Window(
+        *(
+            span_matrix(size, axis, [1 / n for n in own])
+            for (size, _), axis, own in zip(sizes, spans, divisors, strict=True)
         )
-    weights = [tuple(1 / (end - start) for start, end in axis) for axis in axes]
-    channels, height, width = step.input_shape
-    return AvgPool2d(
-        name,
-        (source,),
-        (channels, height, width),
-        rows=axes[0],
-        columns=axes[1],
-        row_weights=weights[0],
-        column_weights=weights[1],
     )
 
 
-def _max_pool2d(step: Step, name: str, source: str) -> MaxPool2d:
-    if isinstance(step.module, nn.MaxPool2d):
-        module = step.module
-    else:
-        module = nn.MaxPool2d(
-            step.argument(1, "kernel_size", None),
-            step.argument(2, "stride", None),
-            step.argument(3, "padding", 0),
-            step.argument(4, "dilation", 1),
-        )
+def largest_window(step: Step) -> Window:
+    """Read maximum pooling: what each spike that passes adds, by input position."""
+    module: Any = step.module or as_module(step).module
     if _pair(module.dilation) != (1, 1):
         raise UnsupportedModuleError(
             step.where, f"found {module}", "Supported is a dilation of 1."
         )
-    sizes = (
-        step.input_shape[1:],
-        step.shape[1:],
-        *map(
-            _pair,
-            (module.kernel_size, module.stride or module.kernel_size, module.padding),
-        ),
-    )
-    rows, columns = (pool_windows(*axis) for axis in zip(*sizes, strict=True))
-    channels, height, width = step.input_shape
-    return MaxPool2d(name, (source,), (channels, height, width), rows, columns)
+    geometry = module.kernel_size, module.stride or module.kernel_size, module.padding
+    axes = zip(step.input_shape[1:], step.shape[1:], *map(_pair, geometry), strict=True)
+    return gate_window(step.input_shape[1:], [pool_spans(*axis) for axis in axes])
 
 
-_Builder = Callable[..., Conv2d | AvgPool2d | MaxPool2d | Linear]
-#: What makes a layer of a kind of call, and the first part of its name.
-BUILDERS: dict[str, tuple[str, _Builder]] = {
-    "Conv2d": ("conv", _conv2d),
-    "Linear": ("ip", _linear),
-    "AvgPool2d": ("pool", _avg_pool2d),
-    "AdaptiveAvgPool2d": ("pool", _adaptive_avg_pool2d),
-    "mean": ("pool", _adaptive_avg_pool2d),
-    "MaxPool2d": ("pool", _max_pool2d),
-}
+def upsampling_window(step: Step) -> Window:
+    """Read upsampling by repetition."""
+    module: Any = step.module or as_module(step).module
+    if module.mode != "nearest":
+        raise UnsupportedModuleError(
+            step.where, f"found {module}", "Supported is mode='nearest'."
+        )
+    sizes = zip(step.input_shape[1:], step.shape[1:], strict=True)
+    return Window(*(nearest(*axis) for axis in sizes))
 
 
 Array = npt.NDArray[np.float64]
@@ -298,7 +269,7 @@ def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Arra
     return gain, -mean * gain + (0 if offset is None else offset)
 
 
-def by_channel(step: Step, what: str) -> FloatArray | None:
+def constant_of(step: Step, what: str) -> FloatArray | None:
     """Find the constant that a value is multiplied with, or that is added to it."""
     constants = [value for value in step.args if isinstance(value, torch.Tensor)]
     if not constants:

@@ -8,28 +8,34 @@ import numpy as np
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.modules import (
-    BUILDERS,
     as_module,
+    average_window,
     batch_norm,
-    by_channel,
     check_normalize,
+    constant_of,
+    kernel_of,
+    largest_window,
+    upsampling_window,
 )
 from cnn2snn_brian.cnn.trace import SUPPORTED, Step
-from cnn2snn_brian.cnn.values import Term, Value, is_pointwise, layer_of
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
     INPUT,
-    AnyLayer,
-    AvgPool2d,
     Ceiling,
-    Conv2d,
+    Connection,
     GateRule,
-    Joined,
-    Linear,
-    MaxPool2d,
-    Placed,
-    named,
+    Population,
+    Projection,
+    Term,
+    Value,
+    Window,
+    is_pointwise,
+    neurons_of,
+    then,
 )
+
+#: Calls with weights, and the first part of the name of what they make.
+ROLES = {"Conv2d": "conv", "ConvTranspose2d": "deconv", "Linear": "ip"}
 
 
 def _global_mean(step: Step) -> Step:
@@ -87,8 +93,9 @@ class Reader:
         max_pooling: GateRule | None,
     ) -> None:
         self.names, self.max_pooling = names, max_pooling
-        self.layers: list[AnyLayer] = []
-        pixels = Value(shape, (Term(INPUT, shape, where="the image"),))
+        self.populations: list[Population] = []
+        self.projections: list[Projection] = []
+        pixels = Value.of(INPUT, shape, "the image")
         if normalize is not None:
             mean, std = check_normalize(normalize, shape[0])
             pixels = replace(pixels.scaled(1 / std, -mean / std, ""), n_biases=0)
@@ -96,7 +103,6 @@ class Reader:
         self.n_of_role: dict[str, int] = {}
         #: What layers were made of, and their ceilings.
         self.made: dict[str, tuple[Value, Saturation]] = {}
-        self.ceilings: list[Ceiling] = []
         #: For layers, by name: the place and the name of what their sums are.
         self.sums: dict[str, tuple[str, str]] = {}
 
@@ -107,7 +113,7 @@ class Reader:
             step = _global_mean(step)
         elif kind == "reshape" or kind == "Flatten":
             kind = "Flatten" if _is_flatten(step) else "Identity"
-        elif step.module is None and kind in ("Conv2d", "Linear", "BatchNorm"):
+        elif step.module is None and kind in (*ROLES, "BatchNorm"):
             step = as_module(step)
         first = self.values[step.reads[0]]
         self.values[step.name] = {
@@ -123,18 +129,18 @@ class Reader:
             "mul": lambda: self._product(step),
             "add": lambda: self._sum(step),
             "cat": lambda: self._side_by_side(step),
-            "Conv2d": lambda: self._mapped(step),
-            "Linear": lambda: self._mapped(step),
             "MaxPool2d": lambda: self._gated(step),
-        }.get(kind, lambda: self._pooled(step, kind))()
+            "Upsample": lambda: self._upsampled(step),
+            **dict.fromkeys(ROLES, lambda: self._mapped(step)),
+        }.get(kind, lambda: self._pooled(step))()
 
-    def result(self, step: Step | None, name: str) -> tuple[tuple[AnyLayer, ...], bool]:
-        """Make the last layer; give all of them, and whether the last was rectified."""
+    def result(self, step: Step | None, name: str) -> bool:
+        """Make the last population; say whether it is rectified."""
         value = self.values[name]
         is_rectified = value.is_bare and len(value.terms) == 1
         if not is_rectified:
             self._population(value, step, None, name)
-        return tuple(self.layers), is_rectified
+        return is_rectified
 
     def _rectified(self, step: Step, ceiling: Saturation = None) -> Value:
         value = self.values[step.reads[0]]
@@ -158,14 +164,19 @@ class Reader:
         )
         if name is None:
             name = self._unused(value.name or self._name(step, "join"))
-            self.layers.append(layer_of(value, name))
+            self._add(value, name, step, None if ceiling is None else Ceiling(*ceiling))
             self.made[name] = value, ceiling
             if step is not None:
                 self.sums[name] = step.where, of or step.reads[0]
-            if ceiling is not None:
-                self.ceilings.append(Ceiling(name, *ceiling))
-        term = Term(name, value.shape)
-        return Value(value.shape, (term,), is_flat=value.is_flat)
+        return replace(Value.of(name, value.shape), is_flat=value.is_flat)
+
+    def _add(
+        self, value: Value, name: str, step: Step | None, ceiling: Ceiling | None = None
+    ) -> None:
+        unit = "" if step is None else step.where
+        population, projections = neurons_of(value, name, ceiling, unit)
+        self.populations.append(population)
+        self.projections += projections
 
     def _clamped(self, step: Step) -> Value:
         """Read ``x.clamp(min=0)`` as ReLU, and with a maximum as ReLU6."""
@@ -193,7 +204,7 @@ class Reader:
         )
 
     def _product(self, step: Step) -> Value:
-        gain = by_channel(step, "multiplies with")
+        gain = constant_of(step, "multiplies with")
         if gain is None:
             raise UnsupportedModuleError(
                 step.where,
@@ -205,7 +216,7 @@ class Reader:
     def _sum(self, step: Step) -> Value:
         alpha = step.kwargs.get("alpha", 1)
         if len(step.reads) == 1 and alpha == 1:
-            shift = by_channel(step, "adds")
+            shift = constant_of(step, "adds")
             if shift is not None:
                 return self._affine(step, np.ones_like(shift), shift)
             if 0 in [*step.args, *step.kwargs.values()]:  # ``sum`` starts with it
@@ -239,16 +250,16 @@ class Reader:
         return Value.side_by_side(found)
 
     def _mapped(self, step: Step) -> Value:
-        role, build = BUILDERS[step.kind]
         value = self.values[step.reads[0]]
-        name = self._name(step, role)
-        arguments: tuple[Any, ...] = (step, name, INPUT)
-        if step.kind == "Linear":
-            # Its input was flattened; its weights are in the order of what was.
-            arguments += (value.shape,)
-        layer = build(*arguments)
-        assert isinstance(layer, Conv2d | Linear)
-        found = value.through(layer, step.where, name)
+        name = self._name(step, ROLES[step.kind])
+        kernel, bias, n_biases = kernel_of(step, value.shape)
+        connection = Connection(kernel.input_shape, kernel=kernel)
+        return self._through(step, value, connection, name, bias, n_biases)
+
+    def _through(
+        self, step: Step, value: Value, connection: Connection, *more: Any
+    ) -> Value:
+        found = value.through(connection, step.where, *more)
         if isinstance(found, Term):
             raise UnsupportedModuleError(
                 found.where,
@@ -260,28 +271,45 @@ class Reader:
             )
         return found
 
-    def _pooled(self, step: Step, kind: str) -> Value:
-        """Average a value: a population of its own."""
+    def _upsampled(self, step: Step) -> Value:
         value = self.values[step.reads[0]]
-        role, build = BUILDERS[kind]
+        connection = Connection(value.shape, upsampling_window(step))
+        return self._through(step, value, connection)
+
+    def _pooled(self, step: Step) -> Value:
+        """
+        Average a value: a population of its own.
+
+        What follows a pointwise map can be averaged before it.
+        """
+        value, window = self.values[step.reads[0]], average_window(step)
         for term in value.terms:
-            if term.map is not None and not is_pointwise(term.map):
+            if not is_pointwise(term.connection.kernel):
                 raise _without_relu(term, step)
-        name = self._unused(self._name(step, role))
-        pool = build(step, name, INPUT)
-        assert isinstance(pool, AvgPool2d)
+        name = self._unused(self._name(step, "pool"))
         if value.is_rectified:
-            parts = [_placed(pool, term, value.shape[0]) for term in value.terms]
-            self.layers.append(
-                parts[0]
-                if len(parts) == 1 and not isinstance(parts[0], Placed)
-                else Joined(name, tuple(named(name, parts)))
-            )
+            pooled = self._through(step, value, Connection(value.shape, window))
+            self._add(pooled, name, step)
             self.sums[name] = step.where, step.name
-            return Value(pool.shape, (Term(name, pool.shape),))
-        terms = [self._average(pool, term) for term in value.terms]
-        bias = None if value.bias is None else pool.drive(value.bias[None])[0]
-        return replace(value, shape=pool.shape, terms=tuple(terms), bias=bias)
+            return Value.of(name, pooled.shape)
+        terms = [self._average(step, window, name, term) for term in value.terms]
+        bias = None if value.bias is None else window.drive(value.bias)
+        shape = (value.shape[0], *step.shape[1:])
+        return replace(value, shape=shape, terms=tuple(terms), bias=bias)
+
+    def _average(self, step: Step, window: Window, name: str, term: Term) -> Term:
+        """Average what a map reads instead of what it gives."""
+        own = term.connection
+        if own.window is not None:  # upsampled: not what a population gives
+            pooled = then(own, Connection(own.shape, window))
+            assert pooled is not None
+            return replace(term, connection=pooled)
+        name = self._unused(name)
+        pool = Connection(own.input_shape, window)
+        self._add(Value(pool.shape, (Term(term.source, pool),)), name, step)
+        kernel = own.kernel and own.kernel.resized(pool.shape)
+        changed = Connection(pool.shape, None, kernel, own.start, own.channels)
+        return Term(name, changed, term.where)
 
     def _gated(self, step: Step) -> Value:
         """Let the spikes of the busiest input pass: a population for each source."""
@@ -298,35 +326,21 @@ class Reader:
             )
         value = self.values[step.reads[0]]
         if not value.is_rectified:
-            raise _without_relu(
-                next(term for term in value.terms if term.map is not None), step
-            )
+            signed = next(t for t in value.terms if not t.connection.is_identity)
+            raise _without_relu(signed, step)
         if not value.is_bare:
             value = self._population(value, step, None)
-        role, build = BUILDERS["MaxPool2d"]
-        name, terms = self._name(step, role), []
+        name, window, terms = self._name(step, "pool"), largest_window(step), []
         for term in value.terms:
-            gate = build(step, self._unused(name), term.source)
-            assert isinstance(gate, MaxPool2d)
-            shape: Any = (term.n_channels, *gate.input_shape[1:])
-            gate = replace(gate, input_shape=shape, rule=self.max_pooling)
-            self.layers.append(gate)
-            terms.append(replace(term, source=gate.name, source_shape=gate.shape))
-        return Value((value.shape[0], *gate.shape[1:]), tuple(terms))
-
-    def _average(self, pool: AvgPool2d, term: Term) -> Term:
-        """Average what a map reads instead of what it gives."""
-        narrow = replace(
-            pool,
-            name=self._unused(pool.name),
-            inputs=(term.source,),
-            input_shape=term.source_shape,  # type: ignore[arg-type]
-        )
-        self.layers.append(narrow)
-        changed = term.map
-        if isinstance(changed, Conv2d):
-            changed = replace(changed, input_shape=narrow.shape)
-        return replace(term, source=narrow.name, source_shape=narrow.shape, map=changed)
+            own = self._unused(name)
+            gate = Connection(term.connection.input_shape, window)
+            self.populations.append(Population(own, gate.shape, unit=step.where))
+            self.projections.append(
+                Projection(own, term.source, own, gate, gate=self.max_pooling)
+            )
+            placed = Connection(gate.shape).moved(term.connection.start, value.shape[0])
+            terms.append(Term(own, placed, term.where))
+        return Value((value.shape[0], *step.shape[1:]), tuple(terms))
 
     def _name(self, step: Step | None, role: str) -> str:
         self.n_of_role[role] = self.n_of_role.get(role, 0) + 1
@@ -342,18 +356,10 @@ class Reader:
 
     def _unused(self, name: str) -> str:
         base, n = name, 1
-        while name in {INPUT, *(layer.name for layer in self.layers)}:  # used again
+        while name in {INPUT, *(made.name for made in self.populations)}:  # used again
             n += 1
             name = f"{base}_{n}"
         return name
-
-
-def _placed(pool: AvgPool2d, term: Term, channels: int) -> AvgPool2d | Placed:
-    shape = term.source_shape
-    if shape[0] == channels:
-        return replace(pool, inputs=(term.source,))
-    narrow = replace(pool, inputs=(term.source,), input_shape=shape)  # type: ignore[arg-type]
-    return Placed(narrow, term.start, channels)
 
 
 def _without_relu(term: Term, step: Step) -> UnsupportedModuleError:

@@ -66,6 +66,8 @@ FUNCTIONS: dict[Any, str] = {
     torch.cat: "cat",
     torch.concat: "cat",
     F.conv2d: "Conv2d",
+    F.conv_transpose2d: "ConvTranspose2d",
+    F.interpolate: "Upsample",
     F.linear: "Linear",
     F.batch_norm: "BatchNorm",
     operator.mul: "mul",
@@ -94,6 +96,9 @@ FUNCTIONS: dict[Any, str] = {
 
 _MODULES: dict[type[nn.Module], str] = {
     nn.Conv2d: "Conv2d",
+    nn.ConvTranspose2d: "ConvTranspose2d",
+    nn.Upsample: "Upsample",
+    nn.UpsamplingNearest2d: "Upsample",
     nn.Linear: "Linear",
     nn.AvgPool2d: "AvgPool2d",
     nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",

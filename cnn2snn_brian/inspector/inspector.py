@@ -23,7 +23,7 @@ from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.inspector.figures import figures
-from cnn2snn_brian.projections import INPUT, Layers, Shape, from_neurons
+from cnn2snn_brian.projections import INPUT, Network, Shape, from_neurons
 from cnn2snn_brian.settings import check_images, shown_number
 from cnn2snn_brian.spikes import SpikeData
 from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
@@ -190,8 +190,8 @@ def _activations(
         return found
     if pixels is None:
         raise InputError("cnn: its activations need the pictures; give images=... too")
-    layers = cnn if isinstance(cnn, Layers) else getattr(cnn, "layers", cnn)
-    if not isinstance(layers, Layers):
+    layers = cnn if isinstance(cnn, Network) else getattr(cnn, "layers", cnn)
+    if not isinstance(layers, Network):
         from cnn2snn_brian.cnn import from_torch
 
         channels, height, width = pixels.shape[1:]
@@ -370,7 +370,7 @@ def write_inspector(
         All pictures that were simulated, float in [0, 1] or uint8.
     labels : array_like of int, shape (n_images,), optional
         Their classes.
-    cnn : Layers, SpikingNetwork, nn.Module or dict of str to ndarray, optional
+    cnn : Network, SpikingNetwork, nn.Module or dict of str to ndarray, optional
         The CNN, to compare with; its activations are computed. Or activations by
         layer, of shape (n_images or number of `pictures`, ``*layer.shape``).
     classes : sequence of str, optional

@@ -6,17 +6,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.cnn import Term, Value, is_pointwise
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.nir.nodes import pair
-from cnn2snn_brian.projections import AvgPool2d, Conv2d, Linear, ungrouped
+from cnn2snn_brian.projections import (
+    Connection,
+    Convolution,
+    Dense,
+    Term,
+    Value,
+    Window,
+    by_channel,
+    pool_spans,
+    span_matrix,
+)
 
 #: Values of a kernel; above that, depthwise pooling is refused.
 MAX_KERNEL = 2**27
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel:
+class Symmetric:
     """
     A convolution with the same padding on both sides.
 
@@ -58,14 +67,14 @@ class Pool:
     share: float
 
 
-def symmetric(layer: Conv2d) -> Kernel:
+def symmetric(layer: Convolution) -> Symmetric:
     """
     Write a convolution with equal padding and, where that can be, a square kernel.
     """
-    weight = ungrouped(layer) if layer.groups > 1 else layer.weight
+    weight = layer.ungrouped().weight
     before, after = zip(*layer.padding, strict=True)
     if before == after and weight.shape[2] == weight.shape[3]:
-        return Kernel(weight, layer.stride, before, layer.dilation)
+        return Symmetric(weight, layer.stride, before, layer.dilation)
     weight = _undilated(weight, layer.dilation)
     own = weight.shape[2:]
     largest = max(own) + 2 * max(*before, *after) + max(layer.stride) + 1
@@ -92,7 +101,7 @@ def _undilated(weight: npt.NDArray[Any], dilation: tuple[int, int]) -> Any:
     return whole
 
 
-def _front(layer: Conv2d, axis: int, own: int, size: int) -> int | None:
+def _front(layer: Convolution, axis: int, own: int, size: int) -> int | None:
     """How many zeros go before a kernel of one axis, if it is to have this size."""
     n_in, n_out = layer.input_shape[1 + axis], layer.shape[1 + axis]
     for front in range(size - own + 1):
@@ -103,15 +112,17 @@ def _front(layer: Conv2d, axis: int, own: int, size: int) -> int | None:
     return None
 
 
-def _within(layer: Conv2d, weight: Any, sizes: Any, fronts: list[Any]) -> Kernel:
+def _within(
+    layer: Convolution, weight: Any, sizes: Any, fronts: list[Any]
+) -> Symmetric:
     whole = np.zeros((*weight.shape[:2], *sizes), weight.dtype)
     y, x = fronts
     whole[:, :, y : y + weight.shape[2], x : x + weight.shape[3]] = weight
     padding = layer.padding[0][0] + y, layer.padding[1][0] + x
-    return Kernel(whole, layer.stride, padding)
+    return Symmetric(whole, layer.stride, padding)
 
 
-def bias_kernel(bias: npt.NDArray[Any]) -> Kernel:
+def bias_kernel(bias: npt.NDArray[Any]) -> Symmetric:
     """Make a convolution that turns one constant into a bias for each position."""
     # Position y reads the pixel with tap padding - stride * y.
     channels, *sizes = bias.shape
@@ -127,27 +138,26 @@ def bias_kernel(bias: npt.NDArray[Any]) -> Kernel:
         for p, n in zip(padding, sizes, strict=True)
     )
     weight[:, 0, y[:, None], x] = bias
-    return Kernel(weight, (stride, stride), (padding[0], padding[1]))
+    return Symmetric(weight, (stride, stride), (padding[0], padding[1]))
 
 
-def pool_of(pool: AvgPool2d) -> Pool:
+def pool_of(name: str, window: Window) -> Pool:
     """Write average pooling with one size of windows."""
-    shares = {*pool.row_weights}, {*pool.column_weights}
+    shares = [matrix.max(1) for matrix in window.axes]
     axes = [
-        _axis(pool.rows, pool.input_shape[1]),
-        _axis(pool.columns, pool.input_shape[2]),
+        _axis(window.spans(axis), matrix.shape[1])
+        for axis, matrix in enumerate(window.axes)
     ]
-    if None in axes or any(len(share) > 1 for share in shares):
+    if None in axes or any(len({*share.tolist()}) > 1 for share in shares):
         raise InputError(
-            f"{pool.name}: average pooling with windows of different sizes or weights; "
+            f"{name}: average pooling with windows of different sizes or weights; "
             "a NIR graph can only say one size, one stride and one padding"
         )
     (ky, sy, py), (kx, sx, px) = axes  # type: ignore[misc]
-    share = float(pool.row_weights[0] * pool.column_weights[0])
-    return Pool((ky, kx), (sy, sx), (py, px), share)
+    return Pool((ky, kx), (sy, sx), (py, px), float(shares[0][0] * shares[1][0]))
 
 
-def _axis(spans: tuple[tuple[int, int], ...], n: int) -> tuple[int, int, int] | None:
+def _axis(spans: list[tuple[int, int]], n: int) -> tuple[int, int, int] | None:
     """Size, stride and padding of the windows of an axis."""
     first, end = spans[0]
     if len(spans) == 1:
@@ -161,51 +171,63 @@ def _axis(spans: tuple[tuple[int, int], ...], n: int) -> tuple[int, int, int] | 
     return None
 
 
-def _spans(n: int, size: int, stride: int, padding: int) -> tuple[Any, ...]:
+def _spans(n: int, size: int, stride: int, padding: int) -> list[Any]:
     starts = range(-padding, n + padding - size + 1, stride)
-    return tuple((max(start, 0), min(start + size, n)) for start in starts)
+    return [(max(start, 0), min(start + size, n)) for start in starts]
 
 
-def pool_kernel(pool: AvgPool2d) -> Conv2d:
-    """Write average pooling as a convolution of each channel with itself."""
-    found = pool_of(pool)
-    channels = pool.shape[0]
-    if channels**2 * found.size[0] * found.size[1] > MAX_KERNEL:
+def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] | None:
+    """Write a matrix as taps that move: taps, stride, and zeros on both sides."""
+    n_out, n_in = matrix.shape
+    out, position = np.nonzero(matrix)
+    for stride in range(1, n_in + 1):
+        before = max(0, int((out * stride - position).max()))
+        size = int((position - out * stride).max()) + before + 1
+        after = max(0, (n_out - 1) * stride + size - n_in - before)
+        if (n_in + before + after - size) // stride + 1 != n_out:
+            continue
+        tap = np.arange(n_in) - np.arange(n_out)[:, None] * stride + before
+        inside = (tap >= 0) & (tap < size)
+        taps = np.zeros(size)
+        taps[tap[inside]] = matrix[inside]
+        if (np.where(inside, taps[np.clip(tap, 0, size - 1)], 0) == matrix).all():
+            return taps, stride, before, after
+    return None
+
+
+def pool_kernel(name: str, shape: tuple[int, ...], window: Window) -> Convolution:
+    """Write a window as a convolution of each channel with itself."""
+    along_y, along_x = (_moving(matrix) for matrix in window.axes)
+    if along_y is None or along_x is None:
         raise InputError(
-            f"{pool.name}: average pooling of {channels} channels as a convolution has "
-            f"{channels**2 * found.size[0] * found.size[1]:,} weights; use "
-            "pooling='avg' or pooling='sum'"
+            f"{name}: average pooling with windows of different sizes or weights; "
+            "a NIR graph can only say one size, one stride and one padding"
         )
-    weight = np.zeros((channels, channels, *found.size))
-    weight[np.arange(channels), np.arange(channels)] = found.share
-    y, x = found.padding
-    return Conv2d(
-        pool.name,
-        pool.inputs,
-        pool.input_shape,
-        weight,
-        stride=found.stride,
-        padding=((y, y), (x, x)),
-    )
+    rows, step_y, *pad_y = along_y
+    columns, step_x, *pad_x = along_x
+    n = shape[0] ** 2 * len(rows) * len(columns)
+    if n > MAX_KERNEL:
+        raise InputError(
+            f"{name}: average pooling of {shape[0]} channels as a convolution has "
+            f"{n:,} weights; use pooling='avg' or pooling='sum'"
+        )
+    weight = np.zeros((shape[0], shape[0], len(rows), len(columns)))
+    weight[np.arange(shape[0]), np.arange(shape[0])] = np.outer(rows, columns)
+    padding = (pad_y[0], pad_y[1]), (pad_x[0], pad_x[1])
+    return Convolution(shape, weight, (step_y, step_x), padding)
 
 
-def pool_layer(
-    name: str, source: str, shape: tuple[int, int, int], pool: Pool
-) -> AvgPool2d:
-    """Make average pooling of windows of one size."""
-    rows, columns = (
-        _spans(shape[1 + axis], pool.size[axis], pool.stride[axis], pool.padding[axis])
-        for axis in (0, 1)
-    )
-    return AvgPool2d(
-        name,
-        (source,),
-        shape,
-        rows,
-        columns,
-        (pool.share,) * len(rows),
-        (1.0,) * len(columns),
-    )
+def pool_window(shape: tuple[int, ...], pool: Pool) -> Window:
+    """Make the window of average pooling."""
+    axes = []
+    shares = pool.share, 1.0
+    sizes = zip(shape[1:], pool.size, pool.stride, pool.padding, shares, strict=True)
+    for n, size, stride, padding, share in sizes:
+        spans = pool_spans(
+            n, (n + 2 * padding - size) // stride + 1, size, stride, padding
+        )
+        axes.append(span_matrix(n, spans, [share] * len(spans)))
+    return Window(*axes)
 
 
 def _finite(name: str, what: str, value: Any) -> Any:
@@ -215,8 +237,8 @@ def _finite(name: str, what: str, value: Any) -> Any:
     return array
 
 
-def _conv2d(name: str, node: Any, value: Value) -> Conv2d:
-    """Read a node as a layer that reads the whole value."""
+def _convolution(name: str, node: Any, value: Value) -> Convolution:
+    """Read the kernel of a node that reads the whole value."""
     weight = _finite(name, "weight", node.weight)
     groups = int(node.groups)
     shape = value.shape
@@ -232,29 +254,15 @@ def _conv2d(name: str, node: Any, value: Value) -> Conv2d:
         padding = padding.decode()
     if isinstance(padding, str) and padding == "same":
         total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        sides = tuple((n // 2, n - n // 2) for n in total)
+        sides: Any = tuple((n // 2, n - n // 2) for n in total)
     elif isinstance(padding, str):
         sides = ((0, 0), (0, 0))
     else:
         sides = tuple((n, n) for n in pair(padding))
-    layer = Conv2d(
-        name,
-        ("",),
-        shape,  # type: ignore[arg-type]
-        weight,
-        stride=pair(node.stride),
-        padding=sides,  # type: ignore[arg-type]
-        dilation=dilation,
-        groups=groups,
-    )
-    bias = _finite(name, "bias", node.bias)
-    if not bias.any():
-        return layer
-    full = np.broadcast_to(bias.reshape(-1, 1, 1), layer.shape)
-    return replace(layer, bias=full, n_bias_parameters=bias.size)
+    return Convolution(shape, weight, pair(node.stride), sides, dilation, groups)
 
 
-def _own_channels(layer: Conv2d) -> Conv2d:
+def _own_channels(layer: Convolution) -> Convolution:
     """Write a convolution of each channel with itself as one in groups."""
     weight = layer.weight
     n_out, n_in = weight.shape[:2]
@@ -268,7 +276,7 @@ def _own_channels(layer: Conv2d) -> Conv2d:
     return replace(layer, weight=diagonal[:, None], groups=n_in)
 
 
-def _cropped(layer: Conv2d) -> Conv2d:
+def _cropped(layer: Convolution) -> Convolution:
     """Leave out rows and columns of zeros around a kernel."""
     used: Any = layer.weight.any(axis=(0, 1))
     if not used.any():
@@ -295,27 +303,24 @@ def _cropped(layer: Conv2d) -> Conv2d:
 
 def convolved(name: str, node: Any, value: Value) -> Value:
     """Let a Conv2d node read a value."""
-    layer = _conv2d(name, node, value)
-    if not layer.weight.any():
+    kernel = _convolution(name, node, value)
+    given = _finite(name, "bias", node.bias)
+    bias, n_biases = None, given.size if given.any() else 0
+    if n_biases:
+        bias = np.broadcast_to(by_channel(given.ravel(), kernel.shape), kernel.shape)
+    if not kernel.weight.any():
         # No more than a constant.
-        constant: Any = np.zeros(layer.shape) if layer.bias is None else layer.bias
-        return Value(layer.shape, (), constant, layer.n_bias_parameters)
-    layer = _cropped(_own_channels(layer))
-    plain = replace(layer, bias=None, n_bias_parameters=0)
-    reached = np.flatnonzero(layer.weight.any(axis=(1, 2, 3)))
-    start, end = int(reached[0]), int(reached[-1]) + 1
-    if layer.groups > 1 or end - start == len(layer.weight):
-        return _through(layer, name, value)
-    # Channels that nothing reaches get no synapses.
-    narrow = replace(plain, weight=layer.weight[start:end])
-    found = _through(narrow, name, replace(value, bias=None))
-    terms = tuple(replace(term, start=term.start + start) for term in found.terms)
-    bias: Any = layer.bias
-    if value.bias is not None:
-        before = plain.drive(value.bias[None])[0]
-        bias = before if bias is None else before + bias
-    n_biases = value.n_biases + layer.n_bias_parameters
-    return Value(layer.shape, terms, bias, n_biases)
+        constant = np.zeros(kernel.shape) if bias is None else bias
+        return Value(kernel.shape, (), constant, n_biases)
+    channels = len(kernel.weight)
+    kernel, start = _cropped(_own_channels(kernel)), 0
+    if kernel.groups == 1:
+        # Channels that nothing reaches get no synapses.
+        reached = np.flatnonzero(kernel.weight.any(axis=(1, 2, 3)))
+        start, end = int(reached[0]), int(reached[-1]) + 1
+        kernel = replace(kernel, weight=kernel.weight[start:end])
+    connection = Connection(kernel.input_shape, None, kernel, start, channels)
+    return _through(connection, name, value, bias, n_biases)
 
 
 def multiplied(name: str, node: Any, value: Value) -> Value:
@@ -328,16 +333,16 @@ def multiplied(name: str, node: Any, value: Value) -> Value:
             f"{name}: weights of shape {weight.shape} on values of shape {value.shape}"
             + ("" if is_flat else "; a Flatten node has to come before it")
         )
-    bias = getattr(node, "bias", None)
-    bias = None if bias is None else _finite(name, "bias", bias)
+    given = getattr(node, "bias", None)
+    bias = None if given is None else _finite(name, "bias", given)
     bias = bias if bias is not None and bias.any() else None
-    n_bias = 0 if bias is None else bias.size
-    layer = Linear(name, ("",), value.shape, weight, bias, n_bias)
-    return _through(layer, name, value)
+    connection = Connection(value.shape, kernel=Dense(value.shape, weight))
+    n_biases = 0 if bias is None else bias.size
+    return _through(connection, name, value, bias, n_biases)
 
 
-def _through(layer: Conv2d | Linear, name: str, value: Value) -> Value:
-    found = value.through(layer, name, name)
+def _through(connection: Connection, name: str, value: Value, *bias: Any) -> Value:
+    found = value.through(connection, name, name, *bias)
     if isinstance(found, Term):
         raise InputError(
             f"{found.where}: no neurons between it and {name}, and one map in place of "
@@ -346,58 +351,31 @@ def _through(layer: Conv2d | Linear, name: str, value: Value) -> Value:
     return found
 
 
-def pool_in(name: str, node: Any, value: Value) -> Pool | None:
+def pool_in(name: str, node: Any, value: Value) -> Window | None:
     """Read a Conv2d node as average pooling, if it does nothing else."""
-    layer = _cropped(_own_channels(_conv2d(name, node, value)))
-    weight = layer.weight
+    kernel = _cropped(_own_channels(_convolution(name, node, value)))
+    weight = kernel.weight
     is_pool = (
-        layer.bias is None
-        and layer.groups == len(weight) == layer.input_shape[0]
+        not np.any(node.bias)
+        and kernel.groups == len(weight) == kernel.input_shape[0]
         and weight.shape[2:] != (1, 1)
-        and layer.dilation == (1, 1)
+        and kernel.dilation == (1, 1)
         and bool((weight == weight.flat[0]).all())
         and weight.flat[0] > 0
     )
-    if not is_pool:
+    if not is_pool or any(after > before for before, after in kernel.padding):
         return None
-    for before, after in layer.padding:
-        if after > before:
-            return None
-    pool = Pool(
-        weight.shape[2:],
-        layer.stride,
-        (layer.padding[0][0], layer.padding[1][0]),
-        float(weight.flat[0]),
-    )
-    shape = pool_layer(name, "", layer.input_shape, pool).shape
-    return pool if shape == layer.shape else None
+    padding = kernel.padding[0][0], kernel.padding[1][0]
+    sizes = weight.shape[2], weight.shape[3]
+    pool = Pool(sizes, kernel.stride, padding, float(weight.flat[0]))
+    window = pool_window(kernel.input_shape, pool)
+    fits = (len(window.rows), len(window.columns)) == kernel.shape[1:]
+    return window if fits else None
 
 
-def averaged(
-    name: str, pool: Pool, value: Value, taken: Any
-) -> tuple[Value, list[AvgPool2d]]:
+def averaged(name: str, window: Window, value: Value) -> Value:
     """Average a value, without neurons for that."""
-    if len(value.shape) != 3 or value.is_flat:
-        raise InputError(f"{name}: average pooling of values of shape {value.shape}")
-    terms: list[Term] = []
-    pools: list[AvgPool2d] = []
-    for term in value.terms:
-        changed = term.map
-        if changed is not None and not is_pointwise(changed):
-            raise InputError(
-                f"{term.where}: no neurons between it and the pooling {name}"
-            )
-        unused = name
-        while unused in {*taken, *(made.name for made in pools)}:
-            unused += "_"
-        shape: Any = term.source_shape
-        made = pool_layer(unused, term.source, shape, pool)
-        pools.append(made)
-        if isinstance(changed, Conv2d):
-            changed = replace(changed, input_shape=made.shape)
-        terms.append(
-            replace(term, source=made.name, source_shape=made.shape, map=changed)
-        )
-    whole = pool_layer(name, "", value.shape, pool)  # type: ignore[arg-type]
-    bias = None if value.bias is None else whole.drive(value.bias[None])[0]
-    return replace(value, shape=whole.shape, terms=tuple(terms), bias=bias), pools
+    found = value.through(Connection(value.shape, window), name)
+    if isinstance(found, Term):
+        raise InputError(f"{found.where}: no neurons between it and the pooling {name}")
+    return found

@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from brian2 import second
 
-from cnn2snn_brian.cnn import Term, Value, layer_of
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
-from cnn2snn_brian.nir.connections import Pool, averaged, convolved, multiplied, pool_in
+from cnn2snn_brian.nir.connections import (
+    Pool,
+    averaged,
+    convolved,
+    multiplied,
+    pool_in,
+    pool_window,
+)
 from cnn2snn_brian.nir.nodes import (
     described_scale,
     each_channel,
@@ -19,7 +25,14 @@ from cnn2snn_brian.nir.nodes import (
     layer_name,
     pair,
 )
-from cnn2snn_brian.projections import INPUT, AnyLayer, Layers, composed
+from cnn2snn_brian.projections import (
+    INPUT,
+    Network,
+    Population,
+    Projection,
+    Value,
+    neurons_of,
+)
 from cnn2snn_brian.settings import IF, LIF, Parameters
 
 #: What holds where a graph and a user say nothing.
@@ -71,8 +84,8 @@ class GraphReader:
         self.values: dict[str, Value] = {}
         #: How late values arrive, in seconds.
         self.late: dict[str, float] = {}
-        self.layers: list[AnyLayer] = []
-        self.pools: dict[str, Any] = {}
+        self.populations: list[Population] = []
+        self.projections: list[Projection] = []
         self.input_shape: tuple[int, int, int] | None = None
         #: Whether the graph counts a batch of one as the first axis.
         self.has_batch = False
@@ -108,7 +121,9 @@ class GraphReader:
             with damage(f"{name}: the {kind} node can't be read"):
                 self._read(name, kind, sources)
         assert self.input_shape is not None
-        layers = Layers(self.input_shape, tuple(self.layers))
+        layers = Network(
+            self.input_shape, tuple(self.populations), tuple(self.projections)
+        )
         numbers = {what: self.said[what] for what in ("v_min", "v_init", "rate_scale")}
         for what in ("v_min", "v_init"):
             if isinstance(numbers[what], Mapping):
@@ -157,8 +172,8 @@ class GraphReader:
         # A list of numbers is an image of one pixel.
         self.input_shape = shape if len(shape) == 3 else (shape[0], 1, 1)  # type: ignore[assignment]
         whole: Any = self.input_shape
-        term = Term(INPUT, whole, where=name)
-        self.values[name] = Value(whole, (term,), is_flat=len(shape) == 1)
+        found = Value.of(INPUT, whole, name)
+        self.values[name] = replace(found, is_flat=len(shape) == 1)
         self.late[name] = 0.0
 
     def _sum(self, name: str, sources: list[str]) -> Value:
@@ -184,16 +199,20 @@ class GraphReader:
         if kind in NEURONS:
             return self._population(name, kind, node, value)
         if kind in ("AvgPool2d", "SumPool2d"):
+            if len(value.shape) != 3 or value.is_flat:
+                raise InputError(
+                    f"{name}: average pooling of values of shape {value.shape}"
+                )
             size = pair(node.kernel_size)
             share = 1.0 if kind == "SumPool2d" else 1 / (size[0] * size[1])
             pool = Pool(size, pair(node.stride), pair(node.padding), share)
-            return self._averaged(name, pool, value)
+            return averaged(name, pool_window(value.shape, pool), value)
         if kind == "Conv2d":
             readers = [n for n, sources in self.reads.items() if name in sources]
             if any(type(self.nodes[n]).__name__ not in NEURONS for n in readers):
                 found = pool_in(name, node, value)
                 if found is not None:
-                    return self._averaged(name, found, value)
+                    return averaged(name, found, value)
             return convolved(name, node, value)
         if kind in ("Linear", "Affine"):
             return multiplied(name, node, value)
@@ -221,14 +240,8 @@ class GraphReader:
             f"{name}: a {kind} node can't be read; supported are {SUPPORTED}"
         )
 
-    def _averaged(self, name: str, pool: Pool, value: Value) -> Value:
-        taken = {INPUT, *self.pools, *(layer.name for layer in self.layers)}
-        found, pools = averaged(name, pool, value, taken | {*self.nodes} - {name})
-        self.pools |= {made.name: made for made in pools}
-        return found
-
     def _check_output(self, name: str, value: Value) -> None:
-        last = self.layers[-1].name if self.layers else ""
+        last = self.populations[-1].name if self.populations else ""
         if [term.source for term in value.terms] != [last] or not value.is_rectified:
             raise InputError(
                 f"{name}: what comes out has to be the spikes of the last neurons "
@@ -240,7 +253,7 @@ class GraphReader:
         shape, dt_s = value.shape, self.said["dt_s"]
         if not value.terms:
             raise InputError(f"{name}: its neurons read nothing")
-        own = layer_name(name, {layer.name for layer in self.layers} | {*self.pools})
+        own = layer_name(name, {made.name for made in self.populations})
         level: Any = 0.0
         if kind == "Threshold":
             threshold = each_channel(name, "threshold", node.threshold, shape)
@@ -268,13 +281,13 @@ class GraphReader:
         if (above <= 0).any():
             raise InputError(f"{name}: a threshold that is not above the reset")
         self.thresholds[own] = above.astype(float) if above.ndim else float(above)
-        layer = layer_of(value, own)
-        self.layers.append(composed(layer, self.pools))
+        population, projections = neurons_of(value, own, unit=name)
+        self.populations.append(population)
+        self.projections += projections
         if self.late[name]:
             self.delays_s[own] = self.late[name]
         self.late[name] = 0.0
-        term = Term(own, shape, where=name)
-        return Value(shape, (term,), is_flat=value.is_flat)
+        return replace(Value.of(own, shape, name), is_flat=value.is_flat)
 
     def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
         """Take a time constant, and give the share of its input that a step adds."""

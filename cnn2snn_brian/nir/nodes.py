@@ -11,20 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import (
-    INPUT,
-    AnyLayer,
-    AvgPool2d,
-    Conv2d,
-    Joined,
-    Layers,
-    Linear,
-    Part,
-    Placed,
-    Pooled,
-    Shape,
-    by_channel,
-)
+from cnn2snn_brian.projections import INPUT, Network, Shape, by_channel
 from cnn2snn_brian.settings import Parameters, as_array, input_gains, weight_factors
 
 Array = npt.NDArray[np.float64]
@@ -151,27 +138,7 @@ def layer_name(name: str, taken: Any) -> str:
     return found
 
 
-def times(part: Part, factor: Any) -> Part:
-    """
-    Multiply the weights of connections by a number for each channel of their source.
-    """
-    weight: Any
-    if isinstance(part, Placed | Pooled):
-        return replace(part, layer=times(part.layer, factor))  # type: ignore[arg-type]
-    if isinstance(part, Linear):
-        n_positions = part.weight.shape[1] // len(factor)
-        return replace(part, weight=part.weight * np.repeat(factor, n_positions))
-    if isinstance(part, AvgPool2d):
-        return part
-    assert isinstance(part, Conv2d)
-    out_channels, per_group = part.weight.shape[:2]
-    group = np.arange(out_channels) // (out_channels // part.groups)
-    read = group[:, None] * per_group + np.arange(per_group)
-    weight = part.weight * factor[read][:, :, None, None]
-    return replace(part, weight=weight)
-
-
-def constants(layers: Layers, parameters: Parameters) -> dict[str, Array]:
+def constants(layers: Network, parameters: Parameters) -> dict[str, Array]:
     """Give what is added to each neuron's potential in each step: bias and leak."""
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     found = {}
@@ -185,29 +152,21 @@ def constants(layers: Layers, parameters: Parameters) -> dict[str, Array]:
     return found
 
 
-def described_scale(layers: Layers, parameters: Parameters) -> Layers:
+def described_scale(layers: Network, parameters: Parameters) -> Network:
     """Turn weights and biases that act at run time into those of a description."""
     factors = weight_factors(layers, parameters)
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
 
-    def divided(part: Part) -> Part:
-        factor = factors.get(part.name)
-        return part if factor is None else times(part, 1 / factor)
-
-    made: list[AnyLayer] = []
-    for layer in layers:
-        changed: Any = layer
-        if isinstance(layer, Joined):
-            changed = replace(layer, parts=tuple(map(divided, layer.parts)))
-        else:
-            changed = divided(layer)
-        if layer.bias is not None:
-            changed = _with_bias(changed, layer.bias / gains[layer.name])
-        made.append(changed)
-    return Layers(layers.input_shape, tuple(made))
-
-
-def _with_bias(layer: Any, bias: Any) -> Any:
-    if isinstance(layer, Placed | Pooled):
-        return replace(layer, layer=_with_bias(layer.layer, bias))
-    return replace(layer, bias=bias)
+    populations = [
+        population
+        if population.bias is None
+        else replace(population, bias=population.bias / gains[population.name])
+        for population in layers
+    ]
+    projections = [
+        replace(p, connection=p.connection.times(1 / factors[p.name]))
+        if p.name in factors
+        else p
+        for p in layers.projections
+    ]
+    return Network(layers.input_shape, tuple(populations), tuple(projections))

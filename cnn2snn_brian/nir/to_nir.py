@@ -13,25 +13,23 @@ import numpy as np
 from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.nir.connections import (
-    Kernel,
+    Symmetric,
     bias_kernel,
     pool_kernel,
     pool_of,
     symmetric,
 )
 from cnn2snn_brian.nir.metadata import KEY, kept
-from cnn2snn_brian.nir.nodes import constants, known_to, times
+from cnn2snn_brian.nir.nodes import constants, known_to
 from cnn2snn_brian.projections import (
     INPUT,
-    AnyLayer,
-    AvgPool2d,
-    Conv2d,
-    Linear,
-    Part,
-    Placed,
-    Pooled,
+    Connection,
+    Convolution,
+    Projection,
+    TransposedConvolution,
+    Window,
+    as_convolution,
     by_channel,
-    parts,
 )
 from cnn2snn_brian.settings import (
     IF,
@@ -71,8 +69,8 @@ def to_nir(
         resistance=resistance,
         integration=integration,
     )
-    for layer in network.layers:
-        writer.take(layer)
+    for name in network.layer_names:
+        writer.take(name)
     graph = writer.graph()
     if metadata:
         graph.metadata[KEY] = kept(network, graph)
@@ -137,21 +135,22 @@ class _Writer:
         checked = known_to(self.nir.NIRGraph, type_check=self.is_checked)
         return self.nir.NIRGraph(self.nodes, self.edges, metadata={}, **checked)
 
-    def take(self, layer: AnyLayer) -> None:
-        """Make the nodes of the next layer."""
-        constant = self.constants.get(layer.name)
+    def take(self, name: str) -> None:
+        """Make the nodes of the next population."""
+        constant = self.constants.get(name)
         ends = []
-        for part in parts(layer):
-            kind = type(part.inner if isinstance(part, Pooled) else part)
-            kind = type(part.layer) if isinstance(part, Placed) else kind
-            if kind not in (Conv2d, AvgPool2d, Linear):
-                raise InputError(f"{part.name}: NIR has no node for {kind.__name__}")
-            fits = self._can_carry(part, constant)
-            ends.append(self._part(part, constant if fits else None))
+        for projection in self.network.layers.into(name):
+            kernel = projection.connection.kernel
+            if projection.gate or isinstance(kernel, TransposedConvolution):
+                raise InputError(
+                    f"{projection.name}: NIR has no node for {projection.label}"
+                )
+            fits = self._can_carry(constant)
+            ends.append(self._projection(projection, constant if fits else None))
             constant = None if fits else constant
         if constant is not None:
-            ends.append(self._constant(layer.name, constant))
-        self._add(layer.name, self._neurons(layer.name), *ends)
+            ends.append(self._constant(name, constant))
+        self._add(name, self._neurons(name), *ends)
 
     def _add(self, name: str, node: Any, *sources: str) -> str:
         if name in self.nodes:
@@ -184,55 +183,45 @@ class _Writer:
         tau = self._full(shape, tau_s)
         return self.nir.LIF(tau, resistance, zero, threshold, **level)
 
-    def _part(self, part: Part, constant: Any) -> str:
-        """Make the nodes of one part, and give the name of the last."""
-        (end,) = part.inputs
+    def _projection(self, projection: Projection, constant: Any) -> str:
+        """Make the nodes of a projection, and give the name of the last."""
+        end, own = projection.source, projection.name
         if self.network.encoding == "poisson" or end != INPUT:
-            end = self._delayed(part, end)
-        factor = self.factors.get(part.name)
-        inner: Any = part
-        share = 1.0
-        if isinstance(part, Pooled):
-            for index, pool in enumerate(part.pools):
-                end, more = self._pool(f"{part.name}_pool{index + 1}", pool, end)
-                share *= more
-            inner = part.layer
-        start, channels = 0, self.shapes[self._target(part)][0]
-        if isinstance(inner, Placed):
-            start, inner = inner.start, inner.layer
-        if isinstance(inner, AvgPool2d):
-            whole = inner.shape[0] == channels and constant is None
+            end = self._delayed(projection)
+        factor: Any = self.factors.get(own)
+        connection = projection.connection
+        window, kernel = connection.window, connection.kernel
+        if window is not None and kernel is not None:
+            end, share = self._pool(f"{own}_pool1", connection, window, end)
+            factor = factor if share == 1 else share * (1 if factor is None else factor)
+        elif window is not None:
+            whole = connection.is_whole and constant is None
             if self.pooling != "depthwise" and whole and factor is None:
-                return self._averages(part.name, inner, end, share)
-            inner = pool_kernel(inner)
-        assert isinstance(inner, Conv2d | Linear)
-        if factor is not None or share != 1:
-            each = np.ones(inner.input_shape[0]) if factor is None else factor
-            inner = times(inner, share * each)
-        name = f"{part.name}_synapses"
-        if isinstance(inner, Conv2d):
-            kernel = symmetric(inner)
-            weight = _rows(kernel.weight, start, channels)
-            return self._conv(name, weight, kernel, end, constant)
-        if len(inner.input_shape) > 1:
-            flat = self.nir.Flatten({"input": np.array(inner.input_shape)}, 0, -1)
-            end = self._add(f"{part.name}_flatten", flat, end)
-        weight = _rows(inner.weight, start, channels).astype(self.dtype)
+                return self._averages(own, connection, window, end)
+            kernel = pool_kernel(own, connection.input_shape, window)
+        assert kernel is not None
+        if factor is not None:
+            each = np.broadcast_to(factor, kernel.input_shape[:1])
+            kernel = kernel.after_scaling(each)
+        name = f"{own}_synapses"
+        start, channels = connection.start, connection.channels
+        found = as_convolution(kernel)
+        if isinstance(found, Convolution):
+            plain = symmetric(found)
+            weight = _rows(plain.weight, start, channels)
+            return self._conv(name, weight, plain, end, constant)
+        if len(kernel.input_shape) > 1:
+            flat = self.nir.Flatten({"input": np.array(kernel.input_shape)}, 0, -1)
+            end = self._add(f"{own}_flatten", flat, end)
+        weight = np.diag(kernel.weight) if kernel.weight.ndim == 1 else kernel.weight
+        weight = _rows(weight, start, channels).astype(self.dtype)
         # Not every simulator reads Linear nodes.
         bias = np.zeros(len(weight)) if constant is None else constant
         node = self.nir.Affine(weight, bias.astype(self.dtype))
         return self._add(name, node, end)
 
-    def _target(self, part: Part) -> str:
-        """Find the layer that a part belongs to."""
-        return next(
-            layer.name
-            for layer in self.network.layers
-            if any(part is other for other in parts(layer))
-        )
-
-    def _can_carry(self, part: Part, constant: Any) -> bool:
-        """Whether the last node of a part has a bias that can be this."""
+    def _can_carry(self, constant: Any) -> bool:
+        """Whether the last node of a projection has a bias that can be this."""
         if constant is None:
             return False
         if constant.ndim == 1:
@@ -240,7 +229,7 @@ class _Writer:
         return bool((constant == constant[:, :1, :1]).all())
 
     def _conv(
-        self, name: str, weight: Any, kernel: Kernel, source: str, constant: Any
+        self, name: str, weight: Any, kernel: Symmetric, source: str, constant: Any
     ) -> str:
         bias = np.zeros(len(weight)) if constant is None else constant[:, 0, 0]
         self.is_checked &= kernel.is_square
@@ -270,40 +259,46 @@ class _Writer:
     def _shape_of(self, name: str) -> tuple[int, ...]:
         return tuple(int(n) for n in self.nodes[name].output_type["output"])
 
-    def _pool(self, name: str, pool: AvgPool2d, source: str) -> tuple[str, float]:
-        """Make a node of averages, and what it leaves for the weights behind it."""
+    def _pool(
+        self, name: str, connection: Connection, window: Window, source: str
+    ) -> tuple[str, float]:
+        """Make a node of averages, and what it leaves for the weights after it."""
+        shape = connection.input_shape
         if self.pooling == "depthwise":
-            kernel = symmetric(pool_kernel(pool))
+            kernel = symmetric(pool_kernel(name, shape, window))
             return self._conv(name, kernel.weight, kernel, source, None), 1.0
-        found = pool_of(pool)
+        found = pool_of(name, window)
         is_sum = self.pooling == "sum"
         kind = self.nir.SumPool2d if is_sum else self.nir.AvgPool2d
         node = kind(*(np.array(x) for x in (found.size, found.stride, found.padding)))
-        node.input_type = {"input": np.array(pool.input_shape)}
-        node.output_type = {"output": np.array(pool.shape)}
+        node.input_type = {"input": np.array(shape)}
+        node.output_type = {"output": np.array(connection.read_shape)}
         rest = found.share if is_sum else found.share * found.size[0] * found.size[1]
         return self._add(name, node, source), 1.0 if np.isclose(rest, 1) else rest
 
-    def _averages(self, name: str, pool: AvgPool2d, source: str, share: float) -> str:
+    def _averages(
+        self, name: str, connection: Connection, window: Window, source: str
+    ) -> str:
         """Average for neurons that do nothing else."""
-        end, more = self._pool(f"{name}_synapses", pool, source)
-        if share * more == 1:
+        end, share = self._pool(f"{name}_synapses", connection, window, source)
+        if share == 1:
             return end
-        scale = self.nir.Scale(self._full(pool.shape, share * more))
+        scale = self.nir.Scale(self._full(connection.shape, share))
         return self._add(f"{name}_scale", scale, end)
 
-    def _delayed(self, part: Part, source: str) -> str:
-        delay_s = self.network.delays_s.get(self._target(part), 0)
+    def _delayed(self, projection: Projection) -> str:
+        source = projection.source
+        delay_s = self.network.delays_s.get(projection.target, 0) + projection.delay_s
         if not delay_s:
             return source
         delay = self.nir.Delay(np.full(self.shapes[source], delay_s))
-        return self._add(f"{part.name}_delay", delay, source)
+        return self._add(f"{projection.name}_delay", delay, source)
 
     def _constant(self, name: str, constant: Any) -> str:
         """Make nodes that add a number of its own to each neuron of a map."""
         if "constant" not in self.nodes:
             channels, *sizes = self.shapes[INPUT]
-            one = Kernel(np.zeros((1, channels, 1, 1)), (sizes[0], sizes[1]), (0, 0))
+            one = Symmetric(np.zeros((1, channels, 1, 1)), (sizes[0], sizes[1]), (0, 0))
             self._conv("constant", one.weight, one, INPUT, np.ones((1, 1, 1)))
         kernel = bias_kernel(constant)
         return self._conv(f"{name}_bias", kernel.weight, kernel, "constant", None)

@@ -11,14 +11,7 @@ from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import chosen_neurons, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import (
-    INPUT,
-    Layers,
-    connections,
-    from_neurons,
-    parts,
-    to_neurons,
-)
+from cnn2snn_brian.projections import INPUT, Network, from_neurons, to_neurons
 from cnn2snn_brian.spikes import check_share, correlation, real_numbers
 
 if TYPE_CHECKING:
@@ -253,7 +246,7 @@ def receptive_field(
     )
 
 
-def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
+def effective_kernel(layers: Network, layer: str, neurons: Any) -> FloatArray:
     """
     Multiply the weights between the image and some neurons.
 
@@ -262,7 +255,7 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
 
     Parameters
     ----------
-    layers : Layers
+    layers : Network
         All layers, ``snn.layers`` of a `SpikingNetwork`.
     layer : str
         Name of the layer.
@@ -293,12 +286,11 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
         if name not in weights:
             continue
         behind = weights.pop(name)
-        for part in parts(layers[name]):
-            (source,) = part.inputs
-            synapses = connections(part)
+        for p in layers.into(name):
+            source = p.source
+            pre, post, weight = p.connection.expanded()
             n_pre = int(np.prod(shapes[source]))
-            at = (synapses.post, synapses.pre)
-            matrix = csr_array((synapses.weight, at), shape=(behind.shape[1], n_pre))
+            matrix = csr_array((weight, (post, pre)), shape=(behind.shape[1], n_pre))
             before = np.asarray(matrix.T @ behind.T).T
             weights[source] = weights.get(source, 0) + before
     return from_neurons(np.asarray(weights[INPUT], float), shapes[INPUT])

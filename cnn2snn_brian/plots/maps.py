@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots.style import MAP
-from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.projections import Network
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import check_images
 from cnn2snn_brian.spikes import correlation
@@ -37,7 +37,7 @@ def _cnn_maps(
     layers_or_activations: Any, layer: str, image: int, images: Any
 ) -> npt.NDArray[Any]:
     """Activations of one layer for one image, after ReLU."""
-    if isinstance(layers_or_activations, Layers):
+    if isinstance(layers_or_activations, Network):
         if images is None:
             raise InputError("images is missing: the images that were simulated")
         if not 0 <= image < len(images):
@@ -59,7 +59,7 @@ def _cnn_maps(
 
 def plot_feature_maps(
     result: SimulationResult,
-    layers_or_activations: Layers | Mapping[str, npt.NDArray[Any]],
+    layers_or_activations: Network | Mapping[str, npt.NDArray[Any]],
     layer: str,
     image: int,
     axes: Any = None,
@@ -73,7 +73,7 @@ def plot_feature_maps(
     ----------
     result : SimulationResult
         The result. Nothing needs to be recorded.
-    layers_or_activations : Layers or dict of str to ndarray
+    layers_or_activations : Network or dict of str to ndarray
         The converted layers (``snn.layers``), or the CNN's activations of all images
         by layer, ``snn.layers.activations(pixels)``.
     layer : str
@@ -83,7 +83,7 @@ def plot_feature_maps(
     axes : sequence of two matplotlib Axes, optional
         Where to draw; without it, a new figure is made.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
-        The images that were simulated; needed with `Layers`.
+        The images that were simulated; needed with `Network`.
 
     Returns
     -------

@@ -6,7 +6,13 @@ group are in the order (y, x, channel). `to_neurons` and `from_neurons` convert.
 here needs torch or Brian2.
 """
 
-from cnn2snn_brian.projections.algebra import Term, Value, is_pointwise
+from cnn2snn_brian.projections.algebra import (
+    Term,
+    Value,
+    as_convolution,
+    is_pointwise,
+    then,
+)
 from cnn2snn_brian.projections.base import ByContent
 from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
 from cnn2snn_brian.projections.convolution import Convolution
@@ -20,6 +26,7 @@ from cnn2snn_brian.projections.network import (
     Population,
     Projection,
     check_rule,
+    gate_window,
     neurons_of,
 )
 from cnn2snn_brian.projections.order import (
@@ -30,7 +37,13 @@ from cnn2snn_brian.projections.order import (
     from_neurons,
     to_neurons,
 )
-from cnn2snn_brian.projections.places import Places, ReceptiveFields, index_of
+from cnn2snn_brian.projections.places import (
+    Places,
+    ReceptiveFields,
+    column,
+    index_of,
+    sample,
+)
 from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
 from cnn2snn_brian.projections.window import Window, nearest, pool_spans, span_matrix
 

@@ -11,15 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.convolution import Convolution
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import Kernel, SpatialKernel
 from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel
-
-Array = npt.NDArray[np.float64]
 
 
 def is_pointwise(kernel: Kernel | None) -> bool:
@@ -71,7 +68,7 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
     return None
 
 
-def _as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
+def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
     if isinstance(kernel, ByChannel) and len(kernel.input_shape) == 3:
         weight = kernel.weight.reshape(-1, 1, 1, 1)
         return Convolution(kernel.input_shape, weight, groups=len(weight))
@@ -82,7 +79,7 @@ def summed(one: Kernel | None, other: Kernel | None) -> Kernel | None:
     """Put two kernels of one population together, side by side, if they fit."""
     if isinstance(one, ByChannel | Dense) and type(one) is type(other):
         return replace(one, weight=one.weight + other.weight)
-    one, other = _as_convolution(one), _as_convolution(other)
+    one, other = as_convolution(one), as_convolution(other)
     if one is None or other is None or type(one) is not type(other):
         return None
     if one.weight.shape[2:] < other.weight.shape[2:]:
@@ -167,7 +164,7 @@ class Value:
 
     shape: Shape
     terms: tuple[Term, ...]
-    bias: Array | None = None
+    bias: FloatArray | None = None
     n_biases: int = 0
     name: str = ""
     is_flat: bool = False
@@ -197,7 +194,7 @@ class Value:
         connection: Connection,
         where: str,
         name: str = "",
-        bias: Array | None = None,
+        bias: FloatArray | None = None,
         n_biases: int = 0,
     ) -> "Value | Term":
         """Let a connection read it; give the term that it can't be composed with."""
@@ -214,7 +211,7 @@ class Value:
         n_biases += self.n_biases
         return Value(connection.shape, tuple(terms), bias, n_biases, name)
 
-    def scaled(self, gain: Array, shift: Array, name: str) -> "Value":
+    def scaled(self, gain: FloatArray, shift: FloatArray, name: str) -> "Value":
         """Multiply and shift each channel."""
         terms = []
         for term in self.terms:

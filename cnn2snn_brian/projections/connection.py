@@ -14,9 +14,9 @@ from scipy import sparse
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.base import ByContent
-from cnn2snn_brian.projections.dense import ByChannel
+from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import IntArray, Kernel, Runs
-from cnn2snn_brian.projections.order import FloatArray, Shape
+from cnn2snn_brian.projections.order import FloatArray, Shape, from_neurons, to_neurons
 from cnn2snn_brian.projections.window import Window
 
 #: Brian2 numbers synapses with 32 bits.
@@ -144,6 +144,11 @@ class Connection(ByContent):
         kernel = self.kernel or ByChannel.identity(self.read_shape)
         return replace(self, kernel=kernel.scaled(gain))
 
+    def times(self, gain: FloatArray) -> "Connection":
+        """Multiply what each channel of the source gives."""
+        kernel = self.kernel or ByChannel.identity(self.read_shape)
+        return replace(self, kernel=kernel.after_scaling(gain))
+
     def moved(self, start: int, channels: int) -> "Connection":
         """Reach channels from `start` on, of a target with more of them."""
         return replace(self, start=self.start + start, channels=channels)
@@ -170,6 +175,12 @@ class Connection(ByContent):
         """Square all weights: variances of what is sent add up with that."""
         window = None if self.window is None else self.window.squared()
         return replace(self.reweighted(np.square(self.weight)), window=window)
+
+    def after_window(self) -> "Connection":
+        """Give what reads the window's output, if a kernel does."""
+        if self.window is None or self.kernel is None:
+            return self
+        return Connection(self.read_shape, None, self.kernel, self.start, self.channels)
 
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the input of the target, for (n, *input_shape) values of the source."""
@@ -315,3 +326,27 @@ class Connection(ByContent):
         whole[np.searchsorted(keys, some)] = values
         source, target = np.divmod(keys, n_targets)
         return source.astype(np.int32), target.astype(np.int32), whole
+
+    @property
+    def synapse_shape(self) -> tuple[int, ...]:
+        """Shape in which a user sees one weight for each synapse."""
+        if isinstance(self.kernel, Dense) and self.window is None:
+            return self.kernel.weight.shape
+        return (self.n_synapses,)
+
+    def from_synapses(self, weights: Any) -> npt.NDArray[np.float64]:
+        """Order one weight for each synapse as a user sees them."""
+        values = np.asarray(weights, np.float64)
+        if len(self.synapse_shape) == 1:
+            return values
+        by_output = values.reshape(math.prod(self.input_shape), -1).T
+        ordered = from_neurons(by_output, self.input_shape)
+        return ordered.reshape(self.synapse_shape)
+
+    def to_synapses(self, weights: Any) -> npt.NDArray[np.float64]:
+        """Order weights as the synapses are; undoes `from_synapses`."""
+        values = np.asarray(weights, np.float64)
+        if len(self.synapse_shape) == 1:
+            return values
+        ordered = to_neurons(values.reshape(-1, *self.input_shape), self.input_shape)
+        return np.ascontiguousarray(ordered.T).ravel()

@@ -57,7 +57,7 @@ class Dense(Kernel):
 
     def stored(self, weight: Any) -> npt.NDArray[Any]:
         """Order weights by input neuron."""
-        by_place = np.asarray(weight).reshape(-1, *self.input_shape)
+        by_place: Any = np.asarray(weight).reshape(-1, *self.input_shape)
         return np.ascontiguousarray(to_neurons(by_place, self.input_shape).T).ravel()
 
     def from_stored(self, stored: Any) -> npt.NDArray[Any]:
@@ -94,8 +94,8 @@ class Dense(Kernel):
     def on_channels(self, start: int, n: int) -> "tuple[Dense, int]":
         """Read some of the channels only."""
         shape = (n, *self.input_shape[1:])
-        weight = self.weight.reshape(len(self.weight), self.input_shape[0], -1)
-        weight = weight[:, start : start + n].reshape(len(weight), -1)
+        by_channel = self.weight.reshape(len(self.weight), self.input_shape[0], -1)
+        weight = by_channel[:, start : start + n].reshape(len(self.weight), -1)
         return replace(self, input_shape=shape, weight=weight), 0
 
 

@@ -1,7 +1,7 @@
 """Populations and the projections between them: the network that is built of a CNN."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -22,6 +22,7 @@ from cnn2snn_brian.projections.places import (
     receptive_fields,
     sample,
 )
+from cnn2snn_brian.projections.window import Span, Window, span_matrix
 
 #: Which spikes pass a gate: those of the input with most spikes so far, or those that
 #: make the largest count of a window larger.
@@ -659,6 +660,15 @@ class Network(ByContent):
             )
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
         return [table]
+
+
+def gate_window(sizes: Sequence[int], spans: Sequence[Iterable[Span]]) -> Window:
+    """Make the window of a gate, of the spans of both axes."""
+    each = [list(axis) for axis in spans]
+    return Window(
+        span_matrix(sizes[0], each[0], [1.0] * len(each[0])),
+        span_matrix(sizes[1], each[1], [PASSED] * len(each[1])),
+    )
 
 
 def neurons_of(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn2snn_brian.files import written_whole
-from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.projections import Network
 from cnn2snn_brian.reproduction.figures import draw
 from cnn2snn_brian.reproduction.searches import (
     N_BOOTSTRAP,
@@ -210,7 +210,7 @@ def _variants(rows: _Rows, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _about(work: Reproduction, truth: Truth, layers: Layers) -> dict[str, Any]:
+def _about(work: Reproduction, truth: Truth, layers: Network) -> dict[str, Any]:
     """Say what was done, with what."""
     return {
         "n_test": len(truth.labels),
@@ -296,7 +296,7 @@ def _consistency(rows: _Rows, n_steps: int) -> dict[str, Any]:
 
 
 def _energy(
-    layers: Layers, settings: list[tuple[str, dict[str, Any]]]
+    layers: Network, settings: list[tuple[str, dict[str, Any]]]
 ) -> dict[str, Any]:
     """Eq. 9 and 10: the paper's formula, and the events that were delivered."""
     per_event = ENERGY_PER_EVENT_J

@@ -81,7 +81,7 @@ class SimulationResult(SpikeData):
         layers: Iterable[str] | None = None,
     ) -> Places:
         """
-        Choose neurons that see one point of the image, see `Layers.column`.
+        Choose neurons that see one point of the image, see `Network.column`.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class SimulationResult(SpikeData):
         self, n: int, seed: int = 0, layers: Iterable[str] | None = None
     ) -> Places:
         """
-        Choose some neurons of each layer at random, see `Layers.sample`.
+        Choose some neurons of each layer at random, see `Network.sample`.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class SimulationResult(SpikeData):
             All pictures that were simulated, float in [0, 1] or uint8.
         labels : array_like of int, shape (n_images,), optional
             Their classes.
-        cnn : Layers, SpikingNetwork, nn.Module or dict of str to ndarray, optional
+        cnn : Network, SpikingNetwork, nn.Module or dict of str to ndarray, optional
             The CNN to compare with, or its activations by layer, of shape (n_images or
             number of `pictures`, ``*layer.shape``).
         classes : sequence of str, optional

@@ -38,7 +38,7 @@ from cnn2snn_brian.settings.run_settings import (
 from cnn2snn_brian.settings.scales import (
     activations_of_spikes,
     input_gains,
-    part_delays_s,
+    projection_delays_s,
     unlinked,
     weight_factors,
 )

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import synapse_shape, to_synapses
 from cnn2snn_brian.settings.plasticity import Rule
 from cnn2snn_brian.settings.settings import FrozenDict, Numbers, Setting, check_names
 from cnn2snn_brian.settings.storage import described_rule, rule_of
@@ -100,7 +99,7 @@ def checked_weights(
                 f"{', '.join(network.rules)}"
             )
         array = np.array(weights, np.float64)
-        expected = synapse_shape(network.layers[name])
+        expected = network.layers.into(name)[0].connection.synapse_shape
         if array.shape != expected:
             raise InputError(
                 f"{what} of {name}: an array of shape {array.shape}, "
@@ -132,7 +131,9 @@ class StartWeights(Setting):
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write them in the order of the synapses; see `Setting.numbers`."""
         return {
-            f"{name}.{what}": to_synapses(network.layers[name], weights)
+            f"{name}.{what}": network.layers.into(name)[0].connection.to_synapses(
+                weights
+            )
             for name, weights in value.items()
         }
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import brian2
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Layers, parts
+from cnn2snn_brian.projections import INPUT, Network
 
 #: Fixed names: a compiled program is found again by its generated source.
 CLOCK_NAME = "network_clock"
@@ -32,10 +32,9 @@ SUFFIX = re.compile(
 )
 
 
-def check_layer_names(layers: Layers) -> None:
+def check_layer_names(layers: Network) -> None:
     """Check that layers have names that their Brian2 objects can have."""
-    names = {INPUT, *(part.name for layer in layers for part in parts(layer))}
-    names |= set(layers.names)
+    names = {INPUT, *(part.name for part in layers.projections), *layers.names}
     for name in layers.names:
         fault = _fault(name, names)
         if fault:

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, written_whole
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
+from cnn2snn_brian.projections import INPUT, Network
 from cnn2snn_brian.settings.names import check_layer_names
 from cnn2snn_brian.settings.neuron_models import NeuronModel
 from cnn2snn_brian.settings.parameters import Parameters
@@ -41,11 +41,11 @@ from cnn2snn_brian.settings.settings import (
     shown_kind,
 )
 from cnn2snn_brian.settings.storage import (
-    described_layers,
     described_model,
+    described_network,
     described_rule,
-    layers_of,
     model_of,
+    network_of,
     rule_of,
 )
 
@@ -76,7 +76,7 @@ class NetworkDescription(Printed):
 
     Attributes
     ----------
-    layers : Layers
+    layers : Network
         The layers with their weights.
     parameters : Parameters
         Thresholds, floors, leaks, starting potentials and rate scale.
@@ -99,12 +99,12 @@ class NetworkDescription(Printed):
     delays_s : dict of str to float
         Delay of the synapses into a layer in seconds; 0 for layers left out.
     release_probability : dict of str to float
-        Layers whose synapses fail at random, and the probability that a spike is
+        Network whose synapses fail at random, and the probability that a spike is
         transmitted.
     propagation : {"step", "instant"}
         Whether a spike acts on the next layer one step later, or within the step.
     rules : dict of str to Rule
-        Layers whose synapses learn, and their rules of plasticity.
+        Network whose synapses learn, and their rules of plasticity.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class NetworkDescription(Printed):
     Descriptions are equal if everything about them is, weights included.
     """
 
-    layers: Layers
+    layers: Network
     parameters: Parameters
     reset: Reset = "zero"
     encoding: Encoding = "poisson"
@@ -143,8 +143,8 @@ class NetworkDescription(Printed):
         for what, choices in CHOICES.items():
             if what != "synapses":
                 check_choice(what, getattr(self, what), choices)
-        gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
-        if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
+        from_image = self.layers.out_of(INPUT)
+        if self.encoding == "current" and any(p.gate for p in from_image):
             raise InputError(
                 "maximum pooling of the image counts spikes: encoding='poisson'"
             )
@@ -192,7 +192,7 @@ class NetworkDescription(Printed):
         Parameters
         ----------
         neurons : NeuronModel or dict of str to NeuronModel
-            One model, or models by layer. Layers left out have `IF`.
+            One model, or models by layer. Network left out have `IF`.
 
         Returns
         -------
@@ -296,7 +296,7 @@ class NetworkDescription(Printed):
         arrays : dict of str to ndarray
             Weights and biases, ``conv1.weight``.
         """
-        layers, arrays = described_layers(self.layers)
+        layers, arrays = described_network(self.layers)
         settings: dict[str, Any] = {
             "input_shape": self.input_shape,
             "layers": layers,
@@ -420,7 +420,7 @@ def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any
     """Turn what `NetworkDescription.record` gave into the fields of a network."""
     fields = dict(settings)
     input_shape = fields.pop("input_shape")
-    layers = layers_of(input_shape, fields["layers"], arrays)
+    layers = network_of(input_shape, fields["layers"], arrays)
     # A file of an earlier version lacks newer parameters, which have defaults.
     parameters = Parameters.of(layers, **fields["parameters"])
     if "neurons" in fields:

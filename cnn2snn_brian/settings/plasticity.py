@@ -8,7 +8,7 @@ inputs of a compiled program; everything else of a rule is its structure.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from brian2.equations.equations import EquationError
 from brian2.units import have_same_dimensions, second
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
+from cnn2snn_brian.projections import INPUT, Network, Projection
 from cnn2snn_brian.settings.settings import FrozenDict, check_names
 
 #: Names that all plastic synapses have; a rule declares none of them.
@@ -172,7 +172,7 @@ def _unit(value: Any) -> str:
 
 def checked_rules(
     rules: Mapping[str, Rule],
-    layers: Layers,
+    layers: Network,
     kinds: Mapping[str, str],
     encoding: str,
 ) -> Mapping[str, Rule]:
@@ -183,25 +183,26 @@ def checked_rules(
             raise InputError(
                 f"plasticity of {name}: {rule!r}, expected a Rule, such as STDP()"
             )
-        reason = _why_not(layers[name], kinds[name], encoding)
+        reason = _why_not(layers.into(name), kinds[name], encoding)
         if reason:
             raise InputError(f"plasticity of {name}: {reason}")
     return FrozenDict({name: rules[name] for name in layers.names if name in rules})
 
 
-def _why_not(layer: Any, kind: str, encoding: str) -> str:
+def _why_not(into: Sequence[Projection], kind: str, encoding: str) -> str:
     """Say why the synapses into a layer can't learn; empty if they can."""
-    if encoding == "current" and INPUT in layer.inputs:
+    if encoding == "current" and any(p.source == INPUT for p in into):
         return "with encoding='current' no spikes reach the first layer"
-    if isinstance(layer, MaxPool2d):
+    if any(p.gate for p in into):
         return "a gate of maximum pooling passes spikes and has no weights"
-    n = len(layer.inputs)
-    if n != 1:
-        return f"it reads {n} layers; synapses of one pair of layers can learn"
+    if len(into) != 1:
+        return (
+            f"it has {len(into)} projections; synapses of one pair of layers can learn"
+        )
     if kind != "explicit":
         return (
             "its synapses share their weights and can't learn one by one; convert with "
-            f"synapses={{{layer.name!r}: 'explicit'}}"
+            f"synapses={{{into[0].target!r}: 'explicit'}}"
         )
     return ""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,11 +9,11 @@ from brian2 import Quantity, ms
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import FloatArray, Layers, reweighted
+from cnn2snn_brian.projections import Network
 from cnn2snn_brian.settings.network import NetworkDescription
 from cnn2snn_brian.settings.settings import check_names
 
-Noisy = TypeVar("Noisy", bound=NetworkDescription | Layers)
+Noisy = TypeVar("Noisy", bound=NetworkDescription | Network)
 
 
 def kernel_noise(
@@ -32,7 +31,7 @@ def kernel_noise(
 
     Parameters
     ----------
-    network : SpikingNetwork or Layers
+    network : SpikingNetwork or Network
         The network. It is not changed.
     relative_sd : float
         The standard deviation :math:`s`, as a share of each weight.
@@ -43,7 +42,7 @@ def kernel_noise(
 
     Returns
     -------
-    SpikingNetwork or Layers
+    SpikingNetwork or Network
         What was given, with other weights.
 
     Raises
@@ -56,27 +55,26 @@ def kernel_noise(
             f"relative_sd is {relative_sd}, expected a number of at least 0"
         )
     check_whole("seed", seed, 0)
-    if not isinstance(network, Layers):
+    if not isinstance(network, Network):
         noisy = kernel_noise(network.layers, relative_sd, seed, layers)
         return replace(network, layers=noisy)
     chosen = network.names if layers is None else tuple(layers)
     check_names("layers", chosen, network.names)
+    # A stream for each layer: the noise of one does not depend on the others.
+    streams = {
+        name: np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+        for index, name in enumerate(network.names)
+        if name in chosen
+    }
     made = []
-    for index, layer in enumerate(network):
-        if layer.name in chosen:
-            # A stream for each layer: the noise of one does not depend on the others.
-            sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-            rng = np.random.default_rng(sequence)
-            layer = reweighted(layer, partial(_noisy, relative_sd, rng))
-        made.append(layer)
-    return replace(network, layers=tuple(made))
-
-
-def _noisy(
-    relative_sd: float, rng: np.random.Generator, weight: FloatArray
-) -> FloatArray:
-    changed = weight * (1 + relative_sd * rng.standard_normal(weight.shape))
-    return np.asarray(changed, weight.dtype)
+    for projection in network.projections:
+        connection = projection.connection
+        if projection.target in streams and connection.kernel is not None:
+            weight, rng = connection.weight, streams[projection.target]
+            noise = 1 + relative_sd * rng.standard_normal(weight.shape)
+            connection = connection.reweighted((weight * noise).astype(weight.dtype))
+        made.append(replace(projection, connection=connection))
+    return replace(network, projections=tuple(made))
 
 
 @dataclass(frozen=True)

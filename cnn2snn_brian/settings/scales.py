@@ -13,76 +13,82 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.projections import INPUT, Layers, by_channel, parts
+from cnn2snn_brian.projections import INPUT, Network, by_channel
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.settings import ByChannel, reference, worth
 
 
 def output_gains(
-    layers: Layers, thresholds: Mapping[str, ByChannel], rate_scale: float
+    network: Network, thresholds: Mapping[str, ByChannel], rate_scale: float
 ) -> dict[str, float]:
     """Give the spikes a step that an activation of 1 becomes."""
     gains = {INPUT: rate_scale}
-    for layer in layers:
-        smallest = min(gains[name] for name in layer.inputs)
-        gains[layer.name] = smallest / reference(thresholds[layer.name])
+    for name in network.names:
+        smallest = min(gains[source] for source in network.sources(name))
+        gains[name] = smallest / reference(thresholds[name])
     return gains
 
 
 def input_gains(
-    layers: Layers, thresholds: Mapping[str, ByChannel], rate_scale: float
+    network: Network, thresholds: Mapping[str, ByChannel], rate_scale: float
 ) -> dict[str, float]:
     """Give the spikes a step that an activation of 1 becomes where a layer reads it."""
-    gains = output_gains(layers, thresholds, rate_scale)
-    return {layer.name: min(gains[name] for name in layer.inputs) for layer in layers}
+    gains = output_gains(network, thresholds, rate_scale)
+    return {
+        name: min(gains[source] for source in network.sources(name))
+        for name in network.names
+    }
 
 
-def activations_of_spikes(layers: Layers, parameters: Parameters) -> dict[str, Any]:
+def activations_of_spikes(network: Network, parameters: Parameters) -> dict[str, Any]:
     """Give the activation that a spike a step of each population stands for."""
-    gains = output_gains(layers, parameters.thresholds, parameters.rate_scale)
+    gains = output_gains(network, parameters.thresholds, parameters.rate_scale)
     found = {}
-    for name, shape in layers.shapes.items():
+    for name, shape in network.shapes.items():
         share = worth(parameters.thresholds.get(name, 1.0))
         found[name] = (1.0 if share is None else by_channel(share, shape)) / gains[name]
     return found
 
 
 def weight_factors(
-    layers: Layers, parameters: Parameters
+    network: Network, parameters: Parameters
 ) -> dict[str, npt.NDArray[np.float64]]:
     """
     Give what weights are multiplied by, so that spikes of all sources count alike.
     """
     thresholds: dict[str, Any] = {INPUT: 1.0, **parameters.thresholds}
-    gains = output_gains(layers, parameters.thresholds, parameters.rate_scale)
-    shapes = layers.shapes
+    gains = output_gains(network, parameters.thresholds, parameters.rate_scale)
+    shapes = network.shapes
     found = {}
-    for layer in layers:
-        smallest = min(gains[name] for name in layer.inputs)
-        for part in parts(layer):
-            (source,) = part.inputs
-            ratio, share = smallest / gains[source], worth(thresholds[source])
-            if ratio != 1 or share is not None:
-                each = np.ones(shapes[source][0]) if share is None else share
-                found[part.name] = ratio * each
+    for projection in network.projections:
+        source = projection.source
+        smallest = min(gains[name] for name in network.sources(projection.target))
+        ratio, share = smallest / gains[source], worth(thresholds[source])
+        if ratio != 1 or share is not None:
+            each = np.ones(shapes[source][0]) if share is None else share
+            found[projection.name] = ratio * each
     return found
 
 
-def unlinked(layers: Layers) -> tuple[str, ...]:
+def unlinked(network: Network) -> tuple[str, ...]:
     """List layers whose biases have a scale of their own."""
+    sources = {name: network.sources(name) for name in network.names}
     return tuple(
-        layer.name for layer in layers if INPUT in layer.inputs or len(layer.inputs) > 1
+        name for name, read in sources.items() if INPUT in read or len(read) > 1
     )
 
 
-def part_delays_s(
-    layers: Layers, delays_s: Mapping[str, float], step_s: float
+def projection_delays_s(
+    network: Network, delays_s: Mapping[str, float], dt_s: float, propagation: str
 ) -> dict[str, float]:
-    """Give the delay of the synapses of each part of each layer."""
-    depths = layers.depths
-    return {
-        part.name: delays_s.get(layer.name, 0.0)
-        + step_s * (depths[layer.name] - depths[part.inputs[0]] - 1)
-        for layer in layers
-        for part in parts(layer)
-    }
+    """Give the delay of the synapses of each projection."""
+    depths, found = network.depths, {}
+    for p in network.projections:
+        delay_s = delays_s.get(p.target, 0.0) + p.delay_s
+        if network.is_feedback(p):
+            # Its synapses come last in a step: what they add counts in the next one.
+            delay_s -= dt_s
+        elif propagation == "step":
+            delay_s += dt_s * (depths[p.target] - depths[p.source] - 1)
+        found[p.name] = delay_s
+    return found

@@ -1,29 +1,29 @@
 """Networks and neuron models as JSON and arrays: for files, results and comparison."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from brian2 import Quantity, get_dimensions, get_or_create_dimension, second
 
 from cnn2snn_brian.projections import (
-    AvgPool2d,
     Ceiling,
-    Conv2d,
-    Joined,
-    Layers,
-    Linear,
-    MaxPool2d,
-    Placed,
-    Pooled,
+    Connection,
+    Convolution,
+    Dense,
+    Kernel,
+    Network,
+    Population,
+    Projection,
+    Window,
+    gate_window,
+    span_matrix,
+    then,
 )
 from cnn2snn_brian.settings.neuron_models import NeuronModel
 from cnn2snn_brian.settings.plasticity import Rule
-
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (Conv2d, AvgPool2d, MaxPool2d, Linear, Placed, Pooled, Joined)
-}
 
 #: Fields of a neuron model and of a rule that are numbers, with units, by name.
 _NUMBERS = ("parameters", "initial")
@@ -88,74 +88,121 @@ def rule_of(described: dict[str, Any]) -> Rule:
     return Rule(**values)
 
 
-def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Describe one layer, and collect its arrays."""
-    description: dict[str, Any] = {"kind": type(layer).__name__}
-    for item in dataclasses.fields(layer):
-        value = getattr(layer, item.name)
-        if isinstance(value, np.ndarray):
-            arrays[f"{prefix}.{item.name}"] = value
-        elif isinstance(value, tuple(_KINDS.values())):
-            description[item.name] = _described_layer(value, prefix, arrays)
-        elif item.name in ("parts", "pools"):
-            description[item.name] = [
-                _described_layer(
-                    part, part.name if item.name == "parts" else "", arrays
-                )
-                for part in value
-            ]
-        elif item.init and value is not None:
-            description[item.name] = value
-    return description
-
-
-def _layer_of(description: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> Any:
-    """Make the layer that `_described_layer` described."""
-    fields: dict[str, Any] = {}
-    for what, value in description.items():
-        if what in ("parts", "pools"):
-            fields[what] = tuple(
-                _layer_of(part, _name_of(part) if what == "parts" else "", arrays)
-                for part in value
-            )
-        elif isinstance(value, dict):
-            fields[what] = _layer_of(value, prefix, arrays)
-        elif what != "kind":
-            fields[what] = _tuples(value)
-    kind = _KINDS[description["kind"]]
-    for item in dataclasses.fields(kind):
-        if f"{prefix}.{item.name}" in arrays:
-            fields[item.name] = arrays[f"{prefix}.{item.name}"]
-    return kind(**fields)
-
-
-def _name_of(description: dict[str, Any]) -> str:
-    """Find the name of a layer, which may be within another."""
-    if "name" in description:
-        return str(description["name"])
-    return _name_of(description["layer"])
-
-
-def described_layers(layers: Layers) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Turn layers into what JSON can hold, and arrays."""
+def described_network(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Turn populations and projections into what JSON can hold, and arrays."""
     arrays: dict[str, Any] = {}
-    descriptions = [_described_layer(layer, layer.name, arrays) for layer in layers]
-    for ceiling in layers.ceilings:
-        described = descriptions[layers.names.index(ceiling.layer)]
-        described["ceiling"] = [ceiling.activation, ceiling.steps]
-    return descriptions, arrays
+
+    def described(part: Any, prefix: str) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for item in dataclasses.fields(part):
+            value = getattr(part, item.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"{prefix}.{item.name}"] = value
+            elif dataclasses.is_dataclass(value):
+                values[item.name] = described(value, prefix)
+            elif item.init and value is not None:
+                values[item.name] = value
+        if isinstance(part, Kernel):
+            values["kind"] = type(part).__name__
+        return values
+
+    parts = {
+        what: [described(part, part.name) for part in getattr(network, what)]
+        for what in ("populations", "projections")
+    }
+    return parts, arrays
 
 
-def layers_of(
-    input_shape: Any, descriptions: list[dict[str, Any]], arrays: dict[str, Any]
-) -> Layers:
-    """Make the layers that `described_layers` described."""
-    layers, ceilings = [], []
-    for given in descriptions:
-        description = dict(given)
-        ceiling = description.pop("ceiling", None)
-        name = _name_of(description)
-        layers.append(_layer_of(description, name, arrays))
-        if ceiling is not None:
-            ceilings.append(Ceiling(name, *ceiling))
-    return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))
+def network_of(
+    input_shape: Any, record: Any, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Network:
+    """Make the network that `described_network` described, or version 0.1.0 or 0.2.0."""
+    if isinstance(record, list):
+        return _network_0_2(_tuples(input_shape), record, arrays)
+
+    def given(values: Mapping[str, Any], prefix: str, kind: Any) -> Any:
+        found = {what: _tuples(value) for what, value in values.items()}
+        for item in dataclasses.fields(kind):
+            if f"{prefix}.{item.name}" in arrays:
+                found[item.name] = arrays[f"{prefix}.{item.name}"]
+        return kind(**found)
+
+    populations, projections = [], []
+    for values in record["populations"]:
+        values = dict(values)
+        if "ceiling" in values:
+            values["ceiling"] = Ceiling(**values["ceiling"])
+        populations.append(given(values, values["name"], Population))
+    for values in record["projections"]:
+        name, parts = values["name"], dict(values["connection"])
+        if "kernel" in parts:
+            kernel = dict(parts["kernel"])
+            parts["kernel"] = given(kernel, name, Kernel.kinds[kernel.pop("kind")])
+        if "window" in parts:
+            parts["window"] = given({}, name, Window)
+        connection = Connection(**{k: _tuples(v) for k, v in parts.items()})
+        projections.append(Projection(**{**values, "connection": connection}))
+    return Network(_tuples(input_shape), tuple(populations), tuple(projections))
+
+
+def _network_0_2(
+    input_shape: Any,
+    layers: list[dict[str, Any]],
+    arrays: Mapping[str, npt.NDArray[Any]],
+) -> Network:
+    """Read layers as versions 0.1.0 and 0.2.0 described them."""
+    populations, projections = [], []
+    for layer in layers:
+        found = [_part_0_2(part, arrays) for part in layer.get("parts", [layer])]
+        name = layer["name"] if "parts" in layer else found[0][0]
+        ceiling = layer.get("ceiling")
+        populations.append(
+            Population(
+                name,
+                found[0][2].shape,
+                arrays.get(f"{name}.bias"),
+                _inner_0_2(layer).get("n_bias_parameters", 0),
+                None if ceiling is None else Ceiling(*ceiling),
+            )
+        )
+        projections += [
+            Projection(own, source, name, connection, gate=gate)
+            for own, source, connection, gate in found
+        ]
+    return Network(input_shape, tuple(populations), tuple(projections))
+
+
+def _inner_0_2(part: dict[str, Any]) -> dict[str, Any]:
+    return _inner_0_2(part["layer"]) if "layer" in part else part
+
+
+def _part_0_2(
+    part: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+) -> tuple[str, str, Connection, Any]:
+    """Read name, source, connection and rule of a gate of a part of a layer."""
+    if part["kind"] == "Placed":
+        name, source, own, gate = _part_0_2(part["layer"], arrays)
+        return name, source, own.moved(part["start"], part["channels"]), gate
+    if part["kind"] == "Pooled":
+        first = [_part_0_2(pool, arrays) for pool in part["pools"]]
+        name, _, whole, gate = _part_0_2(part["layer"], arrays)
+        for _, _, pool, _ in reversed(first):
+            whole = then(pool, whole) or whole
+        return name, first[0][1], whole, gate
+    values = {what: _tuples(value) for what, value in part.items()}
+    name, (source,), shape = (values[k] for k in ("name", "inputs", "input_shape"))
+    if part["kind"] in ("AvgPool2d", "MaxPool2d"):
+        spans = values["rows"], values["columns"]
+        if part["kind"] == "MaxPool2d":
+            window = gate_window(shape[1:], spans)
+        else:
+            shares = values["row_weights"], values["column_weights"]
+            axes = zip(shape[1:], spans, shares, strict=True)
+            window = Window(*(span_matrix(*axis) for axis in axes))
+        gate = values.get("rule", "gate") if part["kind"] == "MaxPool2d" else None
+        return name, source, Connection(shape, window), gate
+    geometry = ("stride", "padding", "dilation", "groups")
+    kind = Dense if part["kind"] == "Linear" else Convolution
+    more = {what: values[what] for what in geometry if what in values}
+    kernel = kind(shape, arrays[f"{name}.weight"], **more)
+    return name, source, Connection(shape, kernel=kernel), None

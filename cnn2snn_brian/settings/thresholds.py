@@ -17,26 +17,20 @@ References
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import (
-    INPUT,
-    Layers,
-    MaxPool2d,
-    drive,
-    is_pooling,
-    reweighted,
-)
+from cnn2snn_brian.projections import INPUT, Network
 from cnn2snn_brian.settings.images import check_images, check_rate_scale
 from cnn2snn_brian.settings.settings import ByChannel, reference, worth
 
 
 def data_based_thresholds(
-    layers: Layers,
+    layers: Network,
     images: Any,
     percentile: float = 99.9,
     rate_scale: float = 1.0,
@@ -48,7 +42,7 @@ def data_based_thresholds(
 
     Parameters
     ----------
-    layers : Layers
+    layers : Network
         The CNN.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
         Calibration images, float in [0, 1] or uint8. Use training images.
@@ -86,16 +80,15 @@ def data_based_thresholds(
     # One value per image would do for the maximum only: percentiles need them all.
     activations = layers.collected_activations(pixels)
     *_, last = layers.names
-    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     # Spikes of the last layer are compared: they have to be worth the same.
     largest: dict[str, ByChannel] = {}
     for layer in layers:
         name = layer.name
         values = activations.pop(name)
-        if name in trained:
-            largest[name] = trained[name]
-        elif isinstance(layer, MaxPool2d):  # its spikes are those of its inputs
-            largest[name] = largest.get(layer.inputs[0], 1 / rate_scale)
+        if layer.ceiling is not None:
+            largest[name] = layer.ceiling.activation
+        elif layers.is_gate(name):  # its spikes are those of its inputs
+            largest[name] = largest.get(layers.sources(name)[0], 1 / rate_scale)
         else:
             by_channel = per_channel and name != last
             largest[name] = largest_activation(name, values, percentile, by_channel)
@@ -103,16 +96,18 @@ def data_based_thresholds(
     return {name: largest[name] / scales[name] for name in layers.names}
 
 
-def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByChannel]:
+def ceiling_thresholds(
+    layers: Network, rate_scale: float = 1.0
+) -> dict[str, ByChannel]:
     """Take the thresholds that a quantized CNN was trained with (see `adjust`)."""
     check_rate_scale(rate_scale)
     largest: dict[str, ByChannel] = {}
-    trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     for layer in layers:
-        before = max(reference(largest.get(name, 1.0)) for name in layer.inputs)
-        if layer.name in trained:
-            largest[layer.name] = trained[layer.name]
-        elif isinstance(layer, MaxPool2d) or is_pooling(layer):
+        into = layers.into(layer.name)
+        before = max(reference(largest.get(p.source, 1.0)) for p in into)
+        if layer.ceiling is not None:
+            largest[layer.name] = layer.ceiling.activation
+        elif layer.bias is None and all(p.gate or p.is_average for p in into):
             largest[layer.name] = before
         elif layer.name == layers.names[-1]:
             largest[layer.name] = _largest_sum(layers, largest, before)
@@ -126,16 +121,18 @@ def ceiling_thresholds(layers: Layers, rate_scale: float = 1.0) -> dict[str, ByC
 
 
 def _largest_sum(
-    layers: Layers, largest: Mapping[str, ByChannel], before: float
+    layers: Network, largest: Mapping[str, ByChannel], before: float
 ) -> float:
     """Bound what reaches a neuron of the last layer."""
     last, shapes = layers[-1], layers.shapes
     values = {
         name: np.full((1, *shapes[name]), reference(largest.get(name, 1.0)))
-        for name in last.inputs
+        for name in layers.sources(last.name)
     }
-    positive = reweighted(last, lambda weight: np.maximum(weight, 0))
-    sums = drive(positive, values)[0]
+    sums: Any = 0.0
+    for p in layers.into(last.name):
+        positive = p.connection.reweighted(np.maximum(p.connection.weight, 0))
+        sums = sums + replace(p, connection=positive).drive(values[p.source])[0]
     if last.bias is not None:
         sums = sums + last.bias
     found = float(sums.max())
@@ -143,14 +140,14 @@ def _largest_sum(
 
 
 def with_gates(
-    layers: Layers, found: Mapping[str, Any], given: Mapping[str, Any] | None = None
+    layers: Network, found: Mapping[str, Any], given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Put thresholds together, and add those of the gates of maximum pooling."""
     thresholds = {**found, **(given or {})}
     for layer in layers:
-        source = layer.inputs[0]
+        source = layers.sources(layer.name)[0]
         is_open = layer.name not in (found if given is None else given)
-        if not isinstance(layer, MaxPool2d) or not is_open:
+        if not layers.is_gate(layer.name) or not is_open:
             continue
         if source == INPUT or source in thresholds:
             share = worth(thresholds.get(source, 1.0))
@@ -159,13 +156,16 @@ def with_gates(
 
 
 def input_scales(
-    layers: Layers, largest: Mapping[str, ByChannel], rate_scale: float
+    layers: Network, largest: Mapping[str, ByChannel], rate_scale: float
 ) -> dict[str, float]:
     """Give the activation that one spike a step of the layers before stands for."""
     pixel = 1 / rate_scale
     return {
         layer.name: max(
-            (reference(largest.get(name, pixel)) for name in layer.inputs),
+            (
+                reference(largest.get(name, pixel))
+                for name in layers.sources(layer.name)
+            ),
             default=pixel,
         )
         for layer in layers

@@ -37,7 +37,7 @@ from cnn2snn_brian.brian import (
     set_steps,
 )
 from cnn2snn_brian.errors import BuildError
-from cnn2snn_brian.projections import INPUT, Pooled, parts, weights_of_channel
+from cnn2snn_brian.projections import INPUT
 from cnn2snn_brian.settings import (
     PERTURBATION,
     NetworkDescription,
@@ -198,30 +198,22 @@ def _delayed_spikes(
     return [*lines, f"program.add_ring({ring}, {row}, {n_rows}, {slot});"]
 
 
-def _read_shape(layer: Any) -> tuple[int, ...]:
-    """Shape of what a layer reads, behind poolings in front of it."""
-    shape: tuple[int, ...] = (
-        layer.layer.input_shape if isinstance(layer, Pooled) else layer.input_shape
-    )
-    return shape
-
-
 def _worth_of_spikes(
     device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
 ) -> list[str]:
     """C++ that multiplies weights by what spikes of their source stand for."""
     lines = []
-    for part in (part for layer in snn.layers for part in parts(layer)):
-        synapses = f"{part.name}_synapses"
+    for p in snn.layers.projections:
+        synapses, connection = f"{p.name}_synapses", p.connection
         if synapses not in network:
             continue
-        variables, channels = network[synapses].variables, part.input_shape[0]
+        variables, channels = network[synapses].variables, connection.input_shape[0]
         key = f"{synapses}.factors"
         if isinstance(network[synapses], SharedSynapses):
             weights = device.get_array_name(variables["w"])
             lines.append(
                 f'program.scale_weights("{key}", {weights}, {variables["w"].size}, '
-                f"{weights_of_channel(part)}, {channels});"
+                f"{connection.weights_of_channel}, {channels});"
             )
         else:
             weights, sources = (
@@ -276,13 +268,14 @@ def _picture_loop(
             lines.append(
                 f"program.add_state({array(name, variable.name)}, {variable.size});"
             )
-        for part in parts(snn.layers[name]):
-            lines += _delayed_spikes(device, network, f"{part.name}_synapses")
+        for p in snn.layers.into(name):
+            lines += _delayed_spikes(device, network, f"{p.name}_synapses")
     lines += _worth_of_spikes(device, network, snn)
     lines += learning_before(device, network, snn)
     if snn.encoding == "current":
-        for layer, part in snn.layers.readers(INPUT):
-            n, bias = math.prod(_read_shape(part)), array(layer.name, "bias")
+        for p in snn.layers.out_of(INPUT):
+            read = p.connection.after_window().input_shape
+            n, bias = math.prod(read), array(p.target, "bias")
             lines.append(f"program.add_current({n}, {bias});")
     lines += [
         "program.open();",

@@ -11,16 +11,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole, free_memory
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import (
-    INPUT,
-    Layers,
-    MaxPool2d,
-    Pooled,
-    by_channel,
-    drive,
-    n_synapses,
-    to_neurons,
-)
+from cnn2snn_brian.projections import INPUT, Network, by_channel, to_neurons
 from cnn2snn_brian.settings import (
     NetworkDescription,
     Parameters,
@@ -83,7 +74,7 @@ class RecordingSize:
 
 
 def expected_rates(
-    layers: Layers, pixels: npt.NDArray[Any], parameters: Parameters
+    layers: Network, pixels: npt.NDArray[Any], parameters: Parameters
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
     r"""Estimate how often neurons spike, without a simulation."""
     rates: dict[str, npt.NDArray[np.floating[Any]]] = {
@@ -94,7 +85,7 @@ def expected_rates(
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     for layer in layers:
         threshold, gain = parameters.thresholds[layer.name], gains[layer.name]
-        total: Any = drive(layer, activations) * gain
+        total: Any = layers.drive(layer.name, activations) * gain
         total = total + by_channel(parameters.leak[layer.name], layer.shape)
         if layer.bias is not None:
             total = total + layer.bias * gain
@@ -105,7 +96,7 @@ def expected_rates(
 
 
 def _expected_spikes(
-    layers: Layers,
+    layers: Network,
     pixels: npt.NDArray[Any],
     settings: Sequence[Parameters],
     steps: Mapping[str, npt.NDArray[np.int64]],
@@ -144,7 +135,7 @@ def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
 
 
 def check_recording(
-    layers: Layers,
+    layers: Network,
     pixels: npt.NDArray[Any],
     settings: Sequence[Parameters],
     recorded: Mapping[str, npt.NDArray[Any]],
@@ -210,8 +201,9 @@ def check_weights(
     Refuse to keep the learned weights of each image, if they don't fit into memory.
     """
     n_runs = sum(not perturbations.keep_weights for perturbations in settings)
-    learning = [layer for layer in snn.layers if layer.name in snn.rules]
-    each = BYTES_PER_WEIGHT * sum(map(n_synapses, learning))
+    learning = list(snn.rules)
+    n = sum(p.connection.n_synapses for name in learning for p in snn.layers.into(name))
+    each = BYTES_PER_WEIGHT * n
     size, free = n_runs * n_images * each, free_memory()
     if size > SMALL and free is not None and PEAK * size > free:
         raise InputError(
@@ -317,14 +309,13 @@ def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
     """List all that reads an image as a constant current."""
     found: list[CurrentReader] = []
     before = ""
-    for layer, part in snn.layers.readers(INPUT) if snn.encoding == "current" else ():
+    for p in snn.layers.out_of(INPUT) if snn.encoding == "current" else ():
+        layer = snn.layers[p.target]
         bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
         in_order = to_neurons(bias, layer.shape).astype(np.float32)
         if layer.name == before:
             in_order = in_order[:0]  # biases come once
-        inner = part.layer if isinstance(part, Pooled) else part
-        assert not isinstance(inner, MaxPool2d)  # the description refuses it
-        found.append(CurrentReader(inner, in_order))
+        found.append(CurrentReader(p.connection.after_window(), in_order))
         before = layer.name
     return tuple(found)
 

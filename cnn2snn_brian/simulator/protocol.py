@@ -20,14 +20,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import SimulationError
 from cnn2snn_brian.files import write_errors
-from cnn2snn_brian.projections import (
-    AvgPool2d,
-    Conv2d,
-    Linear,
-    Placed,
-    kernel_to_memory,
-    runs,
-)
+from cnn2snn_brian.projections import Connection
 from cnn2snn_brian.settings import BY_TRIAL, KEPT, Numbers
 from cnn2snn_brian.simulator.shown import Shown
 
@@ -61,19 +54,19 @@ class CurrentReader:
 
     Attributes
     ----------
-    layer : Linear, Conv2d, AvgPool2d or Placed
-        The connections.
+    connection : Connection
+        Its connection, without a window in front of a kernel.
     biases : ndarray of float32, shape (n_neurons,)
         Biases of the neurons; empty if they come with other connections.
     """
 
-    layer: Conv2d | AvgPool2d | Linear | Placed
+    connection: Connection
     biases: npt.NDArray[np.float32]
 
     def arrays(self) -> list[npt.NDArray[Any]]:
         """List the runs, weights and biases that turn pixels into currents."""
-        table = runs(self.layer)
-        weights = kernel_to_memory(self.layer).astype(np.float32)
+        table = self.connection.runs()
+        weights = self.connection.stored().astype(np.float32)
         targets = [table.first, table.post, table.weight, table.length]
         return [*targets, weights, self.biases]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Pooled, to_neurons
+from cnn2snn_brian.projections import INPUT, to_neurons
 from cnn2snn_brian.settings import NetworkDescription, check_images, check_rate_scale
 from cnn2snn_brian.spikes import Trials
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
@@ -117,10 +117,10 @@ def _in_order(
     if snn.encoding != "current":
         return to_neurons(pixels, pixels.shape[1:])
     read = []
-    for _, part in snn.layers.readers(INPUT):
-        values = pixels
-        if isinstance(part, Pooled):
-            values = part.averages(pixels).astype(np.float32)
+    for p in snn.layers.out_of(INPUT):
+        values, window = pixels, p.connection.window
+        if window is not None and p.connection.kernel is not None:
+            values = window.drive(pixels).astype(np.float32)
         read.append(to_neurons(values, values.shape[1:]))
     return np.concatenate(read, axis=1)
 

@@ -21,13 +21,7 @@ from brian2 import Quantity, second
 
 from cnn2snn_brian.errors import BuildError, InputError, SimulationError
 from cnn2snn_brian.progress import progress_bar
-from cnn2snn_brian.projections import (
-    INPUT,
-    from_neurons,
-    from_synapses,
-    parts,
-    to_neurons,
-)
+from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import NetworkDescription, check_units, documented
 from cnn2snn_brian.simulator.compiler import (
@@ -126,9 +120,10 @@ class Simulator:
             self.close()
             raise
         self._fan_out = {
-            part.name: to_neurons(part.fan_out(), part.input_shape).astype(float)
-            for layer in snn.layers
-            for part in parts(layer)
+            p.name: to_neurons(p.connection.fan_out(), p.connection.input_shape).astype(
+                float
+            )
+            for p in snn.layers.projections
         }
         self._build_seconds = time.perf_counter() - start
 
@@ -303,14 +298,13 @@ class Simulator:
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
         raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
         events = {}
-        for layer in snn.layers:
-            reaching = [part for part in parts(layer) if part.inputs[0] in raw]
+        for name in snn.layer_names:
+            reaching = [p for p in snn.layers.into(name) if p.source in raw]
             if reaching:
                 delivered = sum(
-                    _reached(raw[part.inputs[0]], self._fan_out[part.name])
-                    for part in reaching
+                    _reached(raw[p.source], self._fan_out[p.name]) for p in reaching
                 )
-                events[layer.name] = np.asarray(delivered).astype(np.int64)
+                events[name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
@@ -345,10 +339,11 @@ class Simulator:
         """Learned weights by layer, of the last image or of each."""
         found = {}
         for index, name in enumerate(self.snn.rules):
-            layer = self.snn.layers[name]
+            (projection,) = self.snn.layers.into(name)
             images = sorted(image for image, which in outputs.weights if which == index)
             of_images = [
-                from_synapses(layer, outputs.weights[image, index]) for image in images
+                projection.connection.from_synapses(outputs.weights[image, index])
+                for image in images
             ]
             found[name] = (
                 of_images[-1] if job.inputs.is_one_run else np.stack(of_images)

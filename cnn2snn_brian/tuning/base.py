@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import Layers, MaxPool2d
+from cnn2snn_brian.projections import Network
 from cnn2snn_brian.settings import (
     ByChannel,
     ByLayer,
@@ -97,7 +97,7 @@ class Scope:
 
     Attributes
     ----------
-    network : Layers
+    network : Network
         The network's layers.
     layers : tuple of str
         Layers that are set, in order.
@@ -111,7 +111,7 @@ class Scope:
         Seed of random steps.
     """
 
-    network: Layers
+    network: Network
     layers: tuple[str, ...]
     start: Parameters
     lower: Mapping[str, float]
@@ -356,9 +356,7 @@ class Method(ABC):
         """
         names = network.layer_names
         # The threshold of a gate follows from the layer before.
-        tunable = tuple(
-            layer.name for layer in network.layers if not isinstance(layer, MaxPool2d)
-        )
+        tunable = tuple(name for name in names if not network.layers.is_gate(name))
         layers = tunable if self.layers is None else as_tuple(self.layers)
         check_some("layers", layers, names)
         own = network.parameters.thresholds

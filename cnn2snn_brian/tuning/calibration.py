@@ -28,7 +28,7 @@ from brian2 import Quantity
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.progress import Advance, progress_bar
-from cnn2snn_brian.projections import AnyLayer, MaxPool2d
+from cnn2snn_brian.projections import Population
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
     NetworkDescription,
@@ -172,7 +172,7 @@ def calibrate(
         n_rounds = len(fitted) * rounds
         with progress_bar("calibrating", n_rounds, show=progress) as advance:
             for name in fitted:
-                if isinstance(snn.layers[name], MaxPool2d):
+                if snn.layers.is_gate(name):
                     fits[name] = _of_gate(snn, fits, name)
                     advance(rounds, f"{name}: a gate")
                     continue
@@ -232,7 +232,7 @@ class _Fit:
         return [item.name for item in fields(_Fit)]
 
     @classmethod
-    def of(cls, largest: float, parameters: Parameters, layer: AnyLayer) -> "_Fit":
+    def of(cls, largest: float, parameters: Parameters, layer: Population) -> "_Fit":
         n = layer.shape[0]
         start = np.broadcast_to(parameters.v_init[layer.name], n)
         return cls([largest] * n, [0.0] * n, [float(x) for x in start])
@@ -286,7 +286,7 @@ class _Goal:
 
 def _of_gate(snn: NetworkDescription, fits: Mapping[str, _Fit], name: str) -> _Fit:
     """Give the gate of a maximum pooling the scale of what it reads."""
-    source = snn.layers[name].inputs[0]
+    source = snn.layers.sources(name)[0]
     pixel = [1 / snn.parameters.rate_scale]
     largest = fits[source].largest if source in fits else pixel
     return replace(

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import AvgPool2d, MaxPool2d
 from cnn2snn_brian.settings import ByChannel, Parameters, reference
 from cnn2snn_brian.tuning.base import (
     Candidate,
@@ -134,9 +133,9 @@ IMAGE_SHARES = (0.25, 0.5, 1.0)
 def _scan(scope: Scope) -> list[Candidate]:
     """Multiply the thresholds of whole groups of layers."""
     pools = {
-        layer.name
-        for layer in scope.network
-        if isinstance(layer, AvgPool2d | MaxPool2d)
+        name
+        for name in scope.network.names
+        if all(p.gate or p.is_average for p in scope.network.into(name))
     }
     candidates: list[Candidate] = []
     for first, later in product(FIRST_FACTORS, LATER_FACTORS):

@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.projections import Network
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.spikes import correlation
 
@@ -48,7 +48,7 @@ class Target(Printed):
     @classmethod
     def of(
         cls,
-        layers: Layers,
+        layers: Network,
         images: FloatArray,
         labels: npt.NDArray[np.int64],
         compared: tuple[str, ...] = (),
@@ -58,7 +58,7 @@ class Target(Printed):
 
         Parameters
         ----------
-        layers : Layers
+        layers : Network
             The CNN.
         images : ndarray of float, shape (n_images, channels, height, width)
             Images with pixels in [0, 1].
@@ -164,7 +164,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def find_objective(
-    objective: str | Objective, layers: Layers
+    objective: str | Objective, layers: Network
 ) -> tuple[Objective, str, tuple[str, ...]]:
     """Find an objective by its name."""
     if callable(objective):
