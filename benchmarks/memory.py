@@ -118,7 +118,7 @@ def memory(options: Options) -> list[Table]:
                 "images": n,
                 "peak MB": Summary.of(found[kind]),
                 "synapses in all": snn.layers.n_synapses,
-                "weights": sum(layer.n_parameters for layer in snn.layers),
+                "weights": sum(p.connection.n_parameters for p in snn.layers.projections),
             }
         )
     table.notes = [

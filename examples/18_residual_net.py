@@ -64,7 +64,7 @@ fig, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
 for ax, name in zip(axes.flat, snn.layer_names, strict=False):
     counts, values = result.spike_counts[name], np.maximum(activations[name], 0)
     ax.hexbin(values.ravel(), counts.ravel(), bins="log", gridsize=20, cmap="viridis")
-    reads = ", ".join(snn.layers[name].inputs)
+    reads = ", ".join(snn.layers.sources(name))
     ax.set(xlabel="activation", ylabel="spikes", title=f"{name}, reads {reads}")
 fig.savefig(figure_file, dpi=120)
 plt.show()

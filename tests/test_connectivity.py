@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from by_hand import Conv2d, Linear, as_matrix, connection_of, only, pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -10,20 +11,34 @@ from torch import nn
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.models import cifar10_quick
-from cnn2snn_brian.projections import INPUT, Conv2d, Linear, from_neurons, to_neurons
-from cnn2snn_brian.projections import geometry as connectivity
-from cnn2snn_brian.projections.geometry import connections
+from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.projections import connection as connections
 
 many = settings(max_examples=70, deadline=None, derandomize=True)
 
 
-def drive_by_synapses(layer, image):
+def drive_by_synapses(connection, image):
     """Add up what a spike of every input, weighted by `image`, brings."""
-    found = connections(layer)
-    pre = to_neurons(image, layer.input_shape)
-    drive = np.zeros(int(np.prod(layer.shape)))
-    np.add.at(drive, found.post, found.weight * pre[found.pre])
-    return from_neurons(drive, layer.shape)
+    found_pre, found_post, weight = connection.expanded()
+    pre = to_neurons(image, connection.input_shape)
+    drive = np.zeros(int(np.prod(connection.shape)))
+    np.add.at(drive, found_post, weight * pre[found_pre])
+    return from_neurons(drive, connection.shape)
+
+
+def check_synapses(connection):
+    """Compare the synapses with the sums and with the fan-out."""
+    pre, post, _ = connection.expanded()
+    n_pre, n_post = (int(np.prod(s)) for s in (connection.input_shape, connection.shape))
+    fan_out = to_neurons(connection.fan_out(), connection.input_shape)
+    assert len(pre) == connection.n_synapses
+    np.testing.assert_array_equal(np.bincount(pre, minlength=n_pre), fan_out)
+    # By source, then by target, and each pair once.
+    assert (np.diff(pre.astype(np.int64) * n_post + post) > 0).all()
+    expected = pattern(connection)
+    found = np.zeros_like(expected)
+    found[pre, post] = True
+    np.testing.assert_array_equal(found, expected)
 
 
 def check_layer(module, input_shape):
@@ -31,22 +46,15 @@ def check_layer(module, input_shape):
     with warnings.catch_warnings():
         # torch says that an even kernel with padding="same" costs a copy.
         warnings.simplefilter("ignore", UserWarning)
-        (layer,) = from_torch(module, input_shape)
+        connection = only(from_torch(module, input_shape)).connection
         image = np.random.default_rng(0).normal(size=input_shape)
         with torch.no_grad():
             expected = module.double()(torch.tensor(image)[None])[0].numpy()
-    assert layer.shape == expected.shape
+    assert connection.shape == expected.shape
     close = {"rtol": 1e-10, "atol": 1e-12}
-    np.testing.assert_allclose(layer.drive(image[None])[0], expected, **close)
-    np.testing.assert_allclose(drive_by_synapses(layer, image), expected, **close)
-
-    found = connections(layer)
-    fan_out = to_neurons(layer.fan_out(), input_shape)
-    n_pre, n_post = len(fan_out), int(np.prod(layer.shape))
-    np.testing.assert_array_equal(np.bincount(found.pre, minlength=n_pre), fan_out)
-    assert (np.diff(found.pre) >= 0).all()
-    pairs = found.pre.astype(np.int64) * n_post + found.post
-    assert len(np.unique(pairs)) == len(pairs)
+    np.testing.assert_allclose(connection.drive(image[None])[0], expected, **close)
+    np.testing.assert_allclose(drive_by_synapses(connection, image), expected, **close)
+    check_synapses(connection)
 
 
 @st.composite
@@ -156,26 +164,41 @@ def test_linear_after_flatten_equals_torch(shape, n_out):
 
 def test_linear_after_linear():
     weight = np.arange(6.0).reshape(2, 3)
-    found = connections(Linear("ip2", ("ip1",), (3,), weight))
-    np.testing.assert_array_equal(found.pre, [0, 0, 1, 1, 2, 2])
-    np.testing.assert_array_equal(found.post, [0, 1, 0, 1, 0, 1])
-    np.testing.assert_array_equal(found.weight, [0, 3, 1, 4, 2, 5])
+    connection = connection_of(Linear("ip2", ("ip1",), (3,), weight))
+    pre, post, weight = connection.expanded()
+    np.testing.assert_array_equal(pre, [0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(post, [0, 1, 0, 1, 0, 1])
+    np.testing.assert_array_equal(weight, [0, 3, 1, 4, 2, 5])
 
 
-def test_connections_of_a_kernel_by_hand():
+def test_synapses_of_a_kernel_by_hand():
     kernel = np.array([[[[1.0, 2.0]]]])
     layer = Conv2d("conv1", (INPUT,), (1, 1, 3), kernel, padding=((0, 0), (1, 0)))
-    found = connections(layer)
+    pre, post, weight = connection_of(layer).expanded()
     # Outputs 0, 1, 2 see the inputs (-, 0), (0, 1), (1, 2).
-    triples = sorted(zip(found.pre, found.post, found.weight, strict=True))
+    triples = [*zip(pre, post, weight, strict=True)]
     assert triples == [(0, 0, 2), (0, 1, 1), (1, 1, 2), (1, 2, 1), (2, 2, 2)]
-    assert found.pre.dtype == np.int32
-    assert found.post.dtype == np.int32
+    assert pre.dtype == np.int32
+    assert post.dtype == np.int32
 
 
-def test_weights_of_zero_are_connections():
+def test_other_weights_and_shares_of_channels():
+    rng = np.random.default_rng(0)
+    layer = Conv2d("conv1", (INPUT,), (2, 3, 4), rng.normal(size=(3, 2, 2, 2)))
+    connection = connection_of(layer)
+    other, share = rng.normal(size=(3, 2, 2, 2)), np.array([0.5, 4.0])
+    expected = connection.reweighted(other).times(share)
+    np.testing.assert_allclose(
+        as_matrix(connection, weight=other, share=share), as_matrix(expected)
+    )
+    np.testing.assert_allclose(
+        connection.stored(other, share), expected.stored(), rtol=1e-15
+    )
+
+
+def test_weights_of_zero_are_synapses():
     layer = Conv2d("conv1", (INPUT,), (1, 3, 3), np.zeros((1, 1, 2, 2)))
-    assert len(connections(layer).weight) == 16
+    assert len(connection_of(layer).expanded()[2]) == 16
 
 
 def test_chain_of_synapses_equals_the_cnn():
@@ -189,10 +212,11 @@ def test_chain_of_synapses_equals_the_cnn():
     )
     image = np.random.default_rng(0).random((2, 7, 6))
     values = image
-    layers = from_torch(cnn, image.shape)
-    for layer in layers:
-        values = drive_by_synapses(layer, values)
-        if layer.name != "ip1":
+    network = from_torch(cnn, image.shape)
+    assert network.names == ("conv1", "pool1", "ip1")
+    for name in network.names:
+        values = drive_by_synapses(only(network, name).connection, values)
+        if name != "ip1":
             values = np.maximum(values, 0)
     with torch.no_grad():
         expected = cnn.double()(torch.tensor(image)[None])[0].numpy()
@@ -200,16 +224,16 @@ def test_chain_of_synapses_equals_the_cnn():
 
 
 def test_synapses_of_the_papers_cnn():
-    layers = from_torch(cifar10_quick(adjusted=True), (3, 32, 32))
-    assert layers.n_synapses == 10_555_392
-    pool = layers["pool1"]
-    assert len(connections(pool).pre) == pool.fan_out().sum() == 32 * 32 * 32
+    network = from_torch(cifar10_quick(adjusted=True), (3, 32, 32))
+    assert network.n_synapses == 10_555_392
+    pool = only(network, "pool1").connection
+    assert len(pool.expanded()[0]) == pool.fan_out().sum() == 32 * 32 * 32
 
 
 def test_too_many_synapses_are_refused(monkeypatch):
-    layer = Linear("ip1", (INPUT,), (10,), np.zeros((2, 10)))
-    monkeypatch.setattr(connectivity, "MAX_SYNAPSES", 20)
-    assert len(connections(layer).pre) == 20
-    monkeypatch.setattr(connectivity, "MAX_SYNAPSES", 19)
-    with pytest.raises(InputError, match="ip1: 20 explicit synapses"):
-        connections(layer)
+    connection = connection_of(Linear("ip1", (INPUT,), (10,), np.zeros((2, 10))))
+    monkeypatch.setattr(connections, "MAX_SYNAPSES", 20)
+    assert len(connection.expanded()[0]) == 20
+    monkeypatch.setattr(connections, "MAX_SYNAPSES", 19)
+    with pytest.raises(InputError, match="20 explicit synapses"):
+        connection.expanded()

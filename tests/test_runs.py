@@ -5,54 +5,53 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from by_hand import (
+    Conv2d,
+    Linear,
+    as_matrix,
+    channels_last,
+    connection_of,
+    only,
+    pattern,
+    responses,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_connectivity import convolutions, poolings
 from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.projections import INPUT, AvgPool2d, Conv2d, Linear
-from cnn2snn_brian.projections.geometry import (
-    connections,
-    kernel_from_memory,
-    kernel_to_memory,
-    runs,
-)
+from cnn2snn_brian.projections import INPUT
 
 many = settings(max_examples=60, deadline=None, derandomize=True)
 
 
-def channels_last(array, n_axes):
-    """Flatten the last `n_axes` axes, channels last."""
-    if n_axes == 3:
-        array = np.moveaxis(array, -3, -1)
-    return array.reshape(*array.shape[: array.ndim - n_axes], -1)
-
-
 def impulse_responses(module, input_shape):
     """What torch makes of a 1 at each input: (n_sources, n_targets), channels last."""
-    n_in = int(np.prod(input_shape))
-    impulses = torch.eye(n_in, dtype=torch.float64).reshape(n_in, *input_shape)
-    with torch.no_grad():
-        responses = module.double()(impulses).numpy()
-    responses = channels_last(responses, responses.ndim - 1)
-    by_source = channels_last(np.arange(n_in).reshape(input_shape), len(input_shape))
-    return responses[by_source]
+
+    def computed(values):
+        with torch.no_grad():
+            return module.double()(torch.tensor(values)).numpy()
+
+    return responses(computed, input_shape)
 
 
-def check_tables(layer):
-    """Compare runs with connections, and both orders of the weights."""
-    table, stored = runs(layer), kernel_to_memory(layer)
+def check_tables(connection):
+    """Compare runs with the sums, and both orders of the weights."""
+    table, stored = connection.runs(), connection.stored()
     pre, post, index = table.expanded()
-    listed = connections(layer)
-    ours, theirs = np.lexsort((post, pre)), np.lexsort((listed.post, listed.pre))
-    np.testing.assert_array_equal(pre[ours], listed.pre[theirs])
-    np.testing.assert_array_equal(post[ours], listed.post[theirs])
-    np.testing.assert_array_equal(stored[index[ours]], listed.weight[theirs])
+    expected = responses(connection.drive, connection.input_shape)
+    found, reached = np.zeros_like(expected), np.zeros(expected.shape, bool)
+    found[pre, post], reached[pre, post] = stored[index], True
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(reached, pattern(connection))
+    listed = connection.expanded()
+    for ours, theirs in zip((pre, post, stored[index]), listed, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
-    fan_out = layer.fan_out()
-    n_sources, n_targets = fan_out.size, int(np.prod(layer.shape))
-    assert table.n_synapses == len(pre) == fan_out.sum()
+    fan_out = connection.fan_out()
+    n_sources, n_targets = fan_out.size, int(np.prod(connection.shape))
+    assert table.length.sum() == len(pre) == fan_out.sum() == connection.n_synapses
     np.testing.assert_array_equal(
         np.bincount(pre, minlength=n_sources), channels_last(fan_out, fan_out.ndim)
     )
@@ -67,31 +66,42 @@ def check_tables(layer):
     assert (table.weight + table.length <= len(stored)).all()
     for name in ("first", "post", "weight", "length"):
         assert getattr(table, name).dtype == np.int32, name
+    check_neighbours(connection, table)
 
-    in_order = kernel_from_memory(layer, stored)
-    if layer.n_parameters:
-        np.testing.assert_array_equal(in_order, layer.weight)
+    in_order = connection.from_stored(stored)
+    np.testing.assert_array_equal(in_order, connection.weight)
     numbers = np.arange(len(stored))
-    if isinstance(layer, AvgPool2d):
+    if connection.kernel is None:
         # The channels of a position have the same weight.
-        numbers = numbers // layer.shape[0]
+        numbers = numbers // connection.own_shape[0]
     np.testing.assert_array_equal(
-        kernel_to_memory(layer, kernel_from_memory(layer, numbers)), numbers
+        connection.stored(connection.from_stored(numbers)), numbers
     )
-    np.testing.assert_array_equal(kernel_to_memory(layer, in_order), stored)
+    np.testing.assert_array_equal(connection.stored(in_order), stored)
+
+
+def check_neighbours(connection, table):
+    """Sources whose runs reach the same are neighbours, and so are their weights."""
+    n, size = table.channels, connection.weights_of_channel
+    stored = len(connection.stored())
+    for source in range(0, len(table.first) - 1, n):
+        runs = [slice(*table.first[k : k + 2]) for k in range(source, source + n)]
+        for k, own in enumerate(runs):
+            np.testing.assert_array_equal(table.post[own], table.post[runs[0]])
+            np.testing.assert_array_equal(table.length[own], table.length[runs[0]])
+            if connection.kernel is not None:
+                weights = table.weight[runs[0]] + k * size
+                np.testing.assert_array_equal(table.weight[own] % stored, weights)
 
 
 def check(module, input_shape):
     with warnings.catch_warnings():
         # torch says that an even kernel with padding="same" costs a copy.
         warnings.simplefilter("ignore", UserWarning)
-        (layer,) = from_torch(module, input_shape)
+        connection = only(from_torch(module, input_shape)).connection
         expected = impulse_responses(module, input_shape)
-    check_tables(layer)
-    pre, post, index = runs(layer).expanded()
-    found = np.zeros_like(expected)
-    found[pre, post] = kernel_to_memory(layer)[index]
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+    check_tables(connection)
+    np.testing.assert_allclose(as_matrix(connection), expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.slow
@@ -173,9 +183,9 @@ def test_zoo_of_poolings(module):
 
 def test_linear_after_linear():
     weight = np.random.default_rng(0).normal(size=(3, 5))
-    layer = Linear("ip2", ("ip1",), (5,), weight)
-    check_tables(layer)
-    np.testing.assert_array_equal(kernel_to_memory(layer), weight.T.ravel())
+    connection = connection_of(Linear("ip2", ("ip1",), (5,), weight))
+    check_tables(connection)
+    np.testing.assert_array_equal(connection.stored(), weight.T.ravel())
 
 
 @pytest.mark.parametrize(
@@ -185,12 +195,12 @@ def test_linear_after_linear():
 def test_a_kernel_row_is_one_run(kernel, stride_y, padding):
     module = nn.Conv2d(2, 3, kernel, (stride_y, 1), padding, bias=False)
     nn.init.ones_(module.weight)
-    (layer,) = from_torch(module, (2, 7, 6))
-    out_channels, height, width = layer.shape
+    connection = only(from_torch(module, (2, 7, 6))).connection
+    out_channels, height, width = connection.shape
     reached = impulse_responses(module, (2, 7, 6)) != 0
     places = reached.reshape(-1, height, width, out_channels)
     rows_reached = places.any(axis=(2, 3)).sum(axis=1)
-    table = runs(layer)
+    table = connection.runs()
     np.testing.assert_array_equal(np.diff(table.first), rows_reached)
     if stride_y == 1:
         middle = (3 * 6 + 3) * 2 + 1  # (y, x) = (3, 3), channel 1: no border is near
@@ -199,24 +209,24 @@ def test_a_kernel_row_is_one_run(kernel, stride_y, padding):
 
 
 def test_pooling_and_groups_have_a_run_for_each_target_position():
-    (pool,) = from_torch(nn.AvgPool2d(2), (3, 6, 4))
-    assert runs(pool).length.tolist() == [1] * 72
-    grouped = nn.Conv2d(4, 6, (1, 2), groups=2, bias=False)
-    (layer,) = from_torch(grouped, (4, 1, 3))
+    pool = only(from_torch(nn.AvgPool2d(2), (3, 6, 4))).connection
+    assert pool.runs().length.tolist() == [1] * 72
+    module = nn.Conv2d(4, 6, (1, 2), groups=2, bias=False)
+    grouped = only(from_torch(module, (4, 1, 3))).connection.runs()
     # Of 3 positions, those at the borders reach one output position, the other two.
     np.testing.assert_array_equal(
-        np.diff(runs(layer).first).reshape(3, 4)[:, 0], 1 + (np.arange(3) == 1)
+        np.diff(grouped.first).reshape(3, 4)[:, 0], 1 + (np.arange(3) == 1)
     )
-    assert set(runs(layer).length) == {3}
+    assert set(grouped.length) == {3}
 
 
 def test_runs_by_hand():
     # Input of 1 channel and 3 positions, kernel (a, b), 2 output channels.
     kernel = np.array([[[[1.0, 2.0]]], [[[3.0, 4.0]]]])
-    layer = Conv2d("conv1", (INPUT,), (1, 1, 3), kernel)
-    table = runs(layer)
+    connection = connection_of(Conv2d("conv1", (INPUT,), (1, 1, 3), kernel))
+    table = connection.runs()
     # Stored flipped in x, output channels inside: tap 1 first, then tap 0.
-    np.testing.assert_array_equal(kernel_to_memory(layer), [2, 4, 1, 3])
+    np.testing.assert_array_equal(connection.stored(), [2, 4, 1, 3])
     np.testing.assert_array_equal(table.first, [0, 1, 2, 3])
     np.testing.assert_array_equal(table.post, [0, 0, 2])
     np.testing.assert_array_equal(table.weight, [2, 0, 0])
@@ -227,5 +237,6 @@ def test_a_source_without_targets_has_no_run():
     # A stride of 3 with a kernel of 2: the third column reaches nothing.
     kernel = np.ones((1, 1, 1, 2))
     layer = Conv2d("conv1", (INPUT,), (1, 1, 5), kernel, stride=(1, 3))
-    np.testing.assert_array_equal(np.diff(runs(layer).first), [1, 1, 0, 1, 1])
-    assert runs(layer).n_synapses == 4
+    table = connection_of(layer).runs()
+    np.testing.assert_array_equal(np.diff(table.first), [1, 1, 0, 1, 1])
+    assert table.length.sum() == 4

@@ -60,9 +60,9 @@ class GateSynapses(SharedSynapses):
         **options: Any,
     ) -> None:
         check_rule("rule", rule)
+        self.rule = rule
         super().__init__(source, target, connection, **options)
         channels, _, width = connection.input_shape
-        self.rule = rule
         self.template_kwds |= {
             "channels": channels,
             "width": width,
