@@ -5,21 +5,32 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import (
+    AvgPool2d,
+    Conv2d,
+    Layers,
+    Linear,
+    connection_of,
+    joined,
+    pooling,
+    weight_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
-    AvgPool2d,
-    Conv2d,
-    Layers,
-    Linear,
+    Connection,
+    Convolution,
+    Dense,
+    Network,
+    Population,
+    Projection,
     from_neurons,
-    stack,
     to_neurons,
 )
-from cnn2snn_brian.projections.pooling import Joined
+from cnn2snn_brian.projections import network as network_module
 
 
 def conv(name="conv1", source=INPUT, *, shape=(2, 7, 6), n_out=3, seed=0):
@@ -43,12 +54,12 @@ def halving_pool(name, source, shape):
 def small_cnn():
     rng = np.random.default_rng(1)
     first = conv()
-    second = halving_pool("pool1", "conv1", first.shape)
-    n_in = int(np.prod(second.shape))
+    second = halving_pool("pool1", "conv1", first[0].shape)
+    n_in = int(np.prod(second[0].shape))
     third = Linear(
         "ip1",
         ("pool1",),
-        second.shape,
+        second[0].shape,
         rng.normal(size=(4, n_in)),
         rng.normal(size=4),
         n_bias_parameters=4,
@@ -96,13 +107,11 @@ def test_one_dimensional_layers_keep_their_order():
         ((3, 1), ((2, 0), (0, 0)), (1, 2), 2),
     ],
 )
-def test_conv2d_drive_equals_torch(stride, padding, dilation, groups):
+def test_convolution_drive_equals_torch(stride, padding, dilation, groups):
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(6, 4 // groups, 3, 2))
     images = rng.normal(size=(2, 4, 7, 6))
-    layer = Conv2d(
-        "conv1",
-        (INPUT,),
+    layer = Convolution(
         (4, 7, 6),
         kernel,
         stride=stride,
@@ -133,16 +142,14 @@ def test_conv2d_drive_equals_torch(stride, padding, dilation, groups):
         ((3, 1), ((2, 0), (0, 0)), (1, 2), 1),
     ],
 )
-def test_conv2d_drive_is_the_sum_over_its_taps(
+def test_convolution_drive_is_the_sum_over_its_taps(
     stride, padding, dilation, groups, dtype, weight_dtype
 ):
     # Multiples of 1/64, whose sums are exact in both types.
     rng = np.random.default_rng(0)
     kernel = (rng.integers(-64, 65, (8, 4 // groups, 3, 2)) / 64).astype(weight_dtype)
     images = (rng.integers(0, 65, (3, 4, 9, 8)) / 64).astype(dtype)
-    layer = Conv2d(
-        "conv1", (INPUT,), (4, 9, 8), kernel, None, stride, padding, dilation, groups
-    )
+    layer = Convolution((4, 9, 8), kernel, stride, padding, dilation, groups)
     found = layer.drive(images)
     padded = np.pad(images, ((0, 0), (0, 0), *padding))
     expected = np.zeros((3, *layer.shape))
@@ -156,14 +163,10 @@ def test_conv2d_drive_is_the_sum_over_its_taps(
     assert found.dtype == np.result_type(dtype, weight_dtype)
 
 
-def test_conv2d_drive_lays_out_one_image_at_a_time():
+def test_convolution_drive_lays_out_one_image_at_a_time():
     rng = np.random.default_rng(0)
-    layer = Conv2d(
-        "conv1",
-        (INPUT,),
-        (8, 40, 40),
-        rng.random((8, 8, 3, 3)),
-        padding=((1, 1), (1, 1)),
+    layer = Convolution(
+        (8, 40, 40), rng.random((8, 8, 3, 3)), padding=((1, 1), (1, 1))
     )
     images = rng.random((12, 8, 40, 40))
     columns_of_one = 9 * images[0].nbytes
@@ -185,8 +188,8 @@ def test_activations_come_in_batches(monkeypatch):
         (50, 4 * n_values, [4, 3]),
         (50, 1, [1] * 7),
     ):
-        monkeypatch.setattr(stack, "MAX_IMAGES", most)
-        monkeypatch.setattr(stack, "MAX_VALUES", values)
+        monkeypatch.setattr(network_module, "MAX_IMAGES", most)
+        monkeypatch.setattr(network_module, "MAX_VALUES", values)
         batches = list(layers.activation_batches(images))
         assert [len(images[part]) for part, _ in batches] == sizes
         seen = np.concatenate([images[part] for part, _ in batches])
@@ -196,10 +199,10 @@ def test_activations_come_in_batches(monkeypatch):
             np.testing.assert_allclose(joined, expected[name], rtol=1e-12, atol=1e-14)
 
 
-def test_axis_taps_leave_out_the_padding():
+def test_taps_leave_out_the_padding():
     kernel = np.ones((1, 1, 3, 1))
-    layer = Conv2d("conv1", (INPUT,), (1, 4, 1), kernel, padding=((1, 1), (0, 0)))
-    position, out, tap = layer.axis_taps(0)
+    layer = Convolution((1, 4, 1), kernel, padding=((1, 1), (0, 0)))
+    position, out, tap = layer.taps(0)
     np.testing.assert_array_equal(out, [0, 0, 1, 1, 1, 2, 2, 2, 3, 3])
     np.testing.assert_array_equal(tap, [1, 2, 0, 1, 2, 0, 1, 2, 0, 1])
     np.testing.assert_array_equal(position, [0, 1, 0, 1, 2, 1, 2, 3, 2, 3])
@@ -207,7 +210,7 @@ def test_axis_taps_leave_out_the_padding():
 
 def test_fan_out_of_a_convolution_by_hand():
     kernel = np.ones((2, 1, 2, 2))
-    layer = Conv2d("conv1", (INPUT,), (1, 3, 4), kernel)
+    layer = Connection((1, 3, 4), kernel=Convolution((1, 3, 4), kernel))
     # Corners are in one window, edges in two, the middle in four; two channels each.
     expected = [[2, 4, 4, 2], [4, 8, 8, 4], [2, 4, 4, 2]]
     np.testing.assert_array_equal(layer.fan_out()[0], expected)
@@ -215,13 +218,14 @@ def test_fan_out_of_a_convolution_by_hand():
 
 def test_fan_out_is_zero_where_a_stride_skips_inputs():
     kernel = np.ones((1, 1, 1, 1))
-    layer = Conv2d("conv1", (INPUT,), (1, 3, 3), kernel, stride=(2, 2))
+    kernel = Convolution((1, 3, 3), kernel, stride=(2, 2))
+    layer = Connection((1, 3, 3), kernel=kernel)
     expected = [[1, 0, 1], [0, 0, 0], [1, 0, 1]]
     np.testing.assert_array_equal(layer.fan_out()[0], expected)
 
 
 def test_pooling_drive_by_hand():
-    layer = halving_pool("pool1", INPUT, (1, 2, 4))
+    layer = connection_of(halving_pool("pool1", INPUT, (1, 2, 4)))
     image = np.array([[[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 12.0]]]])
     np.testing.assert_array_equal(layer.drive(image), [[[[3.5, 6.5]]]])
     np.testing.assert_array_equal(layer.fan_out(), np.ones((1, 2, 4)))
@@ -230,33 +234,46 @@ def test_pooling_drive_by_hand():
 def test_linear_reads_a_picture_in_torchs_order():
     weight = np.random.default_rng(0).normal(size=(3, 2 * 3 * 5))
     images = np.random.default_rng(1).normal(size=(4, 2, 3, 5))
-    layer = Linear("ip1", (INPUT,), (2, 3, 5), weight)
+    layer = Connection((2, 3, 5), kernel=Dense((2, 3, 5), weight))
     expected = F.linear(torch.tensor(images).flatten(1), torch.tensor(weight))
     np.testing.assert_allclose(layer.drive(images), expected.numpy(), rtol=1e-10)
     np.testing.assert_array_equal(layer.fan_out(), np.full((2, 3, 5), 3))
 
 
 def test_weights_are_read_only():
-    layer = conv()
-    with pytest.raises(ValueError, match="read-only"):
-        layer.weight[0] = 1
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        layer.name = "other"
+    connection = connection_of(conv())
+    for weight in (connection.weight, connection.kernel.weight):
+        with pytest.raises(ValueError, match="read-only"):
+            weight[0] = 1
+    window = connection_of(halving_pool("pool1", INPUT, (1, 2, 4))).window
+    for matrix in window.axes:
+        with pytest.raises(ValueError, match="read-only"):
+            matrix[0] = 1
+    population, (projection,) = conv()
+    for part, what in (
+        (population, "name"),
+        (projection, "name"),
+        (connection, "start"),
+        (connection.kernel, "groups"),
+        (window, "rows"),
+    ):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, what, "other")
 
 
-def test_a_layer_keeps_weights_of_its_own():
+def test_weights_and_biases_are_copies():
     weight, bias = np.ones((2, 6)), np.ones(2)
-    layer = Linear("ip1", (INPUT,), (6,), weight, bias)
+    kernel, population = Dense((6,), weight), Population("ip1", (2,), bias)
     weight[:] = 7
     bias[:] = 7
-    np.testing.assert_array_equal(layer.weight, np.ones((2, 6)))
-    np.testing.assert_array_equal(layer.bias, np.ones(2))
+    np.testing.assert_array_equal(kernel.weight, np.ones((2, 6)))
+    np.testing.assert_array_equal(population.bias, np.ones(2))
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 3), (3, 2, 3, 3, 3)])
 def test_kernels_of_the_wrong_dimension_are_refused(shape):
-    with pytest.raises(InputError, match="conv1"):
-        Conv2d("conv1", (INPUT,), (2, 7, 6), np.zeros(shape))
+    with pytest.raises(InputError, match="a kernel of shape .* does not fit an input"):
+        Convolution((2, 7, 6), np.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -264,30 +281,29 @@ def test_kernels_of_the_wrong_dimension_are_refused(shape):
     [((3, 3, 2, 2), 1), ((3, 1, 2, 2), 2), ((4, 2, 2, 2), 2)],
 )
 def test_kernels_that_do_not_fit_the_channels_are_refused(kernel_shape, groups):
-    with pytest.raises(InputError, match="conv1: a kernel of shape"):
-        Conv2d("conv1", (INPUT,), (2, 7, 6), np.zeros(kernel_shape), groups=groups)
+    with pytest.raises(InputError, match="a kernel of shape .* does not fit an input"):
+        Convolution((2, 7, 6), np.zeros(kernel_shape), groups=groups)
 
 
 def test_a_kernel_larger_than_the_input_is_refused():
-    with pytest.raises(InputError, match="conv1: the kernel .* is larger"):
-        Conv2d("conv1", (INPUT,), (2, 7, 6), np.zeros((3, 2, 8, 1)))
-    padded = Conv2d(
-        "conv1", (INPUT,), (2, 7, 6), np.zeros((3, 2, 8, 1)), padding=((1, 0), (0, 0))
-    )
+    weight = np.zeros((3, 2, 8, 1))
+    with pytest.raises(InputError, match="the kernel .* is larger than the padded"):
+        Convolution((2, 7, 6), weight)
+    padded = Convolution((2, 7, 6), weight, padding=((1, 0), (0, 0)))
     assert padded.shape == (3, 1, 6)
 
 
 def test_biases_of_the_wrong_shape_are_refused():
     with pytest.raises(InputError, match="conv1: the bias has the shape"):
-        Conv2d("conv1", (INPUT,), (2, 7, 6), np.zeros((3, 2, 2, 2)), np.zeros(3))
+        Population("conv1", (3, 6, 5), np.zeros(3))
     with pytest.raises(InputError, match="ip1: the bias has the shape"):
-        Linear("ip1", (INPUT,), (6,), np.zeros((2, 6)), np.zeros(6))
+        Population("ip1", (2,), np.zeros(6))
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 7), (6,), (2, 3, 2)])
-def test_linear_weights_of_the_wrong_shape_are_refused(shape):
-    with pytest.raises(InputError, match="ip1: weights of shape"):
-        Linear("ip1", (INPUT,), (1, 2, 3), np.zeros(shape))
+def test_dense_weights_of_the_wrong_shape_are_refused(shape):
+    with pytest.raises(InputError, match="weights of shape .* don't fit an input"):
+        Dense((1, 2, 3), np.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -301,22 +317,22 @@ def test_linear_weights_of_the_wrong_shape_are_refused(shape):
     ],
 )
 def test_pooling_windows_outside_the_input_are_refused(rows, weights):
-    with pytest.raises(InputError, match="pool1: pooling windows"):
-        AvgPool2d("pool1", (INPUT,), (1, 3, 2), rows, ((0, 2),), weights, (0.5,))
+    with pytest.raises(InputError, match="pooling windows .* don't fit 3 positions"):
+        pooling((1, 3, 2), rows, ((0, 2),), weights, (0.5,))
 
 
-def test_activations_rectify_all_but_the_last_layer():
+def test_activations_rectify_all_but_the_last_population():
     layers = small_cnn()
     images = np.random.default_rng(2).normal(size=(5, 2, 7, 6))
     found = layers.activations(images)
-    kernel = torch.tensor(layers["conv1"].weight)
+    kernel = torch.tensor(weight_of(layers, "conv1"))
     expected = F.relu(F.conv2d(torch.tensor(images), kernel))
     np.testing.assert_allclose(found["conv1"], expected.numpy(), rtol=1e-10, atol=1e-12)
     pooled = F.avg_pool2d(expected, 2)
     np.testing.assert_allclose(found["pool1"], pooled.numpy(), rtol=1e-10, atol=1e-12)
     last = F.linear(
         pooled.flatten(1),
-        torch.tensor(layers["ip1"].weight),
+        torch.tensor(weight_of(layers, "ip1")),
         torch.tensor(layers["ip1"].bias),
     )
     np.testing.assert_allclose(found["ip1"], last.numpy(), rtol=1e-10, atol=1e-12)
@@ -324,12 +340,12 @@ def test_activations_rectify_all_but_the_last_layer():
     assert found["ip1"].min() < 0
 
 
-def test_a_layer_that_reads_two_layers_adds_them():
+def test_a_population_that_reads_two_adds_them():
     first = Linear("a", (INPUT,), (1, 1, 2), np.array([[1.0, 0.0], [0.0, 1.0]]))
     second = Linear("b", ("a",), (2,), np.array([[0.0, 2.0], [2.0, 0.0]]))
     weight = np.array([[1.0, 10.0]])
-    third = Joined(
-        "c", tuple(Linear(f"c_from_{name}", (name,), (2,), weight) for name in "ab")
+    third = joined(
+        "c", *(Linear(f"c_from_{name}", (name,), (2,), weight) for name in "ab")
     )
     layers = Layers((1, 1, 2), (first, second, third))
     found = layers.activations(np.array([[[[3.0, 5.0]]]]))
@@ -337,22 +353,37 @@ def test_a_layer_that_reads_two_layers_adds_them():
     np.testing.assert_array_equal(found["c"], [[123.0]])
 
 
-def test_layers_are_found_by_name_and_index():
-    layers = small_cnn()
-    assert len(layers) == 3
-    assert layers["pool1"] is layers[1]
-    assert [layer.name for layer in layers] == list(layers.names)
-    assert layers.shapes == {
+def test_populations_are_found_by_name_and_index():
+    network = small_cnn()
+    assert len(network) == 3
+    assert network["pool1"] is network[1] is network.populations[1]
+    assert [population.name for population in network] == list(network.names)
+    assert network.shapes == {
         "input": (2, 7, 6),
         "conv1": (3, 5, 5),
         "pool1": (3, 2, 2),
         "ip1": (4,),
     }
-    with pytest.raises(KeyError, match="no layer 'conv2'; layers are conv1, pool1"):
-        layers["conv2"]
+    message = "no population 'conv2'; there are conv1, pool1"
+    with pytest.raises(KeyError, match=message):
+        network["conv2"]
 
 
-def test_table_of_layers():
+def test_projections_are_found_by_their_ends():
+    network = small_cnn()
+    assert [p.name for p in network.projections] == ["conv1", "pool1", "ip1"]
+    (pool,) = network.into("pool1")
+    assert (pool.source, pool.target) == ("conv1", "pool1")
+    assert network.out_of("conv1") == (pool,)
+    assert network.out_of("ip1") == ()
+    assert [p.target for p in network.out_of(INPUT)] == ["conv1"]
+    assert network.sources("ip1") == ("pool1",)
+    assert network.depths == {INPUT: 0, "conv1": 1, "pool1": 2, "ip1": 3}
+    assert [p.is_average for p in network.projections] == [False, True, False]
+    assert not any(network.is_gate(name) for name in network.names)
+
+
+def test_table_of_populations():
     text = str(small_cnn())
     rows = [line.split() for line in text.splitlines()]
     # 75 neurons with 12 taps each; 12 neurons with 4 inputs each; 12 inputs to 4.
@@ -364,17 +395,74 @@ def test_table_of_layers():
     assert small_cnn().n_synapses == 996
 
 
-def test_layers_need_unique_names():
-    with pytest.raises(InputError, match="two layers are named 'conv1'"):
+def test_populations_need_unique_names():
+    with pytest.raises(InputError, match="two populations are named 'conv1'"):
         Layers((2, 7, 6), (conv(), conv("conv1", "conv1", shape=(3, 5, 5))))
-    with pytest.raises(InputError, match="two layers are named 'input'"):
+    with pytest.raises(InputError, match="two populations are named 'input'"):
         Layers((2, 7, 6), (conv(INPUT),))
 
 
-def test_layers_read_what_comes_before_them():
+def test_projections_need_unique_names():
+    population, (projection,) = conv()
+    with pytest.raises(InputError, match="two projections have one name: conv1, conv1"):
+        Network((2, 7, 6), (population,), (projection, projection))
+
+
+def test_populations_read_what_comes_before_them():
     with pytest.raises(InputError, match="conv1: reads 'later'"):
         Layers((2, 7, 6), (conv(source="later"),))
     with pytest.raises(InputError, match="conv1: reads 'input' of shape"):
         Layers((2, 6, 7), (conv(),))
-    with pytest.raises(InputError, match="at least one layer"):
+    with pytest.raises(InputError, match="at least one population"):
         Layers((2, 7, 6), ())
+
+
+def test_projections_reach_what_is_there():
+    population, (projection,) = conv()
+    for changed in (
+        {"target": "conv2"},
+        {"target": INPUT},
+        {"connection": projection.connection.moved(0, 4)},
+    ):
+        other = dataclasses.replace(projection, **changed)
+        second = dataclasses.replace(other, name="second")
+        with pytest.raises(InputError, match="second: reads 'input' of shape"):
+            Network((2, 7, 6), (population,), (projection, second))
+        with pytest.raises(InputError, match="conv1"):
+            Network((2, 7, 6), (population,), (other,))
+    with pytest.raises(InputError, match="conv1: nothing before it reaches it"):
+        Network((2, 7, 6), (population,), ())
+
+
+@pytest.mark.parametrize("delay_s", [-1e-3, np.nan, np.inf, -np.inf])
+def test_delays_out_of_range_are_refused(delay_s):
+    _, (projection,) = conv()
+    with pytest.raises(InputError, match="conv1: delay_s=.*expected 0 or more"):
+        dataclasses.replace(projection, delay_s=delay_s)
+
+
+def test_gates_have_a_rule_and_no_kernel():
+    _, (projection,) = conv()
+    with pytest.raises(InputError, match="conv1: a gate reads a window, without a k"):
+        dataclasses.replace(projection, gate="gate")
+    _, (pool,) = halving_pool("pool1", INPUT, (1, 2, 4))
+    with pytest.raises(InputError, match="gate='max': expected 'gate' or 'largest-c"):
+        dataclasses.replace(pool, gate="max")
+    no_window = Connection((1, 2, 4))
+    with pytest.raises(InputError, match="p: a gate reads a window"):
+        Projection("p", INPUT, "q", no_window, gate="gate")
+
+
+def test_parts_of_a_connection_have_to_fit():
+    kernel = Dense((6,), np.zeros((2, 6)))
+    window = connection_of(halving_pool("pool1", INPUT, (1, 2, 4))).window
+    for arguments, message in (
+        (((1, 2, 3), None, kernel), r"an input of shape \(6,\) reads \(1, 2, 3\)"),
+        (((1, 2, 3), window), r"a window does not fit an input of shape \(1, 2, 3\)"),
+        (((6,), window), r"a window does not fit an input of shape \(6,\)"),
+        (((6,), None, kernel, 1, 2), "2 channels from channel 1 on don't fit into 2"),
+        (((6,), None, kernel, 0, 1), "2 channels from channel 0 on don't fit into 1"),
+        (((6,), None, kernel, -1, 3), "2 channels from channel -1 on don't fit into"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Connection(*arguments)
