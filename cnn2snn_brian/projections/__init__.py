@@ -11,6 +11,7 @@ from cnn2snn_brian.projections.algebra import (
     Value,
     as_convolution,
     is_pointwise,
+    simplest,
     then,
 )
 from cnn2snn_brian.projections.base import ByContent

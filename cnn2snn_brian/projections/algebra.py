@@ -44,6 +44,14 @@ def _gain(kernel: Kernel) -> FloatArray | None:
     return None
 
 
+def simplest(connection: Connection) -> Connection:
+    """Write a kernel that only scales channels as such."""
+    gain = None if connection.kernel is None else _gain(connection.kernel)
+    if gain is None:
+        return connection
+    return replace(connection, kernel=ByChannel(connection.read_shape, gain))
+
+
 def composed(first: Kernel, second: Kernel) -> Kernel | None:
     """Put two kernels together, one after the other, where the result is as sparse."""
     if (gain := _gain(first)) is not None:
@@ -265,7 +273,7 @@ class Value:
                     break
             else:
                 found.append((term.source, mine))
-        return found
+        return [(source, simplest(connection)) for source, connection in found]
 
 
 def _added(one: Connection, other: Connection) -> Connection | None:

@@ -19,6 +19,8 @@ class ByContent(Printed):
         """Hash of all fields, 64 hexadecimal digits, the same in each process."""
         found = hashlib.sha256(type(self).__name__.encode())
         for item in fields(self):  # type: ignore[arg-type]
+            if not item.compare:
+                continue
             value = getattr(self, item.name)
             found.update(f"\0{item.name}\0".encode())
             if isinstance(value, np.ndarray):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -120,7 +120,7 @@ class Population(ByContent):
     bias: FloatArray | None = None
     n_bias_parameters: int = 0
     ceiling: Ceiling | None = None
-    unit: str = ""
+    unit: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.bias is not None:

@@ -19,6 +19,7 @@ from cnn2snn_brian.projections import (
     Projection,
     Window,
     gate_window,
+    simplest,
     span_matrix,
     then,
 )
@@ -205,4 +206,4 @@ def _part_0_2(
     kind = Dense if part["kind"] == "Linear" else Convolution
     more = {what: values[what] for what in geometry if what in values}
     kernel = kind(shape, arrays[f"{name}.weight"], **more)
-    return name, source, Connection(shape, kernel=kernel), None
+    return name, source, simplest(Connection(shape, kernel=kernel)), None
