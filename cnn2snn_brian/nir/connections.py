@@ -1,6 +1,6 @@
 """Nodes between populations: convolutions, linear layers and average pooling."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,105 +24,37 @@ from cnn2snn_brian.projections import (
 MAX_KERNEL = 2**27
 
 
-@dataclass(frozen=True, eq=False)
-class Symmetric:
-    """
-    A convolution with the same padding on both sides.
-
-    Attributes
-    ----------
-    weight : ndarray of float, shape (out_channels, in_channels, ky, kx)
-        The kernel, without groups.
-    stride, padding, dilation : tuple of int
-        (y, x).
-    """
-
-    weight: npt.NDArray[Any]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int] = (1, 1)
-
-    @property
-    def is_square(self) -> bool:
-        """Whether NIR's own check of types computes its sizes."""
-        return self.weight.shape[2] == self.weight.shape[3]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """
-    Pooling windows of one size.
-
-    Attributes
-    ----------
-    size, stride, padding : tuple of int
-        (y, x).
-    share : float
-        What an input counts in a window.
-    """
-
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    share: float
+def symmetric(grouped: Convolution) -> Convolution:
+    """Write a kernel with equal padding and, where that can be, as a square."""
+    kernel: Any = grouped.ungrouped()
+    before, after = zip(*kernel.padding, strict=True)
+    own = kernel.weight.shape[2:]
+    if before == after and own[0] == own[1]:
+        return kernel  # type: ignore[no-any-return]
+    # The gaps of a dilated kernel as zeros.
+    spread = [d * (k - 1) + 1 for d, k in zip(kernel.dilation, own, strict=True)]
+    largest = max(spread) + 2 * max(*before, *after) + max(kernel.stride) + 1
+    #: Of each axis, by size, how many zeros go before the kernel.
+    fronts: list[dict[int, int]] = [{}, {}]
+    for axis, found in enumerate(fronts):
+        n_in, n_out = kernel.input_shape[1 + axis], kernel.shape[1 + axis]
+        for size in range(spread[axis], largest + 1):
+            for front in range(size - spread[axis] + 1):
+                left = n_in + 2 * (before[axis] + front) - size
+                if left >= 0 and left // kernel.stride[axis] + 1 == n_out:
+                    found.setdefault(size, front)
+    square = sorted(fronts[0].keys() & fronts[1].keys())
+    sizes = square[:1] * 2 if square else [min(found) for found in fronts]
+    y, x = (found[size] for found, size in zip(fronts, sizes, strict=True))
+    weight = np.zeros((*kernel.weight.shape[:2], *sizes), kernel.weight.dtype)
+    rows = slice(y, y + spread[0], kernel.dilation[0])
+    columns = slice(x, x + spread[1], kernel.dilation[1])
+    weight[:, :, rows, columns] = kernel.weight
+    padding = (before[0] + y,) * 2, (before[1] + x,) * 2
+    return Convolution(kernel.input_shape, weight, kernel.stride, padding)
 
 
-def symmetric(layer: Convolution) -> Symmetric:
-    """
-    Write a convolution with equal padding and, where that can be, a square kernel.
-    """
-    weight = layer.ungrouped().weight
-    before, after = zip(*layer.padding, strict=True)
-    if before == after and weight.shape[2] == weight.shape[3]:
-        return Symmetric(weight, layer.stride, before, layer.dilation)
-    weight = _undilated(weight, layer.dilation)
-    own = weight.shape[2:]
-    largest = max(own) + 2 * max(*before, *after) + max(layer.stride) + 1
-    for size in range(max(own), largest + 1):
-        fronts = [_front(layer, axis, own[axis], size) for axis in (0, 1)]
-        if None not in fronts:
-            return _within(layer, weight, (size, size), fronts)
-    sizes, fronts = [], []
-    for axis in (0, 1):
-        for size in range(own[axis], largest + 1):
-            front = _front(layer, axis, own[axis], size)
-            if front is not None:
-                sizes.append(size)
-                fronts.append(front)
-                break
-    return _within(layer, weight, tuple(sizes), fronts)
-
-
-def _undilated(weight: npt.NDArray[Any], dilation: tuple[int, int]) -> Any:
-    """Write the gaps of a dilated kernel as zeros."""
-    spread = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    whole = np.zeros((*weight.shape[:2], *spread), weight.dtype)
-    whole[:, :, :: dilation[0], :: dilation[1]] = weight
-    return whole
-
-
-def _front(layer: Convolution, axis: int, own: int, size: int) -> int | None:
-    """How many zeros go before a kernel of one axis, if it is to have this size."""
-    n_in, n_out = layer.input_shape[1 + axis], layer.shape[1 + axis]
-    for front in range(size - own + 1):
-        padding = layer.padding[axis][0] + front
-        left = n_in + 2 * padding - size
-        if left >= 0 and left // layer.stride[axis] + 1 == n_out:
-            return front
-    return None
-
-
-def _within(
-    layer: Convolution, weight: Any, sizes: Any, fronts: list[Any]
-) -> Symmetric:
-    whole = np.zeros((*weight.shape[:2], *sizes), weight.dtype)
-    y, x = fronts
-    whole[:, :, y : y + weight.shape[2], x : x + weight.shape[3]] = weight
-    padding = layer.padding[0][0] + y, layer.padding[1][0] + x
-    return Symmetric(whole, layer.stride, padding)
-
-
-def bias_kernel(bias: npt.NDArray[Any]) -> Symmetric:
+def bias_kernel(bias: npt.NDArray[Any]) -> Convolution:
     """Make a convolution that turns one constant into a bias for each position."""
     # Position y reads the pixel with tap padding - stride * y.
     channels, *sizes = bias.shape
@@ -138,42 +70,8 @@ def bias_kernel(bias: npt.NDArray[Any]) -> Symmetric:
         for p, n in zip(padding, sizes, strict=True)
     )
     weight[:, 0, y[:, None], x] = bias
-    return Symmetric(weight, (stride, stride), (padding[0], padding[1]))
-
-
-def pool_of(name: str, window: Window) -> Pool:
-    """Write average pooling with one size of windows."""
-    shares = [matrix.max(1) for matrix in window.axes]
-    axes = [
-        _axis(window.spans(axis), matrix.shape[1])
-        for axis, matrix in enumerate(window.axes)
-    ]
-    if None in axes or any(len({*share.tolist()}) > 1 for share in shares):
-        raise InputError(
-            f"{name}: average pooling with windows of different sizes or weights; "
-            "a NIR graph can only say one size, one stride and one padding"
-        )
-    (ky, sy, py), (kx, sx, px) = axes  # type: ignore[misc]
-    return Pool((ky, kx), (sy, sx), (py, px), float(shares[0][0] * shares[1][0]))
-
-
-def _axis(spans: list[tuple[int, int]], n: int) -> tuple[int, int, int] | None:
-    """Size, stride and padding of the windows of an axis."""
-    first, end = spans[0]
-    if len(spans) == 1:
-        size = end - first
-        return (size, max(size, n - size + 1), 0) if first == 0 else None
-    for stride in {spans[-1][0] - spans[-2][0], spans[1][1] - end}:
-        padding = (len(spans) - 1) * stride - spans[-1][0]
-        size = end + padding
-        if stride > 0 and padding >= 0 and spans == _spans(n, size, stride, padding):
-            return size, stride, padding
-    return None
-
-
-def _spans(n: int, size: int, stride: int, padding: int) -> list[Any]:
-    starts = range(-padding, n + padding - size + 1, stride)
-    return [(max(start, 0), min(start + size, n)) for start in starts]
+    sides = (padding[0],) * 2, (padding[1],) * 2
+    return Convolution((1, 1, 1), weight, (stride, stride), sides)
 
 
 def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] | None:
@@ -195,38 +93,56 @@ def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] 
     return None
 
 
-def pool_kernel(name: str, shape: tuple[int, ...], window: Window) -> Convolution:
-    """Write a window as a convolution of each channel with itself."""
-    along_y, along_x = (_moving(matrix) for matrix in window.axes)
-    if along_y is None or along_x is None:
+def moving(name: str, window: Window) -> tuple[Any, ...]:
+    """Write average pooling as taps that move, of y and of x."""
+    axes = tuple(_moving(matrix) for matrix in window.axes)
+    if None in axes:
         raise InputError(
             f"{name}: average pooling with windows of different sizes or weights; "
             "a NIR graph can only say one size, one stride and one padding"
         )
-    rows, step_y, *pad_y = along_y
-    columns, step_x, *pad_x = along_x
+    return axes
+
+
+def pool_of(name: str, window: Window) -> tuple[Any, float]:
+    """Write average pooling as size, stride and padding, and what an input counts."""
+    axes = moving(name, window)
+    if any(before != after or len({*taps}) > 1 for taps, _, before, after in axes):
+        raise InputError(
+            f"{name}: average pooling with windows of different sizes or weights; "
+            "a NIR node can only say one size, one stride and one padding"
+        )
+    sizes = [np.array([len(axis[0]) for axis in axes])]
+    sizes += [np.array([axis[k] for axis in axes]) for k in (1, 2)]
+    return sizes, float(axes[0][0][0] * axes[1][0][0])
+
+
+def pool_kernel(name: str, shape: tuple[int, ...], window: Window) -> Convolution:
+    """Write a window as a convolution of each channel with itself."""
+    (rows, step_y, *pad_y), (columns, step_x, *pad_x) = moving(name, window)
     n = shape[0] ** 2 * len(rows) * len(columns)
     if n > MAX_KERNEL:
         raise InputError(
             f"{name}: average pooling of {shape[0]} channels as a convolution has "
             f"{n:,} weights; use pooling='avg' or pooling='sum'"
         )
+    each = np.arange(shape[0])
     weight = np.zeros((shape[0], shape[0], len(rows), len(columns)))
-    weight[np.arange(shape[0]), np.arange(shape[0])] = np.outer(rows, columns)
+    weight[each, each] = np.outer(rows, columns)
     padding = (pad_y[0], pad_y[1]), (pad_x[0], pad_x[1])
     return Convolution(shape, weight, (step_y, step_x), padding)
 
 
-def pool_window(shape: tuple[int, ...], pool: Pool) -> Window:
+def pool_window(
+    shape: tuple[int, ...], size: Any, stride: Any, padding: Any, share: float
+) -> Window:
     """Make the window of average pooling."""
     axes = []
-    shares = pool.share, 1.0
-    sizes = zip(shape[1:], pool.size, pool.stride, pool.padding, shares, strict=True)
-    for n, size, stride, padding, share in sizes:
-        spans = pool_spans(
-            n, (n + 2 * padding - size) // stride + 1, size, stride, padding
-        )
-        axes.append(span_matrix(n, spans, [share] * len(spans)))
+    geometry = shape[1:], pair(size), pair(stride), pair(padding), (share, 1.0)
+    for n, kernel, step, before, each in zip(*geometry, strict=True):
+        n_out = (n + 2 * before - kernel) // step + 1
+        spans = pool_spans(n, n_out, kernel, step, before)
+        axes.append(span_matrix(n, spans, [each] * n_out))
     return Window(*axes)
 
 
@@ -366,9 +282,13 @@ def pool_in(name: str, node: Any, value: Value) -> Window | None:
     if not is_pool or any(after > before for before, after in kernel.padding):
         return None
     padding = kernel.padding[0][0], kernel.padding[1][0]
-    sizes = weight.shape[2], weight.shape[3]
-    pool = Pool(sizes, kernel.stride, padding, float(weight.flat[0]))
-    window = pool_window(kernel.input_shape, pool)
+    window = pool_window(
+        kernel.input_shape,
+        weight.shape[2:],
+        kernel.stride,
+        padding,
+        float(weight.flat[0]),
+    )
     fits = (len(window.rows), len(window.columns)) == kernel.shape[1:]
     return window if fits else None
 

@@ -10,7 +10,6 @@ from brian2 import second
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
 from cnn2snn_brian.nir.connections import (
-    Pool,
     averaged,
     convolved,
     multiplied,
@@ -205,8 +204,8 @@ class GraphReader:
                 )
             size = pair(node.kernel_size)
             share = 1.0 if kind == "SumPool2d" else 1 / (size[0] * size[1])
-            pool = Pool(size, pair(node.stride), pair(node.padding), share)
-            return averaged(name, pool_window(value.shape, pool), value)
+            window = pool_window(value.shape, size, node.stride, node.padding, share)
+            return averaged(name, window, value)
         if kind == "Conv2d":
             readers = [n for n, sources in self.reads.items() if name in sources]
             if any(type(self.nodes[n]).__name__ not in NEURONS for n in readers):

@@ -6,19 +6,14 @@ node on the way to it. Weights are those that act at run time, so that spikes of
 all populations count alike and thresholds mean the same as here.
 """
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.nir.connections import (
-    Symmetric,
-    bias_kernel,
-    pool_kernel,
-    pool_of,
-    symmetric,
-)
+from cnn2snn_brian.nir.connections import bias_kernel, pool_kernel, pool_of, symmetric
 from cnn2snn_brian.nir.metadata import KEY, kept
 from cnn2snn_brian.nir.nodes import constants, known_to
 from cnn2snn_brian.projections import (
@@ -208,8 +203,8 @@ class _Writer:
         found = as_convolution(kernel)
         if isinstance(found, Convolution):
             plain = symmetric(found)
-            weight = _rows(plain.weight, start, channels)
-            return self._conv(name, weight, plain, end, constant)
+            plain = replace(plain, weight=_rows(plain.weight, start, channels))
+            return self._conv(name, plain, end, constant)
         if len(kernel.input_shape) > 1:
             flat = self.nir.Flatten({"input": np.array(kernel.input_shape)}, 0, -1)
             end = self._add(f"{own}_flatten", flat, end)
@@ -228,36 +223,22 @@ class _Writer:
             return True
         return bool((constant == constant[:, :1, :1]).all())
 
-    def _conv(
-        self, name: str, weight: Any, kernel: Symmetric, source: str, constant: Any
-    ) -> str:
-        bias = np.zeros(len(weight)) if constant is None else constant[:, 0, 0]
-        self.is_checked &= kernel.is_square
+    def _conv(self, name: str, kernel: Convolution, source: str, constant: Any) -> str:
+        n_out, *sizes = kernel.weight.shape
+        bias = np.zeros(n_out) if constant is None else constant[:, 0, 0]
+        # NIR's own check of types computes the sizes of square kernels only.
+        self.is_checked &= sizes[1] == sizes[2]
         node = self.nir.Conv2d(
-            tuple(int(size) for size in self._shape_of(source)[1:]),
-            weight.astype(self.dtype),
+            kernel.input_shape[1:],
+            kernel.weight.astype(self.dtype),
             kernel.stride,
-            kernel.padding,
+            (kernel.padding[0][0], kernel.padding[1][0]),
             kernel.dilation,
             1,
             bias.astype(self.dtype),
         )
-        shape = [
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(
-                self._shape_of(source)[1:],
-                kernel.padding,
-                kernel.dilation,
-                weight.shape[2:],
-                kernel.stride,
-                strict=True,
-            )
-        ]
-        node.output_type = {"output": np.array([len(weight), *shape])}
+        node.output_type = {"output": np.array(kernel.shape)}
         return self._add(name, node, source)
-
-    def _shape_of(self, name: str) -> tuple[int, ...]:
-        return tuple(int(n) for n in self.nodes[name].output_type["output"])
 
     def _pool(
         self, name: str, connection: Connection, window: Window, source: str
@@ -266,14 +247,14 @@ class _Writer:
         shape = connection.input_shape
         if self.pooling == "depthwise":
             kernel = symmetric(pool_kernel(name, shape, window))
-            return self._conv(name, kernel.weight, kernel, source, None), 1.0
-        found = pool_of(name, window)
+            return self._conv(name, kernel, source, None), 1.0
+        sizes, rest = pool_of(name, window)
         is_sum = self.pooling == "sum"
         kind = self.nir.SumPool2d if is_sum else self.nir.AvgPool2d
-        node = kind(*(np.array(x) for x in (found.size, found.stride, found.padding)))
+        node = kind(*sizes)
         node.input_type = {"input": np.array(shape)}
         node.output_type = {"output": np.array(connection.read_shape)}
-        rest = found.share if is_sum else found.share * found.size[0] * found.size[1]
+        rest *= 1 if is_sum else sizes[0].prod()
         return self._add(name, node, source), 1.0 if np.isclose(rest, 1) else rest
 
     def _averages(
@@ -298,10 +279,13 @@ class _Writer:
         """Make nodes that add a number of its own to each neuron of a map."""
         if "constant" not in self.nodes:
             channels, *sizes = self.shapes[INPUT]
-            one = Symmetric(np.zeros((1, channels, 1, 1)), (sizes[0], sizes[1]), (0, 0))
-            self._conv("constant", one.weight, one, INPUT, np.ones((1, 1, 1)))
-        kernel = bias_kernel(constant)
-        return self._conv(f"{name}_bias", kernel.weight, kernel, "constant", None)
+            one = Convolution(
+                self.shapes[INPUT],
+                np.zeros((1, channels, 1, 1)),
+                stride=(sizes[0], sizes[1]),
+            )
+            self._conv("constant", one, INPUT, np.ones((1, 1, 1)))
+        return self._conv(f"{name}_bias", bias_kernel(constant), "constant", None)
 
 
 def _rows(weight: Any, start: int, channels: int) -> Any:
