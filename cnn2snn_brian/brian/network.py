@@ -174,7 +174,6 @@ def _built(
                 synapses.w = scaled_weights(snn, projection, factors[name])
             network.add(synapses)
 
-    feedback = [p for p in snn.layers.projections if snn.layers.is_feedback(p)]
     for index, layer in enumerate(snn.layers):
         schedule = Schedule(snn.propagation, index + 1)
         constant: Literal["none", "first", "linked"] = "none"
@@ -206,9 +205,9 @@ def _built(
         network.add(group)
         groups[layer.name] = group
         for projection in snn.layers.into(layer.name):
-            if projection not in feedback:
+            if not snn.layers.is_feedback(projection):
                 connect(projection, schedule)
-    for projection in feedback:
+    for projection in filter(snn.layers.is_feedback, snn.layers.projections):
         connect(projection, Schedule("step"))
     return network
 

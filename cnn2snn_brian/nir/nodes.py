@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -79,24 +80,19 @@ def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
     reads: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
         reads[target].append(source)
+    sorter = TopologicalSorter(reads)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        names = ", ".join(name for name in nodes if name in error.args[1])
+        raise InputError(
+            f"{names}: a recurrent connection; only graphs without circles can be read"
+        ) from error
     found: dict[str, list[str]] = {}
-    left = list(nodes)
-    while left:
-        ready = [name for name in left if all(one in found for one in reads[name])]
-        if not ready:
-            # Only what lies on a circle, and not what comes after one.
-            circle = {*left}
-            while True:
-                read = {one for name in circle for one in reads[name]} & circle
-                if read == circle:
-                    break
-                circle = read
-            names = ", ".join(name for name in left if name in circle)
-            message = f"{names}: a recurrent connection; only graphs without circles"
-            message += " can be read"
-            raise InputError(message)
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=[*nodes].index)
         found |= {name: reads[name] for name in ready}
-        left = [name for name in left if name not in found]
+        sorter.done(*ready)
     return found
 
 
