@@ -97,6 +97,13 @@ def weight_of(network, name):
     return only(network, name).connection.weight
 
 
+def n_parameters(network, name):
+    """Count the trained values of a population and of what reaches it."""
+    return network[name].n_bias_parameters + sum(
+        p.connection.n_parameters for p in network.into(name)
+    )
+
+
 def reweighted(network, name, weight):
     """Give the only projection to a population other weights."""
     mine = only(network, name)

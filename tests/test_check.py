@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import only
 from torch import nn
 
 from cnn2snn_brian import InputError, UnsupportedModuleError
@@ -185,8 +186,9 @@ class Twice(nn.Module):
 def test_attributes_that_change_in_forward_are_those_of_the_call(dilation):
     module = Twice(dilation)
     layers = read_as_it_computes(module)
-    assert [layer.stride for layer in layers.layers[:2]] == [(1, 1), (2, 2)]
-    assert layers[1].dilation == (dilation, dilation)
+    kernels = [only(layers, name).connection.kernel for name in ("conv1", "conv2")]
+    assert [kernel.stride for kernel in kernels] == [(1, 1), (2, 2)]
+    assert kernels[1].dilation == (dilation, dilation)
 
 
 def test_a_forward_that_counts_its_calls_is_refused():

@@ -4,6 +4,7 @@ import brian2
 import numpy as np
 import pytest
 from brian2 import SpikeMonitor, ms, mV
+from by_hand import weight_of
 from reference import raster, two_layers
 from torch import nn
 
@@ -36,24 +37,25 @@ def test_kernel_noise_is_relative_and_seeded():
     snn = convert(cnn, (2, 7, 6), thresholds=1.0)
     noisy = kernel_noise(snn, 0.1, seed=2)
     for name, n in (("conv1", 1500), ("ip1", 600)):
-        before, after = snn.layers[name].weight, noisy.layers[name].weight
+        before, after = (weight_of(made.layers, name) for made in (snn, noisy))
         assert after.dtype == before.dtype
         z = (after / before - 1) / 0.1
         # Mean and variance of n normal numbers, 5 standard errors.
         assert abs(z.mean()) < 5 / np.sqrt(n)
         assert abs(z.var() - 1) < 5 * np.sqrt(2 / n)
-    assert noisy.layers["pool1"] is snn.layers["pool1"]
+    assert noisy.layers.into("pool1") == snn.layers.into("pool1")
+    assert noisy.layers.populations == snn.layers.populations
     assert noisy.thresholds == snn.thresholds
     again = kernel_noise(snn.layers, 0.1, seed=2)
     other = kernel_noise(snn.layers, 0.1, seed=3)
     some = kernel_noise(snn, 0.1, seed=2, layers=["ip1"])
-    weight = noisy.layers["ip1"].weight
-    np.testing.assert_array_equal(again["ip1"].weight, weight)
-    np.testing.assert_array_equal(some.layers["ip1"].weight, weight)
-    assert some.layers["conv1"] is snn.layers["conv1"]
-    assert (other["ip1"].weight != weight).any()
-    none = kernel_noise(snn, 0.0).layers["ip1"].weight
-    np.testing.assert_array_equal(none, snn.layers["ip1"].weight)
+    weight = weight_of(noisy.layers, "ip1")
+    np.testing.assert_array_equal(weight_of(again, "ip1"), weight)
+    np.testing.assert_array_equal(weight_of(some.layers, "ip1"), weight)
+    assert some.layers.into("conv1") == snn.layers.into("conv1")
+    assert (weight_of(other, "ip1") != weight).any()
+    none = weight_of(kernel_noise(snn, 0.0).layers, "ip1")
+    np.testing.assert_array_equal(none, weight_of(snn.layers, "ip1"))
 
 
 @pytest.mark.parametrize(

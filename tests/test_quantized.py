@@ -16,6 +16,7 @@ from cnn2snn_brian.cnn.weights import ModelCard, load_weights, read_card, save_w
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.models import create, digits
+from cnn2snn_brian.projections import Ceiling
 from cnn2snn_brian.train import TrainingSettings, train
 
 SHAPE = (2, 7, 6)
@@ -141,12 +142,16 @@ def test_a_saved_network_keeps_its_ceilings(tmp_path):
     again = SpikingNetwork.load(tmp_path / "a.snn")
     assert again == snn
     assert again.layers == snn.layers
-    found = [(c.layer, c.activation, c.steps) for c in again.layers.ceilings]
-    assert found == [("conv1", 2.0, STEPS), ("ip1", 0.5, STEPS)]
-    relu = dataclasses.replace(snn.layers, ceilings=())
+    found = {population.name: population.ceiling for population in again.layers}
+    ceilings = {name: Ceiling(a, STEPS) for name, a in (("conv1", 2.0), ("ip1", 0.5))}
+    assert found == dict.fromkeys(again.layers.names) | ceilings
+    relu = dataclasses.replace(
+        snn.layers,
+        populations=tuple(
+            dataclasses.replace(population, ceiling=None) for population in snn.layers
+        ),
+    )
     assert relu != snn.layers
-    with pytest.raises(InputError, match="'ip1', which is no layer"):
-        dataclasses.replace(relu, layers=relu.layers[:1], ceilings=snn.layers.ceilings)
 
 
 @pytest.mark.parametrize("place", [0, 2])
