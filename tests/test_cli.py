@@ -30,7 +30,7 @@ from cnn2snn_brian.cli.convert import InputEncoding, MaxPooling, PresetName, Res
 from cnn2snn_brian.cli.train import Activation, Optimizer
 from cnn2snn_brian.cli.tune import MethodChoice
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.projections.kernels import GateRule
+from cnn2snn_brian.projections import GateRule
 from cnn2snn_brian.settings.settings import CHOICES
 from cnn2snn_brian.train import TrainingSettings
 from cnn2snn_brian.tuning import MethodName
@@ -186,7 +186,7 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     snn = SpikingNetwork.load(tmp_path / "q.snn")
-    assert {ceiling.steps for ceiling in snn.layers.ceilings} == {4}
+    assert {p.ceiling.steps for p in snn.layers if p.ceiling is not None} == {4}
     for arguments, message in (
         (("--steps", "4"), "belong together"),
         (("--activation", "quantized"), "belong together"),

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from brian2 import ms
+from by_hand import Layers, Linear, connection_of, layer_of
 from torch import nn
 
-from cnn2snn_brian import InputError, Layers, SimulationResult, convert, models
+from cnn2snn_brian import InputError, SimulationResult, convert, models
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.diagnosis import diagnose
-from cnn2snn_brian.projections import Linear
 from cnn2snn_brian.results import SpikeCounts
 from cnn2snn_brian.settings.parameters import Parameters
 
@@ -118,7 +118,8 @@ def test_diagnose_refuses_another_network_and_other_pictures(digits, healthy):
     result, _ = healthy
     with pytest.raises(InputError, match="59 images, the result has 60"):
         diagnose(result, cnn, images[1:])
-    other = Layers((1, 8, 8), snn.layers.layers[:2])
+    names = snn.layers.names[:2]
+    other = Layers((1, 8, 8), [layer_of(snn.layers, name) for name in names])
     with pytest.raises(InputError, match="not the same network"):
         diagnose(result, other, images)
 
@@ -281,9 +282,9 @@ def test_biases_and_constant_currents_count_as_input():
     second = Linear("ip2", ("ip1",), (20,), rng.normal(size=(15, 20)) / 4, bias)
     layers = Layers((1, 2, 3), (first, second))
     images = rng.random((30, 1, 2, 3))
-    drive = c * (images.reshape(30, 6) @ first.weight.T + first.bias) + leak["ip1"]
+    drive = c * (images.reshape(30, 6) @ connection_of(first).weight.T + first[0].bias) + leak["ip1"]
     ip1 = np.rint(n_steps * drive / 4)
-    drive = ip1 @ second.weight.T + n_steps * (c / 4 * bias + leak["ip2"])
+    drive = ip1 @ connection_of(second).weight.T + n_steps * (c / 4 * bias + leak["ip2"])
     ip2 = np.rint(np.maximum(drive, 0) / 3)
     raw = {"ip1": ip1.astype(np.uint16), "ip2": ip2.astype(np.uint16)}
     result = SimulationResult(

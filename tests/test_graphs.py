@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from brian2 import SpikeMonitor, ms
+from by_hand import weight_of
 from torch import nn
 from torchvision import models as zoo
 
@@ -19,8 +20,7 @@ from cnn2snn_brian import (
     diagnose,
 )
 from cnn2snn_brian.cnn.from_torch import from_torch
-from cnn2snn_brian.projections.pooling import parts, squared
-from cnn2snn_brian.settings.scales import part_delays_s
+from cnn2snn_brian.settings.scales import projection_delays_s
 
 SHAPE = (2, 9, 8)
 IMAGES = np.random.default_rng(0).integers(0, 65, (2, *SHAPE)) / 64
@@ -86,16 +86,16 @@ def test_a_graph_computes_what_torch_does():
     )
 
 
-def test_squared_layers_add_up_variances():
+def test_squared_weights_add_up_variances():
     layers = from_torch(randomize(Graph()), SHAPE)
     for form in (layers, layers.without_pooling_neurons()):
-        for layer in form:
-            for part, square in zip(parts(layer), parts(squared(layer)), strict=True):
-                n = int(np.prod(part.input_shape))
-                every_input = np.eye(n).reshape(n, *part.input_shape)
-                np.testing.assert_allclose(
-                    square.drive(every_input), part.drive(every_input) ** 2
-                )
+        assert len(form.projections) > len(form)
+        for part in (p.connection for p in form.projections):
+            n = int(np.prod(part.input_shape))
+            every_input = np.eye(n).reshape(n, *part.input_shape)
+            np.testing.assert_allclose(
+                part.squared().drive(every_input), part.drive(every_input) ** 2
+            )
 
 
 def test_the_table_says_who_reads_whom():
@@ -272,11 +272,15 @@ def test_a_saved_graph_is_the_same(tmp_path):
         )
 
 
+def delays_s(network, given, propagation="step"):
+    return projection_delays_s(network, given, 0.001, propagation)
+
+
 def test_shortcuts_wait_for_the_branches_beside_them():
     layers = from_torch(randomize(Graph()), SHAPE)
     waits = {
         name: 1e3 * delay
-        for name, delay in part_delays_s(layers, {"conv5": 0.002}, 0.001).items()
+        for name, delay in delays_s(layers, {"conv5": 0.002}).items()
     }
     # conv5 reads bn1, which is as deep as add1; pool1 reads layers of depth 3.
     assert waits["conv5"] == pytest.approx(2)
@@ -293,10 +297,10 @@ def test_shortcuts_wait_for_the_branches_beside_them():
             return (x + y).relu()
 
     layers = from_torch(Short(), SHAPE)
-    assert part_delays_s(layers, {}, 0.001) == pytest.approx(
+    assert delays_s(layers, {}) == pytest.approx(
         {"conv1": 0, "conv2": 0, "add1_from_conv1": 0.001, "add1_from_conv2": 0}
     )
-    assert not any(part_delays_s(layers, {}, 0.0).values())
+    assert not any(delays_s(layers, {}, "instant").values())
 
 
 class Composed(nn.Module):
@@ -377,7 +381,7 @@ def test_several_maps_of_one_pair_of_layers_become_one():
     cnn = Parallel().double().eval()
     layers = from_torch(cnn, SHAPE)
     assert len(layers) == 1
-    assert layers[0].weight.shape == (2, 2, 3, 5)
+    assert weight_of(layers, layers.names[0]).shape == (2, 2, 3, 5)
     expected = cnn(torch.tensor(IMAGES)).detach().numpy()
     found = np.maximum(layers.activations(IMAGES)[layers.names[-1]], 0)
     np.testing.assert_allclose(found, expected, atol=1e-12)

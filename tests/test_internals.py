@@ -14,6 +14,7 @@ import brian2
 import numpy as np
 import pytest
 from brian2 import NeuronGroup, SpikeGeneratorGroup, SpikeMonitor, Synapses, ms
+from by_hand import Layers, Linear
 from jinja2 import meta, nodes
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -23,8 +24,6 @@ from cnn2snn_brian.brian import codeobjects, internals
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject, StandaloneCodeObject
 from cnn2snn_brian.brian.internals import TESTED
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.projections import Layers
-from cnn2snn_brian.projections.kernels import Linear
 from cnn2snn_brian.projections.order import INPUT
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.simulator.device import write_sources

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from brian2 import Network, NeuronGroup, SpikeMonitor, TimedArray, ms, mV
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+from by_hand import only
 from reference import layer_spikes, randomize, raster
 from torch import nn
 
@@ -23,8 +24,7 @@ from cnn2snn_brian import (
     from_torch,
     kernel_noise,
 )
-from cnn2snn_brian.projections import AvgPool2d, MaxPool2d, Pooled
-from cnn2snn_brian.projections.geometry import connections, runs
+from cnn2snn_brian.projections import PASSED, to_neurons
 from cnn2snn_brian.tuning import Bisection
 
 N_STEPS = 20
@@ -257,18 +257,29 @@ def test_layers_compute_torchs_maximum(windows, is_function):
 
     pool = nn.MaxPool2d(*options[:3], ceil_mode=options[3])
     module = nn.Sequential(Functional() if is_function else pool)
-    layer = from_torch(module, shape, max_pooling="gate")[0]
-    assert isinstance(layer, MaxPool2d)
-    assert layer.name == "pool1"
+    network = from_torch(module, shape, max_pooling="gate")
+    layer = only(network)
+    assert layer.gate == "gate"
+    assert layer.name == layer.target == "pool1"
+    assert network.is_gate("pool1")
     x = np.random.default_rng(0).random((2, *shape))
     expected = pool(torch.tensor(x)).numpy()
     np.testing.assert_array_equal(layer.drive(x), expected)
-    assert layer.shape == expected.shape[1:]
-    listed, (pre, post, _) = connections(layer), runs(layer).expanded()
-    assert layer.fan_out().sum() == len(listed.pre) == len(pre)
-    assert set(zip(listed.pre, listed.post, strict=True)) == set(
-        zip(pre, post, strict=True)
-    )
+    connection = layer.connection
+    assert network["pool1"].shape == connection.shape == expected.shape[1:]
+    pre, post, weight = connection.expanded()
+    assert connection.fan_out().sum() == len(pre) == connection.n_synapses
+    reached = np.zeros((int(np.prod(shape)), int(np.prod(connection.shape))), bool)
+    reached[pre, post] = True
+    # A spike of an input alone passes to the windows that it is in.
+    alone = layer.drive(np.eye(len(reached)).reshape(-1, *shape)[by_neuron(shape)])
+    np.testing.assert_array_equal(reached, channels_last(alone) > 0)
+    np.testing.assert_array_equal(weight, PASSED)
+
+
+def by_neuron(shape):
+    """Index in torch's order of each neuron."""
+    return to_neurons(np.arange(int(np.prod(shape))).reshape(shape), shape)
 
 
 SHAPE = (2, 9, 8)
@@ -409,7 +420,17 @@ def test_average_pooling_in_front_of_a_gate_keeps_its_neurons():
         nn.AvgPool2d(2, 1), nn.MaxPool2d(2), nn.AvgPool2d(2, 1), nn.Conv2d(2, 1, 2)
     )
     layers = from_torch(module, SHAPE, max_pooling="gate").without_pooling_neurons()
-    assert [type(layer) for layer in layers] == [AvgPool2d, MaxPool2d, Pooled]
+    assert layers.names == ("pool1", "pool2", "conv1")
+    first, gate, last = layers.projections
+    assert [p.label for p in layers.projections] == [
+        "AvgPool2d",
+        "MaxPool2d",
+        "Conv2d of averages",
+    ]
+    assert [p.gate for p in layers.projections] == [None, "gate", None]
+    assert first.is_average
+    assert not gate.is_average
+    assert last.connection.window is not None
 
 
 def test_files_and_noise(tmp_path):
@@ -417,8 +438,8 @@ def test_files_and_noise(tmp_path):
     snn.save(tmp_path / "a.snn")
     assert SpikingNetwork.load(tmp_path / "a.snn") == snn
     noisy = kernel_noise(snn, 0.1)
-    assert noisy.layers["pool1"] == snn.layers["pool1"]
-    assert noisy.layers["conv1"] != snn.layers["conv1"]
+    assert noisy.layers.into("pool1") == snn.layers.into("pool1")
+    assert noisy.layers.into("conv1") != snn.layers.into("conv1")
 
 
 @pytest.mark.parametrize(

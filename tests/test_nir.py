@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from brian2 import SpikeMonitor, StateMonitor, ms
+from by_hand import only, weight_of
 from test_graphs import IMAGES, N_STEPS, SHAPE, THRESHOLDS, Graph, loop, randomize
 from torch import nn
 
@@ -24,7 +25,7 @@ from cnn2snn_brian import (
     from_torch,
 )
 from cnn2snn_brian.nir.connections import bias_kernel, pool_of, symmetric
-from cnn2snn_brian.projections.kernels import AvgPool2d, Conv2d
+from cnn2snn_brian.projections import Convolution
 from cnn2snn_brian.stimuli import Movie
 
 ASSUMED = "what is assumed here"
@@ -433,7 +434,7 @@ def test_a_graph_that_was_changed_is_read_anew():
     assert "reset=" not in str(said[0].message)
     assert other.reset == "subtract"
     assert other.parameters.v_init["conv1"] == 0.5
-    difference = other.layers["ip1"].weight - snn.layers["ip1"].weight
+    difference = weight_of(other.layers, "ip1") - weight_of(snn.layers, "ip1")
     factor = difference[0, 0]
     np.testing.assert_allclose(difference[0], factor)
     assert not difference[1:].any()
@@ -534,7 +535,7 @@ def test_strict_and_resistance():
     for r, resistance in ((1.0, "step"), (1000.0, "second")):
         with pytest.warns(UserWarning, match=ASSUMED):
             snn = from_nir(graph(0.25, r), resistance=resistance, **options)
-        np.testing.assert_allclose(snn.layers[0].weight, 0.25, rtol=1e-12)
+        np.testing.assert_allclose(weight_of(snn.layers, name), 0.25, rtol=1e-12)
 
 
 def chain_of(*nodes):
@@ -822,9 +823,9 @@ def test_one_pixel_spreads_to_any_bias(shape):
 )
 def test_pooling_windows(pool):
     cnn = nn.Sequential(pool, nn.Conv2d(2, 3, 1))
-    layer = from_torch(cnn.eval(), (2, 7, 8))[0]
-    assert isinstance(layer, AvgPool2d)
-    found = pool_of(layer)
+    layer = only(from_torch(cnn.eval(), (2, 7, 8)), "pool1")
+    assert layer.is_average
+    found = pool_of(layer.connection.window)
     x = torch.rand(1, 2, 7, 8, dtype=torch.float64)
     made = F.avg_pool2d(x, found.size, found.stride, found.padding, divisor_override=1)
     torch.testing.assert_close(made * found.share, pool(x))
@@ -839,7 +840,7 @@ def test_a_kernel_that_cannot_be_square_is_written_as_it_is(tmp_path):
     nir.write(tmp_path / "odd.nir", graph)
     with pytest.warns(UserWarning, match=ASSUMED):
         back = from_nir(tmp_path / "odd.nir")
-    assert isinstance(back.layers["conv1"], Conv2d)
+    assert isinstance(only(back.layers, "conv1").connection.kernel, Convolution)
     np.testing.assert_allclose(
-        back.layers["conv1"].weight, snn.layers["conv1"].weight, rtol=1e-6
+        weight_of(back.layers, "conv1"), weight_of(snn.layers, "conv1"), rtol=1e-6
     )

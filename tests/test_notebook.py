@@ -10,8 +10,12 @@ MAKE = """
 import numpy as np
 from cnn2snn_brian import SpikingNetwork
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.projections import Layers, Linear
-layers = Layers((1, 2, 1), (Linear("ip1", ("input",), (1, 2, 1), np.ones((3, 2))),))
+from cnn2snn_brian.projections import (
+    Connection, Dense, Network, Population, Projection
+)
+kernel = Dense((1, 2, 1), np.ones((3, 2)))
+projection = Projection("ip1", "input", "ip1", Connection((1, 2, 1), kernel=kernel))
+layers = Network((1, 2, 1), (Population("ip1", (3,)),), (projection,))
 given = {"thresholds": 2.5, "v_min": 0, "leak": 0, "v_init": 0}
 snn = SpikingNetwork(layers, Parameters.of(layers, **given))
 """
@@ -61,7 +65,7 @@ def test_a_network_is_a_table_in_a_notebook(notebook):
     (shown,) = notebook["show"]
     assert "<table>" in shown.data["text/html"]
     assert "thresholds: 2.5" in shown.data["text/html"]
-    assert shown.data["text/plain"].startswith("SpikingNetwork(Layers(1x2x1 -> 3, ")
+    assert shown.data["text/plain"].startswith("SpikingNetwork(Network(1x2x1 -> 3, ")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from brian2 import SpikeMonitor, ms
+from by_hand import only
 from reference import raster, stages, two_layers
 from torch import nn
 
@@ -19,7 +20,6 @@ from cnn2snn_brian import (
     convert,
 )
 from cnn2snn_brian.projections import from_neurons
-from cnn2snn_brian.projections.geometry import connections
 from cnn2snn_brian.simulator.jobs import prepared
 
 SHAPE = (2, 7, 6)
@@ -263,7 +263,7 @@ def test_a_program_learns_what_the_numpy_loop_learns(kind, options, tmp_path):
             assert loaded.perturbations == alone.perturbations
             assert "plasticity: ip1 RewardSTDP(taupre=4. ms" in str(loaded)
         if kind == "own":
-            listed = connections(snn.layers[0]).weight
+            listed = only(snn.layers, "conv1").connection.expanded()[2]
             np.testing.assert_array_equal(more.weights["conv1"], listed)
         if kind == "stdp":
             still = STDP(4 * ms, 7 * ms, a_plus=0, a_minus=0)
@@ -325,7 +325,7 @@ class Joined(nn.Module):
 
 def joined():
     snn = convert(Joined(), SHAPE, thresholds=1, synapses="explicit")
-    (name,) = (layer.name for layer in snn.layers if len(layer.inputs) == 2)
+    (name,) = (n for n in snn.layers.names if len(snn.layers.sources(n)) == 2)
     return snn.plasticity(name, STDP())
 
 

@@ -7,11 +7,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from by_hand import Conv2d, Layers, Linear
 
-from cnn2snn_brian import InputError, Layers, SimulationResult, plots
+from cnn2snn_brian import InputError, SimulationResult, plots
 from cnn2snn_brian.plots.maps import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
-from cnn2snn_brian.projections import Conv2d, Linear, to_neurons
+from cnn2snn_brian.projections import to_neurons
 from cnn2snn_brian.results import SpikeCounts
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.spikes.measures import Trials

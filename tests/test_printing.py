@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from brian2 import ms
+from by_hand import Conv2d, Layers, Linear
 from torch import nn
 
 from cnn2snn_brian import (
-    Layers,
     SimulationResult,
     SpikingNetwork,
     TuningResult,
@@ -26,8 +26,7 @@ from cnn2snn_brian.cnn.adjust import Adjustment, adjust
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.diagnosis import Diagnosis
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import Conv2d, Linear
-from cnn2snn_brian.projections.stack import Ceiling
+from cnn2snn_brian.projections import Ceiling
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.spikes.measures import Trials
 from cnn2snn_brian.tuning import CalibrationResult
@@ -48,7 +47,7 @@ def layers(names=NAMES):
             Conv2d(names[1], names[:1], (3, 5, 5), rng.normal(size=(4, 3, 3, 3))),
             Linear(names[2], names[1:2], (4, 3, 3), rng.normal(size=(3, 36))),
         ),
-        (Ceiling(names[0], 6.0),),
+        ((names[0], Ceiling(6.0)),),
     )
 
 
@@ -245,7 +244,7 @@ def public_data_classes():
 
 
 #: What a field is annotated with if it may print on many lines.
-MANY_LINES = re.compile("ndarray|DataFrame|SpikeCounts|Layers|Parameters")
+MANY_LINES = re.compile("ndarray|DataFrame|SpikeCounts|Network|Parameters")
 
 
 def test_all_public_data_with_arrays_are_short():
@@ -263,9 +262,13 @@ def test_all_public_data_with_arrays_are_short():
 
 
 COLOURS = """
-from cnn2snn_brian.projections import Layers, Linear
+from cnn2snn_brian.projections import (
+    Connection, Dense, Network, Population, Projection
+)
 import numpy as np
-print(Layers((1, 2, 1), (Linear("ip1", ("input",), (1, 2, 1), np.ones((1, 2))),)))
+kernel = Dense((1, 2, 1), np.ones((1, 2)))
+projection = Projection("ip1", "input", "ip1", Connection((1, 2, 1), kernel=kernel))
+print(Network((1, 2, 1), (Population("ip1", (1,)),), (projection,)))
 """
 
 

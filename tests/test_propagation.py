@@ -9,7 +9,6 @@ from torch import nn
 
 from cnn2snn_brian import InputError, SpikingNetwork, convert
 from cnn2snn_brian.projections import from_neurons, to_neurons
-from cnn2snn_brian.projections.geometry import connections
 
 N_STEPS = 12
 SHAPE = (2, 9, 8)
@@ -297,14 +296,15 @@ def test_saved_and_loaded(tmp_path):
 def test_explicit_synapses_of_a_pooled_layer_are_those_of_torch():
     layers = convert(zoo(), SHAPE, thresholds=1.0, pooling="synapses").layers
     rng = np.random.default_rng(5)
-    for layer in layers:
-        listed = connections(layer)
+    assert any(p.connection.window is not None for p in layers.projections)
+    for layer in (p.connection for p in layers.projections):
+        pre, post, weight = layer.expanded()
         activations = rng.normal(size=(1, *layer.input_shape))
         drive = np.zeros(int(np.prod(layer.shape)))
         values = to_neurons(activations, layer.input_shape)[0]
-        np.add.at(drive, listed.post, listed.weight * values[listed.pre])
+        np.add.at(drive, post, weight * values[pre])
         expected = to_neurons(layer.drive(activations), layer.shape)[0]
         np.testing.assert_allclose(drive, expected, atol=1e-12)
-        counts = np.bincount(listed.pre, minlength=len(values))
+        counts = np.bincount(pre, minlength=len(values))
         fan_out = to_neurons(layer.fan_out()[None], layer.input_shape)[0]
         np.testing.assert_array_equal(counts, fan_out)

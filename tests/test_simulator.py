@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from brian2 import NeuronGroup, SpikeMonitor, TimedArray, ms, second
+from by_hand import reweighted, weight_of
 from reference import numpy_spikes, randomize
 from torch import nn
 
@@ -23,7 +24,7 @@ from cnn2snn_brian import (
     models,
 )
 from cnn2snn_brian.data import load_digits
-from cnn2snn_brian.projections import Layers, to_neurons
+from cnn2snn_brian.projections import to_neurons
 
 pytestmark = pytest.mark.standalone
 
@@ -223,10 +224,10 @@ def test_events_are_spikes_times_synapses(build):
     brian2.prefs.codegen.target = "numpy"
     snn = convert(zoo(bias=False), SHAPE, thresholds=THRESHOLDS, synapses="explicit")
     net = snn.network()
-    for layer in snn.layers:
+    for layer in snn.layers.projections:
         synapses = net[f"{layer.name}_synapses"]
         outgoing = np.bincount(np.asarray(synapses.i), minlength=synapses.source.N)
-        source = layer.inputs[0]
+        source = layer.source
         counts = to_neurons(result.spike_counts[source], snn.layers.shapes[source])
         np.testing.assert_array_equal(result.events[layer.name], counts @ outgoing)
     assert result.n_events == sum(events.sum() for events in result.events.values())
@@ -422,8 +423,7 @@ def changeable():
 
 
 def scaled(layers):
-    first = replace(layers[0], weight=1.5 * layers[0].weight)
-    return Layers(SHAPE, (first, *list(layers)[1:]))
+    return reweighted(layers, "conv1", 1.5 * weight_of(layers, "conv1"))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import brian2
 import numpy as np
 import pytest
 from brian2 import NeuronGroup, TimedArray, ms
+from by_hand import pooling
 
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
-from cnn2snn_brian.projections.kernels import AvgPool2d, Conv2d, Linear
-from cnn2snn_brian.projections.pooling import Pooled
+from cnn2snn_brian.projections import Connection, Convolution, Dense, then
 
 #: Share of neurons that spike in each step: few and many.
 RATES = (0.1, 0.6, 0.0, 1.0, 0.4)
@@ -20,7 +20,8 @@ def dyadic(*shape):
 
 def convolution(shape, kernel, stride=(1, 1), pad=((0, 0), (0, 0)), **options):
     options = {"stride": stride, "padding": pad, **options}
-    return Conv2d("conv", ("input",), shape, dyadic(*kernel), **options)
+    kernel = Convolution(shape, dyadic(*kernel), **options)
+    return Connection(shape, kernel=kernel)
 
 
 def pooled(shape, make):
@@ -28,12 +29,12 @@ def pooled(shape, make):
     rows = tuple((k, k + 2) for k in range(shape[1] - 1))
     columns = tuple((k, k + 2) for k in range(0, shape[2] - 1, 2))
     halves = [(0.5,) * len(windows) for windows in (rows, columns)]
-    pool = AvgPool2d("pool", ("input",), shape, rows, columns, *halves)
-    return Pooled((pool,), make(pool.shape))
+    pool = pooling(shape, rows, columns, *halves)
+    return then(pool, make(pool.shape))
 
 
 def dense(shape, n_out):
-    return Linear("ip", ("input",), shape, dyadic(n_out, int(np.prod(shape))))
+    return Connection(shape, kernel=Dense(shape, dyadic(n_out, int(np.prod(shape)))))
 
 
 WIDE = ((1, 2), (0, 3))
@@ -73,16 +74,17 @@ LAYERS = {
 }
 
 
-def reached(layer, image):
+def reached(connection, image):
     """Add what each input reaches, one position of the output after another."""
-    if isinstance(layer, Pooled):
-        (pool,) = layer.pools
+    layer = connection.kernel
+    if connection.window is not None:
+        _, height, width = image.shape
         cells = [
-            [image[:, y:y_end, x:x_end].sum((1, 2)) / 4 for x, x_end in pool.columns]
-            for y, y_end in pool.rows
+            [image[:, y : y + 2, x : x + 2].sum((1, 2)) / 4 for x in range(0, width - 1, 2)]
+            for y in range(height - 1)
         ]
-        return reached(layer.layer, np.moveaxis(np.array(cells), -1, 0))
-    if isinstance(layer, Linear):
+        image = np.moveaxis(np.array(cells), -1, 0)
+    if isinstance(layer, Dense):
         return layer.weight @ image.ravel()
     out_channels, per_group, ky, kx = layer.weight.shape
     padded = np.pad(image, ((0, 0), *layer.padding))

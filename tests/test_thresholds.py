@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import AvgPool2d, Layers, Linear
 from torch import nn
 
 from cnn2snn_brian.cnn.from_torch import from_torch
 from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, AvgPool2d, Layers, Linear, stack
+from cnn2snn_brian.projections import INPUT
+from cnn2snn_brian.projections import network as network_module
 from cnn2snn_brian.settings.thresholds import data_based_thresholds, largest_activation
 
 SHAPE = (1, 1, 2)
@@ -70,7 +72,7 @@ def test_batches_do_not_change_the_result(monkeypatch):
     layers = tiny()
     images = np.random.default_rng(0).random((7, *SHAPE))
     at_once = data_based_thresholds(layers, images, 90)
-    monkeypatch.setattr(stack, "MAX_IMAGES", 3)
+    monkeypatch.setattr(network_module, "MAX_IMAGES", 3)
     assert data_based_thresholds(layers, images, 90) == at_once
 
 

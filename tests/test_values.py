@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from brian2 import Network, NeuronGroup, ms
+from by_hand import only, reweighted, weight_of
 from torch import nn
 
 from cnn2snn_brian import (
@@ -23,7 +24,12 @@ from cnn2snn_brian import (
 )
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.data import LabelledImages, load_test_images
-from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.projections import (
+    Ceiling,
+    Convolution,
+    TransposedConvolution,
+    Window,
+)
 from cnn2snn_brian.settings.perturbations import Perturbations
 from cnn2snn_brian.settings.presets import Preset, kernel_noise
 from cnn2snn_brian.simulator.jobs import prepared
@@ -53,20 +59,34 @@ def test_layers_are_equal_by_content():
     assert first["conv1"] == second["conv1"]
     assert first["conv1"] is not second["conv1"]
     assert {first["conv1"], second["conv1"], first["ip1"]} == {*first}
+    ours, theirs = only(first, "conv1"), only(second, "conv1")
+    assert ours is not theirs
+    for one, other in (
+        (ours, theirs),
+        (ours.connection, theirs.connection),
+        (ours.connection.kernel, theirs.connection.kernel),
+    ):
+        assert one == other
+        assert hash(one) == hash(other)
     assert len({first, second}) == 1
     assert first != "conv1"
     assert first["conv1"] != first["ip1"]
 
 
 @pytest.mark.parametrize("where", [(0, 0, 0, 0), (2, 1, 2, 1)])
-def test_one_changed_weight_is_another_layer(where):
+def test_one_changed_weight_is_another_network(where):
     layers = from_torch(cnn(), SHAPE)
-    weight = layers["conv1"].weight.copy()
+    weight = weight_of(layers, "conv1").copy()
     weight[where] = np.nextafter(weight[where], 1)
-    other = replace(layers["conv1"], weight=weight)
-    assert other != layers["conv1"]
-    assert hash(other) != hash(layers["conv1"])
-    assert Layers(SHAPE, (other, layers["ip1"])) != layers
+    other = reweighted(layers, "conv1", weight)
+    assert other.populations == layers.populations
+    for mine, theirs in (
+        (only(layers, "conv1"), only(other, "conv1")),
+        (only(layers, "conv1").connection, only(other, "conv1").connection),
+        (layers, other),
+    ):
+        assert mine != theirs
+        assert hash(mine) != hash(theirs)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +94,55 @@ def test_one_changed_weight_is_another_layer(where):
     [
         {"name": "conv2"},
         {"bias": None},
-        {"stride": (1, 1), "padding": ((0, 1), (0, 0))},
+        {"shape": (3, 3, 10), "bias": None},
+        {"n_bias_parameters": 4},
+        {"ceiling": Ceiling(6.0)},
+        {"unit": "0"},
     ],
 )
-def test_other_fields_count_too(change):
-    layer = from_torch(cnn(), SHAPE)["conv1"]
-    if "padding" in change:
-        change["bias"] = None
-    assert replace(layer, **change) != layer
+def test_other_fields_of_a_population_count_too(change):
+    population = from_torch(cnn(), SHAPE)["conv1"]
+    assert replace(population, **change) != population
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"source": "other"},
+        {"target": "other"},
+        {"delay_s": 1e-3},
+    ],
+)
+def test_other_fields_of_a_projection_count_too(change):
+    projection = only(from_torch(cnn(), SHAPE), "conv1")
+    assert replace(projection, **change) != projection
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kernel": {"stride": (2, 1)}},
+        {"kernel": {"padding": ((0, 1), (0, 0))}},
+        {"kernel": {"dilation": (2, 1)}},
+        {"window": Window(np.eye(7), np.eye(6))},
+        {"start": 1, "channels": 4},
+        {"channels": 4},
+    ],
+)
+def test_other_parts_of_a_connection_count_too(change):
+    connection = only(from_torch(cnn(), SHAPE), "conv1").connection
+    if "kernel" in change:
+        change = {"kernel": replace(connection.kernel, **change["kernel"])}
+    assert replace(connection, **change) != connection
+
+
+def test_kernels_of_other_kinds_are_not_equal():
+    weight = np.ones((2, 2, 1, 1))
+    kinds = Convolution((2, 3, 3), weight), TransposedConvolution((2, 3, 3), weight)
+    assert kinds[0] != kinds[1]
+    assert Ceiling(6.0) != Ceiling(6.0, 4)
+    assert Window(np.eye(2), np.eye(3)) != Window(np.eye(3), np.eye(2))
 
 
 def test_networks_are_equal_by_content():
@@ -187,7 +248,7 @@ def test_dictionaries_can_not_be_changed_behind_the_checks(values):
 
 def test_weights_can_not_be_changed_in_place():
     with pytest.raises(ValueError, match="read-only"):
-        network().layers["conv1"].weight[0] = 1
+        weight_of(network().layers, "conv1")[0] = 1
 
 
 @pytest.mark.parametrize(
