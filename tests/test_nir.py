@@ -24,7 +24,7 @@ from cnn2snn_brian import (
     from_nir,
     from_torch,
 )
-from cnn2snn_brian.nir.connections import bias_kernel, pool_of, symmetric
+from cnn2snn_brian.nir.connections import bias_kernel, pool_kernel, pool_of, symmetric
 from cnn2snn_brian.projections import Convolution
 from cnn2snn_brian.stimuli import Movie
 
@@ -755,8 +755,13 @@ def test_what_cannot_be_said_is_refused_by_name():
         nn.Conv2d(2, 3, 3), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True), nn.Flatten()
     )
     snn = convert(cnn.eval(), (2, 9, 8), thresholds=1)
-    with pytest.raises(InputError, match="pool1: average pooling with windows of"):
-        snn.to_nir()
+    for pooling in ("avg", "sum"):
+        with pytest.raises(InputError, match="pool1.*: average pooling with windows of"):
+            snn.to_nir(pooling=pooling)
+    # No stride leads from one row of these windows to the next.
+    uneven = nn.Sequential(nn.AdaptiveAvgPool2d((5, 1)), nn.Conv2d(2, 2, 1)).eval()
+    with pytest.raises(InputError, match="pool1.*: average pooling with windows of"):
+        convert(uneven, (2, 7, 8), thresholds=1).to_nir()
     cnn = nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 1)
     )
@@ -765,6 +770,16 @@ def test_what_cannot_be_said_is_refused_by_name():
         gated.to_nir()
     with pytest.raises(InputError, match="pooling='max'"):
         snn.to_nir(pooling="max")
+
+
+def equal_padding(kernel):
+    """Give the padding of both axes, which is the same on both sides."""
+    assert all(before == after for before, after in kernel.padding)
+    return tuple(before for before, _ in kernel.padding)
+
+
+def is_square(kernel):
+    return kernel.weight.shape[2] == kernel.weight.shape[3]
 
 
 @pytest.mark.parametrize("size", [(9, 8), (8, 8), (7, 10)])
@@ -781,8 +796,8 @@ def test_kernels_are_written_with_equal_padding(
     module = nn.Conv2d(
         4, 6, kernel_size, stride, padding, dilation=dilation, groups=2, bias=False
     )
-    layer = from_torch(randomize(module), (4, *size))[0]
-    found = symmetric(layer)
+    connection = only(from_torch(randomize(module), (4, *size))).connection
+    found = symmetric(connection.kernel)
     x = torch.rand(1, 4, *size, dtype=torch.float64)
     expected = module(x)
     made = F.conv2d(
@@ -790,14 +805,14 @@ def test_kernels_are_written_with_equal_padding(
         torch.tensor(found.weight),
         None,
         found.stride,
-        found.padding,
+        equal_padding(found),
         found.dilation,
     )
     torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)
     shape = np.array(expected.shape[2:]) - size
     # With a stride of 1, square kernels change both sizes by the same parity.
     if stride == 1 and (shape[0] - shape[1]) % 2 == 0:
-        assert found.is_square
+        assert is_square(found)
 
 
 @pytest.mark.parametrize(
@@ -806,9 +821,10 @@ def test_kernels_are_written_with_equal_padding(
 def test_one_pixel_spreads_to_any_bias(shape):
     bias = np.random.default_rng(0).normal(size=shape)
     found = bias_kernel(bias)
-    assert found.is_square
+    assert is_square(found)
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    made = F.conv2d(one, torch.tensor(found.weight), None, found.stride, found.padding)
+    padding = equal_padding(found)
+    made = F.conv2d(one, torch.tensor(found.weight), None, found.stride, padding)
     np.testing.assert_array_equal(made[0], bias)
 
 
@@ -825,10 +841,13 @@ def test_pooling_windows(pool):
     cnn = nn.Sequential(pool, nn.Conv2d(2, 3, 1))
     layer = only(from_torch(cnn.eval(), (2, 7, 8)), "pool1")
     assert layer.is_average
-    found = pool_of(layer.connection.window)
+    (size, stride, padding), share = pool_of("pool1", layer.connection.window)
     x = torch.rand(1, 2, 7, 8, dtype=torch.float64)
-    made = F.avg_pool2d(x, found.size, found.stride, found.padding, divisor_override=1)
-    torch.testing.assert_close(made * found.share, pool(x))
+    pair = [tuple(axis.tolist()) for axis in (size, stride, padding)]
+    made = F.avg_pool2d(x, *pair, divisor_override=1)
+    torch.testing.assert_close(made * share, pool(x))
+    kernel = pool_kernel("pool1", (2, 7, 8), layer.connection.window)
+    torch.testing.assert_close(torch.tensor(kernel.drive(x.numpy())), pool(x))
 
 
 def test_a_kernel_that_cannot_be_square_is_written_as_it_is(tmp_path):

@@ -97,12 +97,13 @@ def test_one_changed_weight_is_another_network(where):
         {"shape": (3, 3, 10), "bias": None},
         {"n_bias_parameters": 4},
         {"ceiling": Ceiling(6.0)},
-        {"unit": "0"},
     ],
 )
 def test_other_fields_of_a_population_count_too(change):
     population = from_torch(cnn(), SHAPE)["conv1"]
     assert replace(population, **change) != population
+    # Where it comes from is not in files.
+    assert replace(population, unit="elsewhere") == population
 
 
 @pytest.mark.parametrize(
