@@ -47,9 +47,7 @@ class SpikingNetwork(NetworkDescription):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "thresholds":
             name = "parameters"
-            value = Parameters.of(
-                self.layers, thresholds=value, default=self.parameters
-            )
+            value = self.parameters.replace(thresholds=value)
         elif name not in {item.name for item in fields(self)}:
             raise AttributeError(f"a SpikingNetwork has no field {name!r}")
         checked = replace(self, **{name: value})

@@ -163,8 +163,7 @@ class NetworkDescription(Printed):
                     f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
                     f"of dt {1e3 * self.dt_s:g} ms of at least 0"
                 )
-        # Every layer needs its numbers, and no other has any.
-        Parameters.of(self.layers, **vars(self.parameters))
+        self.parameters.check_layers(self.layers)
         release = self.check_release(self.release_probability)
         # Copies that can't be changed behind the checks.
         object.__setattr__(self, "release_probability", FrozenDict(release))

@@ -64,6 +64,12 @@ class _Named:
     layer_names: tuple[str, ...]
     n_channels: Mapping[str, int]
 
+    @classmethod
+    def of(cls, layers: Any) -> "_Named":
+        if isinstance(layers, tuple):
+            return cls(layers, {})
+        return cls(layers.names, {k: shape[0] for k, shape in layers.shapes.items()})
+
 
 @dataclass(frozen=True, eq=False)
 class Parameters(Printed):
@@ -188,11 +194,7 @@ class Parameters(Printed):
             raise InputError(
                 f"unknown parameter {', '.join(unknown)}; there are {', '.join(known)}"
             )
-        network = (
-            _Named(names, {})
-            if isinstance(names, tuple)
-            else _Named(names.names, {k: shape[0] for k, shape in names.shapes.items()})
-        )
+        network = _Named.of(names)
         return cls(
             **{
                 item.name: setting_of(item).checked(
@@ -204,3 +206,29 @@ class Parameters(Printed):
                 for item in fields(cls)
             }
         )
+
+    def replace(self, **given: Any) -> "Parameters":
+        """
+        Make changed parameters of the same layers.
+
+        Parameters
+        ----------
+        **given : float or dict of str to float, optional
+            Parameters by name, as in `of`. A dict may leave layers out:
+            ``parameters.replace(thresholds={"conv1": 2.0})``.
+
+        Returns
+        -------
+        Parameters
+            These parameters, but for what was given.
+
+        Raises
+        ------
+        InputError
+            If a parameter or a layer is unknown, or a number is out of its range.
+        """
+        return Parameters.of(tuple(self.thresholds), default=self, **given)
+
+    def check_layers(self, layers: Any) -> None:
+        """Check that they have numbers for all of a network's layers, and no others."""
+        Parameters.of(layers, **vars(self))

@@ -23,24 +23,41 @@ Documented = TypeVar("Documented", bound=Callable[..., Any])
 SETTINGS: dict[str, Setting] = described(Parameters, Perturbations)
 
 
+#: What a docstring says of settings that are given together.
+ALL_AT_ONCE = "Numbers of a tuning or a result; those given by name go before them."
+
+
 def check_settings(
-    network: Any, given: Mapping[str, Any], seed: int = 0
+    network: Any, given: Any, seed: int = 0
 ) -> tuple[Parameters, Perturbations]:
-    """Check the settings of one run."""
-    unknown = [str(name) for name in given if name not in SETTINGS]
+    """Check the settings of one run: by name, or `Parameters` alone."""
+    if isinstance(given, Parameters):
+        given = {"parameters": given}
+    if not isinstance(given, Mapping):
+        raise InputError(f"settings: {given!r} is not a dict of settings by name")
+    unknown = [str(name) for name in given if name not in (*SETTINGS, "parameters")]
     if unknown:
         raise InputError(
             f"unknown setting {', '.join(map(repr, unknown))}; settings of a run are "
-            f"{', '.join(SETTINGS)}"
+            f"{', '.join(SETTINGS)}, and parameters"
         )
-    parts = {}
-    for kind in (Parameters, Perturbations):
-        names = {item.name for item in fields(kind)}
-        parts[kind] = {name: value for name, value in given.items() if name in names}
-    return (
-        Parameters.of(network.layers, default=network.parameters, **parts[Parameters]),
-        Perturbations.of(network, seed, **parts[Perturbations]),
+    parameters = given.get("parameters")
+    if parameters is None:
+        parameters = network.parameters
+    elif not isinstance(parameters, Parameters):
+        raise InputError(
+            f"parameters: {parameters!r}, expected Parameters, as a network, a tuning "
+            "and a result have them"
+        )
+    elif parameters is not network.parameters:
+        parameters.check_layers(network.layers)
+    changes, others = (
+        {item.name: given[item.name] for item in fields(kind) if item.name in given}
+        for kind in (Parameters, Perturbations)
     )
+    if changes:
+        parameters = Parameters.of(network.layers, default=parameters, **changes)
+    return parameters, Perturbations.of(network, seed, **others)
 
 
 def numbers(
@@ -96,7 +113,7 @@ def documented(function: Documented) -> Documented:
         return function
     line = next(line for line in doc.splitlines() if line.strip() == "{settings}")
     indent = line[: line.index("{")]
-    entries = []
+    entries = [f"{indent}parameters : Parameters, optional\n{indent}    {ALL_AT_ONCE}"]
     for name, item in SETTINGS.items():
         text = textwrap.fill(
             item.summary,
