@@ -1,6 +1,7 @@
 """Checks that every stage needs."""
 
 import importlib
+import math
 import os
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,36 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
             f"{what} is {number!r}, expected a whole number of at least {smallest}"
         )
     return int(number)
+
+
+def check_number(
+    what: str,
+    number: Any,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+) -> float:
+    """Check a finite number in a range."""
+    try:
+        found = float(number)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not (above < found < below and least <= found <= most):
+        ends = {"above": above, "at least": least, "below": below, "at most": most}
+        rules = [f"{end} {x:g}" for end, x in ends.items() if math.isfinite(x)]
+        rule = " and ".join(rules)
+        raise InputError(f"{what} is {number}, expected a finite number {rule}")
+    return found
+
+
+def check_numbers(what: str, given: Any, **limits: float) -> list[float]:
+    """Check some numbers to choose from."""
+    numbers = np.ravel(np.array(given, dtype=object))
+    if not len(numbers):
+        raise InputError(f"{what} is {given!r}, expected at least one number")
+    return [check_number(f"{what}: one", number, **limits) for number in numbers]
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
