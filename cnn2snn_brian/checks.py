@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,24 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
             f"{what} is {number!r}, expected a whole number of at least {smallest}"
         )
     return int(number)
+
+
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Check that a value is one of a few."""
+    if value not in choices:
+        raise InputError(
+            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        )
+
+
+def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
+    """Check that only existing layers are named."""
+    unknown = [str(name) for name in given if name not in names]
+    if unknown:
+        raise InputError(
+            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
+            f"layers are {', '.join(names)}"
+        )
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:

@@ -6,19 +6,13 @@ from cnn2snn_brian.settings.names import (
     CLOCK_NAME,
     NETWORK_NAME,
     PERTURBATION,
+    check_layer_names,
     check_units,
-)
-from cnn2snn_brian.settings.network import (
-    NetworkDescription,
-    delays_in_seconds,
-    fields_of,
-    load_network,
-    save_network,
 )
 from cnn2snn_brian.settings.neuron_models import RESETS, NeuronModel, narrow_brians_hook
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.perturbations import Perturbations
-from cnn2snn_brian.settings.plasticity import Rule
+from cnn2snn_brian.settings.plasticity import Rule, checked_rules
 from cnn2snn_brian.settings.presets import (
     PRESETS,
     Preset,
@@ -52,8 +46,9 @@ from cnn2snn_brian.settings.settings import (
     Numbers,
     Propagation,
     Reset,
-    check_choice,
-    check_names,
+    SynapseKind,
+    checked_kinds,
+    delays_in_seconds,
     described,
     recorded,
     reference,
@@ -61,7 +56,12 @@ from cnn2snn_brian.settings.settings import (
     shown_kind,
     shown_number,
 )
-from cnn2snn_brian.settings.storage import described_model
+from cnn2snn_brian.settings.storage import (
+    described_layers,
+    described_model,
+    described_rule,
+    fields_of,
+)
 from cnn2snn_brian.settings.thresholds import (
     ceiling_thresholds,
     data_based_thresholds,

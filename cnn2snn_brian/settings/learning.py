@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import synapse_shape, to_synapses
 from cnn2snn_brian.settings.plasticity import Rule
-from cnn2snn_brian.settings.settings import FrozenDict, Numbers, Setting, check_names
+from cnn2snn_brian.settings.settings import FrozenDict, Numbers, Setting
 from cnn2snn_brian.settings.storage import described_rule, rule_of
 
 #: Numbers of a run that have one value for each trial.

@@ -219,7 +219,7 @@ class Parameters(Printed):
 
         Returns
         -------
-        Parameters
+        changed : Parameters
             These parameters, but for what was given.
 
         Raises

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from brian2 import Quantity
 from brian2.units import have_same_dimensions, second
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_names, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import to_neurons
@@ -32,7 +32,6 @@ from cnn2snn_brian.settings.settings import (
     FrozenDict,
     Numbers,
     Setting,
-    check_names,
     setting,
     setting_of,
 )
@@ -58,10 +57,6 @@ class NeuronValues(Setting):
             given = {**own, **given}
         models = network.models(given)
         for name, model in models.items():
-            if not isinstance(model, NeuronModel):
-                raise InputError(
-                    f"neurons of {name}: {model!r}, expected a NeuronModel"
-                )
             if model.structure != own[name].structure:
                 raise InputError(
                     f"neurons of {name}: {model} has other equations than the compiled "

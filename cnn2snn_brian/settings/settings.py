@@ -14,13 +14,15 @@ that name without further ado; other names are read where ``picture_program.h`` 
 them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from brian2.units import have_same_dimensions, second
 
+from cnn2snn_brian.checks import check_choice, check_names
 from cnn2snn_brian.errors import InputError
 
 Key = TypeVar("Key")
@@ -149,16 +151,6 @@ BY_LAYER = "float or dict of str to float, optional"
 
 
 BY_CHANNEL = "float or dict of str to float or ndarray of shape (channels,), optional"
-
-
-def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
-    """Check that only existing layers are named."""
-    unknown = [str(name) for name in given if name not in names]
-    if unknown:
-        raise InputError(
-            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
-            f"layers are {', '.join(names)}"
-        )
 
 
 def reference(threshold: ByChannel) -> float:
@@ -348,14 +340,6 @@ CHOICES = {
 }
 
 
-def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Check that a value is one of a few."""
-    if value not in choices:
-        raise InputError(
-            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
-        )
-
-
 def checked_kinds(
     given: SynapseKind | Mapping[str, SynapseKind], names: tuple[str, ...]
 ) -> SynapseKind | Mapping[str, SynapseKind]:
@@ -378,3 +362,22 @@ def shown_kind(synapses: SynapseKind | Mapping[str, SynapseKind]) -> str:
         return synapses
     explicit = [name for name, kind in synapses.items() if kind == "explicit"]
     return f"explicit ({', '.join(explicit)}) and shared"
+
+
+def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """Take one delay or one by layer."""
+    if isinstance(delay, Mapping):
+        check_names("delay", delay, names)
+        given = dict(delay)
+    else:
+        given = dict.fromkeys(names, delay)
+    delays = {}
+    for name, value in given.items():
+        is_zero = np.ndim(value) == 0 and float(value) == 0
+        if np.ndim(value) or not (is_zero or have_same_dimensions(value, second)):
+            raise InputError(
+                f"the delay of {name} is {value}, expected a time, such as 2*ms"
+            )
+        if not is_zero:
+            delays[name] = float(value)
+    return delays

@@ -1,6 +1,7 @@
 """Networks and neuron models as JSON and arrays: for files, results and comparison."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cnn2snn_brian.projections import (
     Pooled,
 )
 from cnn2snn_brian.settings.neuron_models import NeuronModel
+from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.plasticity import Rule
 
 _KINDS: dict[str, type[Any]] = {
@@ -159,3 +161,22 @@ def layers_of(
         if ceiling is not None:
             ceilings.append(Ceiling(name, *ceiling))
     return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))
+
+
+def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Turn what `SpikingNetwork.record` gave into the fields of a network."""
+    fields = dict(settings)
+    input_shape = fields.pop("input_shape")
+    layers = layers_of(input_shape, fields["layers"], arrays)
+    # A file of an earlier version lacks newer parameters, which have defaults.
+    parameters = Parameters.of(layers, **fields["parameters"])
+    if "neurons" in fields:
+        described = fields["neurons"]
+        models = {name: model_of(values) for name, values in described.items()}
+        one = len({json.dumps(values) for values in described.values()}) == 1
+        fields["neurons"] = next(iter(models.values())) if one else models
+    if "rules" in fields:
+        fields["rules"] = {k: rule_of(rule) for k, rule in fields["rules"].items()}
+    if fields["classes"] is not None:
+        fields["classes"] = tuple(fields["classes"])
+    return fields | {"layers": layers, "parameters": parameters}
