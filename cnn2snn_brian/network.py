@@ -44,7 +44,6 @@ from cnn2snn_brian.settings import (
     checked_rules,
     described_layers,
     described_model,
-    described_rule,
     fields_of,
     recorded,
     shown,
@@ -312,7 +311,7 @@ class SpikingNetwork(Printed):
         if self.propagation != "step":
             settings["propagation"] = self.propagation
         if self.rules:
-            settings["rules"] = {k: described_rule(r) for k, r in self.rules.items()}
+            settings["rules"] = {k: described_model(r) for k, r in self.rules.items()}
         return settings, arrays
 
     @property

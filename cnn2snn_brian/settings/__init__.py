@@ -1,7 +1,6 @@
 """What a converted network is: neurons, settings, thresholds, files."""
 
 from cnn2snn_brian.settings.images import as_array, check_images, check_rate_scale
-from cnn2snn_brian.settings.learning import BY_TRIAL, KEPT, check_trials
 from cnn2snn_brian.settings.names import (
     CLOCK_NAME,
     NETWORK_NAME,
@@ -11,7 +10,12 @@ from cnn2snn_brian.settings.names import (
 )
 from cnn2snn_brian.settings.neuron_models import RESETS, NeuronModel, narrow_brians_hook
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.settings.perturbations import Perturbations
+from cnn2snn_brian.settings.perturbations import (
+    BY_TRIAL,
+    KEPT,
+    Perturbations,
+    check_trials,
+)
 from cnn2snn_brian.settings.plasticity import Rule, checked_rules
 from cnn2snn_brian.settings.presets import (
     PRESETS,
@@ -26,7 +30,6 @@ from cnn2snn_brian.settings.run_settings import (
     check_settings,
     documented,
     numbers,
-    restored,
     run_settings,
 )
 from cnn2snn_brian.settings.scales import (
@@ -52,16 +55,12 @@ from cnn2snn_brian.settings.settings import (
     described,
     recorded,
     reference,
+    restored,
     shown,
     shown_kind,
     shown_number,
 )
-from cnn2snn_brian.settings.storage import (
-    described_layers,
-    described_model,
-    described_rule,
-    fields_of,
-)
+from cnn2snn_brian.settings.storage import described_layers, described_model, fields_of
 from cnn2snn_brian.settings.thresholds import (
     ceiling_thresholds,
     data_based_thresholds,

@@ -117,6 +117,11 @@ class Rule:
                 ) from wrong
 
     @property
+    def values(self) -> Mapping[str, Any]:
+        """All parameters with their values."""
+        return self.parameters
+
+    @property
     def equations(self) -> str:
         """Equations as Brian2 gets them, with ``w`` and the parameters declared."""
         declared = [

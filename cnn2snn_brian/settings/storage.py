@@ -53,41 +53,26 @@ def _quantity(stored: list[Any]) -> Any:
     )
 
 
-def described_model(model: NeuronModel) -> dict[str, Any]:
-    """Turn a neuron model into what JSON can hold."""
+def described_model(model: NeuronModel | Rule) -> dict[str, Any]:
+    """Turn a neuron model, or a rule of plasticity, into what JSON can hold."""
     values = {
         item.name: getattr(model, item.name) for item in dataclasses.fields(model)
     }
     for name in _NUMBERS:
         values[name] = {key: _number(value) for key, value in values[name].items()}
-    values["refractory"] = float(model.refractory)
+    if isinstance(model, NeuronModel):
+        values["refractory"] = float(model.refractory)
     return values
 
 
-def model_of(described: dict[str, Any]) -> NeuronModel:
-    """Make the neuron model that `described_model` described."""
+def model_of(described: dict[str, Any], kind: type[Any] = NeuronModel) -> Any:
+    """Make the neuron model, or rule, that `described_model` described."""
     values = dict(described)
     for name in _NUMBERS:
         values[name] = {key: _quantity(value) for key, value in values[name].items()}
-    if values["refractory"]:
+    if values.get("refractory"):
         values["refractory"] *= second
-    return NeuronModel(**values)
-
-
-def described_rule(rule: Rule) -> dict[str, Any]:
-    """Turn a rule of plasticity into what JSON can hold."""
-    values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
-    for name in _NUMBERS:
-        values[name] = {key: _number(value) for key, value in values[name].items()}
-    return values
-
-
-def rule_of(described: dict[str, Any]) -> Rule:
-    """Make the rule of plasticity that `described_rule` described."""
-    values = dict(described)
-    for name in _NUMBERS:
-        values[name] = {key: _quantity(value) for key, value in values[name].items()}
-    return Rule(**values)
+    return kind(**values)
 
 
 def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +161,7 @@ def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any
         one = len({json.dumps(values) for values in described.values()}) == 1
         fields["neurons"] = next(iter(models.values())) if one else models
     if "rules" in fields:
-        fields["rules"] = {k: rule_of(rule) for k, rule in fields["rules"].items()}
+        fields["rules"] = {k: model_of(v, Rule) for k, v in fields["rules"].items()}
     if fields["classes"] is not None:
         fields["classes"] = tuple(fields["classes"])
     return fields | {"layers": layers, "parameters": parameters}
