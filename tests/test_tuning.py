@@ -32,7 +32,7 @@ from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.simulator import compiler
 from cnn2snn_brian.tuning import Bisection, Check, Feedback, Percentiles, Search
-from cnn2snn_brian.tuning.tuning_set import TuningSet
+from cnn2snn_brian.tuning.tune import TuningSet
 
 pytestmark = pytest.mark.standalone
 

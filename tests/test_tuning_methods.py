@@ -12,7 +12,7 @@ from cnn2snn_brian import from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.tuning import Bisection, Feedback, Percentiles, Search
-from cnn2snn_brian.tuning.base import Scope
+from cnn2snn_brian.tuning.methods import Scope
 from cnn2snn_brian.tuning.methods import (
     FLOOR_SHARES,
     LARGEST_V_INIT,

@@ -24,13 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity
 
-from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.checks import check_numbers, check_whole
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import Advance, progress_bar
 from cnn2snn_brian.projections import MaxPool2d
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
-    NetworkDescription,
     Parameters,
     check_images,
     input_scales,
@@ -54,7 +53,7 @@ PERCENTILE = 99.0
 
 
 def calibrate(
-    network: Simulator | NetworkDescription,
+    network: Simulator | SpikingNetwork,
     images: Any,
     *,
     duration: Quantity | None = None,
@@ -230,9 +229,7 @@ class _Fitting:
         Numbers of every layer, those of the CNN's activations at first.
     """
 
-    def __init__(
-        self, snn: NetworkDescription, pixels: npt.NDArray[np.float32]
-    ) -> None:
+    def __init__(self, snn: SpikingNetwork, pixels: npt.NDArray[np.float32]) -> None:
         self.snn = snn
         found = snn.layers.collected_activations(pixels)
         self.fits = {}
@@ -309,9 +306,10 @@ class _Fitting:
                 errors[index] = np.square(coded - activations).mean(axis=(0, 2))
                 if index < len(candidates):
                     wanted = np.minimum(activations, scale).mean((0, 2), dtype=float)
-                    change = wanted - coded.mean((0, 2), dtype=float)
-                    shift = (tried[index].shift + change).tolist()
-                    tried[index] = replace(tried[index], shift=shift)
+                    shift = (
+                        tried[index].shift + wanted - coded.mean((0, 2), dtype=float)
+                    )
+                    tried[index] = replace(tried[index], shift=shift.tolist())
             advance(1, f"{name}, round {turn + 1}")
         chosen = errors[:-1].argmin(axis=0)
         channels = np.arange(len(chosen))

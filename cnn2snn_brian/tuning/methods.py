@@ -19,16 +19,15 @@ from warnings import warn
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_number, check_whole
+from cnn2snn_brian.checks import by_layer, check_number, check_whole
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.projections import AvgPool2d, Layers, MaxPool2d
 from cnn2snn_brian.settings import (
     ByChannel,
     ByLayer,
     FrozenDict,
-    NetworkDescription,
     Parameters,
-    check_names,
     recorded,
     reference,
     thresholds_of_activations,
@@ -101,14 +100,6 @@ class Round:
 
 
 Rounds = Generator[Round, list[float], Parameters]
-
-
-def _by_layer(what: str, given: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Take one value for all layers, or some layers' values by name."""
-    if not isinstance(given, Mapping):
-        return {} if given is None else dict.fromkeys(names, given)
-    check_names(what, given, names)
-    return given
 
 
 def _check_some(what: str, given: Sequence[str], known: Sequence[str]) -> None:
@@ -248,7 +239,7 @@ class Method(ABC):
 
     def scope(
         self,
-        network: NetworkDescription,
+        network: SpikingNetwork,
         activations: Mapping[str, npt.NDArray[Any]],
         seed: int,
     ) -> Scope:
@@ -287,9 +278,10 @@ class Method(ABC):
             own.rate_scale,
             per_channel=any(np.ndim(each) > 0 for each in own.thresholds.values()),
         )
-        asked = _by_layer("bounds", self.bounds, names)
+        asked = {} if self.bounds is None else by_layer("bounds", self.bounds, names)
         bounds = _bounds(asked, data_based)
-        given = _by_layer("start", getattr(self, "start", None), layers)
+        own_start = getattr(self, "start", None)
+        given = {} if own_start is None else by_layer("start", own_start, layers)
         first = {
             name: given.get(name, self.begin(bounds[name][0], data_based[name]))
             for name in layers

@@ -14,18 +14,12 @@ import numpy.typing as npt
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_number, check_whole
+from cnn2snn_brian.checks import check_choice, check_number, check_whole
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.settings import (
-    NetworkDescription,
-    Parameters,
-    check_choice,
-    check_images,
-    recorded,
-    suitable_duration,
-)
+from cnn2snn_brian.settings import Parameters, check_images, recorded, suitable_duration
 from cnn2snn_brian.simulator import Simulator, Workers
 from cnn2snn_brian.tuning.methods import (
     Bisection,
@@ -76,7 +70,7 @@ class TuningSet:
     @classmethod
     def of(
         cls,
-        network: NetworkDescription,
+        network: SpikingNetwork,
         images: Any,
         labels: Any,
         category: int | str | None,
@@ -139,10 +133,10 @@ class TuningSet:
         )
 
 
-def described(network: Any) -> NetworkDescription:
+def described(network: Any) -> SpikingNetwork:
     """Give the network of a simulator, or what is one itself."""
     found = getattr(network, "snn", network)
-    if not isinstance(found, NetworkDescription):
+    if not isinstance(found, SpikingNetwork):
         raise InputError(
             f"found a {type(network).__name__}, expected a SpikingNetwork, as convert "
             "gives, or what its compile() gives"
@@ -153,7 +147,7 @@ def described(network: Any) -> NetworkDescription:
 @contextmanager
 def started(
     work: str,
-    network: Simulator | NetworkDescription,
+    network: Simulator | SpikingNetwork,
     duration: Quantity | None,
     checkpoint: str | Path | None,
     settings: dict[str, Any],
@@ -162,7 +156,7 @@ def started(
     """Compile a network that is not compiled, and open the checkpoint of the work."""
     snn = described(network)
     with ExitStack() as stack:
-        if isinstance(network, NetworkDescription):
+        if isinstance(network, SpikingNetwork):
             suitable = suitable_duration(network) if duration is None else duration
             simulator = stack.enter_context(Simulator(network, suitable))
         elif duration is None:
@@ -206,15 +200,16 @@ class Trials:
         """Compare two settings on all images."""
         target, labels = self.target, self.target.labels
         results = dict(self.show(self.images, [before, found]))
-        pair = results[0], results[1]
-        was_right, is_right = (result.predictions == labels for result in pair)
+        was_right, is_right = (results[k].predictions == labels for k in (0, 1))
         return Check(
-            target.n_images,
-            *(float(self.objective(result, target)) for result in pair),
-            *(result.accuracy(labels) for result in pair),
-            float((target.predictions == labels).mean()),
-            int((is_right & ~was_right).sum()),
-            int((was_right & ~is_right).sum()),
+            n_images=target.n_images,
+            value_before=float(self.objective(results[0], target)),
+            value=float(self.objective(results[1], target)),
+            accuracy_before=float(was_right.mean()),
+            accuracy=float(is_right.mean()),
+            cnn_accuracy=float((target.predictions == labels).mean()),
+            n_gained=int((is_right & ~was_right).sum()),
+            n_lost=int((was_right & ~is_right).sum()),
         )
 
     def follow(self, rounds: Rounds, budget: int, *, progress: bool) -> Parameters:
@@ -289,7 +284,7 @@ class Trials:
 
 
 def tune_thresholds(
-    simulator: Simulator | NetworkDescription,
+    simulator: Simulator | SpikingNetwork,
     images: Any,
     labels: Any,
     *,
@@ -386,7 +381,7 @@ def tune_thresholds(
     if isinstance(held_out, tuple) and len(held_out) == 2:
         what = "labels of held_out"
         unseen = TuningSet.of(snn, *held_out, chosen.category, seed, what)
-    elif check_number("held_out", held_out, least=0, below=1):
+    elif check_number("held_out", held_out, low=0, below=1):
         tuned, unseen = tuned.split(held_out)
     activations = snn.layers.collected_activations(tuned.images)
     scope = chosen.scope(snn, activations, seed)
