@@ -381,7 +381,7 @@ def tune_thresholds(
     if isinstance(held_out, tuple) and len(held_out) == 2:
         what = "labels of held_out"
         unseen = TuningSet.of(snn, *held_out, chosen.category, seed, what)
-    elif check_number("held_out", held_out, low=0, below=1):
+    elif check_number("held_out (a share, or images and labels)", held_out, 0, below=1):
         tuned, unseen = tuned.split(held_out)
     activations = snn.layers.collected_activations(tuned.images)
     scope = chosen.scope(snn, activations, seed)
