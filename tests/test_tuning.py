@@ -370,6 +370,15 @@ def test_a_share_of_every_class_is_apart(share, apart):
     assert {*pictures.labels[:3]} == {0, 1, 2}
 
 
+def test_a_class_of_one_image_has_none_apart(known):
+    result = tune_thresholds(
+        known, IMAGES[::5], LABELS[::5], method="data", progress=False
+    )
+    assert result.held_out is None
+    assert result.settings["held_out"] is None
+    assert result.tuning.n_images == 3
+
+
 def tune_in_a_child(simulator, pictures, objective, checkpoint):
     return tune_digits(
         simulator, pictures, objective=objective, checkpoint=checkpoint, executor=2

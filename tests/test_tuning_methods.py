@@ -12,11 +12,11 @@ from cnn2snn_brian import from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.tuning import Bisection, Feedback, Percentiles, Search
-from cnn2snn_brian.tuning.methods import Scope
 from cnn2snn_brian.tuning.methods import (
     FLOOR_SHARES,
     LARGEST_V_INIT,
     TUNABLE,
+    Scope,
     find_method,
 )
 
@@ -296,12 +296,20 @@ def test_a_method_is_a_name_with_options_or_an_object():
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("bisection", {"step": 1}, "method='bisection' has no option step; its options are"),
+        (
+            "bisection",
+            {"step": 1},
+            "'bisection' has no option step; its options are",
+        ),
         ("data", {"start": 1, "step": 1}, "method='data' has no option start, step"),
         ("feedback", {"resolution": 0.1}, "method='feedback' has no option resolution"),
         ("search", {"stepp": 1}, "method='search' has no option stepp"),
         (Feedback(), {"step": 1}, r"step: give it to the method, as in Feedback\("),
-        ("bisection", {"resolution": 1}, "resolution is 1, expected a number .* below 1"),
+        (
+            "bisection",
+            {"resolution": 1},
+            "resolution is 1, expected .* below 1",
+        ),
         ("bisection", {"resolution": 0}, "resolution is 0, expected a number above 0"),
         ("search", {"step": "wide"}, "step is 'wide', expected a number above 0"),
         (Feedback, {}, "expected one of 'feedback'.*or an object of Feedback"),

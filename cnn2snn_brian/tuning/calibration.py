@@ -138,7 +138,7 @@ def calibrate(
     snn = described(network)
     pixels = check_images(images, snn.input_shape)
     # All that can be wrong with these comes before the compiler.
-    fitting = _Fitting(snn, pixels)
+    fitting = _Fitting(snn, pixels, shares, starts, rounds)
     settings = {
         "scales": shares,
         "v_init": starts,
@@ -166,9 +166,7 @@ def calibrate(
                 if name in known.rows:
                     advance(rounds, f"{name}: on record")
                 else:
-                    n_steps = simulator.n_steps
-                    tried = fitting.variations(name, shares, starts)
-                    best = fitting.best(name, tried, rounds, n_steps, show, advance)
+                    best = fitting.best(name, simulator.n_steps, show, advance)
                     known.add(name, vars(best))
                 fitting.fits[name] = _Fit(**known.rows[name])
         found = fitting.parameters()
@@ -229,8 +227,16 @@ class _Fitting:
         Numbers of every layer, those of the CNN's activations at first.
     """
 
-    def __init__(self, snn: SpikingNetwork, pixels: npt.NDArray[np.float32]) -> None:
-        self.snn = snn
+    def __init__(
+        self,
+        snn: SpikingNetwork,
+        pixels: npt.NDArray[np.float32],
+        shares: list[float],
+        starts: list[float] | None,
+        rounds: int,
+    ) -> None:
+        self.snn, self.rounds = snn, rounds
+        self.shares, self.starts = shares, starts
         found = snn.layers.collected_activations(pixels)
         self.fits = {}
         *_, last = snn.layer_names
@@ -254,20 +260,6 @@ class _Fitting:
         largest = self.fits[source].largest if source in self.fits else pixel
         return replace(own, largest=largest * (len(own.largest) // len(largest)))
 
-    def variations(
-        self, name: str, shares: list[float], starts: list[float] | None
-    ) -> list[_Fit]:
-        """List thresholds and starting potentials to choose from."""
-        own = self.fits[name]
-        v_inits = [own.v_init]
-        if starts is not None:
-            v_inits = [[start] * len(own.v_init) for start in starts]
-        return [
-            replace(own, largest=[share * x for x in own.largest], v_init=v_init)
-            for share in shares
-            for v_init in v_inits
-        ]
-
     def parameters(self, **changed: _Fit) -> Parameters:
         """Write the numbers of all layers in the units of their potentials."""
         fits, own = {**self.fits, **changed}, self.snn.parameters
@@ -283,20 +275,20 @@ class _Fitting:
             v_init={name: np.array(fit.v_init) for name, fit in fits.items()},
         )
 
-    def best(
-        self,
-        name: str,
-        candidates: list[_Fit],
-        rounds: int,
-        n_steps: int,
-        show: Show,
-        advance: Advance,
-    ) -> _Fit:
+    def best(self, name: str, n_steps: int, show: Show, advance: Advance) -> _Fit:
         """Shift the leaks of all candidates, and let each channel choose among them."""
-        activations = self.activations[name]
-        tried = [*candidates, self.fits[name]]
+        own, activations = self.fits[name], self.activations[name]
+        v_inits = [own.v_init]
+        if self.starts is not None:
+            v_inits = [[start] * len(own.v_init) for start in self.starts]
+        tried = [
+            replace(own, largest=[share * x for x in own.largest], v_init=v_init)
+            for share in self.shares
+            for v_init in v_inits
+        ]
+        tried.append(own)
         errors = np.empty((len(tried), activations.shape[1]))
-        for turn in range(rounds):
+        for turn in range(self.rounds):
             shown = tried if turn == 0 else tried[:-1]
             settings = [self.parameters(**{name: x}) for x in shown]
             for index, result in show(settings):
@@ -304,7 +296,7 @@ class _Fitting:
                 scale = np.array(tried[index].largest, np.float32)[:, None]
                 coded = counts * (scale / n_steps)
                 errors[index] = np.square(coded - activations).mean(axis=(0, 2))
-                if index < len(candidates):
+                if index < len(tried) - 1:
                     wanted = np.minimum(activations, scale).mean((0, 2), dtype=float)
                     shift = (
                         tried[index].shift + wanted - coded.mean((0, 2), dtype=float)

@@ -45,10 +45,8 @@ COLUMNS = "candidate round note n_images value criterion accuracy seconds parame
 
 def fingerprint(*arrays: npt.NDArray[Any]) -> str:
     """Hash images, or images and labels."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
+    content = b"".join(array.tobytes() for array in arrays)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -262,7 +260,7 @@ class Trials:
         self, tried: Round, candidate: Candidate, result: SimulationResult
     ) -> dict[str, Any]:
         """Put together what is kept of a candidate."""
-        target = self.target.first(len(result.output_counts()))
+        target = self.target.first(result.n_images)
         value = float(self.objective(result, target))
         if np.isnan(value):
             raise InputError(f"the objective is not a number for {candidate.note}")
@@ -377,12 +375,14 @@ def tune_thresholds(
     check_choice("accept", accept, ("better", "always"))
     chosen = find_method(method, options)
     function, objective, compared = find_objective(chosen.objective, snn.layers)
-    tuned, unseen = TuningSet.of(snn, images, labels, chosen.category, seed), None
+    tuned = TuningSet.of(snn, images, labels, chosen.category, seed)
     if isinstance(held_out, tuple) and len(held_out) == 2:
         what = "labels of held_out"
         unseen = TuningSet.of(snn, *held_out, chosen.category, seed, what)
-    elif check_number("held_out (a share, or images and labels)", held_out, 0, below=1):
-        tuned, unseen = tuned.split(held_out)
+    else:
+        what = "held_out (a share, or images and labels)"
+        tuned, unseen = tuned.split(check_number(what, held_out, 0, below=1))
+    n_unseen = len(unseen.labels)
     activations = snn.layers.collected_activations(tuned.images)
     scope = chosen.scope(snn, activations, seed)
     if isinstance(chosen, Bisection):
@@ -396,7 +396,7 @@ def tune_thresholds(
         "budget": chosen.budget,
         "seed": seed,
         "images": fingerprint(tuned.images, tuned.labels),
-        "held_out": unseen and fingerprint(unseen.images, unseen.labels),
+        "held_out": fingerprint(unseen.images, unseen.labels) if n_unseen else None,
     }
     with started(
         "tuning", simulator, duration, checkpoint, settings, COLUMNS.split()
@@ -406,7 +406,7 @@ def tune_thresholds(
         progress = progress and not isinstance(chosen, Percentiles)
         found = trials.follow(chosen.rounds(scope), chosen.budget, progress=progress)
         tuning, apart = trials.check(snn.parameters, found), None
-        if unseen is not None:
+        if n_unseen:
             target = Target.of(snn.layers, unseen.images, unseen.labels, compared[:-1])
             others = Trials(show, unseen.images, target, function, known)
             apart = others.check(snn.parameters, found)
