@@ -136,7 +136,7 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
 def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Check that only existing things are named."""
     known = tuple(known)
-    if unknown := [str(name) for name in given if name not in known]:
+    if unknown := [repr(name) for name in given if name not in known]:
         raise InputError(
             f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
         )

@@ -15,7 +15,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state, show
-from cnn2snn_brian.checks import check_choice, check_names
+from cnn2snn_brian.checks import (
+    by_layer,
+    check_choice,
+    check_names,
+    check_number,
+    seconds,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, damage, written_whole
 from cnn2snn_brian.nir import Integration, Pooling, Resistance, to_nir
@@ -128,8 +134,7 @@ class SpikingNetwork(Printed):
             raise InputError(
                 "maximum pooling of the image counts spikes: encoding='poisson'"
             )
-        if not (math.isfinite(self.dt_s) and self.dt_s > 0):
-            raise InputError(f"dt is {self.dt_s} s, expected a time above 0")
+        dt_s = seconds("dt", self.dt_s, above=0)
         self.models(self.neurons)
         check_names("delay", self.delays_s, names)
         for name, delay_s in self.delays_s.items():
@@ -141,14 +146,16 @@ class SpikingNetwork(Printed):
                 )
         self.parameters.check_layers(self.layers)
         release = self.check_release(self.release_probability)
-        # Copies, which can't be changed once they are checked.
-        vars(self).update(
-            synapses=kinds,
-            release_probability=FrozenDict(release),
-            delays_s=FrozenDict(self.delays_s),
-        )
+        checked: dict[str, Any] = {
+            "dt_s": dt_s,
+            "synapses": kinds,
+            "release_probability": FrozenDict(release),
+            "delays_s": FrozenDict(self.delays_s),
+        }
         if isinstance(self.neurons, Mapping):
-            vars(self).update(neurons=FrozenDict(self.neurons))
+            checked["neurons"] = FrozenDict(self.neurons)
+        # Copies, which can't be changed once they are checked.
+        vars(self).update(checked)
         rules = checked_rules(
             self.rules, self.layers, self.synapse_kinds, self.encoding
         )
@@ -191,10 +198,8 @@ class SpikingNetwork(Printed):
         InputError
             If a layer is unknown, or a model is none.
         """
-        if not isinstance(neurons, Mapping):
-            neurons = dict.fromkeys(self.layer_names, neurons)
-        check_names("neurons", neurons, self.layer_names)
-        models = {name: neurons.get(name, IF()) for name in self.layer_names}
+        given = by_layer("neurons", neurons, self.layer_names)
+        models = {name: given.get(name, IF()) for name in self.layer_names}
         for name, model in models.items():
             if not isinstance(model, NeuronModel):
                 raise InputError(
@@ -221,15 +226,12 @@ class SpikingNetwork(Printed):
         InputError
             If a layer is unknown, or a number is out of its range.
         """
-        if not isinstance(probability, Mapping):
-            probability = dict.fromkeys(self.layer_names, probability)
-        check_names("release_probability", probability, self.layer_names)
-        for name, p in probability.items():
-            if not 0 <= p <= 1:
-                raise InputError(
-                    f"release_probability of {name} is {p}, expected 0 to 1"
-                )
-        return {name: float(p) for name, p in probability.items()}
+        return {
+            name: check_number(f"release_probability of {name}", p, 0, 1)
+            for name, p in by_layer(
+                "release_probability", probability, self.layer_names
+            ).items()
+        }
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -523,8 +525,7 @@ class SpikingNetwork(Printed):
             raise InputError(
                 "end_trial: no layer of this network learns; use network.restore()"
             )
-        if np.ndim(reward) or not np.isfinite(reward):
-            raise InputError(f"reward is {reward}, expected a finite number")
+        reward = check_number("reward", reward)
         if not has_stored_state(network):
             raise InputError(
                 "end_trial: call network.store() before the first trial, so that there "
@@ -533,7 +534,7 @@ class SpikingNetwork(Printed):
         learned = {}
         for name, rule in self.rules.items():
             synapses = network[f"{name}_synapses"]
-            end_trial(synapses, rule, float(reward))
+            end_trial(synapses, rule, reward)
             learned[name] = np.array(synapses.w_[:])
         network.restore()
         for name in learned if keep_weights else ():

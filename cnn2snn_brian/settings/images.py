@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
 
 
@@ -91,16 +92,7 @@ def check_rate_scale(
     rate_scale: float, pixels: npt.NDArray[np.float32] | None = None
 ) -> float:
     """Check that no input neuron has to spike more than once in a step."""
-    try:
-        scale = float(rate_scale)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"rate_scale is {rate_scale!r}, expected a number above 0"
-        ) from error
-    if not (np.isfinite(scale) and scale > 0):
-        raise InputError(
-            f"rate_scale is {rate_scale}, expected a finite number above 0"
-        )
+    scale = check_number("rate_scale", rate_scale, above=0)
     # Pixels are float32: 51 / 255 is a little above 0.2, and 5 times that above 1.
     if pixels is not None and scale * float(pixels.max()) > 1 + 1e-6:
         raise InputError(

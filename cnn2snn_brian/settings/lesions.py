@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Shape
 
@@ -47,11 +47,8 @@ class Lesion:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.fraction is not None and not 0 <= self.fraction <= 1:
-            raise InputError(
-                f"lesion of {self.layer}: the fraction is {self.fraction}, expected 0 "
-                "to 1"
-            )
+        if self.fraction is not None:
+            check_number(f"lesion of {self.layer}: the fraction", self.fraction, 0, 1)
         if self.seed is not None:
             check_whole(f"lesion of {self.layer}: the seed", self.seed, 0)
 

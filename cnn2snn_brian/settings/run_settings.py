@@ -35,7 +35,7 @@ def check_settings(
         given = {"parameters": given}
     if not isinstance(given, Mapping):
         raise InputError(f"settings: {given!r} is not a dict of settings by name")
-    check_known("setting of a run", given, (*SETTINGS, "parameters"))
+    check_known("setting", given, (*SETTINGS, "parameters"))
     parameters = given.get("parameters")
     if parameters is None:
         parameters = network.parameters

@@ -221,22 +221,23 @@ class LayerNumber(Setting):
         found: dict[str, ByChannel] = {}
         for name, value in values.items():
             try:
-                array = np.array(value, np.float64)
+                number = np.array(value, np.float64) if np.ndim(value) else float(value)
             except (TypeError, ValueError) as error:
                 raise InputError(
                     f"{what}: expected a number or a dict by layer name: {error}"
                 ) from error
-            if array.ndim > most:
+            if np.ndim(number) > most:
                 raise InputError(
-                    f"{what} of {name}: an array of shape {array.shape}, expected one "
-                    f"number{', or one for each channel' if most else ' for a layer'}"
+                    f"{what} of {name}: an array of shape {np.shape(number)}, expected "
+                    f"one number{', or one for each channel' if most else ''}"
                 )
-            if not np.all(self.fits(array)):
+            if not np.all(self.fits(number)):
                 raise InputError(
                     f"{self.called} of {name} is {value}, expected {self.rule}"
                 )
-            array.setflags(write=False)
-            found[name] = array if array.ndim else float(array)
+            if isinstance(number, np.ndarray):
+                number.setflags(write=False)
+            found[name] = number
         return FrozenDict(found)
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -77,10 +78,7 @@ def data_based_thresholds(
         If the images or the percentile can't be used, or a layer is silent at that
         percentile.
     """
-    if not 0 < percentile <= 100:
-        raise InputError(
-            f"percentile is {percentile}, expected above 0 and at most 100"
-        )
+    check_number("percentile", percentile, high=100, above=0)
     check_rate_scale(rate_scale)
     pixels = check_images(images, layers.input_shape)
     # One value per image would do for the maximum only: percentiles need them all.
