@@ -24,6 +24,10 @@ from cnn2snn_brian.settings.settings import (
 )
 
 
+class RateScale(Setting):
+    """The paper's c, spikes per step of a pixel of intensity 1."""
+
+
 @dataclass(frozen=True, eq=False)
 class Parameters(Settings):
     """
@@ -87,10 +91,7 @@ class Parameters(Settings):
             is_start=True,
         )
     )
-    rate_scale: float = setting(
-        Setting("The paper's c, spikes per step of a pixel of intensity 1."),
-        default=1.0,
-    )
+    rate_scale: float = setting(RateScale(), lambda: 1.0)
 
     def __post_init__(self) -> None:
         for what, kind in NUMBERS.items():

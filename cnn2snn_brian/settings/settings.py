@@ -58,21 +58,21 @@ class FrozenDict(dict[Key, Value]):
 Numbers = dict[str, npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+#: Shapes of populations, by name.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
 class Setting:
-    """
-    One setting of a run: a number, or what a subclass makes of it.
+    """A setting of a run: a number, or what a subclass makes of it."""
 
-    Attributes
-    ----------
-    summary : str
-        What it is, a sentence for documentation.
-    kind : str
-        What a user may give, as in a numpydoc docstring.
-    """
+    #: What a user may give, as in a numpydoc docstring.
+    kind = "float, optional"
 
-    summary: str
-    kind: str = "float, optional"
+    #: What it is, for documentation; by default what its class says of itself.
+    summary = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.summary = " ".join((cls.__doc__ or "").split())
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Check what a user gave for a run of a network."""
@@ -86,7 +86,7 @@ class Setting:
         """Write a value as JSON can hold it."""
         return value
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read what `recorded` wrote."""
         return stored
 
@@ -95,9 +95,12 @@ class Setting:
         return f"{value:.4g}" if value else ""
 
 
-def setting(described: Setting, **options: Any) -> Any:
-    """Make a dataclass field of a setting."""
-    return field(metadata={"setting": described}, **options)
+def setting(described: Setting, default: Callable[[], Any] | None = None) -> Any:
+    """Make a dataclass field of a setting; `default` makes what holds without it."""
+    metadata = {"setting": described}
+    if default is None:
+        return field(metadata=metadata)
+    return field(metadata=metadata, default_factory=default)
 
 
 def described(*holders: Any) -> dict[str, Setting]:
@@ -136,7 +139,7 @@ def recorded(holder: Any) -> dict[str, Any]:
     }
 
 
-def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
+def restored(kind: Any, stored: Mapping[str, Any], shapes: Shapes) -> Any:
     """Read what `recorded` wrote."""
     return kind(
         **{
@@ -176,8 +179,8 @@ class LayerNumber(Setting):
 
     Attributes
     ----------
-    summary, kind
-        See `Setting`.
+    summary : str
+        What it is, a sentence for documentation.
     variable : str
         Name of the number in a compiled program, and of the variable of the group if
         there is one.
@@ -190,13 +193,16 @@ class LayerNumber(Setting):
     default : float, optional
         What holds where neither a user nor a network says something, and in files of
         versions that did not have the setting. Without one, a number has to be given.
+    kind : str
+        What a user may give, as in a numpydoc docstring.
     is_start : bool
         Whether it is used at an image's start only, and not a variable of the group.
     """
 
-    kind: str = BY_CHANNEL
+    summary: str = ""
     variable: str = ""
     called: str = ""
+    kind: str = BY_CHANNEL
     fits: Callable[[Any], Any] = np.isfinite
     rule: str = "a finite number"
     default: float | None = None
