@@ -14,7 +14,8 @@ from rich.table import Table
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state, show
+from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state
+from cnn2snn_brian.brian import show as show_image
 from cnn2snn_brian.checks import (
     by_layer,
     check_choice,
@@ -24,7 +25,7 @@ from cnn2snn_brian.checks import (
 )
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, damage, written_whole
-from cnn2snn_brian.nir import Integration, Pooling, Resistance, to_nir
+from cnn2snn_brian.nir import to_nir as nir_graph
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
 from cnn2snn_brian.settings import (
@@ -127,8 +128,9 @@ class SpikingNetwork(Printed):
                 f"{n_outputs} output neurons, but {len(self.classes)} class names"
             )
         kinds = checked_kinds(self.synapses, names)
-        for what in CHOICES.keys() - {"synapses"}:
-            check_choice(what, getattr(self, what), CHOICES[what])
+        for what, choices in CHOICES.items():
+            if what != "synapses":
+                check_choice(what, getattr(self, what), choices)
         gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
         if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
             raise InputError(
@@ -169,6 +171,9 @@ class SpikingNetwork(Printed):
         if names[-1] in vars(self):  # all are there: it was made and checked
             value = getattr(replace(self, **{name: value}), name)
         vars(self)[name] = value
+
+    show = show_image
+    to_nir = nir_graph
 
     @property
     def synapse_kinds(self) -> dict[str, SynapseKind]:
@@ -442,10 +447,14 @@ class SpikingNetwork(Printed):
         UnsupportedDeviceError
             If input spikes are lost, displaced or silenced in Brian2's standalone mode.
         """
-        for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
+        if late := {KEPT, *BY_TRIAL} & set(perturbations):
             raise InputError(
-                f"{name}: in Brian2, give it to end_trial at the end of a trial"
+                f"{', '.join(sorted(late))}: in Brian2, give it to end_trial when a "
+                "trial ends"
             )
+        if parameters is None:
+            parameters = self.parameters
+        parameters.check_layers(self.layers)
         given = Perturbations.of(self, seed, **perturbations)
         if input is not None:
             if image is not None:
@@ -459,42 +468,13 @@ class SpikingNetwork(Printed):
                     "input_jitter: spikes of a group of your own can't be displaced; "
                     "show SpikeTrains for that"
                 )
-        parameters = parameters or self.parameters
-        if input is not None or isinstance(image, Stimulus):
-            stimulus = image if input is None else input
-            return brian_network(self, parameters, given, seed, stimulus)
-        if image is not None:
+        if image is not None and not isinstance(image, Stimulus):
             check_images(as_array("the image", image)[None], self.input_shape)
-        network = brian_network(self, parameters, given, seed)
-        if image is not None:
-            show(self, network, image)
-        return network
-
-    def show(
-        self, network: Network, image: Any, rate_scale: float | None = None
-    ) -> None:
-        """
-        Give a Brian2 network of this CNN another image.
-
-        Potentials are left as they are: for an independent run, set them too, or
-        store the network before the first image and restore it.
-
-        Parameters
-        ----------
-        network : brian2.Network
-            A network that `network` made.
-        image : ndarray, shape (channels, height, width)
-            The image, float in [0, 1] or uint8.
-        rate_scale : float, optional
-            Spikes per step of a pixel of intensity 1, for this image and those after
-            it; by default what the network has.
-
-        Raises
-        ------
-        InputError
-            If the image can't be used.
-        """
-        show(self, network, image, rate_scale)
+            network = brian_network(self, parameters, given, seed)
+            self.show(network, image)
+            return network
+        stimulus = image if input is None else input
+        return brian_network(self, parameters, given, seed, stimulus)
 
     def end_trial(
         self, network: Network, reward: float = 0.0, *, keep_weights: bool = True
@@ -571,72 +551,6 @@ class SpikingNetwork(Printed):
             If there is no C++ compiler, it fails, or the cache can't be used.
         """
         return Simulator(self, duration, cache_directory=cache_directory)
-
-    def to_nir(
-        self,
-        *,
-        pooling: Pooling = "depthwise",
-        strict: bool = True,
-        resistance: Resistance = "step",
-        integration: Integration = "exact",
-        metadata: bool = True,
-    ) -> Any:
-        """
-        Write the network as a graph of NIR, the format that simulators exchange.
-
-        Weights, biases and leaks are those that act at run time: spikes of all
-        populations count alike, and the graph alone makes the same spikes where a step
-        is computed like here, with spikes that cross all layers within it. Its input is
-        Poisson spikes, or pixels times ``rate_scale`` for images as currents.
-        ``nir.write`` makes a file of it [1]_.
-
-        Parameters
-        ----------
-        pooling : {"depthwise", "avg", "sum"}
-            How average pooling without neurons is written: as a Conv2d, which every
-            simulator reads, as AvgPool2d or as SumPool2d.
-        strict : bool
-            NIR's neurons spike where v is above ``v_threshold``, those here where it
-            reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
-            ``v_th``, so that both say the same; if False it is ``v_th``.
-        resistance : {"step", "second"}
-            Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
-            so that input times dt does.
-        integration : {"exact", "euler"}
-            How the reader computes a step of LIF nodes: by the solution of NIR's
-            differential equation, or as Euler's method does, which takes dt / tau in
-            place of 1 - exp(-dt / tau). ``tau`` is written so that potentials fall as
-            they do here.
-        metadata : bool
-            Whether what NIR can't say is kept with the graph, for `from_nir`.
-
-        Returns
-        -------
-        nir.NIRGraph
-            The graph.
-
-        Raises
-        ------
-        InputError
-            If NIR has no node for a part of the network: other neurons than IF and LIF,
-            a refractory period, membrane noise, synapses that fail, or pooling windows
-            of different sizes.
-        MissingLibraryError
-            If the library nir is not installed.
-
-        References
-        ----------
-        .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
-           doi:10.1038/s41467-024-52259-9
-        """
-        return to_nir(
-            self,
-            pooling=pooling,
-            strict=strict,
-            resistance=resistance,
-            integration=integration,
-            metadata=metadata,
-        )
 
     def save(self, path: str | Path) -> None:
         """

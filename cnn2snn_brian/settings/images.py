@@ -69,21 +69,15 @@ def check_images(
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"images are {array.dtype}, expected float in [0, 1] or uint8")
     # The check comes before the conversion: it must see what the user gave.
-    finite = np.isfinite(array)
-    if not finite.all():
-        n, c, y, x = np.argwhere(~finite)[0]
+    wrong = ~((array >= 0) & (array <= 1))
+    if wrong.any():
+        n, c, y, x = np.argwhere(wrong)[0]
+        value = array[n, c, y, x]
+        fault = f"has the pixel {value}" if np.isfinite(value) else "is NaN or infinite"
         raise InputError(
-            f"image {n} is NaN or infinite at channel {c}, y {y}, x {x} "
-            f"({(~finite).sum()} such pixels)"
-        )
-    outside = (array < 0) | (array > 1)
-    if outside.any():
-        n, c, y, x = np.argwhere(outside)[0]
-        raise InputError(
-            f"image {n} has the pixel {array[n, c, y, x]} at channel {c}, y {y}, "
-            f"x {x}; pixels have to be in [0, 1] ({outside.sum()} are not). Divide by "
-            "255, or give uint8; a normalization belongs into the network "
-            "(normalize=...)"
+            f"image {n} {fault} at channel {c}, y {y}, x {x}; pixels have to be in "
+            f"[0, 1] ({wrong.sum()} are not). Divide by 255, or give uint8; a "
+            "normalization belongs into the network (normalize=...)"
         )
     return array.astype(np.float32)
 

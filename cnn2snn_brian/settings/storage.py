@@ -1,7 +1,6 @@
 """Networks and neuron models as JSON and arrays: for files, results and comparison."""
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -55,9 +54,7 @@ def _quantity(stored: list[Any]) -> Any:
 
 def described_model(model: NeuronModel | Rule) -> dict[str, Any]:
     """Turn a neuron model, or a rule of plasticity, into what JSON can hold."""
-    values = {
-        item.name: getattr(model, item.name) for item in dataclasses.fields(model)
-    }
+    values = dict(vars(model))
     for name in _NUMBERS:
         values[name] = {key: _number(value) for key, value in values[name].items()}
     if isinstance(model, NeuronModel):
@@ -150,18 +147,18 @@ def layers_of(
 
 def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     """Turn what `SpikingNetwork.record` gave into the fields of a network."""
-    fields = dict(settings)
-    input_shape = fields.pop("input_shape")
-    layers = layers_of(input_shape, fields["layers"], arrays)
+    layers = layers_of(settings["input_shape"], settings["layers"], arrays)
     # A file of an earlier version lacks newer parameters, which have defaults.
-    parameters = Parameters.of(layers, **fields["parameters"])
-    if "neurons" in fields:
-        described = fields["neurons"]
-        models = {name: model_of(values) for name, values in described.items()}
-        one = len({json.dumps(values) for values in described.values()}) == 1
-        fields["neurons"] = next(iter(models.values())) if one else models
-    if "rules" in fields:
-        fields["rules"] = {k: model_of(v, Rule) for k, v in fields["rules"].items()}
-    if fields["classes"] is not None:
-        fields["classes"] = tuple(fields["classes"])
-    return fields | {"layers": layers, "parameters": parameters}
+    fields = settings | {
+        "layers": layers,
+        "parameters": Parameters.of(layers, **settings["parameters"]),
+        "classes": settings["classes"] and tuple(settings["classes"]),
+    }
+    del fields["input_shape"]
+    models = {k: model_of(v) for k, v in fields.get("neurons", {}).items()}
+    if models:
+        first, *others = settings["neurons"].values()
+        is_one = all(other == first for other in others)
+        fields["neurons"] = next(iter(models.values())) if is_one else models
+    rules = settings.get("rules", {})
+    return fields | {"rules": {k: model_of(v, Rule) for k, v in rules.items()}}
