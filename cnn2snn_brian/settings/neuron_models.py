@@ -281,17 +281,8 @@ class NeuronModel(BrianCode):
         return self._with_values(equations)
 
     @property
-    def structure(self) -> tuple[Any, ...]:
+    def structure(self) -> dict[str, Any]:
         """What a compiled program depends on: everything but parameters' values."""
-        reset = self.reset
-        return (
-            self.model,
-            self.threshold,
-            tuple(sorted(reset.items())) if isinstance(reset, Mapping) else reset,
-            self.on_pre,
-            self.noise,
-            self.method,
-            self.floor,
-            self.factor,
-            self._initial_structure,
-        )
+        values = ("equations", "parameters", "initial", "refractory", "name")
+        kept = {name: item for name, item in vars(self).items() if name not in values}
+        return {**kept, "model": self.model, "initial": self._initial_structure}

@@ -113,8 +113,8 @@ class Parameters(Settings):
         Parameters
         ----------
         layers : Layers or tuple of str
-            The layers, or their names in order; with these, numbers of channels are not
-            checked.
+            The layers, or their names in order. Numbers of channels are checked where
+            the parameters meet a network.
         default : Parameters, optional
             What holds where nothing is given.
         **given : float or dict of str to float, optional
@@ -133,20 +133,17 @@ class Parameters(Settings):
             range.
         """
         check_known("parameter", given, described(cls))
-        names = layers if isinstance(layers, tuple) else layers.names
-        values = {
+        names = tuple(getattr(layers, "names", layers))
+        values: dict[str, Any] = {
             what: kind.completed(
                 what, given.get(what), getattr(default, what, None), names
             )
             for what, kind in NUMBERS.items()
         }
         scale = given.get("rate_scale")
-        if scale is None:
-            scale = 1.0 if default is None else default.rate_scale
-        made = cls(**values, rate_scale=scale)
-        if not isinstance(layers, tuple):
-            made.check_layers(layers)
-        return made
+        if scale is None and default is not None:
+            scale = default.rate_scale
+        return cls(**values, **({} if scale is None else {"rate_scale": scale}))
 
     def replace(self, **given: Any) -> "Parameters":
         """
