@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
-    """Check a whole number; True and False are none."""
+    """Check a whole number; True and False are not."""
     is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not is_whole or number < smallest:
         raise InputError(

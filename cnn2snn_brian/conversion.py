@@ -102,7 +102,7 @@ def convert(
     percentile : float, optional
         Percentile of the activations that counts as the largest.
     per_channel : bool, optional
-        Whether `calibration` gives each channel a threshold of its own.
+        Whether `calibration` gives each channel its own threshold.
     pooling : {"neurons", "synapses"}, optional
         Whether average pooling is a population of neurons (the paper's), or part of the
         synapses into the next layer: no neurons, thresholds or rounding there.
@@ -130,7 +130,7 @@ def convert(
         Type of the state of neurons and synapses; float32 by default.
     neurons : NeuronModel or dict of str to NeuronModel, optional
         What a neuron computes: `IF` (the paper's, the default), `LIF`,
-        `ConductanceLIF`, `AdaptiveIF` or a `NeuronModel` of your own; for all layers,
+        `ConductanceLIF`, `AdaptiveIF` or your own `NeuronModel`; for all layers,
         or by layer.
     delay : Quantity [s] or dict of str to Quantity [s], optional
         Delay of the synapses into all layers, or into some by name; a multiple of dt.
@@ -156,8 +156,21 @@ def convert(
     chosen = find_preset(preset).arguments
     check_known("argument of the preset", chosen, OPTIONS)
     given = {name: value for name, value in options.items() if value is not None}
-    settings = {**PRESETS["paper"].arguments, **chosen, **given}
-    layers = _layers(module, input_shape, normalize, names, max_pooling)
+    settings = {**PRESETS["paper"].arguments, **chosen, **given, "classes": classes}
+    layers = module
+    if not isinstance(layers, Layers):
+        if input_shape is None:
+            raise InputError(
+                "input_shape is missing: (channels, height, width) of an image"
+            )
+        layers = from_torch(
+            module, input_shape, normalize, names=names, max_pooling=max_pooling
+        )
+    elif normalize is not None or max_pooling is not None:
+        what = "normalize" if max_pooling is None else "max_pooling"
+        raise InputError(
+            f"{what}: these layers were read before; give it to from_torch"
+        )
     pooling = settings.get("pooling", "neurons")
     check_choice("pooling", pooling, ("neurons", "synapses"))
     if pooling == "synapses":
@@ -171,38 +184,13 @@ def convert(
         layers = composed
     numbers = {what: settings.get(what) for what in described(Parameters)}
     numbers["thresholds"] = _thresholds(layers, thresholds, calibration, settings)
-    fields = (*CHOICES, "neurons", "release_probability")
+    fields = (*CHOICES, "neurons", "release_probability", "classes")
     return SpikingNetwork(
         layers,
         Parameters.of(layers, **numbers),
         **{what: settings[what] for what in fields if what in settings},
         dt_s=float(dt / second),
-        classes=None if classes is None else tuple(classes),
         delays_s=delays_in_seconds(settings.get("delay", {}), layers.names),
-    )
-
-
-def _layers(
-    module: Any,
-    input_shape: tuple[int, int, int] | None,
-    normalize: tuple[Any, Any] | None,
-    names: Literal["role", "module"],
-    max_pooling: GateRule | None,
-) -> Layers:
-    """Read a CNN, unless it has been read before."""
-    if isinstance(module, Layers):
-        for what, given in (("normalize", normalize), ("max_pooling", max_pooling)):
-            if given is not None:
-                raise InputError(
-                    f"{what}: these layers were read before; give it to from_torch"
-                )
-        return module
-    if input_shape is None:
-        raise InputError(
-            "input_shape is missing: (channels, height, width) of an image"
-        )
-    return from_torch(
-        module, input_shape, normalize, names=names, max_pooling=max_pooling
     )
 
 
@@ -323,8 +311,6 @@ def from_nir(
         **options,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if "classes" in given:
-        given["classes"] = tuple(given["classes"])
     network = network_fields(graph, given)
     with damage("what the graph says of its network does not fit together"):
         return SpikingNetwork(**network)

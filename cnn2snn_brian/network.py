@@ -149,6 +149,7 @@ class SpikingNetwork(Printed):
         self.parameters.check_layers(self.layers)
         release = self.check_release(self.release_probability)
         checked: dict[str, Any] = {
+            "classes": None if self.classes is None else tuple(self.classes),
             "dt_s": dt_s,
             "synapses": kinds,
             "release_probability": FrozenDict(release),
@@ -201,7 +202,7 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If a layer is unknown, or a model is none.
+            If a layer is unknown, or a model is not a `NeuronModel`.
         """
         given = by_layer("neurons", neurons, self.layer_names)
         models = {name: given.get(name, IF()) for name in self.layer_names}
@@ -385,7 +386,7 @@ class SpikingNetwork(Printed):
             A layer with explicit synapses: ``convert(..., synapses={"ip1":
             "explicit"})``.
         rule : Rule
-            The rule: `STDP`, `RewardSTDP` or a `Rule` of your own.
+            The rule: `STDP`, `RewardSTDP` or your own `Rule`.
 
         Returns
         -------
@@ -395,7 +396,8 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If the layer is unknown or has shared or no synapses, or the rule is none.
+            If the layer is unknown or has no explicit synapses, or the rule is not a
+            `Rule`.
         """
         return replace(self, rules={**self.rules, layer: rule})
 
@@ -426,7 +428,7 @@ class SpikingNetwork(Printed):
             Seed of lesions without one, and of lost and displaced input spikes. All
             other random numbers follow ``brian2.seed``.
         input : Group, optional
-            A group of your own in place of the input, such as a `SpikeGeneratorGroup`:
+            Your own group in place of the input, such as a `SpikeGeneratorGroup`:
             anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
             and the network's time step. It keeps its name.
         **perturbations
@@ -465,7 +467,7 @@ class SpikingNetwork(Printed):
                 )
             if float(given.input_jitter):
                 raise InputError(
-                    "input_jitter: spikes of a group of your own can't be displaced; "
+                    "input_jitter: spikes of your own group can't be displaced; "
                     "show SpikeTrains for that"
                 )
         if image is not None and not isinstance(image, Stimulus):
@@ -499,7 +501,7 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If nothing learns, the network was not stored, or the reward is no number.
+            If nothing learns, the network was not stored, or the reward is not a number.
         """
         if not self.rules:
             raise InputError(

@@ -61,7 +61,7 @@ class Lesion:
         shape : tuple of int
             Shape of the layer.
         seed : int
-            Seed of the choice if the lesion has none of its own.
+            Seed of the choice if the lesion has none.
 
         Returns
         -------

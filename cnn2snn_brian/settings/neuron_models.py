@@ -164,7 +164,7 @@ class NeuronModel(BrianCode):
     method : str, optional
         Brian2's numerical method; Brian2 chooses one without it.
     refractory : Quantity [s], optional
-        Refractory period; 0 for none.
+        Refractory period; 0 if there is none.
     floor : bool
         Whether ``v`` is held at ``v_min``.
     factor : str, optional
@@ -179,7 +179,7 @@ class NeuronModel(BrianCode):
     ------
     InputError
         If the equations can't be read, have no ``v`` without unit or declare a name
-        twice, or the refractory period is no time of at least 0.
+        twice, or the refractory period is negative or not a time.
 
     Examples
     --------

@@ -302,7 +302,7 @@ class StartWeights(Setting):
         return FrozenDict({name: np.array(listed) for name, listed in stored.items()})
 
     def shown(self, value: Any) -> str:
-        """Say which layers had weights of their own."""
+        """Say for which layers weights were given."""
         return f"given for {', '.join(value)}" if value else ""
 
 

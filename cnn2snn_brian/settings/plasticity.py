@@ -44,7 +44,7 @@ class Rule(BrianCode):
     Attributes
     ----------
     model : str
-        Brian2 equations of each synapse's own variables, without ``w``. Differential
+        Brian2 equations of the variables of each synapse, without ``w``. Differential
         equations are best ``(event-driven)``.
     on_pre, on_post : str
         What a spike of the source (with the synapses' delay) and of the target does.

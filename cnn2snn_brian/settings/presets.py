@@ -28,7 +28,7 @@ def kernel_noise(
     Make a network whose trained weights are noisy.
 
     Each weight :math:`w` of a kernel becomes :math:`w (1 + s\, z)`, with a standard
-    normal number :math:`z` of its own. Weights of 0 stay 0, biases and pooling are left
+    normal number :math:`z` for each. Weights of 0 stay 0, biases and pooling are left
     as they are. The structure is the same: nothing is compiled again.
 
     Parameters
@@ -87,8 +87,7 @@ class Preset:
     description : str
         One line for people.
     arguments : dict
-        Arguments of `convert` that it stands for; those of "paper" hold where it has
-        none.
+        Arguments of `convert` that it stands for; for others, those of "paper" hold.
     duration : Quantity [s]
         An image's time that suits it.
     tune : tuple of str

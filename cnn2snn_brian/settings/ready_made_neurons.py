@@ -37,7 +37,7 @@ def IF(*, refractory: Any = None, sigma: float = 0.0) -> NeuronModel:
     Parameters
     ----------
     refractory : Quantity [s], optional
-        For so long after a spike, ``v`` stays as the reset left it and input is lost.
+        How long after a spike ``v`` stays as the reset left it; input is lost then.
     sigma : float
         Membrane noise: standard deviation that it alone gives to ``v`` within 1 ms, as
         a share of the threshold. In each step ``v`` gets
@@ -78,7 +78,7 @@ def LIF(
         Time constant. In a step ``v`` falls to :math:`v\, e^{-dt / \tau}`, which is
         exact.
     refractory : Quantity [s], optional
-        For so long after a spike, ``v`` stays as the reset left it and input is lost.
+        How long after a spike ``v`` stays as the reset left it; input is lost then.
     sigma : float
         Membrane noise: standard deviation that it alone gives to ``v`` within 1 ms, as
         a share of the threshold, if tau is much longer than that. A step adds the
@@ -145,7 +145,7 @@ def ConductanceLIF(
     e_reversal, i_reversal : float
         Reversal potentials as shares of the threshold, above 1 and below 0.
     refractory : Quantity [s], optional
-        For so long after a spike, ``v`` stays as the reset left it. Conductances go on.
+        How long after a spike ``v`` stays as the reset left it. Conductances go on.
     sigma : float
         Membrane noise, see `IF`.
 

@@ -152,7 +152,6 @@ def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any
     fields = settings | {
         "layers": layers,
         "parameters": Parameters.of(layers, **settings["parameters"]),
-        "classes": settings["classes"] and tuple(settings["classes"]),
     }
     del fields["input_shape"]
     models = {k: model_of(v) for k, v in fields.get("neurons", {}).items()}

@@ -59,7 +59,7 @@ def data_based_thresholds(
     rate_scale : float
         Spikes per step of a pixel of intensity 1.
     per_channel : bool
-        Whether each channel has a threshold of its own, from its own activations;
+        Whether each channel has its own threshold, from its own activations;
         a channel that is silent at the percentile takes the layer's. The last layer
         keeps one threshold: its spikes are compared with each other.
 
