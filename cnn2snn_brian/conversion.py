@@ -157,8 +157,7 @@ def convert(
     check_known("argument of the preset", chosen, OPTIONS)
     given = {name: value for name, value in options.items() if value is not None}
     settings = {**PRESETS["paper"].arguments, **chosen, **given, "classes": classes}
-    layers = module
-    if not isinstance(layers, Layers):
+    if not isinstance(module, Layers):
         if input_shape is None:
             raise InputError(
                 "input_shape is missing: (channels, height, width) of an image"
@@ -171,6 +170,8 @@ def convert(
         raise InputError(
             f"{what}: these layers were read before; give it to from_torch"
         )
+    else:
+        layers = module
     pooling = settings.get("pooling", "neurons")
     check_choice("pooling", pooling, ("neurons", "synapses"))
     if pooling == "synapses":

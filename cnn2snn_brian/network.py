@@ -49,10 +49,8 @@ from cnn2snn_brian.settings import (
     check_units,
     checked_kinds,
     checked_rules,
-    described_layers,
-    described_model,
     fields_of,
-    recorded,
+    network_record,
     shown,
     shown_kind,
 )
@@ -173,6 +171,7 @@ class SpikingNetwork(Printed):
             value = getattr(replace(self, **{name: value}), name)
         vars(self)[name] = value
 
+    record = network_record
     show = show_image
     to_nir = nir_graph
 
@@ -285,42 +284,6 @@ class SpikingNetwork(Printed):
             Thresholds of 1, everything else 0.
         """
         return Parameters.of(self.layer_names, thresholds=1, v_min=0, leak=0, v_init=0)
-
-    def record(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """
-        Describe the network by what JSON can hold, and arrays.
-
-        Returns
-        -------
-        settings : dict
-            Everything but the arrays.
-        arrays : dict of str to ndarray
-            Weights and biases, ``conv1.weight``.
-        """
-        layers, arrays = described_layers(self.layers)
-        settings: dict[str, Any] = {
-            "input_shape": self.input_shape,
-            "layers": layers,
-            "parameters": recorded(self.parameters),
-            **{what: getattr(self, what) for what in CHOICES if what != "propagation"},
-            "dt_s": self.dt_s,
-            "classes": self.classes,
-        }
-        # Only where they differ from the default, so that version 0.1.0 reads the rest.
-        models = {
-            name: described_model(model)
-            for name, model in self.models(self.neurons).items()
-        }
-        if any(model != described_model(IF()) for model in models.values()):
-            settings["neurons"] = models
-        for name in ("delays_s", "release_probability"):
-            if getattr(self, name):
-                settings[name] = getattr(self, name)
-        if self.propagation != "step":
-            settings["propagation"] = self.propagation
-        if self.rules:
-            settings["rules"] = {k: described_model(r) for k, r in self.rules.items()}
-        return settings, arrays
 
     @property
     def fingerprint(self) -> str:
@@ -501,7 +464,7 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If nothing learns, the network was not stored, or the reward is not a number.
+            If nothing learns, the network was not stored or the reward is not finite.
         """
         if not self.rules:
             raise InputError(

@@ -28,10 +28,9 @@ from cnn2snn_brian.settings.settings import FrozenDict
 def _hook(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    if isinstance(error, ConversionError):
-        sys.__excepthook__(kind, error, traceback)
-    else:
-        brian_excepthook(kind, error, traceback)
+    is_ours = isinstance(error, ConversionError)
+    hook = sys.__excepthook__ if is_ours else brian_excepthook
+    hook(kind, error, traceback)
 
 
 def narrow_brians_hook() -> None:

@@ -14,7 +14,7 @@ them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 import numpy as np
@@ -172,41 +172,37 @@ def worth(threshold: ByChannel) -> npt.NDArray[np.float64] | None:
     return np.asarray(threshold) / reference(threshold)
 
 
-@dataclass(frozen=True)
 class LayerNumber(Setting):
     """
     A number for each layer, or an array of a number for each of its channels.
 
     Attributes
     ----------
-    summary : str
-        What it is, a sentence for documentation.
+    kind, summary
+        See `Setting`.
     variable : str
         Name of the number in a compiled program, and of the variable of the group if
         there is one.
     called : str
         What messages call it.
-    fits : callable
-        Whether a number is in its range.
     rule : str
-        That range in words.
+        What `fits` asks of a number, in words.
     default : float, optional
         What holds where neither a user nor a network says something, and in files of
         versions that did not have the setting. Without one, a number has to be given.
-    kind : str
-        What a user may give, as in a numpydoc docstring.
     is_start : bool
         Whether it is used at an image's start only, and not a variable of the group.
     """
 
-    summary: str = ""
-    variable: str = ""
-    called: str = ""
-    kind: str = BY_CHANNEL
-    fits: Callable[[Any], Any] = np.isfinite
-    rule: str = "a finite number"
+    kind = BY_CHANNEL
+    variable = called = ""
+    rule = "a finite number"
     default: float | None = None
-    is_start: bool = False
+    is_start = False
+
+    def fits(self, number: Any) -> Any:
+        """Whether a number is in its range."""
+        return np.isfinite(number)
 
     def completed(
         self, what: str, given: Any, default: Any, names: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Networks and neuron models as JSON and arrays: for files, results and comparison."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from brian2 import Quantity, get_dimensions, get_or_create_dimension, second
@@ -20,6 +20,11 @@ from cnn2snn_brian.projections import (
 from cnn2snn_brian.settings.neuron_models import NeuronModel
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.plasticity import Rule
+from cnn2snn_brian.settings.ready_made_neurons import IF
+from cnn2snn_brian.settings.settings import CHOICES, recorded
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -145,8 +150,45 @@ def layers_of(
     return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))
 
 
+def network_record(network: "SpikingNetwork") -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Describe the network by what JSON can hold, and arrays.
+
+    Returns
+    -------
+    settings : dict
+        Everything but the arrays.
+    arrays : dict of str to ndarray
+        Weights and biases, ``conv1.weight``.
+    """
+    layers, arrays = described_layers(network.layers)
+    settings: dict[str, Any] = {
+        "input_shape": network.input_shape,
+        "layers": layers,
+        "parameters": recorded(network.parameters),
+        **{what: getattr(network, what) for what in CHOICES if what != "propagation"},
+        "dt_s": network.dt_s,
+        "classes": network.classes,
+    }
+    # Only where they differ from the default, so that version 0.1.0 reads the rest.
+    models = {
+        name: described_model(model)
+        for name, model in network.models(network.neurons).items()
+    }
+    if any(model != described_model(IF()) for model in models.values()):
+        settings["neurons"] = models
+    for name in ("delays_s", "release_probability"):
+        if getattr(network, name):
+            settings[name] = getattr(network, name)
+    if network.propagation != "step":
+        settings["propagation"] = network.propagation
+    if network.rules:
+        settings["rules"] = {k: described_model(r) for k, r in network.rules.items()}
+    return settings, arrays
+
+
 def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """Turn what `SpikingNetwork.record` gave into the fields of a network."""
+    """Turn what `network_record` gave into the fields of a network."""
     layers = layers_of(settings["input_shape"], settings["layers"], arrays)
     # A file of an earlier version lacks newer parameters, which have defaults.
     fields = settings | {
