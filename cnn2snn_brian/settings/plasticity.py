@@ -157,7 +157,7 @@ def _why_not(layer: Any, kind: str, encoding: str) -> str:
 
 
 def _parameters(
-    tau_pre: Quantity, tau_post: Quantity, **numbers: float
+    tau_pre: Quantity, tau_post: Quantity, numbers: Mapping[str, float]
 ) -> dict[str, Any]:
     """Check the parameters of both kinds of STDP."""
     for what, tau in (("tau_pre", tau_pre), ("tau_post", tau_post)):
@@ -224,18 +224,12 @@ def STDP(
     .. [1] Song, Miller and Abbott (2000), Competitive Hebbian learning through
        spike-timing-dependent synaptic plasticity, doi:10.1038/78829
     """
+    numbers = {"a_plus": a_plus, "a_minus": a_minus, "w_min": w_min, "w_max": w_max}
     return Rule(
         TRACES,
         on_pre="apre += a_plus\nw = clip(w + apost, w_min, w_max)",
         on_post="apost -= a_minus\nw = clip(w + apre, w_min, w_max)",
-        parameters=_parameters(
-            tau_pre,
-            tau_post,
-            a_plus=a_plus,
-            a_minus=a_minus,
-            w_min=w_min,
-            w_max=w_max,
-        ),
+        parameters=_parameters(tau_pre, tau_post, numbers),
         name="STDP",
     )
 
@@ -289,19 +283,12 @@ def RewardSTDP(
        plasticity, and theory of three-factor learning rules,
        doi:10.3389/fncir.2015.00085
     """
+    numbers = {"a_plus": a_plus, "a_minus": a_minus, "w_min": w_min, "w_max": w_max}
     return Rule(
         f"{TRACES}eligibility : 1",
         on_pre="apre += a_plus\neligibility += apost",
         on_post="apost -= a_minus\neligibility += apre",
         on_trial_end="w = clip(w + (reward - baseline) * eligibility, w_min, w_max)",
-        parameters=_parameters(
-            tau_pre,
-            tau_post,
-            a_plus=a_plus,
-            a_minus=a_minus,
-            w_min=w_min,
-            w_max=w_max,
-            baseline=baseline,
-        ),
+        parameters=_parameters(tau_pre, tau_post, {**numbers, "baseline": baseline}),
         name="RewardSTDP",
     )

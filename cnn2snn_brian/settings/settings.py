@@ -141,12 +141,9 @@ def recorded(holder: Any) -> dict[str, Any]:
 
 def restored(kind: Any, stored: Mapping[str, Any], shapes: Shapes) -> Any:
     """Read what `recorded` wrote."""
+    known = {name: one for name, one in described(kind).items() if name in stored}
     return kind(
-        **{
-            name: one.restored(stored[name], shapes)
-            for name, one in described(kind).items()
-            if name in stored
-        }
+        **{name: one.restored(stored[name], shapes) for name, one in known.items()}
     )
 
 
