@@ -37,7 +37,9 @@ def check_number(
     below: float = math.inf,
 ) -> float:
     """Check a plain finite number in a range, which `low` and `high` belong to."""
-    is_plain = not (np.ndim(number) or hasattr(number, "dim"))
+    # Of Brian2's quantities only those without unit, without importing Brian2.
+    unit = getattr(number, "dim", None)
+    is_plain = np.ndim(number) == 0 and getattr(unit, "is_dimensionless", True)
     try:
         value = math.nan if isinstance(number, str) else float(number)
     except (TypeError, ValueError):
