@@ -139,7 +139,7 @@ def _segment(result: "SimulationResult", image: int, row: Mapping[str, Any]) -> 
     segment = neo.Segment(name=name, index=image)
     segment.annotate(**row)
     whole = result.steps_of_row[image] * result.dt_s
-    shown = {"stimulus": [(0.0, whole, row.get("stimulus_name", name))]}
+    shown: dict[str, Any] = {"stimulus": [(0.0, whole, row.get("stimulus_name", name))]}
     if items := result.rows.items_of_row[image]:
         shown["items"] = items
     for what, parts in shown.items():

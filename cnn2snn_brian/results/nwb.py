@@ -236,8 +236,8 @@ def _units(pynwb: Any, session: Session, selection: Selection, silent: bool) -> 
     chosen = selection.of(result, result.recorded_layers)
     parts, counts, times = zip(*session.trains(chosen, silent), strict=True)
     columns = _columns(pynwb, neuron_columns(parts), NEURON_COLUMNS)
-    ragged = {
-        "spike_times": ("times of spikes, in s", times, np.concatenate(counts)),
+    ragged: dict[str, Any] = {
+        "spike_times": ("times of spikes, in s", times, np.concatenate(counts))
     }
     seen = [session.observed(own.layer) for own in parts]
     if not all(np.array_equal(own, session.intervals) for own in seen):

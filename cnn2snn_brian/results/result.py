@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.inspector import write_inspector
+from cnn2snn_brian.inspector import inspect
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import (
     Places,
@@ -166,7 +166,7 @@ class SimulationResult(Printed):
     to_assembly = arrays.to_assembly
     to_rsatoolbox = arrays.to_rsatoolbox
     to_nwb = nwb.to_nwb
-    inspect = write_inspector
+    inspect = inspect
 
     @property
     def n_images(self) -> int:
