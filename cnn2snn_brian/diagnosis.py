@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,75 +31,62 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Branches:
-    """Sums over images of what arrives on the branches of a network."""
+@dataclass
+class _Branch:
+    """Sums over images of what arrives in a layer from one of those that it reads."""
 
-    def __init__(self, layers: Layers, worth: Mapping[str, Any]) -> None:
-        self.layers, self.worth = layers, worth
-        self.parts = {
-            (layer.name, part.inputs[0], part.name): part
-            for layer in layers
-            if len(parts(layer)) > 1
-            for part in parts(layer)
-        }
-        self.correlations = {key: Correlation() for key in self.parts}
-        self.sizes = dict.fromkeys(self.parts, 0.0)
+    layer: str
+    source: str
+    part: Any
+    correlation: Correlation = field(default_factory=Correlation)
+    size: float = 0.0
 
-    def add(self, activations: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
-        """Add some images."""
-        for key, part in self.parts.items():
-            _, source, _ = key
-            if source not in counts:
-                continue
-            wanted = part.drive(activations[source].astype(np.float32))
-            spikes = (counts[source] * self.worth[source]).astype(np.float32)
-            self.correlations[key].add(part.drive(spikes), wanted)
-            self.sizes[key] += float(np.abs(wanted).sum(dtype=float))
+    def add(self, activations: Any, spikes: Any) -> None:
+        """Add some images: what the source computes, and what its spikes stand for."""
+        wanted = self.part.drive(activations.astype(np.float32))
+        self.correlation.add(self.part.drive(spikes.astype(np.float32)), wanted)
+        self.size += float(np.abs(wanted).sum(dtype=float))
 
-    def table(self) -> "pandas.DataFrame | None":
-        """Give what was found."""
-        import pandas as pd
 
-        if not self.parts:
-            return None
-        totals: dict[str, float] = defaultdict(float)
-        for (layer, _, _), size in self.sizes.items():
-            totals[layer] += size
-        rows = [
-            (layer, reads, found.value, size / totals[layer] if totals[layer] else 0.0)
-            for ((layer, reads, _), found), size in zip(
-                self.correlations.items(), self.sizes.values(), strict=True
-            )
-        ]
-        names = ["layer", "reads", "correlation", "share"]
-        return pd.DataFrame(rows, columns=names).set_index(names[:2])
+def _branch_table(branches: list[_Branch]) -> "pandas.DataFrame | None":
+    import pandas as pd
 
-    def said_of(self, layer: str) -> str:
-        """Say on which branch a layer is, or which of its branches is worst."""
-        own = {
-            source: found.value
-            for (name, source, _), found in self.correlations.items()
-            if name == layer
-        }
-        if own:
-            worst = min(own, key=lambda source: own[source])
+    if not branches:
+        return None
+    totals: dict[str, float] = defaultdict(float)
+    for own in branches:
+        totals[own.layer] += own.size
+    rows = [
+        (own.layer, own.source, own.correlation.value, own.size / (total or 1.0))
+        for own in branches
+        for total in [totals[own.layer]]
+    ]
+    names = ["layer", "reads", "correlation", "share"]
+    return pd.DataFrame(rows, columns=names).set_index(names[:2])
+
+
+def _said_of(layers: Layers, branches: list[_Branch], layer: str) -> str:
+    """Say on which branch a layer is, or which of its branches is worst."""
+    read = [own for own in branches if own.layer == layer]
+    if read:
+        worst = min(read, key=lambda own: own.correlation.value)
+        return (
+            f" Of what it reads, the branch from {worst.source} is furthest from the "
+            f"CNN (correlation {worst.correlation.value:.3f})."
+        )
+    name = layer
+    while True:
+        readers = [other for other in layers if name in other.inputs]
+        if len(readers) != 1:
+            return ""
+        (reader,) = readers
+        if len(reader.inputs) > 1:
+            others = ", ".join(other for other in reader.inputs if other != name)
             return (
-                f" Of what it reads, the branch from {worst} is furthest from the CNN "
-                f"(correlation {own[worst]:.3f})."
+                f" It is on the branch through {name} into {reader.name}, next to "
+                f"{others}."
             )
-        name = layer
-        while True:
-            readers = [other for other in self.layers if name in other.inputs]
-            if len(readers) != 1:
-                return ""
-            (reader,) = readers
-            if len(reader.inputs) > 1:
-                others = ", ".join(other for other in reader.inputs if other != name)
-                return (
-                    f" It is on the branch through {name} into {reader.name}, next to "
-                    f"{others}."
-                )
-            name = reader.name
+        name = reader.name
 
 
 #: With all layers correlated so well, or so little lost in each, and so many answers of
@@ -345,28 +332,35 @@ def diagnose(
     sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
     answers = np.zeros(len(pixels), dtype=np.int64)
     worth = activations_of_spikes(layers, result.parameters)
-    branches = Branches(layers, worth)
+    branches = [
+        _Branch(layer.name, part.inputs[0], part)
+        for layer in layers
+        if len(parts(layer)) > 1
+        for part in parts(layer)
+    ]
     counted = result.spike_counts
     for part, activations in layers.activation_batches(pixels):
         batch = {name: counted.part(name, part) for name in counted}
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
-        branches.add({INPUT: pixels[part], **activations}, batch)
+        activations = {INPUT: pixels[part], **activations}
+        for branch in branches:
+            if (source := branch.source) in batch:
+                branch.add(activations[source], batch[source] * worth[source])
         for name, *drives in _drives(layers, result, batch, pixels[part], worth):
-            counts = batch[name]
-            coded, n_steps = counts * worth[name], result.n_steps
-            sums[name].add(counts, coded, activations[name], drives, n_steps)
+            coded, n_steps = batch[name] * worth[name], result.n_steps
+            sums[name].add(batch[name], coded, activations[name], drives, n_steps)
     rows = {name: found.row(result, name) for name, found in sums.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
     agreement = float((result.predictions == answers).mean())
     layer = _worst(table, agreement)
     if layer is None:
         said = _nothing_to_do(table, result, agreement)
-        return Diagnosis(table, agreement, None, said, {}, branches.table())
+        return Diagnosis(table, agreement, None, said, {}, _branch_table(branches))
     said, threshold = _advice(table.loc[layer], layer, result)
     named = {} if threshold is None else {layer: threshold}
-    said += branches.said_of(layer)
-    return Diagnosis(table, agreement, layer, said, named, branches.table())
+    said += _said_of(layers, branches, layer)
+    return Diagnosis(table, agreement, layer, said, named, _branch_table(branches))
 
 
 def _loss(row: Any) -> float:
