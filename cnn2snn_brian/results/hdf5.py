@@ -109,18 +109,12 @@ def read_settings(text: str) -> dict[str, Any]:
     InputError
         If the text is something else.
     """
-    try:
+    with damage("these are not settings of a result, the JSON text that exports have"):
         stored = json.loads(text)
         shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
         parameters, perturbations = _restored(stored, shapes)
-        seed, trials = stored["seed"], stored.get("trials") or {"n_repeats": 1}
-        repeats = trials["n_repeats"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            "these are no settings of a result, the JSON text that exports have: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return run_settings(parameters, perturbations, seed, repeats)
+        repeats = (stored.get("trials") or {"n_repeats": 1})["n_repeats"]
+        return run_settings(parameters, perturbations, stored["seed"], repeats)
 
 
 def _write(

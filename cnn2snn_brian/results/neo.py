@@ -21,9 +21,9 @@ from cnn2snn_brian.results.tables import (
     neuron_columns,
     row_columns,
     session_start,
-    trains,
 )
 from cnn2snn_brian.settings import recorded
+from cnn2snn_brian.stimuli import Item
 
 if TYPE_CHECKING:
     from cnn2snn_brian.results.result import SimulationResult
@@ -108,14 +108,15 @@ def to_neo(
     groups = {name: neo.Group(name=name, layer=name) for name in names}
     block.groups.extend(groups.values())
     made: dict[str, list[Any]] = {name: [] for name in names}
+    session, items = Session(result), result.rows.items_of_row
     for image in images:
         row = {"picture": image, **{what: own[image] for what, own in rows.items()}}
-        segment = _segment(result, image, row)
+        segment = _segment(result, row, items[image])
         block.segments.append(segment)
         kept = ("picture", "stimulus", "stimulus_name", "repeat", "label")
         notes = {what: row[what] for what in kept if what in row}
         found = {
-            own.layer: _spike_trains(result, own, image, notes, silent)
+            own.layer: _spike_trains(session, own, notes, silent)
             for own in chosen
             if (own.layer, image) in result.recorded
         }
@@ -128,11 +129,14 @@ def to_neo(
     return block
 
 
-def _segment(result: "SimulationResult", image: int, row: Mapping[str, Any]) -> Any:
+def _segment(
+    result: "SimulationResult", row: Mapping[str, Any], items: tuple[Item, ...]
+) -> Any:
     """Make the Segment of a row, which says what was shown when, without its spikes."""
     import neo
     from quantities import ms
 
+    image = row["picture"]
     name = f"picture {image}"
     if result.trials is not None:
         name = f"stimulus {row['stimulus']}, trial {row['repeat']}"
@@ -140,7 +144,7 @@ def _segment(result: "SimulationResult", image: int, row: Mapping[str, Any]) -> 
     segment.annotate(**row)
     whole = result.steps_of_row[image] * result.dt_s
     shown: dict[str, Any] = {"stimulus": [(0.0, whole, row.get("stimulus_name", name))]}
-    if items := result.rows.items_of_row[image]:
+    if items:
         shown["items"] = items
     for what, parts in shown.items():
         onsets, durations, labels = zip(*parts, strict=True)
@@ -157,18 +161,15 @@ def _segment(result: "SimulationResult", image: int, row: Mapping[str, Any]) -> 
 
 
 def _spike_trains(
-    result: "SimulationResult",
-    chosen: Chosen,
-    image: int,
-    notes: Mapping[str, Any],
-    silent: bool,
+    session: Session, chosen: Chosen, notes: Mapping[str, Any], silent: bool
 ) -> list[Any]:
     """Make the SpikeTrains of a layer, with everything that they share made once."""
     import neo
     from quantities import Quantity, ms
 
-    chosen, counts, steps = trains(result, chosen, [image], silent=silent)
-    times = 1e3 * (steps * result.dt_s)
+    result, image = session.result, notes["picture"]
+    chosen, counts, steps = session.trains(chosen, silent, [image])
+    times = 1e3 * ((steps - session.first[image]) * result.dt_s)
     columns = {what: column.tolist() for what, column in chosen.columns.items()}
     axes = ["channel", "y", "x"]
     if len(result.shapes[chosen.layer]) != 3:
@@ -274,8 +275,10 @@ def to_pynapple(
             f"the layers {names} were recorded in different trials; choose some"
         )
     kept, made = [], []
-    for own, counts, times in session.trains(chosen, silent):
+    for own in chosen:
+        own, counts, steps = session.trains(own, silent)
         kept.append(own)
+        times = steps * result.dt_s
         ends = pairwise([0, *np.cumsum(counts).tolist()])
         made += [nap.Ts(times[first:end], time_support=support) for first, end in ends]
     spikes = nap.TsGroup(

@@ -234,8 +234,10 @@ def _units(pynwb: Any, session: Session, selection: Selection, silent: bool) -> 
     """Make the table of units, whole columns at once, too."""
     result = session.result
     chosen = selection.of(result, result.recorded_layers)
-    parts, counts, times = zip(*session.trains(chosen, silent), strict=True)
+    trains = [session.trains(own, silent) for own in chosen]
+    parts, counts, steps = zip(*trains, strict=True)
     columns = _columns(pynwb, neuron_columns(parts), NEURON_COLUMNS)
+    times = [own * result.dt_s for own in steps]
     ragged: dict[str, Any] = {
         "spike_times": ("times of spikes, in s", times, np.concatenate(counts))
     }
