@@ -242,7 +242,7 @@ def _script_text(text: str) -> str:
     return text.replace("<!--", r"\u003c!--")
 
 
-def inspect(
+def write_inspector(
     result: "SimulationResult",
     path: str | os.PathLike[str],
     images: Any = None,

@@ -3,22 +3,20 @@
 import warnings
 from typing import Any
 
+from cnn2snn_brian.results.exports import PynappleSession
 from cnn2snn_brian.results.hdf5 import read_settings
 from cnn2snn_brian.results.measures import (
     Correlation,
     Decisions,
+    Potentials,
+    RecordedSpikes,
+    SpikeCounts,
+    Trials,
     check_one_duration,
     class_labels,
     class_numbers,
     correlation,
     decisions,
-)
-from cnn2snn_brian.results.neo import PynappleSession
-from cnn2snn_brian.results.recorded import (
-    Potentials,
-    RecordedSpikes,
-    SpikeCounts,
-    Trials,
 )
 from cnn2snn_brian.results.result import SATURATED, Readout, SimulationResult
 

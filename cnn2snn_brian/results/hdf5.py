@@ -24,7 +24,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage, written_from_memory
 from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.results.recorded import SpikeCounts, Trials
+from cnn2snn_brian.results.measures import SpikeCounts, Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,

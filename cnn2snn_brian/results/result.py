@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.inspector import inspect
+from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import (
     Places,
@@ -21,14 +21,17 @@ from cnn2snn_brian.projections import (
     from_neurons,
     sample,
 )
-from cnn2snn_brian.results import arrays, hdf5, neo, nwb
-from cnn2snn_brian.results.measures import Decisions, class_numbers, counted, decisions
-from cnn2snn_brian.results.recorded import (
+from cnn2snn_brian.results import exports, hdf5, nwb
+from cnn2snn_brian.results.measures import (
+    Decisions,
     IntArray,
     Potentials,
     RecordedSpikes,
     SpikeCounts,
     Trials,
+    class_numbers,
+    counted,
+    decisions,
 )
 from cnn2snn_brian.settings import (
     Parameters,
@@ -160,13 +163,13 @@ class SimulationResult(Printed):
 
     save = hdf5.save
     load = classmethod(hdf5.load)
-    to_neo = neo.to_neo
-    to_pynapple = neo.to_pynapple
-    to_xarray = arrays.to_xarray
-    to_assembly = arrays.to_assembly
-    to_rsatoolbox = arrays.to_rsatoolbox
+    to_neo = exports.to_neo
+    to_pynapple = exports.to_pynapple
+    to_xarray = exports.to_xarray
+    to_assembly = exports.to_assembly
+    to_rsatoolbox = exports.to_rsatoolbox
     to_nwb = nwb.to_nwb
-    inspect = inspect
+    inspect = write_inspector
 
     @property
     def n_images(self) -> int:
