@@ -61,6 +61,12 @@ def check_number(
     return value
 
 
+def check_share(what: str, number: Any) -> None:
+    """Check a number between 0 and 1, without these."""
+    if not isinstance(number, float | np.floating) or not 0 < number < 1:
+        raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
+
+
 def real_numbers(
     what: str,
     values: Any,
@@ -127,15 +133,11 @@ def seconds(
         number = real_numbers(what, time, unit=second)
     except InputError:
         number = np.empty(0)
-    has_unit = plain or hasattr(time, "dim") or number == 0
-    if number.ndim or isinstance(time, bool) or not has_unit:
-        number = np.full((), np.nan)
-    if not (number >= least and number > above):
-        rule = "a time"
-        if above == 0:
-            rule = "a time above 0"
-        elif least == 0:
-            rule = "a time of at least 0"
+    is_time = number.ndim == 0 and not isinstance(time, bool)
+    is_time = is_time and (plain or hasattr(time, "dim") or number == 0)
+    if not is_time or number < least or number <= above:
+        rule = "a time above 0" if above == 0 else "a time"
+        rule += " of at least 0" if least == 0 else ""
         raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
     return float(number)
 
