@@ -67,6 +67,14 @@ def check_share(what: str, number: Any) -> None:
         raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
 
 
+def check_numbers(what: str, given: Any, **limits: float) -> list[float]:
+    """Check some numbers to choose from."""
+    numbers = np.ravel(np.array(given, dtype=object))
+    if not len(numbers):
+        raise InputError(f"{what} is {given!r}, expected at least one number")
+    return [check_number(f"{what}: one", number, **limits) for number in numbers]
+
+
 def real_numbers(
     what: str,
     values: Any,

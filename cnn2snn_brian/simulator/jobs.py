@@ -259,7 +259,7 @@ def prepared(
     snn: "SpikingNetwork",
     n_steps: int,
     images: Any,
-    settings: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any] | Parameters],
     seed: int,
     record: Record,
     repeats: Any = 1,
@@ -332,13 +332,11 @@ def _current_readers(snn: "SpikingNetwork") -> tuple[CurrentReader, ...]:
 
 
 def _checked(
-    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any]], seed: int
+    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any] | Parameters], seed: int
 ) -> list[tuple[Parameters, Perturbations]]:
     chosen = []
     for given in settings:
-        if not isinstance(given, Mapping):
-            raise InputError(f"settings: {given!r} is not a dict of settings by name")
-        for old in FORMERLY.keys() & given.keys():
+        for old in FORMERLY.keys() & (given if isinstance(given, Mapping) else ()):
             raise InputError(f"{old}: give {FORMERLY[old]}")
         chosen.append(check_settings(snn, given, seed))
     return chosen

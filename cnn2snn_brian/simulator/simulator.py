@@ -29,7 +29,7 @@ from cnn2snn_brian.projections import (
     to_neurons,
 )
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
-from cnn2snn_brian.settings import check_units, documented
+from cnn2snn_brian.settings import Parameters, check_units, documented
 from cnn2snn_brian.simulator.compiler import (
     PROGRAM,
     build_program,
@@ -228,7 +228,7 @@ class Simulator:
     def run_many(
         self,
         images: Any,
-        settings: Sequence[Mapping[str, Any]],
+        settings: Sequence[Mapping[str, Any] | Parameters],
         *,
         seed: int = 0,
         record: Record = (),
@@ -247,8 +247,9 @@ class Simulator:
         ----------
         images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
             Images or stimuli, as in `run`.
-        settings : sequence of dict
-            What each run has of its own, by name: the settings that `run` takes.
+        settings : sequence of dict or Parameters
+            What each run has of its own, by name: the settings that `run` takes; or all
+            of its parameters.
         seed, record, executor, shard_size, progress, repeats
             As in `run`.
 

@@ -5,7 +5,7 @@ An objective is a function of a `SimulationResult` and a `Target`, what the imag
 should have yielded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +71,37 @@ class Target(Printed):
         Target
             Labels and activations.
         """
-        last = layers.names[-1]
-        found = layers.collected_activations(images, (*compared, last))
-        joined = {
-            name: values.reshape(len(values), -1) for name, values in found.items()
-        }
-        return cls(labels, joined, last)
+        compared = (*compared, layers.names[-1])
+        return cls.among(
+            layers.collected_activations(images, compared), labels, compared
+        )
+
+    @classmethod
+    def among(
+        cls,
+        found: Mapping[str, FloatArray],
+        labels: npt.NDArray[np.int64],
+        compared: tuple[str, ...],
+    ) -> "Target":
+        """
+        Take what an objective compares from activations of layers.
+
+        Parameters
+        ----------
+        found : dict of str to ndarray of float, shape (n_images, ...)
+            Activations.
+        labels : ndarray of int64, shape (n_images,)
+            The right classes.
+        compared : tuple of str
+            Layers whose activations are kept, the network's last one at the end.
+
+        Returns
+        -------
+        Target
+            Labels and activations.
+        """
+        kept = {name: found[name].reshape(len(labels), -1) for name in compared}
+        return cls(labels, kept, compared[-1])
 
     def first(self, n: int) -> "Target":
         """
