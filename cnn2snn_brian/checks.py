@@ -3,7 +3,7 @@
 import importlib
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
-    """Check a whole number; True and False are none."""
+    """Check a whole number; True and False are not."""
     is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not is_whole or number < smallest:
         raise InputError(
@@ -37,7 +37,9 @@ def check_number(
     below: float = math.inf,
 ) -> float:
     """Check a plain finite number in a range, which `low` and `high` belong to."""
-    is_plain = not (np.ndim(number) or hasattr(number, "dim"))
+    # Of Brian2's quantities only those without unit, without importing Brian2.
+    unit = getattr(number, "dim", None)
+    is_plain = np.ndim(number) == 0 and getattr(unit, "is_dimensionless", True)
     try:
         value = math.nan if isinstance(number, str) else float(number)
     except (TypeError, ValueError):
@@ -57,6 +59,12 @@ def check_number(
         rule = f"a number {' and '.join(words)}" if words else "a finite number"
         raise InputError(f"{what} is {number!r}, expected {rule}")
     return value
+
+
+def check_share(what: str, number: Any) -> None:
+    """Check a number between 0 and 1, without these."""
+    if not isinstance(number, float | np.floating) or not 0 < number < 1:
+        raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
 
 
 def check_numbers(what: str, given: Any, **limits: float) -> list[float]:
@@ -105,6 +113,19 @@ def real_numbers(
     return array
 
 
+def whole_numbers(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+    """Check numbers of things, such as neurons."""
+    array = real_numbers(what, values)
+    rule = f"expected whole numbers from 0 to {n - 1}"
+    broken = array != np.floor(array)
+    if broken.any() or np.asarray(values).dtype == bool:
+        found = f"{array[broken][0]:g}" if broken.any() else "True and False"
+        raise InputError(f"{what}: found {found}, {rule}")
+    if array.size and not (array.min() >= 0 and array.max() < n):
+        raise InputError(f"{what} goes from {array.min():g} to {array.max():g}, {rule}")
+    return array.astype(np.int64)
+
+
 def seconds(
     what: str,
     time: Any,
@@ -120,15 +141,11 @@ def seconds(
         number = real_numbers(what, time, unit=second)
     except InputError:
         number = np.empty(0)
-    has_unit = plain or hasattr(time, "dim") or number == 0
-    if number.ndim or isinstance(time, bool) or not has_unit:
-        number = np.float64(np.nan)
-    if not (number >= least and number > above):
-        rule = "a time"
-        if above == 0:
-            rule = "a time above 0"
-        elif least == 0:
-            rule = "a time of at least 0"
+    is_time = number.ndim == 0 and not isinstance(time, bool)
+    is_time = is_time and (plain or hasattr(time, "dim") or number == 0)
+    if not is_time or number < least or number <= above:
+        rule = "a time above 0" if above == 0 else "a time"
+        rule += " of at least 0" if least == 0 else ""
         raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
     return float(number)
 
@@ -144,13 +161,13 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
 def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Check that only existing things are named."""
     known = tuple(known)
-    if unknown := [str(name) for name in given if name not in known]:
+    if unknown := [repr(name) for name in given if name not in known]:
         raise InputError(
             f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
         )
 
 
-def check_names(what: str, given: Iterable[str], names: Sequence[str]) -> None:
+def check_names(what: str, given: Iterable[str], names: Collection[str]) -> None:
     """Check that only existing layers are named."""
     unknown = [str(name) for name in given if name not in names]
     if unknown:
@@ -160,7 +177,7 @@ def check_names(what: str, given: Iterable[str], names: Sequence[str]) -> None:
         )
 
 
-def check_all_layers(what: str, given: Collection[str], names: Sequence[str]) -> None:
+def check_all_layers(what: str, given: Collection[str], names: Collection[str]) -> None:
     """Check that all existing layers are named, and no others."""
     check_names(what, given, names)
     missing = [name for name in names if name not in given]
@@ -168,7 +185,7 @@ def check_all_layers(what: str, given: Collection[str], names: Sequence[str]) ->
         raise InputError(f"{what} is missing for {', '.join(missing)}")
 
 
-def by_layer(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
+def by_layer(what: str, given: Any, names: Collection[str]) -> dict[str, Any]:
     """Take one value for all layers, or values of some by name."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, given)

@@ -10,7 +10,6 @@ from torch import nn
 
 from cnn2snn_brian.checks import check_known, check_whole
 from cnn2snn_brian.cnn import ModelCard, adjust, load_weights
-from cnn2snn_brian.errors import InputError
 
 __all__ = [
     "ARCHITECTURES",

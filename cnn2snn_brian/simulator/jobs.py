@@ -21,6 +21,7 @@ from cnn2snn_brian.projections import (
     n_synapses,
     to_neurons,
 )
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
@@ -37,7 +38,6 @@ from cnn2snn_brian.simulator.protocol import (
 )
 from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
 from cnn2snn_brian.simulator.shown import shown_in_run
-from cnn2snn_brian.spikes import Trials
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
