@@ -160,7 +160,7 @@ def save(result: "SimulationResult", path: str | os.PathLike[str]) -> None:
         h5py.File(image, "w", libver=LIBRARY_VERSION) as file,
     ):
         # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
-        # has none, and a damaged heap can make it read for ever.
+        # has none, and a damaged heap can make it read forever.
         file.attrs["format"] = np.bytes_(FORMAT.encode())
         file.attrs["settings"] = np.bytes_(_json(result, **order).encode())
         for group in ("events", "weights", "recorded", "recorded_potentials"):

@@ -273,7 +273,7 @@ def correlation(first: Any, second: Any) -> float:
     Parameters
     ----------
     first, second : array_like of float
-        As many numbers in both, in the same order.
+        Of equal length, in the same order.
 
     Returns
     -------

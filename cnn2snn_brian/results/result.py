@@ -445,7 +445,7 @@ class SimulationResult(Printed):
         layer : str
             A layer that was recorded, or ``input``.
         bin : Quantity [s]
-            As of `binned`; the rate of a shorter bin is that of its own time.
+            As of `binned`; the rate in a shorter last bin refers to its own width.
 
         Returns
         -------
