@@ -187,8 +187,11 @@ class Drawing:
         n_out = n_out or groups * self.one_of(1, 2)
         if size is None:
             kernel, stride, dilation = self.pair(1, 3), self.pair(1, 2), self.pair(1, 2)
+            # Brian2 refuses synapses without any: not all that is read may be padding.
+            dilation = np.where(np.equal(before, 1), 1, dilation).tolist()
             reach = np.multiply(dilation, np.subtract(kernel, 1)) + 1
-            padding = np.maximum(self.pair(0, 2), (reach - before + 1) // 2).tolist()
+            padding = np.maximum(self.pair(0, 2), (reach - before + 1) // 2)
+            padding = np.where(np.equal(before, 1), reach // 2, padding).tolist()
             if stride == (1, 1) and (reach <= before).all():
                 padding = self.one_of(padding, "same", "valid")
         else:
