@@ -22,6 +22,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.cnn.adjust import Adjustment
 from cnn2snn_brian.cnn.modules import check_normalize
 from cnn2snn_brian.cnn.reader import Reader
@@ -39,7 +40,6 @@ from cnn2snn_brian.cnn.trace import (
 )
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.projections import GateRule, Layers, check_rule
-from cnn2snn_brian.settings import check_choice
 
 _WRAPPERS = Adjustment, nn.DataParallel, DistributedDataParallel
 
