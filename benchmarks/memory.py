@@ -118,7 +118,9 @@ def memory(options: Options) -> list[Table]:
                 "images": n,
                 "peak MB": Summary.of(found[kind]),
                 "synapses in all": snn.layers.n_synapses,
-                "weights": sum(p.connection.n_parameters for p in snn.layers.projections),
+                "weights": sum(
+                    p.connection.n_parameters for p in snn.layers.projections
+                ),
             }
         )
     table.notes = [

@@ -29,7 +29,9 @@ def drive_by_synapses(connection, image):
 def check_synapses(connection):
     """Compare the synapses with the sums and with the fan-out."""
     pre, post, _ = connection.expanded()
-    n_pre, n_post = (int(np.prod(s)) for s in (connection.input_shape, connection.shape))
+    n_pre, n_post = (
+        int(np.prod(s)) for s in (connection.input_shape, connection.shape)
+    )
     fan_out = to_neurons(connection.fan_out(), connection.input_shape)
     assert len(pre) == connection.n_synapses
     np.testing.assert_array_equal(np.bincount(pre, minlength=n_pre), fan_out)

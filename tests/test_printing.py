@@ -16,19 +16,14 @@ from brian2 import ms
 from by_hand import Conv2d, Layers, Linear
 from torch import nn
 
-from cnn2snn_brian import (
-    SimulationResult,
-    SpikingNetwork,
-    TuningResult,
-    stimuli,
-)
+from cnn2snn_brian import SimulationResult, SpikingNetwork, TuningResult, stimuli
 from cnn2snn_brian.cnn.adjust import Adjustment, adjust
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.diagnosis import Diagnosis
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import Ceiling
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.spikes.measures import Trials
 from cnn2snn_brian.tuning import CalibrationResult
 from cnn2snn_brian.tuning.result import Check
 

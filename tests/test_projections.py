@@ -165,9 +165,7 @@ def test_convolution_drive_is_the_sum_over_its_taps(
 
 def test_convolution_drive_lays_out_one_image_at_a_time():
     rng = np.random.default_rng(0)
-    layer = Convolution(
-        (8, 40, 40), rng.random((8, 8, 3, 3)), padding=((1, 1), (1, 1))
-    )
+    layer = Convolution((8, 40, 40), rng.random((8, 8, 3, 3)), padding=((1, 1), (1, 1)))
     images = rng.random((12, 8, 40, 40))
     columns_of_one = 9 * images[0].nbytes
     tracemalloc.start()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,6 @@ from cnn2snn_brian.settings import (
     CLOCK_NAME,
     NETWORK_NAME,
     LayerNumber,
-    NetworkDescription,
     NeuronModel,
     Parameters,
     Perturbations,
@@ -51,6 +50,9 @@ from cnn2snn_brian.settings import (
     weight_factors,
 )
 from cnn2snn_brian.stimuli import Stimulus
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 
 @check_units(dt=second)
@@ -72,7 +74,7 @@ TRANSMITTED = "transmitted = int(rand() < release_probability_post)"
 
 
 def brian_network(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     parameters: Parameters,
     perturbations: Perturbations,
     seed: int = 0,
@@ -121,13 +123,13 @@ def _check_device(changed: list[str]) -> None:
         )
 
 
-def program_network(snn: NetworkDescription) -> Network:
+def program_network(snn: "SpikingNetwork") -> Network:
     """Build the network of a compiled program, which gets its values at run time."""
     return _built(snn, snn.neutral_parameters(), {}, for_program=True)
 
 
 def _built(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     parameters: Parameters,
     lesions: Mapping[str, Any],
     *,
@@ -212,7 +214,7 @@ def _built(
     return network
 
 
-def _check_memory(snn: NetworkDescription) -> None:
+def _check_memory(snn: "SpikingNetwork") -> None:
     """Refuse explicit synapses that don't fit into memory, before any is made."""
     explicit: dict[str, int] = {}
     for p in snn.layers.projections:
@@ -254,7 +256,7 @@ def _set_state(
         setattr(group, what, value)
 
 
-def scaled_weights(snn: NetworkDescription, projection: Projection, share: Any) -> Any:
+def scaled_weights(snn: "SpikingNetwork", projection: Projection, share: Any) -> Any:
     """Multiply weights by what spikes of their source are worth."""
     if snn.synapse_kinds[projection.target] == "explicit" and not projection.gate:
         return projection.connection.expanded(share=share)[2]
@@ -262,7 +264,7 @@ def scaled_weights(snn: NetworkDescription, projection: Projection, share: Any) 
 
 
 def _connected(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     projection: Projection,
     source: Any,
     target: Any,
@@ -297,12 +299,32 @@ def _connected(
 
 
 def show(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     network: Network,
     image: Any,
     rate_scale: float | None = None,
 ) -> None:
-    """Give a Brian2 network another image."""
+    """
+    Give a Brian2 network of this CNN another image.
+
+    Potentials are left as they are: for an independent run, set them too, or
+    store the network before the first image and restore it.
+
+    Parameters
+    ----------
+    network : brian2.Network
+        A network that `network` made.
+    image : ndarray, shape (channels, height, width)
+        The image, float in [0, 1] or uint8.
+    rate_scale : float, optional
+        Spikes per step of a pixel of intensity 1, for this image and those after
+        it; by default what the network has.
+
+    Raises
+    ------
+    InputError
+        If the image can't be used.
+    """
     pixels = check_images(as_array("the image", image)[None], snn.input_shape)
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)

@@ -146,9 +146,7 @@ def split_folder(
     input_shape: tuple[int, int, int] | None,
     parts: Sequence[str],
 ) -> list[LabelledImages]:
-    """
-    Load parts of a folder of class folders: what trains, and what is kept for testing.
-    """
+    """Load parts of a folder of class folders: for training, and for testing."""
     _check_channels(input_shape)
     files, labels, classes = _listed(directory)
     kept = _kept_for_testing(files, labels)

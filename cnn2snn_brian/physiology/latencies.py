@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_share
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import check_share
 
 if TYPE_CHECKING:
     import pandas
@@ -99,9 +99,7 @@ class Latency(Printed):
 def _most_likely_onset(
     count: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """
-    Find the rise of a rate that is most likely, for counts of (n_neurons, n_bins).
-    """
+    """Find the likeliest rise of a rate, for counts of (n_neurons, n_bins)."""
     from scipy.special import xlogy
 
     n_bins = count.shape[1]

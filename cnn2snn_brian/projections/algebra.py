@@ -38,10 +38,9 @@ def _gain(kernel: Kernel) -> FloatArray | None:
     """Give the factors of the channels, if a kernel is no more than that."""
     if isinstance(kernel, ByChannel):
         return kernel.weight
-    if _is_depthwise(kernel) and is_pointwise(kernel):
-        if kernel.shape == kernel.input_shape:
-            return kernel.weight.ravel()
-    return None
+    same = kernel.shape == kernel.input_shape
+    scales = same and _is_depthwise(kernel) and is_pointwise(kernel)
+    return kernel.weight.ravel() if scales else None
 
 
 def simplest(connection: Connection) -> Connection:
@@ -121,7 +120,7 @@ def summed(one: Kernel | None, other: Kernel | None) -> Kernel | None:
 
 
 def then(first: Connection, second: Connection) -> Connection | None:
-    """Put two connections together, one after the other; None where it has no one form."""
+    """Put two connections one after the other, if that has the form of one."""
     narrow = second.on_channels(first.start, first.own_shape[0])
     kernel, window = first.kernel, first.window
     if narrow.window is not None:

@@ -74,7 +74,7 @@ class Connection(ByContent):
     kernel: Kernel | None = None
     start: int = 0
     channels: int = 0
-    #: Shape of what the kernel reads, and of the channels of the target that are reached.
+    #: Shape of what the kernel reads, and of the target's channels that are reached.
     read_shape: Shape = field(init=False)
     own_shape: Shape = field(init=False)
 
@@ -95,7 +95,7 @@ class Connection(ByContent):
         channels = self.channels or own[0]
         if self.start < 0 or self.start + own[0] > channels:
             raise InputError(
-                f"{own[0]} channels from channel {self.start} on don't fit into {channels}"
+                f"{own[0]} channels from {self.start} on don't fit into {channels}"
             )
         for name, value in (
             ("kernel", kernel),
@@ -123,7 +123,7 @@ class Connection(ByContent):
 
     @property
     def weight(self) -> FloatArray:
-        """The kernel's weights in torch's order; those of a window by target position."""
+        """The kernel's weights in torch's order, or a window's by target position."""
         if self.kernel is not None:
             return self.kernel.weight
         assert self.window is not None
@@ -183,7 +183,7 @@ class Connection(ByContent):
         return Connection(self.read_shape, None, self.kernel, self.start, self.channels)
 
     def drive(self, values: FloatArray) -> FloatArray:
-        """Compute the input of the target, for (n, *input_shape) values of the source."""
+        """Compute the input of the target, for (n, *input_shape) values."""
         if self.window is not None:
             values = self.window.drive(values)
         own = values if self.kernel is None else self.kernel.drive(values)
@@ -260,7 +260,7 @@ class Connection(ByContent):
     def stored(
         self, weight: Any = None, share: FloatArray | None = None
     ) -> npt.NDArray[Any]:
-        """Order weights as synapses store them; times a share for each input channel."""
+        """Order weights as synapses store them, times a share by input channel."""
         weight = self.weight if weight is None else np.asarray(weight)
         if self.kernel is None:
             stored = np.repeat(weight.ravel(), self.own_shape[0])

@@ -115,8 +115,8 @@ class ByChannel(Kernel):
     def __post_init__(self) -> None:
         if self.weight.shape != self.input_shape[:1]:
             raise InputError(
-                f"weights of shape {self.weight.shape}, expected one for each channel of "
-                f"{self.input_shape}"
+                f"weights of shape {self.weight.shape}, expected one for each channel "
+                f"of {self.input_shape}"
             )
         super().__post_init__()
 

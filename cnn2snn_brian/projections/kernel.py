@@ -51,7 +51,7 @@ class Runs:
         length: Any,
         channels: int,
     ) -> "Runs":
-        """Order runs by source; of one source by target, which is how memory is read."""
+        """Order runs by source, then by target: that is how memory is read."""
         pre, post, weight, length = (
             np.ascontiguousarray(a).ravel().astype(np.int32)
             for a in np.broadcast_arrays(pre, post, weight, length)
@@ -62,7 +62,7 @@ class Runs:
         return cls(first, post[order], weight[order], length[order], channels)
 
     def expanded(self) -> tuple[IntArray, IntArray, IntArray]:
-        """List source, target and weight of every synapse, by source, then by target."""
+        """List source, target and weight of all synapses, by source, then by target."""
         source = np.repeat(
             np.arange(len(self.first) - 1, dtype=np.int32), np.diff(self.first)
         )
@@ -221,8 +221,8 @@ class SpatialKernel(Kernel):
 
     def __post_init__(self) -> None:
         found = (
-            f"a kernel of shape {self.weight.shape} in {self.groups} groups does not fit "
-            f"an input of shape {self.input_shape}"
+            f"a kernel of shape {self.weight.shape} in {self.groups} groups does not "
+            f"fit an input of shape {self.input_shape}"
         )
         if self.weight.ndim != 4 or len(self.input_shape) != 3:
             raise InputError(found)

@@ -79,7 +79,7 @@ class Ceiling(ByContent):
             )
 
     def clipped(self, drive: FloatArray) -> FloatArray:
-        """Compute the activations; with steps, rounded to them (eq. 15 of Bu et al.)."""
+        """Compute the activations, rounded to its steps (eq. 15 of Bu et al.)."""
         if self.steps is None:
             return np.clip(drive, 0, self.activation)
         steps = np.floor(drive * (self.steps / self.activation) + 0.5)
@@ -256,7 +256,7 @@ class Network(ByContent):
                 )
             if self.is_feedback(projection) and not projection.delay_s > 0:
                 raise InputError(
-                    f"{projection.name}: {source!r} does not come before {target!r}, so "
+                    f"{projection.name}: {source!r} is not before {target!r}, so "
                     "its spikes need a delay"
                 )
         for name in self.names:
@@ -420,7 +420,7 @@ class Network(ByContent):
 
     @cached_property
     def receptive_fields(self) -> dict[str, ReceptiveFields]:
-        """What part of the image the neurons of the input and of each population see."""
+        """What part of the image the neurons of each population see."""
         forward = {
             name: [
                 (p.source, p.connection)

@@ -76,9 +76,7 @@ class Truth:
     def scored(
         self, predictions: Iterable[int], members: Iterable[int]
     ) -> dict[str, Any]:
-        """
-        Compute the accuracy, and its ratio to the CNNs' with a bootstrap interval.
-        """
+        """Compute the accuracy, and its share of the CNNs' with an interval."""
         chosen = np.array(list(members))
         right = np.array(list(predictions)) == self.labels[chosen]
         rng = np.random.default_rng(0)
@@ -328,9 +326,7 @@ def _joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
-    """
-    Sweep the threshold of one layer, the others as the search found them (Fig. 3).
-    """
+    """Sweep one layer's threshold, the others as the search found them (Fig. 3)."""
     chosen = searched(work, "paper", n_steps)["parameters"]
     thresholds = chosen["thresholds"][layer] * SWEEP_FACTORS
     settings = [

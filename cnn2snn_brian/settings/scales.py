@@ -53,9 +53,7 @@ def activations_of_spikes(network: Network, parameters: Parameters) -> dict[str,
 def weight_factors(
     network: Network, parameters: Parameters
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """
-    Give what weights are multiplied by, so that spikes of all sources count alike.
-    """
+    """Give the factors of weights that make spikes of all sources count alike."""
     thresholds: dict[str, Any] = {INPUT: 1.0, **parameters.thresholds}
     gains = output_gains(network, parameters.thresholds, parameters.rate_scale)
     shapes = network.shapes

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_whole, free_memory
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Network, by_channel, to_neurons
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
-    NetworkDescription,
     Parameters,
     Perturbations,
     check_settings,
@@ -29,7 +29,9 @@ from cnn2snn_brian.simulator.protocol import (
 )
 from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
 from cnn2snn_brian.simulator.shown import shown_in_run
-from cnn2snn_brian.spikes import Trials
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: A spike is kept as its neuron and its step, both int32.
 BYTES_PER_SPIKE = 8
@@ -119,9 +121,7 @@ def _expected_spikes(
 
 
 def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
-    """
-    Refuse trials whose spike counts will not fit into memory, before they are run.
-    """
+    """Refuse trials whose spike counts won't fit into memory, before they run."""
     size = n_rows * n_settings * bytes_per_row
     if size < SMALL_COUNTS:
         return
@@ -195,15 +195,12 @@ def check_recording(
 
 
 def check_weights(
-    snn: NetworkDescription, settings: Sequence[Perturbations], n_images: int
+    snn: "SpikingNetwork", settings: Sequence[Perturbations], n_images: int
 ) -> None:
-    """
-    Refuse to keep the learned weights of each image, if they don't fit into memory.
-    """
+    """Refuse to keep learned weights of all images, if they don't fit into memory."""
     n_runs = sum(not perturbations.keep_weights for perturbations in settings)
-    learning = list(snn.rules)
-    n = sum(p.connection.n_synapses for name in learning for p in snn.layers.into(name))
-    each = BYTES_PER_WEIGHT * n
+    learning = [p for p in snn.layers.projections if p.target in snn.rules]
+    each = BYTES_PER_WEIGHT * sum(p.connection.n_synapses for p in learning)
     size, free = n_runs * n_images * each, free_memory()
     if size > SMALL and free is not None and PEAK * size > free:
         raise InputError(
@@ -246,10 +243,10 @@ class Job:
 
 
 def prepared(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     n_steps: int,
     images: Any,
-    settings: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any] | Parameters],
     seed: int,
     record: Record,
     repeats: Any = 1,
@@ -305,7 +302,7 @@ def prepared(
     ]
 
 
-def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
+def _current_readers(snn: "SpikingNetwork") -> tuple[CurrentReader, ...]:
     """List all that reads an image as a constant current."""
     found: list[CurrentReader] = []
     before = ""
@@ -321,13 +318,11 @@ def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
 
 
 def _checked(
-    snn: NetworkDescription, settings: Sequence[Mapping[str, Any]], seed: int
+    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any] | Parameters], seed: int
 ) -> list[tuple[Parameters, Perturbations]]:
     chosen = []
     for given in settings:
-        if not isinstance(given, Mapping):
-            raise InputError(f"settings: {given!r} is not a dict of settings by name")
-        for old in FORMERLY.keys() & given.keys():
+        for old in FORMERLY.keys() & (given if isinstance(given, Mapping) else ()):
             raise InputError(f"{old}: give {FORMERLY[old]}")
         chosen.append(check_settings(snn, given, seed))
     return chosen

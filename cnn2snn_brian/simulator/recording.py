@@ -11,9 +11,9 @@ import numpy.typing as npt
 from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
+from cnn2snn_brian.checks import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Shape, from_neurons, index_of
-from cnn2snn_brian.settings import check_names
 
 #: Layers whose spikes are kept, for all images or for those with the given indices.
 Spikes = Iterable[str] | Mapping[str, Iterable[int]]
@@ -34,8 +34,8 @@ class Recording:
         the given indices. The last layer is always recorded. A spike takes 8 bytes.
     potentials : dict of str to iterable of tuple of int
         Neurons whose membrane potentials are kept at the end of each step, by layer:
-        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``; `Layers.column` and
-        `Layers.sample` choose some. A neuron takes 4 bytes a step and image.
+        ``{"conv1": [(channel, y, x), ...], "ip2": [(3,), ...]}``; `Network.column` and
+        `Network.sample` choose some. A neuron takes 4 bytes a step and image.
     images : iterable of int, optional
         Indices of the images that potentials are kept for, all by default.
     window : tuple of Quantity [s], or iterable of them, optional
