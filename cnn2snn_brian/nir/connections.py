@@ -78,11 +78,13 @@ def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] 
     """Write a matrix as taps that move: taps, stride, and zeros on both sides."""
     n_out, n_in = matrix.shape
     out, position = np.nonzero(matrix)
+    longest = int((matrix != 0).sum(1).max())
     for stride in range(1, n_in + 1):
         before = max(0, int((out * stride - position).max()))
         size = int((position - out * stride).max()) + before + 1
         after = max(0, (n_out - 1) * stride + size - n_in - before)
-        if (n_in + before + after - size) // stride + 1 != n_out:
+        is_long = size > longest + max(before, after) or before >= size
+        if is_long or (n_in + before + after - size) // stride + 1 != n_out:
             continue
         tap = np.arange(n_in) - np.arange(n_out)[:, None] * stride + before
         inside = (tap >= 0) & (tap < size)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, get_dimensions, get_or_create_dimension, second
 
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     Ceiling,
     Connection,
@@ -115,7 +116,10 @@ def network_of(
         for item in dataclasses.fields(kind):
             if f"{prefix}.{item.name}" in arrays:
                 found[item.name] = arrays[f"{prefix}.{item.name}"]
-        return kind(**found)
+        try:
+            return kind(**found)
+        except InputError as error:  # a kernel and a window have no name
+            raise InputError(f"{prefix}: {error}") from error
 
     populations, projections = [], []
     for values in record["populations"]:
