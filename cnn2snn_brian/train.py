@@ -194,49 +194,26 @@ def accuracy(module: nn.Module, data: LabelledImages) -> float:
     return float((classify(module, data.images) == data.labels).mean())
 
 
-def _loss(
-    module: nn.Module,
-    pixels: torch.Tensor,
-    labels: torch.Tensor,
-    teacher: nn.Module | None,
-    settings: TrainingSettings,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the loss of a batch, and the outputs."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bfloat16):
-        outputs = module(pixels)
-        with torch.no_grad():
-            taught = None if teacher is None else teacher(pixels).float()
-    outputs = outputs.float()
-    smoothing = settings.label_smoothing
-    by_label = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
-    if taught is None:
-        return by_label, outputs
-    temperature, share = settings.temperature, settings.distillation
-    by_teacher = F.kl_div(
-        F.log_softmax(outputs / temperature, dim=1),
-        F.log_softmax(taught / temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    # The gradient of soft targets shrinks with temperature**2 (section 2 of [2]).
-    loss = (1 - share) * by_label + share * temperature**2 * by_teacher
-    return loss, outputs
-
-
 class _Training:
-    """What an epoch changes: the CNN, its optimizer, the schedule. Goes to a file."""
+    """A CNN with all that changes it, and what of it goes to a file."""
 
     def __init__(
-        self, module: nn.Module, settings: TrainingSettings, steps_per_epoch: int
+        self,
+        module: nn.Module,
+        data: LabelledImages,
+        settings: TrainingSettings,
+        teacher: nn.Module | None,
     ) -> None:
-        self.module, self.settings = module, settings
+        self.module, self.data, self.settings = module, data, settings
+        self.teacher = teacher
+        self.steps_per_epoch = -(-len(data) // settings.batch_size)
         rate, decay = settings.learning_rate, settings.weight_decay
         make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
         if settings.optimizer == "sgd":
             make = partial(torch.optim.SGD, momentum=0.9, nesterov=True)
         self.optimizer = make(module.parameters(), lr=rate, weight_decay=decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=steps_per_epoch * settings.epochs
+            self.optimizer, rate, total_steps=self.steps_per_epoch * settings.epochs
         )
         self.average: AveragedModel | None = None
         if settings.average:
@@ -250,15 +227,61 @@ class _Training:
             "average": self.average,
         }
 
-    def step(self, loss: torch.Tensor) -> None:
-        """Change the weights."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        if self.average is not None:
-            self.average.update_parameters(self.module)
+    def loss(
+        self, pixels: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the loss of a batch, and the outputs."""
+        settings, taught = self.settings, None
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bfloat16):
+            outputs = self.module(pixels).float()
+            if self.teacher is not None:
+                with torch.no_grad():
+                    taught = self.teacher(pixels).float()
+        smoothing = settings.label_smoothing
+        by_label = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        if taught is None:
+            return by_label, outputs
+        temperature, share = settings.temperature, settings.distillation
+        by_teacher = F.kl_div(
+            F.log_softmax(outputs / temperature, dim=1),
+            F.log_softmax(taught / temperature, dim=1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        # The gradient of soft targets shrinks with temperature**2 (section 2 of [2]).
+        loss = (1 - share) * by_label + share * temperature**2 * by_teacher
+        return loss, outputs
+
+    def epoch(self, number: int, advance: Advance) -> None:
+        """Show all images once, and change the weights."""
+        settings = self.settings
+        # A generator of its own for each epoch; the checkpoint has torch's state.
+        rng = np.random.default_rng([settings.seed, number])
+        self.module.train()
+        seen, correct, loss_sum = 0, 0, 0.0
+        order = rng.permutation(len(self.data))
+        for start in range(0, len(order), settings.batch_size):
+            batch = order[start : start + settings.batch_size]
+            pixels = to_pixels(augmented(self.data.images[batch], rng, settings))
+            labels = torch.from_numpy(self.data.labels[batch])
+            loss, outputs = self.loss(pixels, labels)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss.item()} in epoch {number + 1}; "
+                    f"try a learning rate below {settings.learning_rate}"
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.module.parameters(), settings.clip_norm)
+            self.optimizer.step()
+            self.schedule.step()
+            if self.average is not None:
+                self.average.update_parameters(self.module)
+            seen += len(batch)
+            loss_sum += loss.item() * len(batch)
+            correct += int((outputs.argmax(1) == labels).sum())
+            note = f"epoch {number + 1}/{settings.epochs}  loss {loss_sum / seen:.3f}"
+            advance(1, f"{note}  accuracy {100 * correct / seen:.1f} %")
 
     def save(self, path: Path, made_with: dict[str, Any], epochs: int) -> None:
         """Write all that `restore` needs."""
@@ -294,41 +317,6 @@ class _Training:
             raise InputError(f"{path}: made with another CNN: {error}") from error
         torch.set_rng_state(state["random_state"])
         return int(state["epochs"])
-
-
-def _epoch(
-    work: _Training,
-    epoch: int,
-    data: LabelledImages,
-    teacher: nn.Module | None,
-    advance: Advance,
-) -> None:
-    """Show a CNN all images once, and change its weights."""
-    settings = work.settings
-    # A generator of its own for each epoch; the checkpoint has torch's state.
-    rng = np.random.default_rng([settings.seed, epoch])
-    work.module.train()
-    seen, correct, loss_sum = 0, 0, 0.0
-    order = rng.permutation(len(data))
-    for start in range(0, len(data), settings.batch_size):
-        batch = order[start : start + settings.batch_size]
-        pixels = to_pixels(augmented(data.images[batch], rng, settings))
-        labels = torch.from_numpy(data.labels[batch])
-        loss, outputs = _loss(work.module, pixels, labels, teacher, settings)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss.item()} in epoch {epoch + 1}; "
-                f"try a learning rate below {settings.learning_rate}"
-            )
-        work.step(loss)
-        seen += len(batch)
-        loss_sum += loss.item() * len(batch)
-        correct += int((outputs.argmax(1) == labels).sum())
-        advance(
-            1,
-            f"epoch {epoch + 1}/{settings.epochs}  loss {loss_sum / seen:.3f}  "
-            f"accuracy {100 * correct / seen:.1f} %",
-        )
 
 
 @torch.random.fork_rng(devices=[])  # the caller's random numbers are left alone
@@ -407,17 +395,16 @@ def train(
     if teacher is not None:
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher.eval()
-    steps_per_epoch = -(-len(training) // settings.batch_size)
-    work = _Training(module, settings, steps_per_epoch)
+    work = _Training(module, training, settings, teacher)
     done = 0
     if resume and path is not None and path.exists():
         done = work.restore(path, made_with)
-    total = steps_per_epoch * settings.epochs
+    total = work.steps_per_epoch * settings.epochs
     try:
         with progress_bar("training", total, show=progress) as advance:
-            advance(done * steps_per_epoch, "resumed" if done else "")
+            advance(done * work.steps_per_epoch, "resumed" if done else "")
             for epoch in range(done, settings.epochs):
-                _epoch(work, epoch, training, teacher, advance)
+                work.epoch(epoch, advance)
                 if path is not None:
                     work.save(path, made_with, epoch + 1)
     except KeyboardInterrupt as error:

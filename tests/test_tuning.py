@@ -476,7 +476,10 @@ def no_simulation(monkeypatch):
         ({"layers": ["ip1", "ip1"]}, "each once"),
         ({"method": "guess"}, "method='guess': expected one of 'feedback'"),
         ({"objective": "speed"}, "objective='speed': expected one of"),
-        ({"objective": "feature_map:conv7"}, "there is no layer 'conv7', only ip1"),
+        (
+            {"objective": "feature_map:conv7"},
+            ":conv7': .* with a layer of ip1",
+        ),
         ({"tune": ["weights"], "method": "search"}, "tune=.*expected some of"),
         ({"tune": ["v_min"]}, "method='feedback' has no option tune"),
         ({"held_out": 1.0}, "held_out .* is 1.0, expected a number .* below 1"),

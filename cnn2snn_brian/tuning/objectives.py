@@ -5,7 +5,7 @@ An objective is a function of a `SimulationResult` and a `Target`, what the imag
 should have yielded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,37 +71,9 @@ class Target(Printed):
         Target
             Labels and activations.
         """
-        compared = (*compared, layers.names[-1])
-        return cls.among(
-            layers.collected_activations(images, compared), labels, compared
-        )
-
-    @classmethod
-    def among(
-        cls,
-        found: Mapping[str, FloatArray],
-        labels: npt.NDArray[np.int64],
-        compared: tuple[str, ...],
-    ) -> "Target":
-        """
-        Take what an objective compares from activations of layers.
-
-        Parameters
-        ----------
-        found : dict of str to ndarray of float, shape (n_images, ...)
-            Activations.
-        labels : ndarray of int64, shape (n_images,)
-            The right classes.
-        compared : tuple of str
-            Layers whose activations are kept, the network's last one at the end.
-
-        Returns
-        -------
-        Target
-            Labels and activations.
-        """
-        kept = {name: found[name].reshape(len(labels), -1) for name in compared}
-        return cls(labels, kept, compared[-1])
+        last = layers.names[-1]
+        found = layers.collected_activations(images, (*compared, last))
+        return cls(labels, {k: x.reshape(len(x), -1) for k, x in found.items()}, last)
 
     def first(self, n: int) -> "Target":
         """
@@ -198,16 +170,11 @@ def find_objective(
     if objective in OBJECTIVES:
         return OBJECTIVES[objective], objective, ()
     kind, _, layer = str(objective).partition(":")
-    if kind != FEATURE_MAP:
+    if kind != FEATURE_MAP or (layer and layer not in layers.names):
+        names = ", ".join(map(repr, [*OBJECTIVES, FEATURE_MAP, f"{FEATURE_MAP}:LAYER"]))
         raise InputError(
-            f"objective={objective!r}: expected one of "
-            f"{', '.join(map(repr, [*OBJECTIVES, FEATURE_MAP]))}, "
-            f"'{FEATURE_MAP}:LAYER', or a function"
-        )
-    if layer and layer not in layers.names:
-        raise InputError(
-            f"objective={objective!r}: there is no layer {layer!r}, "
-            f"only {', '.join(layers.names)}"
+            f"objective={objective!r}: expected one of {names} with a layer of "
+            f"{', '.join(layers.names)}, or a function"
         )
     compared = (layer,) if layer else layers.names
 

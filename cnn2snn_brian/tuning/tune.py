@@ -387,8 +387,9 @@ def tune_thresholds(
     scope = chosen.scope(snn, activations, seed)
     if isinstance(chosen, Bisection):
         compared = tuple(dict.fromkeys((*compared, *scope.layers)))
-    compared = (*compared, snn.layer_names[-1])
-    target = Target.among(activations, tuned.labels, compared)
+    last, n_tuned = snn.layer_names[-1], len(tuned.labels)
+    kept = {name: activations[name].reshape(n_tuned, -1) for name in (*compared, last)}
+    target = Target(tuned.labels, kept, last)
     del activations
     settings = {
         **chosen.settings(scope),
@@ -407,7 +408,7 @@ def tune_thresholds(
         found = trials.follow(chosen.rounds(scope), chosen.budget, progress=progress)
         tuning, apart = trials.check(snn.parameters, found), None
         if n_unseen:
-            target = Target.of(snn.layers, unseen.images, unseen.labels, compared[:-1])
+            target = Target.of(snn.layers, unseen.images, unseen.labels, compared)
             others = Trials(show, unseen.images, target, function, known)
             apart = others.check(snn.parameters, found)
     by_accuracy = apart is not None and not callable(chosen.objective)
