@@ -201,7 +201,7 @@ def _entry(
     names: Iterable[str],
     activations: Mapping[str, npt.NDArray[Any]],
 ) -> dict[str, Any]:
-    """Pack what is known of an image and of each layer."""
+    """Pack what is known of each layer for an image, and which trial it is."""
     layers: dict[str, Any] = {}
     for name in names:
         if (name, image) in result.recorded:
@@ -212,7 +212,7 @@ def _entry(
             layers[name] = {"counts": _small(counts.ravel())}
         if name in activations:
             layers[name]["cnn"] = _rounded(np.asarray(activations[name], float))
-    entry = {"index": image, "layers": layers}
+    entry: dict[str, Any] = {"layers": layers}
     if (trials := result.trials) is not None:
         stimulus = int(trials.stimulus_of_row[image])
         entry["stimulus"] = stimulus
@@ -316,9 +316,13 @@ def write_inspector(
     of_page = dict.fromkeys((*names, result.output_layer))
     for place, image in enumerate(chosen):
         own = {name: values[place] for name, values in activations.items()}
-        entry = _entry(result, image, of_page, own)
-        entry["truth"], entry["decision"] = truth[image], int(predictions[image])
-        entry["image"] = None if pixels is None else _pixels(pixels[image])
+        entry = {
+            "index": image,
+            "truth": truth[image],
+            "decision": int(predictions[image]),
+            "image": None if pixels is None else _pixels(pixels[image]),
+            **_entry(result, image, of_page, own),
+        }
         described.append(entry)
         size += len(json.dumps(entry))
         if size > MAX_BYTES:

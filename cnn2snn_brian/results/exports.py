@@ -354,10 +354,11 @@ def to_xarray(
     }
     coordinates: dict[str, Any] = {name: np.arange(n) for name, n in lengths.items()}
     variables: dict[str, Any] = {}
+    over_bins = [] if bin is None else _in_each_row(result)
     for name, counts in result.spike_counts.items():
         said = {"long_name": f"spikes of {name}"}
         variables[name] = ((*rows, *axes[name]), by_trial(counts), said)
-        if bin is not None and name in _in_each_row(result):
+        if name in over_bins:
             binned = by_trial(over_time(result, name, bin))
             dims = (*rows, "time", *axes[name])
             variables[f"{name}_over_time"] = (dims, binned, said)

@@ -59,21 +59,18 @@ AS_JSON = (
 )
 
 
-def _json(result: "SimulationResult", **more: Any) -> str:
+def settings_text(result: "SimulationResult", **more: Any) -> str:
+    """Write what a result was run with as JSON."""
     found = {name: getattr(result, name) for name in AS_JSON}
-    holders = {name: found[name] for name in ("parameters", "perturbations")}
-    found |= {name: own and recorded(own) for name, own in holders.items()}
+    for name in ("parameters", "perturbations"):
+        if found[name] is not None:
+            found[name] = recorded(found[name])
     # Left out where there are none, so that earlier versions read the rest.
     if result.trials is not None:
         found["trials"] = result.trials.record()
     if result.windows:
         found["windows"] = result.windows
     return json.dumps(found | more, allow_nan=False)
-
-
-def settings_text(result: "SimulationResult") -> str:
-    """Write what a result was run with as JSON."""
-    return _json(result)
 
 
 def _restored(
@@ -162,7 +159,7 @@ def save(result: "SimulationResult", path: str | os.PathLike[str]) -> None:
         # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
         # has none, and a damaged heap can make it read forever.
         file.attrs["format"] = np.bytes_(FORMAT.encode())
-        file.attrs["settings"] = np.bytes_(_json(result, **order).encode())
+        file.attrs["settings"] = np.bytes_(settings_text(result, **order).encode())
         for group in ("events", "weights", "recorded", "recorded_potentials"):
             file.create_group(group)
         _write(file, "output_potentials", result.output_potentials)

@@ -134,10 +134,8 @@ def field_tables(
             )
     if fields is None:
         return {}
-    (rf_y, rf_x), (height, width) = (
-        map(fields.centres, (0, 1)),
-        map(fields.sizes, (0, 1)),
-    )
+    rf_y, rf_x = map(fields.centres, (0, 1))
+    height, width = map(fields.sizes, (0, 1))
     found = {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
     if size is not None:
         _, n_rows, n_columns = result.shapes[INPUT]
