@@ -19,7 +19,7 @@ import numpy as np
 from brian2 import Quantity, get_dimensions, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_known, check_number, check_whole
+from cnn2snn_brian.checks import check_known, check_share, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -320,7 +320,7 @@ def sweep(
     from pandas import DataFrame
 
     programs = Programs(network, duration, cache_directory)
-    found = axes(grid, (*programs.own, *SETTINGS, *OF_A_NETWORK))
+    found = axes(grid, (*programs.own, *SETTINGS, "parameters", *OF_A_NETWORK))
     every = combinations(found, seeds)
     first = programs.base(every[0])
     pixels = check_images(images, first.input_shape)
@@ -403,7 +403,7 @@ def summary(
         raise InputError(
             f"interval={interval!r} of {y!r}: expected 't', or 'wilson' of 'accuracy'"
         )
-    check_number("level", level, above=0, below=1)
+    check_share("level", level)
     by = [name for name in frame.columns if name not in MEASURED]
     groups = frame.groupby(by, sort=False, dropna=False) if by else [((), frame)]
     rows = []

@@ -87,6 +87,16 @@ def test_rows_equal_single_runs_and_one_program_is_enough(compiled):
 
 
 @pytest.mark.standalone
+def test_parameters_are_settings_as_they_are():
+    snn = network()
+    chosen = {"own": snn.parameters, "high": snn.parameters.replace(thresholds=3.0)}
+    frame = quick_sweep(snn, {"parameters": chosen}, seeds=(0,))
+    expected = quick_sweep(snn, {"thresholds": {"own": None, "high": 3.0}}, seeds=(0,))
+    assert frame["parameters"].tolist() == ["own", "high"]
+    assert frame["n_spikes"].tolist() == expected["n_spikes"].tolist()
+
+
+@pytest.mark.standalone
 def test_values_of_models_share_a_program_and_kernel_noise_is_seeded(compiled):
     grid = {
         "neurons": {"IF": IF(), 5: LIF(5 * ms), 9: LIF(9 * ms)},

@@ -19,7 +19,7 @@ from warnings import warn
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import by_layer, check_number, check_whole
+from cnn2snn_brian.checks import by_layer, check_known, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.projections import AvgPool2d, Layers, MaxPool2d
@@ -663,10 +663,5 @@ def find_method(method: str | Method, options: dict[str, Any]) -> Method:
             f"an object of {kinds}"
         )
     known = [item.name for item in fields(kind)]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise InputError(
-            f"method={method!r} has no option {', '.join(unknown)}; its options are "
-            f"{', '.join(known)}"
-        )
+    check_known(f"option of method={method!r}:", options, known)
     return kind(**options)

@@ -110,12 +110,11 @@ class TuningSet:
         cls, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], seed: int
     ) -> "TuningSet":
         """Shuffle images, and take the classes in turn."""
-        order = np.random.default_rng(seed).permutation(len(labels))
-        rank = np.empty(len(labels), int)
-        for label in np.unique(labels):
-            members = order[labels[order] == label]
-            rank[members] = np.arange(len(members))
-        mixed = np.lexsort((labels, rank))
+        from pandas import Series
+
+        shuffled = np.random.default_rng(seed).permutation(len(labels))
+        rank = Series(labels[shuffled]).groupby(labels[shuffled]).cumcount()
+        mixed = shuffled[np.lexsort((labels[shuffled], rank))]
         return cls(images[mixed], labels[mixed])
 
     def split(self, share: float) -> "tuple[TuningSet, TuningSet]":
