@@ -204,7 +204,8 @@ class SpikingNetwork(Printed):
             If a layer is unknown, or a model is not a `NeuronModel`.
         """
         given = by_layer("neurons", neurons, self.layer_names)
-        models = {name: given.get(name, IF()) for name in self.layer_names}
+        names = self.layer_names
+        models = {name: given[name] if name in given else IF() for name in names}
         for name, model in models.items():
             if not isinstance(model, NeuronModel):
                 raise InputError(

@@ -36,7 +36,9 @@ def check_settings(
     if not isinstance(given, Mapping):
         raise InputError(f"settings: {given!r} is not a dict of settings by name")
     check_known("setting", given, (*SETTINGS, "parameters"))
-    parameters = given.get("parameters") or network.parameters
+    parameters = given.get("parameters")
+    if parameters is None:
+        parameters = network.parameters
     if not isinstance(parameters, Parameters):
         raise InputError(
             f"parameters: {parameters!r}, expected Parameters, as a network, a tuning "
