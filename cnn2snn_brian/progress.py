@@ -52,7 +52,7 @@ def progress_bar(
 
 @contextmanager
 def _below_the_cell(bar: Progress) -> Iterator[Callable[[], None]]:
-    """Draw the bar in a notebook: rich's own needs a widget, and is not saved with it."""
+    """Draw the bar in a notebook: rich's needs a widget, and is not saved with it."""
     from IPython.display import display
 
     place = display(_page(bar), raw=True, display_id=True)

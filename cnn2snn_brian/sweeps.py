@@ -275,7 +275,7 @@ def sweep(
     ----------
     network : SpikingNetwork or callable
         The network, or a function that makes it from settings given by name. It is
-        called once for a setting, whatever the number of seeds.
+        called once for each setting, whatever the number of seeds.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
         Images, float in [0, 1] or uint8.
     labels : array_like of int, shape (n_images,)
@@ -285,8 +285,7 @@ def sweep(
         ``{"lesion": {0.2: Lesion("conv1", fraction=0.2), ...}}``. Without labels,
         quantities are in SI units in the table, and other objects as text.
     seeds : iterable of int
-        Seeds. A seed is that of the input spikes, of kernel noise, and of lesions
-        without one of their own.
+        Seeds of the input spikes, of kernel noise, and of lesions without a seed.
     duration : Quantity [s]
         How long an image is shown.
     executor : int or concurrent.futures.Executor, optional
@@ -387,7 +386,7 @@ def summary(
     Raises
     ------
     InputError
-        If there is no such column or interval, or the level is not in (0, 1).
+        If the column or the interval does not exist, or the level is not in (0, 1).
 
     References
     ----------

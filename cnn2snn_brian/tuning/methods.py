@@ -328,7 +328,7 @@ class Percentiles(Method):
     """
     Take percentiles of the CNN's activations, see `data_based_thresholds`.
 
-    Nothing is simulated but the check of the result.
+    Nothing is simulated except to check the result.
 
     Attributes
     ----------
@@ -355,8 +355,8 @@ class Feedback(Method):
 
     Layer after layer, the threshold is raised by one step and stays there if the output
     became better; else it goes back [1]_. That is repeated until no layer gains, since
-    after that nothing would ever change. Each round has one candidate: a try depends on
-    the one before.
+    nothing would change after that. Each round has one candidate: a try depends on the
+    one before.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Set the thresholds of a compiled network by what it makes of training images."""
+"""Set the thresholds of a compiled network by how it responds to training images."""
 
 import hashlib
 import json
@@ -296,7 +296,7 @@ def tune_thresholds(
     **options: Any,
 ) -> TuningResult:
     """
-    Set the thresholds of a network by what it makes of training images.
+    Set the thresholds of a network by how it responds to training images.
 
     All candidates see the same images and the same input spikes. Nothing is compiled
     for them.
