@@ -56,13 +56,13 @@ def _branch_table(branches: list[_Branch]) -> "pandas.DataFrame | None":
     totals: dict[str, float] = defaultdict(float)
     for own in branches:
         totals[own.layer] += own.size
-    rows = [
-        (own.layer, own.source, own.correlation.value, own.size / (total or 1.0))
-        for own in branches
-        for total in [totals[own.layer]]
-    ]
-    names = ["layer", "reads", "correlation", "share"]
-    return pd.DataFrame(rows, columns=names).set_index(names[:2])
+    # Of a layer that gets nothing, all sizes are 0.
+    shares = [own.size / (totals[own.layer] or 1) for own in branches]
+    correlations = [own.correlation.value for own in branches]
+    index = pd.MultiIndex.from_tuples(
+        [(own.layer, own.source) for own in branches], names=["layer", "reads"]
+    )
+    return pd.DataFrame({"correlation": correlations, "share": shares}, index)
 
 
 def _said_of(layers: Layers, branches: list[_Branch], layer: str) -> str:
@@ -89,8 +89,8 @@ def _said_of(layers: Layers, branches: list[_Branch], layer: str) -> str:
         name = reader.name
 
 
-#: With all layers correlated so well, or so little lost in each, and so many answers of
-#: the CNN, nothing needs doing.
+#: Nothing needs doing if all layers correlate with the CNN at least this well, or lose
+#: this little, and this share of the answers are the CNN's.
 GOOD_CORRELATION = GOOD_TRANSFER = GOOD_AGREEMENT = 0.95
 #: A layer is named before the worst one if it loses this share of what that one loses:
 #: what goes wrong in a layer puts the next ones out of their range, too.
@@ -104,9 +104,9 @@ MANY_MISSED = 0.25
 #: A threshold is too high if the strongest input of a step is less than this share of
 #: it, and too low if it is more than the other: a neuron spikes at most once a step.
 TOO_HIGH, TOO_LOW = 0.25, 1.25
-#: It is not too high below so many standard deviations of the input of a step, and not
-#: lowered to less than the other: where input is rare, its mean is far below that of
-#: the steps in which it comes, and what these are above the threshold by is lost.
+#: It is too high only above the first number of standard deviations of the input of a
+#: step, and is lowered to no less than the second: where input is rare, its mean is far
+#: below that of the steps in which it comes, and what exceeds the threshold is lost.
 MANY_SPREADS, FEW_SPREADS = 16, 4
 
 
@@ -118,7 +118,7 @@ class Diagnosis(Printed):
     Attributes
     ----------
     table : pandas.DataFrame
-        A row a layer, by name, with the columns
+        One row per layer, by name, with the columns
 
         ``correlation``
             Pearson's correlation of spike counts with the CNN's activations (after
@@ -135,20 +135,19 @@ class Diagnosis(Printed):
             Share of the CNN's summed activation that is at neurons and images
             without a spike.
         ``spikes``
-            Mean number of spikes a neuron and image.
+            Mean number of spikes per neuron and image.
         ``events``
-            Synaptic events delivered into the layer, an image. NaN if its input is no
-            spikes.
+            Synaptic events delivered into the layer per image. NaN if its input does
+            not consist of spikes.
         ``threshold``
             Threshold of the layer.
         ``strongest``
-            Strongest input a step (99.9th percentile over neurons and images). A
+            Strongest input per step (99.9th percentile over neurons and images). A
             threshold of this size makes the strongest neurons spike in every step.
         ``spread``
             Standard deviation of the input of a step (99.9th percentile over neurons
-            and images), estimated from the spikes that arrive as if each came at a
-            time of its own. A threshold that is not some times as large lets single
-            spikes decide.
+            and images), estimated as if the spikes that arrive were independent. If
+            the threshold is not several times as large, single spikes decide.
     agreement : float
         Share of images for which SNN and CNN give the same answer.
     layer : str or None
@@ -313,7 +312,7 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        A table a layer, and what to try. ``print`` shows it.
+        A table with a row per layer, and what to try. ``print`` shows it.
 
     Raises
     ------

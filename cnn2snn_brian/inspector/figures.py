@@ -48,7 +48,7 @@ def _raster(times: Any) -> Any:
     raster = _figure(
         "raster", 540, x_range=times, y_range=(0, 1), y_axis_label="channel", **TOOLS
     )
-    # The page's script finds what is in the box: the spikes are no glyphs.
+    # The page's script finds what is in the box: the spikes are not glyphs.
     raster.add_tools(models.BoxSelectTool(name="raster_select", renderers=[]))
     # Markers take seconds a frame for 150,000 spikes where WebGL has no graphics card.
     # The script draws the spikes in view as an image of the frame's pixels instead.

@@ -13,25 +13,13 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.results import tables
 from cnn2snn_brian.results.hdf5 import settings_text
-from cnn2snn_brian.results.tables import (
-    SESSION,
-    Chosen,
-    Selection,
-    Session,
-    item_columns,
-    neuron_columns,
-    row_columns,
-    session_start,
-)
 from cnn2snn_brian.settings import recorded
 from cnn2snn_brian.stimuli import Item
 
 if TYPE_CHECKING:
     from cnn2snn_brian.results.result import SimulationResult
-
-#: What receptive fields have along x; the others are along y.
-ALONG_X = ("rf_x", "rf_width", "rf_azimuth_deg", "rf_width_deg")
 
 #: What an IntervalSet of pynapple has by itself.
 OWN = ("start", "end", "index", "columns", "shape", "size", "values", "metadata")
@@ -82,13 +70,13 @@ def to_neo(
         If Neo is not installed.
     """
     neo = optional_library("neo", "export", "to_neo")
-    rows = row_columns(result, labels, ("picture",))
+    rows = tables.row_columns(result, labels, ("picture",))
     if result.trials is None:
         for what in ("stimulus", "stimulus_name", "repeat"):
             del rows[what]
-    selection = Selection(layers, neurons, pixel_size_deg)
-    chosen = selection.of(result, result.recorded_layers)
-    names = [own.layer for own in chosen]
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    session = tables.Session(result, selection, silent)
+    names = [own.layer for own in session.chosen]
     images = sorted({image for name, image in result.recorded if name in names})
     if pictures is not None:
         images = list(pictures)
@@ -99,10 +87,10 @@ def to_neo(
             result.spikes(name, image)  # refuses what was not recorded
     block = neo.Block(
         name="cnn2snn-brian",
-        description=SESSION,
+        description=tables.SESSION,
         # What NWBIO asks for.
-        session_start_time=session_start(start),
-        session_description=SESSION,
+        session_start_time=tables.session_start(start),
+        session_description=tables.SESSION,
         identifier=str(uuid.uuid4()),
         source_script="cnn2snn-brian",
         source_script_file_name="cnn2snn-brian",
@@ -116,7 +104,7 @@ def to_neo(
     groups = {name: neo.Group(name=name, layer=name) for name in names}
     block.groups.extend(groups.values())
     made: dict[str, list[Any]] = {name: [] for name in names}
-    session, items = Session(result), result.rows.items_of_row
+    items = result.rows.items_of_row
     for image in images:
         row = {"picture": image, **{what: own[image] for what, own in rows.items()}}
         segment = _segment(result, row, items[image])
@@ -124,8 +112,8 @@ def to_neo(
         kept = ("picture", "stimulus", "stimulus_name", "repeat", "label")
         notes = {what: row[what] for what in kept if what in row}
         found = {
-            own.layer: _spike_trains(session, own, notes, silent)
-            for own in chosen
+            own.layer: _spike_trains(session, own, notes)
+            for own in session.chosen
             if (own.layer, image) in result.recorded
         }
         # All at once: Neo compares each new one with all that are there before.
@@ -169,14 +157,14 @@ def _segment(
 
 
 def _spike_trains(
-    session: Session, chosen: Chosen, notes: Mapping[str, Any], silent: bool
+    session: tables.Session, chosen: tables.Chosen, notes: Mapping[str, Any]
 ) -> list[Any]:
     """Make the SpikeTrains of a layer, with everything that they share made once."""
     import neo
     from quantities import Quantity, ms
 
     result, image = session.result, notes["picture"]
-    chosen, counts, steps = session.trains(chosen, silent, [image])
+    chosen, counts, steps = session.trains(chosen, [image])
     times = 1e3 * ((steps - session.first[image]) * result.dt_s)
     columns = {what: column.tolist() for what, column in chosen.columns.items()}
     axes = ["channel", "y", "x"]
@@ -265,22 +253,20 @@ def to_pynapple(
        doi:10.7554/eLife.85786
     """
     nap = optional_library("pynapple", "pynapple", "to_pynapple")
-    session = Session(result)
-    selection = Selection(layers, neurons, pixel_size_deg)
-    chosen = selection.of(result, result.recorded_layers)
-    rows = row_columns(result, labels, OWN)
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    session = tables.Session(result, selection, silent)
+    rows = tables.row_columns(result, labels, OWN)
     support = reduce(
         lambda one, other: one.intersect(other),
-        (nap.IntervalSet(session.observed(own.layer)) for own in chosen),
+        (nap.IntervalSet(session.observed(own.layer)) for own in session.chosen),
     )
     if not len(support):
-        names = ", ".join(own.layer for own in chosen)
+        names = ", ".join(own.layer for own in session.chosen)
         raise InputError(
             f"the layers {names} were recorded in different trials; choose some"
         )
     kept, made = [], []
-    for own in chosen:
-        own, counts, steps = session.trains(own, silent)
+    for own, counts, steps in map(session.trains, session.chosen):
         kept.append(own)
         times = steps * result.dt_s
         ends = pairwise([0, *np.cumsum(counts).tolist()])
@@ -289,9 +275,9 @@ def to_pynapple(
         dict(enumerate(made)),
         time_support=support,
         bypass_check=True,
-        metadata=neuron_columns(kept),
+        metadata=tables.neuron_columns(kept),
     )
-    items = {name: np.array(own) for name, own in item_columns(result).items()}
+    items = {name: np.array(own) for name, own in tables.item_columns(result).items()}
     row = items.pop("row")
     shown = nap.IntervalSet(np.zeros(0), np.zeros(0))
     if len(row):
@@ -382,9 +368,15 @@ def to_xarray(
     variables["output_potentials"] = ((*rows, *axes[last]), by_trial(potentials))
     coordinates |= _item_coordinates(result)
     for name in result.spike_counts:
-        coordinates |= _field_coordinates(result, name, axes[name], pixel_size_deg)
+        fields = tables.field_tables(result, name, pixel_size_deg)
+        for what, (axis, table) in fields.items():
+            # Rows don't depend on x, nor columns on y.
+            channel, *on_map = axes[name]
+            dims = (channel, on_map[axis]) if on_map else (channel,)
+            seen = table if on_map else table[:, 0]
+            coordinates[f"{name}_{what}"] = (dims, seen)
     taken = {*variables, *coordinates, *(axis for own in axes.values() for axis in own)}
-    columns = row_columns(result, labels, (*taken, "trial"))
+    columns = tables.row_columns(result, labels, (*taken, "trial"))
     for name, column in columns.items():
         if name in ("prediction", "label"):
             coordinates[name] = (rows, by_trial(column))
@@ -403,7 +395,7 @@ def to_xarray(
 
 def _item_coordinates(result: "SimulationResult") -> dict[str, Any]:
     """Give the items of stimuli, (stimulus, item); NaN and "" where one has fewer."""
-    items = item_columns(result)
+    items = tables.item_columns(result)
     if not items["row"]:
         return {}
     place = np.array(items["row"]) // result.n_repeats, np.array(items["item"])
@@ -415,26 +407,6 @@ def _item_coordinates(result: "SimulationResult") -> dict[str, Any]:
         table[place] = items[name]
         table = table.astype(str) if texts else table
         found[f"item_{name.removesuffix('_s')}"] = (("stimulus", "item"), table)
-    return found
-
-
-def _field_coordinates(
-    result: "SimulationResult",
-    name: str,
-    axes: list[str],
-    pixel_size_deg: float | None,
-) -> dict[str, Any]:
-    """Say what the neurons of a layer see, with the dimensions of its array."""
-    (own,) = Selection([name], None, pixel_size_deg).of(result, [name])
-    found = {}
-    for what, column in own.columns.items():
-        if what.startswith("rf_"):
-            table, dims = column.reshape(result.shapes[name]), axes
-            if len(axes) == 3:  # rows do not depend on x, nor columns on y
-                along_x = what in ALONG_X
-                table = table[:, 0] if along_x else table[:, :, 0]
-                dims = [axes[0], axes[2 if along_x else 1]]
-            found[f"{name}_{what}"] = (dims, table)
     return found
 
 
@@ -458,7 +430,7 @@ def over_time(result: "SimulationResult", layer: str, bin: Any) -> npt.NDArray[A
 
 
 def _responses(
-    result: "SimulationResult", selection: Selection, bin: Any
+    result: "SimulationResult", selection: tables.Selection, bin: Any
 ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Give counts, (rows, neurons) or (rows, neurons, bins), and columns of neurons."""
     known = [*result.spike_counts]
@@ -475,7 +447,7 @@ def _responses(
             counts = over_time(result, own.layer, bin)
             counts = counts.reshape(*counts.shape[:2], -1).swapaxes(1, 2)
         parts.append(counts[:, own.index])
-    return np.concatenate(parts, axis=1), neuron_columns(chosen)
+    return np.concatenate(parts, axis=1), tables.neuron_columns(chosen)
 
 
 def to_assembly(
@@ -525,11 +497,11 @@ def to_assembly(
        Mechanistic Models of Human Intelligence, doi:10.1016/j.neuron.2020.07.040
     """
     xarray = optional_library("xarray", "export", "to_assembly")
-    selection = Selection(layers, neurons, pixel_size_deg)
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
     counts, columns = _responses(result, selection, bin)
     named = {"stimulus": "stimulus_id", "repeat": "repetition"}
     taken = {*columns, "neuroid_id", "time_bin_start", "time_bin_end"}
-    rows = row_columns(result, labels, (*taken, *named.values()))
+    rows = tables.row_columns(result, labels, (*taken, *named.values()))
     coordinates: dict[str, Any] = {
         named.get(name, name): ("presentation", column) for name, column in rows.items()
     }
@@ -601,9 +573,9 @@ def to_rsatoolbox(
        doi:10.1371/journal.pcbi.1003553
     """
     data = optional_library("rsatoolbox.data", "rsatoolbox", "to_rsatoolbox")
-    selection = Selection(layers, neurons, pixel_size_deg)
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
     counts, columns = _responses(result, selection, bin)
-    rows = row_columns(result, labels)
+    rows = tables.row_columns(result, labels)
     versions = {f"version {name}": text for name, text in result.versions.items()}
     about = {"seed": str(result.seed), **versions, "settings": settings_text(result)}
     arguments: dict[str, Any] = {

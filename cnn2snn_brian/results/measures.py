@@ -15,6 +15,8 @@ from cnn2snn_brian.projections import Shape, from_neurons
 from cnn2snn_brian.stimuli import Item
 
 IntArray = npt.NDArray[np.integer[Any]]
+#: Of a layer and an image: neurons, and steps of their spikes or their potentials.
+Recorded = dict[tuple[str, int], tuple[IntArray, npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +273,7 @@ def correlation(first: Any, second: Any) -> float:
     Parameters
     ----------
     first, second : array_like of float
-        As many numbers in both, in the same order.
+        Of equal length, in the same order.
 
     Returns
     -------

@@ -94,17 +94,6 @@ class Selection:
                 )
         if len({*names}) < len(names):
             raise InputError(f"layers name one of them twice: {', '.join(names)}")
-        if (size := self.pixel_size_deg) is not None:
-            is_number = isinstance(size, int | float | np.number)
-            if not is_number or isinstance(size, bool) or not 0 < size < math.inf:
-                raise InputError(
-                    f"pixel_size_deg is {size!r}, expected degrees above 0"
-                )
-            if not result.receptive_fields:
-                raise InputError(
-                    "pixel_size_deg is given, but version 0.1.0 saved this result "
-                    "without receptive fields"
-                )
         for name in neurons:
             if name not in result.shapes:
                 raise InputError(f"neurons of {name!r}: there is no such layer")
@@ -120,26 +109,46 @@ class Selection:
         at = np.unravel_index(index, shape)
         none = np.full(len(index), -1)
         channel, y, x = at if len(at) == 3 else (*at, none, none)
-        columns: dict[str, Any] = {"layer": np.repeat([name], len(index))}
+        columns = {"layer": np.repeat([name], len(index))}
         columns |= {"channel": channel, "y": y, "x": x}
-        fields = result.receptive_fields.get(name)
-        if fields is None:
-            return Chosen(name, index, columns)
-        # A linear layer has one row and one column for each unit.
-        on_axes = [*enumerate((np.maximum(y, 0), np.maximum(x, 0)))]
-        rf_y, rf_x = (fields.centres(axis)[channel, place] for axis, place in on_axes)
-        height, width = (fields.sizes(axis)[channel, place] for axis, place in on_axes)
-        columns |= {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
-        if self.pixel_size_deg is not None:
-            size = float(self.pixel_size_deg)
-            _, n_rows, n_columns = result.shapes[INPUT]
-            columns |= {
-                "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * size,
-                "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * size,
-                "rf_height_deg": height * size,
-                "rf_width_deg": width * size,
-            }
+        tables = field_tables(result, name, self.pixel_size_deg)
+        for what, (axis, table) in tables.items():
+            # A linear layer has one row and one column for each unit.
+            columns[what] = table[channel, np.maximum((y, x)[axis], 0)]
         return Chosen(name, index, columns)
+
+
+def field_tables(
+    result: "SimulationResult", layer: str, pixel_size_deg: float | None
+) -> dict[str, tuple[int, npt.NDArray[Any]]]:
+    """Give columns of receptive fields: their axis, y or x, and (channels, length)."""
+    size, fields = pixel_size_deg, result.receptive_fields.get(layer)
+    if size is not None:
+        is_number = isinstance(size, int | float | np.number)
+        if not is_number or isinstance(size, bool) or not 0 < size < math.inf:
+            raise InputError(f"pixel_size_deg is {size!r}, expected degrees above 0")
+        if not result.receptive_fields:
+            raise InputError(
+                "pixel_size_deg is given, but version 0.1.0 saved this result without "
+                "receptive fields"
+            )
+    if fields is None:
+        return {}
+    (rf_y, rf_x), (height, width) = (
+        map(fields.centres, (0, 1)),
+        map(fields.sizes, (0, 1)),
+    )
+    found = {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
+    if size is not None:
+        _, n_rows, n_columns = result.shapes[INPUT]
+        found |= {
+            "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * float(size),
+            "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * float(size),
+            "rf_height_deg": height * float(size),
+            "rf_width_deg": width * float(size),
+        }
+    # They alternate: along y, along x.
+    return {name: (k % 2, table) for k, (name, table) in enumerate(found.items())}
 
 
 def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
@@ -213,6 +222,13 @@ class Session:
     """
 
     result: "SimulationResult"
+    selection: Selection
+    silent: bool = True
+
+    @cached_property
+    def chosen(self) -> list[Chosen]:
+        """Neurons of the layers that were recorded."""
+        return self.selection.of(self.result, self.result.recorded_layers)
 
     @cached_property
     def first(self) -> Steps:
@@ -231,7 +247,7 @@ class Session:
         return sorted(row for name, row in self.result.recorded if name == layer)
 
     def trains(
-        self, chosen: Chosen, silent: bool, rows: Iterable[int] | None = None
+        self, chosen: Chosen, rows: Iterable[int] | None = None
     ) -> tuple[Chosen, Steps, Steps]:
         """Put spikes together, neuron after neuron: how many each has, and steps."""
         shape, n = self.result.shapes[chosen.layer], len(chosen.index)
@@ -251,7 +267,7 @@ class Session:
         found = np.concatenate(ranks)
         order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
         counts = np.bincount(found, minlength=n)
-        if not silent:
+        if not self.silent:
             chosen, counts = chosen.some(counts > 0), counts[counts > 0]
         return chosen, counts, np.concatenate(steps)[order]
 
