@@ -39,7 +39,7 @@ def say_kept(error: KeyboardInterrupt, what: str, path: Path, how: str) -> None:
 
 class Checkpoint:
     """
-    Rows of one work, by key, in a file. As a context manager, it goes around the work.
+    Rows of some long work, by key, in a file; a context manager around that work.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist")
-    # The suffix stays: numpy and others append one of their own where it is missing.
+    # The suffix stays: numpy and others append one where it is missing.
     name = f".{target.name}.{secrets.token_hex(8)}{target.suffix}"
     unfinished = target.parent / name
     try:
@@ -101,7 +101,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             mode = stat.S_IMODE(unfinished.stat().st_mode)
             yield unfinished
-            # safetensors and others put a file of their own in its place.
+            # safetensors and others put another file in its place.
             unfinished.chmod(mode)
             unfinished.replace(target)
     finally:

@@ -240,7 +240,7 @@ def create(architecture: str, n_classes: int = 10) -> nn.Sequential:
     Raises
     ------
     InputError
-        If there is no CNN of that name, or the number of outputs is below 1.
+        If no CNN has that name, or the number of outputs is below 1.
     """
     check_known("CNN", [architecture], ARCHITECTURES)
     check_whole("n_classes", n_classes, 1)
@@ -266,7 +266,7 @@ def pretrained(architecture: str) -> tuple[nn.Sequential, ModelCard]:
     Raises
     ------
     InputError
-        If there is no CNN of that name.
+        If no CNN has that name.
 
     Examples
     --------

@@ -10,10 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-#: What a line is at most, but for names that are longer.
+#: Longest line, except for names that are longer.
 WIDTH = 100
 
-#: So many items of a list are shown, and so many characters of anything else.
+#: How many items of a list are shown, and how many characters of anything else.
 MAX_ITEMS, MAX_CHARACTERS = 6, 80
 
 
@@ -22,12 +22,12 @@ class Printed:
     An object that is shown in one line at the prompt, and in full where it is printed.
 
     `_parts` says what is shown in full, by ``print`` and in a notebook. The line has
-    the fields of a dataclass; an object without `_parts` is never shown but by it.
+    the fields of a dataclass, and is all that is shown of an object without `_parts`.
     """
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        # A dataclass makes a __repr__ of its own if the class itself has none.
+        # A dataclass makes another __repr__ if the class itself has none.
         setattr(cls, "__repr__", cls.__repr__)  # noqa: B010
 
     def _parts(self) -> Iterable[str | Table]:
@@ -80,7 +80,7 @@ def as_text(part: str | Table) -> str:
     """Draw a table as plain text."""
     if isinstance(part, str):
         return part
-    # Cells are names of layers and classes, and no markup, in a notebook, too.
+    # Cells are names of layers and classes, not markup; in a notebook, too.
     console = Console(
         width=10_000, color_system=None, force_jupyter=False, markup=False, emoji=False
     )

@@ -19,7 +19,7 @@ from rich.progress import (
 #: Moves a progress bar by a number of steps, and sets the text after it.
 Advance = Callable[..., None]
 
-#: A notebook gets a new picture of the bar after so many seconds.
+#: Seconds after which the bar of a notebook is drawn again.
 REFRESH_S = 0.1
 
 
@@ -40,47 +40,43 @@ def progress_bar(
     in_notebook = show and console.is_jupyter
     bar = Progress(*columns, console=console, disable=in_notebook or not show)
     task = bar.add_task(description, total=total, note="")
-    below_the_cell = _BelowTheCell(bar) if in_notebook else None
-    with bar, below_the_cell or nullcontext():
+    drawn = _below_the_cell(bar) if in_notebook else nullcontext(lambda: None)
+    with bar, drawn as draw:
 
         def advance(steps: int, note: str = "") -> None:
             bar.update(task, advance=steps, note=note)
-            if below_the_cell is not None:
-                below_the_cell.draw()
+            draw()
 
         yield advance
 
 
-class _BelowTheCell:
-    """The bar in a notebook: rich's own needs a widget, and is not saved with it."""
+@contextmanager
+def _below_the_cell(bar: Progress) -> Iterator[Callable[[], None]]:
+    """Draw the bar in a notebook: rich's needs a widget, and is not saved with it."""
+    from IPython.display import display
 
-    def __init__(self, bar: Progress) -> None:
-        from IPython.display import display
+    place = display(_page(bar), raw=True, display_id=True)
+    drawn_s = time.monotonic()
 
-        self.bar, self.drawn_s = bar, time.monotonic()
-        self.place = display(self._page(), raw=True, display_id=True)
+    def draw() -> None:
+        nonlocal drawn_s
+        if time.monotonic() - drawn_s > REFRESH_S:
+            drawn_s = time.monotonic()
+            place.update(_page(bar), raw=True)
 
-    def draw(self, *, now: bool = False) -> None:
-        if now or time.monotonic() - self.drawn_s > REFRESH_S:
-            self.drawn_s = time.monotonic()
-            self.place.update(self._page(), raw=True)
+    try:
+        yield draw
+    finally:
+        place.update(_page(bar), raw=True)
 
-    def _page(self) -> dict[str, str]:
-        (task,) = self.bar.tasks
-        name, *texts = [
-            str(column.render(task))
-            for column in self.bar.columns
-            if isinstance(column, ProgressColumn) and not isinstance(column, BarColumn)
-        ]
-        bar = f"<progress value={task.completed:g} max={task.total:g}></progress>"
-        rest = " ".join(texts)
-        return {
-            "text/plain": f"{name} {rest}",
-            "text/html": f"<div>{escape(name)} {bar} {escape(rest)}</div>",
-        }
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self.draw(now=True)
+def _page(bar: Progress) -> dict[str, str]:
+    (task,) = bar.tasks
+    name, *texts = [
+        str(column.render(task))
+        for column in bar.columns
+        if isinstance(column, ProgressColumn) and not isinstance(column, BarColumn)
+    ]
+    rest, done = " ".join(texts), f"value={task.completed:g} max={task.total:g}"
+    html = f"{escape(name)} <progress {done}></progress> {escape(rest)}"
+    return {"text/plain": f"{name} {rest}", "text/html": f"<div>{html}</div>"}

@@ -19,7 +19,7 @@ import numpy as np
 from brian2 import Quantity, get_dimensions, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_known, check_number, check_whole
+from cnn2snn_brian.checks import check_known, check_share, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -275,7 +275,7 @@ def sweep(
     ----------
     network : SpikingNetwork or callable
         The network, or a function that makes it from settings given by name. It is
-        called once for a setting, whatever the number of seeds.
+        called once for each setting, whatever the number of seeds.
     images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
         Images, float in [0, 1] or uint8.
     labels : array_like of int, shape (n_images,)
@@ -285,8 +285,7 @@ def sweep(
         ``{"lesion": {0.2: Lesion("conv1", fraction=0.2), ...}}``. Without labels,
         quantities are in SI units in the table, and other objects as text.
     seeds : iterable of int
-        Seeds. A seed is that of the input spikes, of kernel noise, and of lesions
-        without one of their own.
+        Seeds of the input spikes, of kernel noise, and of lesions without a seed.
     duration : Quantity [s]
         How long an image is shown.
     executor : int or concurrent.futures.Executor, optional
@@ -320,7 +319,7 @@ def sweep(
     from pandas import DataFrame
 
     programs = Programs(network, duration, cache_directory)
-    found = axes(grid, (*programs.own, *SETTINGS, *OF_A_NETWORK))
+    found = axes(grid, (*programs.own, *SETTINGS, "parameters", *OF_A_NETWORK))
     every = combinations(found, seeds)
     first = programs.base(every[0])
     pixels = check_images(images, first.input_shape)
@@ -387,7 +386,7 @@ def summary(
     Raises
     ------
     InputError
-        If there is no such column or interval, or the level is not in (0, 1).
+        If the column or the interval does not exist, or the level is not in (0, 1).
 
     References
     ----------
@@ -403,7 +402,7 @@ def summary(
         raise InputError(
             f"interval={interval!r} of {y!r}: expected 't', or 'wilson' of 'accuracy'"
         )
-    check_number("level", level, above=0, below=1)
+    check_share("level", level)
     by = [name for name in frame.columns if name not in MEASURED]
     groups = frame.groupby(by, sort=False, dropna=False) if by else [((), frame)]
     rows = []

@@ -219,7 +219,7 @@ class _Training:
         if settings.average:
             mean = get_ema_multi_avg_fn(settings.average)
             self.average = AveragedModel(module, multi_avg_fn=mean, use_buffers=True)
-        #: All that has a state of its own, by its name in a checkpoint.
+        #: Everything that has a state, by its name in a checkpoint.
         self.parts: dict[str, Any] = {
             "module": module,
             "optimizer": self.optimizer,
@@ -255,7 +255,7 @@ class _Training:
     def epoch(self, number: int, advance: Advance) -> None:
         """Show all images once, and change the weights."""
         settings = self.settings
-        # A generator of its own for each epoch; the checkpoint has torch's state.
+        # Each epoch has a generator; the checkpoint has torch's state.
         rng = np.random.default_rng([settings.seed, number])
         self.module.train()
         seen, correct, loss_sum = 0, 0, 0.0

@@ -87,6 +87,16 @@ def test_rows_equal_single_runs_and_one_program_is_enough(compiled):
 
 
 @pytest.mark.standalone
+def test_parameters_are_settings_as_they_are():
+    snn = network()
+    chosen = {"own": snn.parameters, "high": snn.parameters.replace(thresholds=3.0)}
+    frame = quick_sweep(snn, {"parameters": chosen}, seeds=(0,))
+    expected = quick_sweep(snn, {"thresholds": {"own": None, "high": 3.0}}, seeds=(0,))
+    assert frame["parameters"].tolist() == ["own", "high"]
+    assert frame["n_spikes"].tolist() == expected["n_spikes"].tolist()
+
+
+@pytest.mark.standalone
 def test_values_of_models_share_a_program_and_kernel_noise_is_seeded(compiled):
     grid = {
         "neurons": {"IF": IF(), 5: LIF(5 * ms), 9: LIF(9 * ms)},
@@ -233,7 +243,7 @@ def test_a_checkpoint_of_version_0_1_0_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"grid": {"threshold": [1]}}, "unknown setting of the grid: threshold; there"),
+        ({"grid": {"threshold": [1]}}, "setting of the grid: 'threshold'; there"),
         ({"grid": {"v_init": 0.5}}, "expected a list"),
         ({"grid": {"v_init": []}}, "at least one value"),
         ({"grid": {"v_init": [0.1, 0.1]}}, "each once"),

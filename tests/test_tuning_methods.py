@@ -299,11 +299,11 @@ def test_a_method_is_a_name_with_options_or_an_object():
         (
             "bisection",
             {"step": 1},
-            "'bisection' has no option step; its options are",
+            "'bisection': 'step'; there are layers",
         ),
-        ("data", {"start": 1, "step": 1}, "method='data' has no option start, step"),
-        ("feedback", {"resolution": 0.1}, "method='feedback' has no option resolution"),
-        ("search", {"stepp": 1}, "method='search' has no option stepp"),
+        ("data", {"start": 1, "step": 1}, "method='data': 'start', 'step'"),
+        ("feedback", {"resolution": 0.1}, "method='feedback': 'resolution'"),
+        ("search", {"stepp": 1}, "method='search': 'stepp'"),
         (Feedback(), {"step": 1}, r"step: give it to the method, as in Feedback\("),
         (
             "bisection",

@@ -19,7 +19,7 @@ from warnings import warn
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import by_layer, check_number, check_whole
+from cnn2snn_brian.checks import by_layer, check_known, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.projections import Network
@@ -327,7 +327,7 @@ class Percentiles(Method):
     """
     Take percentiles of the CNN's activations, see `data_based_thresholds`.
 
-    Nothing is simulated but the check of the result.
+    Nothing is simulated except to check the result.
 
     Attributes
     ----------
@@ -354,8 +354,8 @@ class Feedback(Method):
 
     Layer after layer, the threshold is raised by one step and stays there if the output
     became better; else it goes back [1]_. That is repeated until no layer gains, since
-    after that nothing would ever change. Each round has one candidate: a try depends on
-    the one before.
+    nothing would change after that. Each round has one candidate: a try depends on the
+    one before.
 
     Attributes
     ----------
@@ -666,10 +666,5 @@ def find_method(method: str | Method, options: dict[str, Any]) -> Method:
             f"an object of {kinds}"
         )
     known = [item.name for item in fields(kind)]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise InputError(
-            f"method={method!r} has no option {', '.join(unknown)}; its options are "
-            f"{', '.join(known)}"
-        )
+    check_known(f"option of method={method!r}:", options, known)
     return kind(**options)

@@ -20,7 +20,7 @@ SURE = 0.05
 @dataclass(frozen=True)
 class Check:
     """
-    What the network yields on some images, before and with what was found.
+    How the network does on some images, before and with what was found.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Set the thresholds of a compiled network by what it makes of training images."""
+"""Set the thresholds of a compiled network by how it responds to training images."""
 
 import hashlib
 import json
@@ -110,12 +110,11 @@ class TuningSet:
         cls, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], seed: int
     ) -> "TuningSet":
         """Shuffle images, and take the classes in turn."""
-        order = np.random.default_rng(seed).permutation(len(labels))
-        rank = np.empty(len(labels), int)
-        for label in np.unique(labels):
-            members = order[labels[order] == label]
-            rank[members] = np.arange(len(members))
-        mixed = np.lexsort((labels, rank))
+        from pandas import Series
+
+        shuffled = np.random.default_rng(seed).permutation(len(labels))
+        rank = Series(labels[shuffled]).groupby(labels[shuffled]).cumcount()
+        mixed = shuffled[np.lexsort((labels[shuffled], rank))]
         return cls(images[mixed], labels[mixed])
 
     def split(self, share: float) -> "tuple[TuningSet, TuningSet]":
@@ -297,7 +296,7 @@ def tune_thresholds(
     **options: Any,
 ) -> TuningResult:
     """
-    Set the thresholds of a network by what it makes of training images.
+    Set the thresholds of a network by how it responds to training images.
 
     All candidates see the same images and the same input spikes. Nothing is compiled
     for them.
