@@ -20,11 +20,12 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.trace import KINDS, copied, trace
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.settings import as_array, check_choice
+from cnn2snn_brian.settings import as_array
 
 #: Percentile of a ReLU's activations above 0 that its ceiling starts at.
 PERCENTILE = 99.0

@@ -19,6 +19,7 @@ import torch.fx
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.cnn.adjust import Adjustment
 from cnn2snn_brian.cnn.modules import check_normalize
 from cnn2snn_brian.cnn.reader import Reader
@@ -36,7 +37,6 @@ from cnn2snn_brian.cnn.trace import (
 )
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.projections import GateRule, Layers, check_rule
-from cnn2snn_brian.settings import check_choice
 
 _WRAPPERS = Adjustment, nn.DataParallel, nn.parallel.DistributedDataParallel
 
