@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cnn2snn_brian.cnn.adjust import adjust
 from cnn2snn_brian.cnn.from_torch import from_torch
+from cnn2snn_brian.cnn.weights import ModelCard, load_weights, save_weights
 from cnn2snn_brian.errors import UnsupportedModuleError
 
 
@@ -50,6 +52,31 @@ def test_the_adjusted_cnn_computes_and_converts():
         expected = x @ original[3].weight.T
     torch.testing.assert_close(found, expected)
     assert from_torch(adjusted, (2, 6, 7)).names == ("conv1", "pool1", "ip1")
+
+
+def test_an_adjusted_cnn_is_called_trained_converted_and_saved(tmp_path):
+    images = torch.rand(2, 2, 6, 7, generator=torch.Generator().manual_seed(1))
+    adjusted = adjust(cnn())
+    assert adjusted.training
+    adjusted(images).square().sum().backward()
+    assert adjusted.module[3].weight.grad is not None
+    adjusted.eval()
+    with torch.no_grad():
+        assert torch.equal(adjusted(images), adjusted.module(images))
+    layers = from_torch(adjusted, (2, 6, 7), names="module")
+    assert layers.names == ("layer_0_0", "layer_0_2", "layer_3")
+    assert str(adjust(adjusted).module) == str(adjusted.module)
+    copied = copy.deepcopy(adjusted)
+    assert copied.changes == adjusted.changes
+
+    card = ModelCard("mine", (2, 6, 7), tuple("abcd"), "", "", 0.5, 2, "")
+    save_weights(tmp_path / "a.safetensors", adjusted, card)
+    assert set(load_file(tmp_path / "a.safetensors")) == {"0.0.weight", "3.weight"}
+    torch.nn.init.zeros_(copied.module[3].weight)
+    for other in (copied, copied.module):
+        load_weights(other, tmp_path / "a.safetensors")
+        with torch.no_grad():
+            assert torch.equal(other(images), adjusted(images))
 
 
 def test_the_original_is_unchanged():

@@ -226,6 +226,13 @@ def test_a_result_that_is_rectified_is_compared_as_it_is(names):
     assert len(from_torch(module, SHAPE, names=names)) == 2
 
 
+def test_a_result_that_saturates_is_compared_as_it_is():
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU6())
+    nn.init.normal_(module[0].weight, std=9.0)
+    assert expected(module).max() == 6
+    read_as_it_computes(module)
+
+
 def test_outputs_that_cancel_out_are_no_difference():
     # Both computations end in rounding errors around 0.
     module = nn.Sequential(

@@ -281,7 +281,7 @@ def test_files_without_weights_are_named_in_one_line(tmp_path, suffix, kind):
 def test_bytes_of_nobody_are_not_said_to_be_code(tmp_path):
     path = tmp_path / "cnn.pt"
     path.write_bytes(np.random.default_rng(0).bytes(500))
-    with pytest.raises(InputError, match="it is no file that torch.save wrote"):
+    with pytest.raises(InputError, match="it is not a file that torch.save wrote"):
         load_state(small(), path)
     torch.save(small(), path, _use_new_zipfile_serialization=False)
     with pytest.raises(InputError, match="other objects than tensors"):

@@ -85,6 +85,11 @@ class Adjustment(Printed, nn.Module):
         return [table]
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Give the CNN inside of an `Adjustment`."""
+    return module.module if isinstance(module, Adjustment) else module
+
+
 def _replaced(child: nn.Module, where: str, steps: int | None) -> nn.Module | None:
     """Give what takes the place of a module, None if it stays."""
     if isinstance(child, nn.MaxPool2d):
@@ -249,6 +254,4 @@ def adjust(
     is_quantized = activation == "quantized"
     if is_quantized != (steps is not None) or (images is not None and not is_quantized):
         raise InputError("activation='quantized' needs steps; steps and images need it")
-    if isinstance(module, Adjustment):
-        module = module.module
-    return adjust_in_place(copied(module), steps, images)
+    return adjust_in_place(copied(unwrapped(module)), steps, images)

@@ -17,9 +17,6 @@ import numpy.typing as npt
 import torch
 import torch.fx
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from cnn2snn_brian.checks import check_choice
@@ -41,7 +38,7 @@ from cnn2snn_brian.cnn.trace import (
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.projections import GateRule, Network, check_rule
 
-_WRAPPERS = Adjustment, nn.DataParallel, DistributedDataParallel
+_WRAPPERS = Adjustment, nn.DataParallel, nn.parallel.DistributedDataParallel
 
 
 def _inside(module: nn.Module, path: str = "") -> nn.Module:
@@ -70,18 +67,15 @@ def _apart(hook: Any, memo: dict[int, Any]) -> Any:
         except Exception:  # a file, a lock: the hook needs the very one
             return value
 
-    def cell_apart(cell: CellType) -> CellType:
-        try:
-            return CellType(apart(cell.cell_contents))
-        except ValueError:  # still empty
-            return cell
-
     variables = hook.__globals__ | {
         name: apart(hook.__globals__[name])
         for name in hook.__code__.co_names
         if isinstance(hook.__globals__.get(name), list | dict | set)
     }
-    cells = hook.__closure__ and tuple(map(cell_apart, hook.__closure__))
+    cells = tuple(
+        cell if cell == CellType() else CellType(apart(cell.cell_contents))
+        for cell in hook.__closure__ or ()
+    )
     defaults = apart(hook.__defaults__)
     made = FunctionType(hook.__code__, variables, hook.__name__, defaults, cells)
     made.__kwdefaults__ = apart(hook.__kwdefaults__)
@@ -141,9 +135,8 @@ def _readable_copy(module: nn.Module) -> nn.Module:
         for name, value in [*vars(child).items()]:
             if isinstance(value, torch.Tensor) and value.is_floating_point():
                 setattr(child, name, value.double().cpu())
-        if parametrize.is_parametrized(child):
-            for name in [*child.parametrizations]:  # type: ignore[union-attr, operator]
-                parametrize.remove_parametrizations(child, name)
+        for name in [*getattr(child, "parametrizations", ())]:
+            nn.utils.parametrize.remove_parametrizations(child, name)
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             # It asks for the number of dimensions, which a traced value can't tell.
             child._check_input_dim = lambda _: None  # type: ignore[assignment]
@@ -189,23 +182,26 @@ def _in_forward(
 ) -> tuple[torch.Tensor, list[tuple[str, Array]]]:
     """Compute images with hooks; note what each module gave, call after call."""
     found: list[tuple[str, Array]] = []
-    paths = {child: path for path, child in cnn.named_modules()}
 
-    def note(child: nn.Module, _: Any, result: Any) -> None:
+    def note(path: str, result: Any) -> None:
         if isinstance(result, torch.Tensor):
-            found.append((paths[child], prints(result)))
+            found.append((path, prints(result)))
 
     is_leaf = Tracer().is_leaf_module
-    leaves = [child for child, path in paths.items() if is_leaf(child, path)]
-    hooks = [child.register_forward_hook(note) for child in leaves]
+    hooks = [
+        child.register_forward_hook(lambda *seen, path=path: note(path, seen[-1]))
+        for path, child in cnn.named_modules()
+        if is_leaf(child, path)
+    ]
     try:
         with _undisturbed():
             return cnn(images.clone()), found  # its first layer may work in place
     except UnsupportedModuleError:
         raise
     except Exception as error:  # of any code in its forward
+        shape = (*images.shape,)
         raise InputError(
-            f"the CNN does not compute an input of shape {(*images.shape,)}: {error}"
+            f"the CNN does not compute an input of shape {shape}: {error}"
         ) from error
     finally:
         for hook in hooks:
@@ -283,27 +279,16 @@ def _check_layers(
 
 def _check_module(module: nn.Module) -> None:
     """Refuse what has no values, is in training mode or takes two images."""
-    inputs = inspect.signature(module.forward).parameters.values()
-    needed = [
-        item.name
-        for item in inputs
-        if item.default is item.empty and "VAR" not in item.kind.name
-    ]
     for path, child in module.named_modules():
-        values = [*child._parameters.items(), *child._buffers.items()]
-        for name, value in values:
-            where = f"{path}.{name}".lstrip(".")
-            if value is not None and value.is_meta:
-                raise InputError(
-                    f"{where}: on torch's meta device, where tensors have no values; "
-                    "load the trained weights first, with load_state_dict(..., "
-                    "assign=True)"
-                )
-            if is_lazy(value):
-                raise InputError(
-                    f"{where}: a lazy module that never ran has no values; run the CNN "
-                    "once and load its trained weights"
-                )
+        for name, value in [*child._parameters.items(), *child._buffers.items()]:
+            if value is None or not (value.is_meta or nn.parameter.is_lazy(value)):
+                continue
+            why = "on torch's meta device, where tensors have no values; load the "
+            why += "trained weights first, with load_state_dict(..., assign=True)"
+            if nn.parameter.is_lazy(value):
+                why = "a lazy module that never ran has no values; run the CNN once "
+                why += "and load its trained weights"
+            raise InputError(f"{path}.{name}: {why}".lstrip("."))
         where = path or type(child).__name__
         if isinstance(child, torch.jit.ScriptModule):
             raise UnsupportedModuleError(
@@ -317,7 +302,12 @@ def _check_module(module: nn.Module) -> None:
                 f"found {child} in training mode",
                 "Call eval() on the CNN first, so that the trained statistics count.",
             )
-    if len(needed) > 1:
+    needed = [
+        item.name
+        for item in inspect.signature(module.forward).parameters.values()
+        if item.default is item.empty and "VAR" not in item.kind.name
+    ]
+    if needed[1:]:
         raise UnsupportedModuleError(
             needed[1], "a second input of forward", "Give one image tensor."
         )
@@ -368,9 +358,9 @@ def from_torch(
         For anything that can't be converted, named by its path in the module; if a hook
         changes a value, or the layers compute something else than the CNN.
     InputError
-        If `module` is not a CNN or can't be copied, its weights have no values (on torch's
-        meta device, or lazy), `input_shape` does not fit the CNN, or `normalize` the
-        image.
+        If `module` is not a CNN or can't be copied, its weights have no values (on
+        torch's meta device, or lazy), `input_shape` does not fit the CNN, or
+        `normalize` the image.
 
     Notes
     -----

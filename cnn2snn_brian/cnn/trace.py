@@ -304,11 +304,6 @@ class Calls(torch.fx.Interpreter):
         return result
 
 
-def _shape(node: torch.fx.Node) -> tuple[int, ...] | None:
-    """Shape of a result without the batch, None if it is not a tensor or a constant."""
-    return node.meta.get("shape")
-
-
 def _place(node: torch.fx.Node) -> str:
     """Path of a module, or that of the module that calls a function."""
     if node.op == "call_module":
@@ -321,21 +316,26 @@ def _place(node: torch.fx.Node) -> str:
 
 def _output(node: torch.fx.Node) -> torch.fx.Node:
     """Find the one tensor that is returned."""
-    returned = node.args[0]
+    returned, tensors = node.args[0], [n for n in node.all_input_nodes if _is_result(n)]
     if isinstance(returned, torch.fx.Node):
-        if _shape(returned) is not None:
+        if tensors:
             return returned
         raise UnsupportedModuleError(
             _place(returned), "it returns more than one tensor", SUPPORTED
         )
-    heads = [_place(n) for n in node.all_input_nodes if _shape(n) is not None]
-    if len(heads) == 1:
+    heads = ", ".join(map(_place, tensors))
+    if len(tensors) == 1:
         kind = "dict" if isinstance(returned, dict) else "list or tuple"
-        found, other = f"a {kind} with the tensor of {heads[0]}", "the tensor alone."
+        found, other = f"a {kind} with the tensor of {heads}", "the tensor alone."
     else:
-        found = f"{len(heads)} tensors, of {', '.join(heads)}"
+        found = f"{len(tensors)} tensors, of {heads}"
         other = "one tensor: convert each head as a CNN of its own."
     raise UnsupportedModuleError(_place(node), f"returns {found}", f"Return {other}")
+
+
+def _is_result(node: torch.fx.Node) -> bool:
+    """Whether a call gives a tensor that it computed of the image."""
+    return "shape" in node.meta
 
 
 def steps(traced: torch.fx.GraphModule) -> tuple[str, list[Step], str]:
@@ -352,11 +352,10 @@ def steps(traced: torch.fx.GraphModule) -> tuple[str, list[Step], str]:
 
 def _step(node: torch.fx.Node) -> Step | None:
     """Describe a call; None for one that only deals with sizes, or gives a constant."""
-    after, value = _shape(node), node.meta.get("value")
-    is_several = isinstance(value, tuple | list) and any(
-        isinstance(part, torch.Tensor) for part in value
-    )
-    if after is None and not is_several:
+    value = node.meta.get("value")
+    parts = value if isinstance(value, tuple | list) else ()
+    is_several = any(isinstance(part, torch.Tensor) for part in parts)
+    if not _is_result(node) and not is_several:
         return None
     where, kind, child = _place(node), kind_of(node), node.meta.get("module")
     if kind is None:
@@ -365,23 +364,20 @@ def _step(node: torch.fx.Node) -> Step | None:
         if child is not None:
             name, found = type(child).__name__, f"found {child}"
         raise UnsupportedModuleError(where, found, advice(name))
-    if after is None:
+    if is_several:
         raise UnsupportedModuleError(
             where, f"{child or kind} returns more than one tensor", SUPPORTED
         )
     reads: list[torch.fx.Node] = []  # also what it reads twice
-    torch.fx.map_arg(
-        (node.args, node.kwargs),
-        lambda n: reads.append(n) if _shape(n) is not None else None,
-    )
+    given = node.args, dict(node.kwargs)
+    torch.fx.map_arg(given, lambda n: reads.append(n) if _is_result(n) else None)
     if not reads:
         raise UnsupportedModuleError(
             where,
             "makes a tensor of its own",
             f"All that is computed has to come from the image. {SUPPORTED}",
         )
-    args, kwargs = torch.fx.map_arg(
-        (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
-    )
-    names, before = tuple(n.name for n in reads), reads[0].meta["shape"]
+    args, kwargs = torch.fx.map_arg(given, lambda n: n.meta.get("value", n))
+    before, after = reads[0].meta["shape"], node.meta["shape"]
+    names = tuple(n.name for n in reads)
     return Step(node.name, names, where, kind, child, args, kwargs, before, after)

@@ -1,5 +1,5 @@
 """
-Trained weights on disk: a safetensors file and, beside it, a model card (JSON).
+Trained weights on disk: a safetensors file and, next to it, a model card (JSON).
 
 The card says which CNN the weights belong to, what they were trained on, by which
 command, and how accurate the CNN is.
@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cnn2snn_brian.cnn.adjust import adjust_in_place
+from cnn2snn_brian.cnn.adjust import adjust_in_place, unwrapped
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, written_whole
@@ -75,9 +75,8 @@ def _card_path(path: str | Path) -> Path:
 
 def save_weights(path: str | Path, module: nn.Module, card: ModelCard) -> None:
     """Write weights and model card."""
-    state = {
-        name: value.cpu().contiguous() for name, value in module.state_dict().items()
-    }
+    state = unwrapped(module).state_dict()
+    state = {name: value.cpu().contiguous() for name, value in state.items()}
     with written_whole(path) as unfinished:
         save_file(state, unfinished, metadata={"sha256": _checksum(state)})
     with written_whole(_card_path(path)) as unfinished:
@@ -106,17 +105,13 @@ def read_card(path: str | Path) -> ModelCard:
         raise InputError(f"{card_path}: not a readable model card: {error}") from error
 
 
-def is_quantized(module: nn.Module) -> bool:
-    """Say whether a CNN has quantized activations."""
-    return any(isinstance(child, ClipFloorShift) for child in module.modules())
-
-
 def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
     """Load weights into a CNN."""
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file")
-    card = read_card(path)
-    if card.quantized_steps is not None and not is_quantized(module):
+    card, module = read_card(path), unwrapped(module)
+    is_quantized = any(isinstance(child, ClipFloorShift) for child in module.modules())
+    if card.quantized_steps is not None and not is_quantized:
         adjust_in_place(module, card.quantized_steps)
     load_state(module, path)
     return card
@@ -131,15 +126,16 @@ def load_state(module: nn.Module, path: str | Path) -> None:
                 expected = (file.metadata() or {}).get("sha256")
             # Files of others and of version 0.1.0 have none.
             if expected not in (None, _checksum(state)):
-                raise ValueError("its checksum is another than that of its content")
+                raise ValueError("its checksum is not that of its content")
         else:
             # Only tensors: a pickle can run any code when it is read.
             state = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGE as error:
         raise InputError(
-            f"{path}: not a readable file of weights: {_found_in(path, error)}"
+            f"{path}: not a readable file of weights: {_found_in(Path(path), error)}"
         ) from error
     try:
+        module = unwrapped(module)
         state = _named_as(module, state)
         module.load_state_dict(state)
     except DAMAGE as error:
@@ -148,43 +144,36 @@ def load_state(module: nn.Module, path: str | Path) -> None:
         ) from error
 
 
-def _found_in(path: str | Path, error: Exception) -> str:
+def _found_in(path: Path, error: Exception) -> str:
     """Say what a file is that has no weights, as far as one can tell."""
-    if not Path(path).is_file():
+    if not path.is_file():
         return str(error)
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         start = file.read(200)
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
     if not start:
         return "it is empty"
-    text = start.decode(errors="replace").strip()
-    first, *_ = text.splitlines() or [""]
-    if first and all(sign.isprintable() and sign != "\ufffd" for sign in first):
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+    first = start.decode(errors="replace").strip().partition("\n")[0].rstrip("\r")
+    if first and first.isprintable() and "\ufffd" not in first:
         return f"it is a text file, {first[:60]!r}; was it downloaded whole?"
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(name.endswith("constants.pkl") for name in names):
-            return (
-                "it is TorchScript; load it with torch.jit.load, save its state_dict()"
-            )
+    if "TorchScript" in str(error):
+        return "it is TorchScript; load it with torch.jit.load, save its state_dict()"
     if isinstance(error, UnpicklingError):
         # What PyTorch says of both is to read the file with weights_only=False.
-        if not zipfile.is_zipfile(path) and not start.startswith(PICKLE):
-            return "it is no file that torch.save wrote, or damaged"
-        return (
-            "it has other objects than tensors, as a whole module, which can run any "
-            "code; save module.state_dict() alone"
-        )
+        if zipfile.is_zipfile(path) or start.startswith(PICKLE):
+            return (
+                "it has other objects than tensors, as a whole module, which can run "
+                "any code; save module.state_dict() alone"
+            )
+        return "it is not a file that torch.save wrote, or damaged"
     return str(error).strip().partition("\n")[0]
 
 
 def _named_as(module: nn.Module, state: Any) -> Any:
     """Take a state dict out of a checkpoint, with the names that a CNN has."""
-    inner = state.get("state_dict") if isinstance(state, Mapping) else None
-    if isinstance(inner, Mapping):
-        state = inner
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(k, str) for k in state):
         return state
     # torch.compile puts its name in front of any part.
@@ -199,21 +188,23 @@ def _named_as(module: nn.Module, state: Any) -> Any:
 
 
 def _misfit(module: nn.Module, state: Any) -> str:
-    """Say what a CNN has, and a state dict has not."""
-    if not isinstance(state, Mapping) or not state:
-        kind = "nothing" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-        return f"found {kind}, expected tensors by name"
+    """Say in a line what differs between a CNN and a state dict."""
+    if not isinstance(state, Mapping):
+        return f"found a {type(state).__name__}, expected tensors by name"
+    if not state:
+        return "found nothing, expected tensors by name"
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = {str(k): tuple(getattr(value, "shape", ())) for k, value in state.items()}
+    differ = {
+        "missing": [k for k in own if k not in given],
+        "unknown to it": [k for k in given if k not in own],
+        "of another shape": [k for k in own if given.get(k, own[k]) != own[k]],
+    }
     found = []
-    for what, names in (
-        ("missing", [k for k in own if k not in given]),
-        ("unknown to it", [k for k in given if k not in own]),
-        ("of another shape", [k for k in own if given.get(k, own[k]) != own[k]]),
-    ):
+    for what, names in differ.items():
         if names:
             others = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found.append(f"{names[0]!r}{others} {what}")
-            if what == "of another shape":
-                found[-1] += f" ({given[names[0]]}, expected {own[names[0]]})"
+    if names:
+        found[-1] += f" ({given[names[0]]}, expected {own[names[0]]})"
     return "; ".join(found) or "the values can't be copied"
