@@ -21,6 +21,14 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
     return int(number)
 
 
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Check that a value is one of a few."""
+    if value not in choices:
+        raise InputError(
+            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        )
+
+
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
     """Import a library that not everyone has."""
     try:

@@ -217,7 +217,7 @@ def test_bins_hold_whole_steps():
         ),
         (
             lambda r: physiology.receptive_field(r, np.ones((4, 2)), "ip1"),
-            "4 stimuli, but responses to 3",
+            r"shape \(4, 2\), but responses are to 3 stimuli",
         ),
         (
             lambda r: physiology.receptive_field(r, np.ones((3, 2)), "ip1", lags=(1,)),

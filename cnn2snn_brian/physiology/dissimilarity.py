@@ -1,12 +1,12 @@
 """Representational dissimilarity matrices, and how alike two of them are."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_choice, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes, counts
 from cnn2snn_brian.printing import Printed
@@ -14,7 +14,8 @@ from cnn2snn_brian.spikes import SpikeData, correlation, real_numbers
 
 FloatArray = npt.NDArray[np.float64]
 
-METRICS = ("correlation", "euclidean", "cosine")
+Metric = Literal["correlation", "euclidean", "cosine"]
+Method = Literal["spearman", "pearson"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,18 @@ class Rdm(Printed):
         return self.values[np.triu_indices(len(self.values), 1)]
 
 
+def cosines(rows: FloatArray, *, centred: bool) -> FloatArray:
+    """Correlate rows, or give the cosines of their angles; NaN where that is 0 / 0."""
+    moved = rows - rows.mean(1, keepdims=True) if centred else rows
+    length = np.linalg.norm(moved, axis=1)
+    # A mean that can't be written exactly leaves rounding errors of a constant.
+    flat = length <= 1e-9 * np.linalg.norm(rows, axis=1)
+    moved = moved / np.where(flat, 1, length)[:, None]
+    found = np.clip(moved @ moved.T, -1, 1)
+    found[flat] = found[:, flat] = np.nan
+    return found
+
+
 def _patterns(data: Any, layer: str | None, window: Any) -> FloatArray:
     if isinstance(data, SpikeData | TrialSpikes):
         return counts(data, layer, window).mean(1)
@@ -57,7 +70,7 @@ def rdm(
     layer: str | None = None,
     *,
     window: Any = None,
-    metric: Literal["correlation", "euclidean", "cosine"] = "correlation",
+    metric: Metric = "correlation",
 ) -> Rdm:
     r"""
     Compute the representational dissimilarity matrix of a layer.
@@ -99,24 +112,14 @@ def rdm(
     """
     from scipy.spatial.distance import pdist, squareform
 
-    if metric not in METRICS:
-        raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
+    check_choice("metric", metric, get_args(Metric))
     patterns = _patterns(data, layer, window)
     if len(patterns) < 3:
         raise InputError(f"an RDM needs at least 3 stimuli, found {len(patterns)}")
-    if metric != "euclidean":
-        # Patterns without variation have no correlation: NaN, without a warning.
-        centred = patterns
-        if metric == "correlation":
-            centred = patterns - patterns.mean(1, keepdims=True)
-        length = np.linalg.norm(centred, axis=1)
-        flat = length <= 1e-9 * np.linalg.norm(patterns, axis=1)
-        centred = centred / np.where(flat, 1, length)[:, None]
-        values = 1 - np.clip(centred @ centred.T, -1, 1)
-        values[flat] = np.nan
-        values[:, flat] = np.nan
-    else:
+    if metric == "euclidean":
         values = squareform(pdist(patterns))
+    else:
+        values = 1 - cosines(patterns, centred=metric == "correlation")
     np.fill_diagonal(values, 0)
     return Rdm(values, metric)
 
@@ -148,9 +151,12 @@ class Comparison:
     n_pairs: int
 
 
-def _alike(first: FloatArray, second: FloatArray, method: str) -> float:
+def _alike(first: FloatArray, second: FloatArray, method: Method) -> float:
+    """Correlate the pairs of stimuli that have a value in both matrices."""
     from scipy.stats import rankdata
 
+    pairs = np.triu_indices(len(first), 1)
+    first, second = first[pairs], second[pairs]
     known = np.isfinite(first) & np.isfinite(second)
     if known.sum() < 3:
         return np.nan
@@ -164,7 +170,7 @@ def compare(
     first: Any,
     second: Any,
     *,
-    method: Literal["spearman", "pearson"] = "spearman",
+    method: Method = "spearman",
     n_bootstrap: int = 1000,
     n_permutations: int = 1000,
     seed: int = 0,
@@ -205,12 +211,10 @@ def compare(
     .. [1] Nili et al. (2014), A toolbox for representational similarity analysis,
        doi:10.1371/journal.pcbi.1003553
     """
-    for name, number in (
-        ("n_bootstrap", n_bootstrap),
-        ("n_permutations", n_permutations),
-        ("seed", seed),
-    ):
-        check_whole(name, number, 0)
+    check_whole("n_bootstrap", n_bootstrap, 0)
+    check_whole("n_permutations", n_permutations, 0)
+    check_whole("seed", seed, 0)
+    check_choice("method", method, get_args(Method))
     a, b = (
         real_numbers("a matrix", m.values if isinstance(m, Rdm) else m, known=False)
         for m in (first, second)
@@ -220,34 +224,23 @@ def compare(
             f"matrices have the shapes {a.shape} and {b.shape}, expected two square "
             "ones of the same stimuli, at least 4"
         )
-    for matrix in (a, b):
-        if not np.allclose(matrix, matrix.T, equal_nan=True):
-            raise InputError(
-                "a matrix is not symmetric, expected dissimilarities of pairs"
-            )
-    if method not in ("spearman", "pearson"):
-        raise InputError(f"method={method!r}: expected 'spearman' or 'pearson'")
-    rng = np.random.default_rng(seed)
+    if not all(np.allclose(m, m.T, equal_nan=True) for m in (a, b)):
+        raise InputError("a matrix is not symmetric, expected dissimilarities of pairs")
     n = len(a)
-    row, column = np.triu_indices(n, 1)
-    value = _alike(a[row, column], b[row, column], method)
-    drawn = np.full(n_bootstrap, np.nan)
-    for k in range(n_bootstrap):
-        chosen = rng.integers(n, size=n)
-        i, j = chosen[row], chosen[column]
-        other = i != j
-        drawn[k] = _alike(a[i[other], j[other]], b[i[other], j[other]], method)
-    shuffled = np.full(n_permutations, np.nan)
-    for k in range(n_permutations):
-        order = rng.permutation(n)
-        shuffled[k] = _alike(a[order[row], order[column]], b[row, column], method)
+    # In a bootstrap sample there are pairs of a stimulus with itself.
+    np.fill_diagonal(a, np.nan)
+    n_pairs = int((np.isfinite(a) & np.isfinite(b)).sum()) // 2
+    value = _alike(a, b, method)
+    rng = np.random.default_rng(seed)
+    samples = map(np.ix_, *2 * [rng.integers(n, size=(n_bootstrap, n))])
+    drawn = [_alike(a[sample], b[sample], method) for sample in samples]
+    orders = (rng.permutation(n) for _ in range(n_permutations))
+    shuffled = [_alike(a[np.ix_(order, order)], b, method) for order in orders]
     low, high, p_value = np.nan, np.nan, np.nan
     if np.isfinite(drawn).any():
         low, high = np.nanquantile(drawn, [0.025, 0.975])
     if np.isfinite(value) and n_permutations:
         # Ranks in another order add up to the same, but for the last digits.
-        p_value = (1 + (shuffled >= value - 1e-12).sum()) / (1 + n_permutations)
-    known = np.isfinite(a[row, column]) & np.isfinite(b[row, column])
-    return Comparison(
-        value, float(low), float(high), float(p_value), method, int(known.sum())
-    )
+        reached = sum(one >= value - 1e-12 for one in shuffled)
+        p_value = (1 + reached) / (1 + n_permutations)
+    return Comparison(value, float(low), float(high), p_value, method, n_pairs)

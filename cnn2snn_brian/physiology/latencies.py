@@ -1,23 +1,25 @@
 """Response latency: the first spike, and the change of rate that is most likely."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology.trains import TrialSpikes, counts, trial_spikes
-from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import check_share
+from cnn2snn_brian.physiology.dissimilarity import cosines
+from cnn2snn_brian.physiology.trains import Measured, TrialSpikes, counts, trial_spikes
+from cnn2snn_brian.spikes import check_share, earliest, tally
 
-if TYPE_CHECKING:
-    import pandas
+FloatArray = npt.NDArray[np.float64]
+Method = Literal["first-spike", "likelihood"]
+
+#: A matrix of pairs of more neurons takes gigabytes.
+MAX_NEURONS = 10_000
 
 
-def first_spike(
-    data: Any, layer: str | None = None, window: Any = None
-) -> npt.NDArray[np.float64]:
+def first_spike(data: Any, layer: str | None = None, window: Any = None) -> FloatArray:
     """
     Give the time of the first spike of each neuron in each trial.
 
@@ -43,17 +45,18 @@ def first_spike(
     spikes = trial_spikes(data, layer)
     start, _ = spikes.window(window)
     inside = spikes.inside(window)
-    found = np.full((spikes.n_trials, spikes.n_neurons), np.inf)
     at = (spikes.trial[inside], spikes.neuron[inside])
-    np.minimum.at(found, at, np.maximum(spikes.t[inside] - start, 0))
-    found[np.isinf(found)] = np.nan
+    since = np.maximum(spikes.t[inside] - start, 0)
+    found = earliest(at, since, (spikes.n_trials, spikes.n_neurons))
     return found.reshape(spikes.n_stimuli, spikes.n_repeats, -1)
 
 
 @dataclass(frozen=True, eq=False)
-class Latency(Printed):
+class Latency(Measured):
     """
     Latency of each neuron's response to each stimulus.
+
+    ``frame()`` has ``stimulus``, ``neuron``, ``latency_s``, ``p_value`` and ``share``.
 
     Attributes
     ----------
@@ -68,84 +71,51 @@ class Latency(Printed):
     """
 
     method: str
-    latency_s: npt.NDArray[np.float64]
-    p_value: npt.NDArray[np.float64]
-    share: npt.NDArray[np.float64]
+    latency_s: FloatArray
+    p_value: FloatArray
+    share: FloatArray
 
-    def frame(self) -> "pandas.DataFrame":
-        """
-        Give the latencies as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``stimulus``, ``neuron``, ``latency_s``, ``p_value`` and ``share``, a row
-            for each stimulus and neuron.
-        """
-        import pandas as pd
-
-        stimulus, neuron = np.indices(self.latency_s.shape)
-        return pd.DataFrame(
-            {
-                "stimulus": stimulus.ravel(),
-                "neuron": neuron.ravel(),
-                "latency_s": self.latency_s.ravel(),
-                "p_value": self.p_value.ravel(),
-                "share": self.share.ravel(),
-            }
-        )
-
-
-def _most_likely_onset(
-    count: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """
-    Find the rise of a rate that is most likely, for counts of (n_neurons, n_bins).
-    """
-    from scipy.special import xlogy
-
-    n_bins = count.shape[1]
-    before = np.arange(1, n_bins)
-    first = count.cumsum(1)[:, :-1]
-    total = count.sum(1, keepdims=True)
-    second = total - first
-    low, high = first / before, second / (n_bins - before)
-    ratio = xlogy(first, low) + xlogy(second, high) - xlogy(total, total / n_bins)
-    ratio[high <= low] = 0
-    best = ratio.argmax(1)
-    return before[best], ratio[np.arange(len(ratio)), best]
+    _axes = ("stimulus", "neuron")
+    _columns = ("latency_s", "p_value", "share")
 
 
 def _by_likelihood(
     spikes: TrialSpikes, bin: Any, window: Any, alpha: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[FloatArray, FloatArray]:
+    """Find the most likely rise of the rate, and its p-value."""
+    from scipy.special import xlogy
     from scipy.stats import chi2
 
     index, inside, edges = spikes.bins(bin, window)
     n_bins = len(edges) - 1
     if n_bins < 2:
         raise InputError("latency by likelihood needs a window of at least two bins")
-    found = np.full((spikes.n_stimuli, spikes.n_neurons), np.nan)
-    p_value = np.ones_like(found)
+    onset = np.full((spikes.n_stimuli, spikes.n_neurons), np.nan)
+    p_value = np.ones_like(onset)
+    before = np.arange(1, n_bins)
     stimulus = spikes.trial // spikes.n_repeats
     for which in range(spikes.n_stimuli):
         its = inside & (stimulus == which)
-        pooled = np.zeros((spikes.n_neurons, n_bins))
-        np.add.at(pooled, (spikes.neuron[its], index[its]), 1)
-        before, log_ratio = _most_likely_onset(pooled)
-        # Bonferroni's correction for so many possible changes.
-        p = np.minimum(1, (n_bins - 1) * chi2.sf(2 * log_ratio, 1))
+        at = (spikes.neuron[its], index[its])
+        until = tally(at, (spikes.n_neurons, n_bins)).cumsum(1)
+        first, total = until[:, :-1], until[:, -1:]
+        second = total - first
+        low, high = first / before, second / (n_bins - before)
+        ratio = xlogy(first, low) + xlogy(second, high) - xlogy(total, total / n_bins)
+        ratio[high <= low] = 0
+        # Bonferroni's correction, for each of the possible changes.
+        p = np.minimum(1, (n_bins - 1) * chi2.sf(2 * ratio.max(1), 1))
         p_value[which] = p
-        known = p < alpha
-        found[which, known] = before[known] * (edges[1] - edges[0])
-    return found, p_value
+        latest = before[ratio.argmax(1)] * (edges[1] - edges[0])
+        onset[which] = np.where(p < alpha, latest, np.nan)
+    return onset, p_value
 
 
 def latency(
     data: Any,
     layer: str | None = None,
     *,
-    method: Literal["first-spike", "likelihood"] = "first-spike",
+    method: Method = "first-spike",
     window: Any = None,
     bin: Any = None,
     alpha: float = 0.05,
@@ -199,6 +169,7 @@ def latency(
     .. [1] Friedman and Priebe (1998), Estimating stimulus response latency,
        doi:10.1016/S0165-0270(98)00075-2
     """
+    check_choice("method", method, get_args(Method))
     spikes = trial_spikes(data, layer)
     first = first_spike(spikes, window=window)
     share = np.isfinite(first).mean(1)
@@ -208,8 +179,6 @@ def latency(
         # nanmedian warns of neurons without any spike.
         found[known] = np.nanmedian(np.moveaxis(first, 1, 2)[known], axis=1)
         return Latency(method, found, np.full_like(found, np.nan), share)
-    if method != "likelihood":
-        raise InputError(f"method={method!r}: expected 'first-spike' or 'likelihood'")
     check_share("alpha", alpha)
     width = spikes.dt_s if bin is None else bin
     if width is None:
@@ -217,13 +186,8 @@ def latency(
     return Latency(method, *_by_likelihood(spikes, width, window, alpha), share)
 
 
-FloatArray = npt.NDArray[np.float64]
-
-#: A matrix of pairs of more neurons takes gigabytes.
-MAX_NEURONS = 10_000
-
-
-def _repeated(data: Any, layer: str | None, window: Any, what: str) -> FloatArray:
+def repeated_counts(data: Any, layer: str | None, window: Any, what: str) -> FloatArray:
+    """Give spike counts that have repeats."""
     responses = counts(data, layer, window)
     if responses.shape[1] < 2:
         raise InputError(f"{what} needs at least 2 repeats of each stimulus, found 1")
@@ -264,11 +228,10 @@ def fano_factor(data: Any, layer: str | None = None, window: Any = None) -> Floa
     .. [1] Fano (1947), Ionization yield of radiations. II. The fluctuations of the
        number of ions, doi:10.1103/PhysRev.72.26
     """
-    responses = _repeated(data, layer, window, "the Fano factor")
+    responses = repeated_counts(data, layer, window, "the Fano factor")
     mean = responses.mean(1)
-    found = np.full(mean.shape, np.nan)
-    np.divide(responses.var(1, ddof=1), mean, out=found, where=mean > 0)
-    return found
+    with np.errstate(invalid="ignore"):
+        return responses.var(1, ddof=1) / mean
 
 
 def _correlations(values: FloatArray) -> FloatArray:
@@ -279,15 +242,7 @@ def _correlations(values: FloatArray) -> FloatArray:
             f"{values.shape[1]} neurons make a matrix of {gigabytes:.1f} GB, expected "
             f"at most {MAX_NEURONS} neurons: choose some of physiology.counts(...)"
         )
-    centred = values - values.mean(0)
-    length = np.sqrt((centred**2).sum(0))
-    # A mean that can't be written exactly leaves rounding errors of a constant.
-    varies = length > 1e-9 * np.sqrt((values**2).sum(0))
-    centred = centred / np.where(varies, length, 1)
-    found = np.clip(centred.T @ centred, -1, 1)
-    found[~varies] = np.nan
-    found[:, ~varies] = np.nan
-    return found
+    return cosines(values.T, centred=True)
 
 
 def signal_correlation(
@@ -370,7 +325,7 @@ def noise_correlation(
     .. [1] Cohen and Kohn (2011), Measuring and interpreting neuronal correlations,
        doi:10.1038/nn.2842
     """
-    responses = _repeated(data, layer, window, "noise correlation")
+    responses = repeated_counts(data, layer, window, "noise correlation")
     centred = responses - responses.mean(1, keepdims=True)
     spread = responses.std(1, keepdims=True)
     spread[np.ptp(responses, axis=1, keepdims=True) == 0] = np.inf

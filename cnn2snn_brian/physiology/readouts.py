@@ -1,21 +1,22 @@
 """Decoding: what a linear readout of the counts knows, and when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_choice, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import (
+    Measured,
     TrialSpikes,
     counts,
+    start_and_end,
     trial_of_row,
     trial_spikes,
 )
-from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.spikes import SpikeData, class_labels, class_numbers, decisions
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
+Across = Literal["stimuli", "repeats"]
+Rule = Literal["race", "margin"]
 
 
 @dataclass(frozen=True, eq=False)
-class Decoding(Printed):
+class Decoding(Measured):
     """
     Accuracy of a linear readout over time.
+
+    ``frame()`` has ``t_s``, ``fold`` and ``accuracy``.
 
     Attributes
     ----------
@@ -47,76 +52,8 @@ class Decoding(Printed):
     chance: float
     n_trials: int
 
-    def frame(self) -> "pandas.DataFrame":
-        """
-        Give the accuracies as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``t_s``, ``fold`` and ``accuracy``.
-        """
-        import pandas as pd
-
-        index, fold = np.indices(self.accuracy.shape)
-        return pd.DataFrame(
-            {
-                "t_s": self.t_s[index.ravel()],
-                "fold": fold.ravel(),
-                "accuracy": self.accuracy.ravel(),
-            }
-        )
-
-
-def _features(
-    data: Any, layer: str | None, bin: Any, window: Any, cumulative: bool
-) -> tuple[tuple[int, int], FloatArray, Iterator[FloatArray]]:
-    """Give numbers of stimuli and repeats, ends of bins, and counts bin by bin."""
-    if not isinstance(data, SpikeData | TrialSpikes) or (
-        bin is None and isinstance(data, SpikeData) and window is None
-    ):
-        whole = counts(data, layer, window)
-        end = data.duration_s if isinstance(data, SpikeData) else np.nan
-        rows = whole.reshape(-1, whole.shape[2])
-        return whole.shape[:2], np.array([end]), iter([rows])
-    spikes = trial_spikes(data, layer)
-    start, end = spikes.window(window)
-    _, _, edges = spikes.bins(end - start if bin is None else bin, window)
-
-    def each() -> Iterator[FloatArray]:
-        # Bin by bin: all of them at once may be gigabytes.
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
-            last = min(high, spikes.duration_s)
-            found = spikes.counts((edges[0] if cumulative else low, last))
-            yield found.reshape(spikes.n_trials, -1).astype(float)
-
-    return (spikes.n_stimuli, spikes.n_repeats), edges[1:], each()
-
-
-def _splits(
-    labels: npt.NDArray[Any],
-    n_repeats: int,
-    across: str,
-    folds: int,
-    seed: int,
-) -> list[tuple[Any, Any]]:
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    trial = np.arange(len(labels) * n_repeats)
-    every = np.repeat(labels, n_repeats)
-    if across == "repeats":
-        if n_repeats < 2:
-            raise InputError("across='repeats' needs at least 2 repeats, found 1")
-        splitter = GroupKFold(min(folds, n_repeats))
-        return list(splitter.split(trial, every, trial % n_repeats))
-    fewest = np.unique(labels, return_counts=True)[1].min()
-    if fewest < folds:
-        raise InputError(
-            f"a class has {fewest} stimuli, expected at least {folds}, one for each "
-            "fold; lower folds, or decode across='repeats'"
-        )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(trial, every, trial // n_repeats))
+    _axes = ("t_s", "fold")
+    _columns = ("accuracy",)
 
 
 def decoding(
@@ -127,7 +64,7 @@ def decoding(
     bin: Any = None,
     window: Any = None,
     cumulative: bool = True,
-    across: Literal["stimuli", "repeats"] = "stimuli",
+    across: Across = "stimuli",
     folds: int = 5,
     estimator: Any = None,
     seed: int = 0,
@@ -185,36 +122,61 @@ def decoding(
     """
     from sklearn.base import clone
     from sklearn.linear_model import RidgeClassifier
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    (n_stimuli, n_repeats), ends, features = _features(
-        data, layer, bin, window, cumulative
-    )
+    features: Iterable[npt.NDArray[Any]]
+    if bin is None:
+        whole = counts(data, layer, window)
+        features, (n_stimuli, n_repeats, _) = [whole], whole.shape
+        end = getattr(data, "duration_s", np.nan)
+        ends = np.array([end if window is None else start_and_end(window)[1]])
+    else:
+        spikes = trial_spikes(data, layer)
+        n_stimuli, n_repeats = spikes.n_stimuli, spikes.n_repeats
+        _, _, edges = spikes.bins(bin, window)
+        ends = edges[1:]
+        starts = np.full_like(ends, edges[0]) if cumulative else edges[:-1]
+        # Bin by bin: all of them at once may be gigabytes.
+        features = map(spikes.counts, zip(starts, ends, strict=True))
     truth = class_labels(labels, n_stimuli, "stimuli")
-    if len(np.unique(truth)) < 2:
+    classes, sizes = np.unique(truth, return_counts=True)
+    if len(classes) < 2:
         raise InputError(f"labels are all {truth[0]!r}, expected at least 2 classes")
-    if across not in ("stimuli", "repeats"):
-        raise InputError(f"across={across!r}: expected 'stimuli' or 'repeats'")
+    check_choice("across", across, get_args(Across))
     check_whole("folds", folds, 2)
     check_whole("seed", seed, 0)
-    splits = _splits(truth, n_repeats, across, folds, seed)
     every = np.repeat(truth, n_repeats)
-    readout = make_pipeline(StandardScaler(), RidgeClassifier())
-    readout = readout if estimator is None else estimator
-    accuracy = [
-        [
-            clone(readout).fit(x[train], every[train]).score(x[test], every[test])
-            for train, test in splits
-        ]
-        for x in features
-    ]
-    chance = np.unique(truth, return_counts=True)[1].max() / n_stimuli
-    return Decoding(np.array(accuracy), ends, float(chance), len(every))
+    stimulus, repeat = np.divmod(np.arange(len(every)), n_repeats)
+    if across == "stimuli":
+        if sizes.min() < folds:
+            raise InputError(
+                f"a class has {sizes.min()} stimuli, expected at least {folds}, one "
+                "for each fold; lower folds, or decode across='repeats'"
+            )
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        splits = list(splitter.split(every, every, stimulus))
+    elif n_repeats < 2:
+        raise InputError("across='repeats' needs at least 2 repeats, found 1")
+    else:
+        splitter = GroupKFold(min(folds, n_repeats))
+        splits = list(splitter.split(every, every, repeat))
+    if estimator is None:
+        estimator = make_pipeline(StandardScaler(), RidgeClassifier())
+
+    def score(x: FloatArray, train: Any, test: Any) -> float:
+        readout = clone(estimator).fit(x[train], every[train])
+        return float(readout.score(x[test], every[test]))
+
+    flat = (part.reshape(len(every), -1).astype(float) for part in features)
+    accuracy = np.array([[score(x, *split) for split in splits] for x in flat])
+    chance = float(sizes.max() / n_stimuli)
+    return Decoding(accuracy, ends, chance, len(every))
 
 
 @dataclass(frozen=True, eq=False)
-class Choices(Printed):
+class Choices(Measured):
     """
     Choice and reaction time of each trial.
 
@@ -235,9 +197,12 @@ class Choices(Printed):
 
     bound: int | None
     rule: str
-    reaction_time_s: npt.NDArray[np.float64]
+    reaction_time_s: FloatArray
     choice: npt.NDArray[np.int64]
     decided: npt.NDArray[np.bool_]
+
+    _axes = ("stimulus", "repeat")
+    _columns = ("reaction_time_s", "choice", "decided")
 
     def _correct(self, labels: Any) -> npt.NDArray[np.bool_]:
         truth = class_numbers(labels, len(self.choice), "stimuli")
@@ -284,64 +249,45 @@ class Choices(Printed):
         InputError
             If there is not one label for each stimulus, or one is a name.
         """
-        import pandas as pd
-
-        stimulus, repeat = np.indices(self.choice.shape)
-        columns = {
-            "stimulus": stimulus.ravel(),
-            "repeat": repeat.ravel(),
-            "reaction_time_s": self.reaction_time_s.ravel(),
-            "choice": self.choice.ravel(),
-            "decided": self.decided.ravel(),
-        }
+        table = super().frame()
         if labels is not None:
-            columns["correct"] = self._correct(labels).ravel()
-        return pd.DataFrame(columns)
+            table["correct"] = self._correct(labels).ravel()
+        return table
 
 
-def _race(
-    spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]
-) -> tuple[Any, Any, Any]:
+Found = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+
+
+def _race(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Found:
     """Find the class whose spike number `bound` comes first."""
     accumulator = spikes.trial * spikes.n_neurons + spikes.neuron
     order = np.lexsort((spikes.t, accumulator))
-    its, t = accumulator[order], spikes.t[order]
-    number = np.arange(len(its)) - np.searchsorted(its, its)
-    reached = number == bound - 1
+    its = accumulator[order]
+    reached = np.arange(len(its)) - np.searchsorted(its, its) == bound - 1
     times = np.full((spikes.n_trials, spikes.n_neurons), np.inf)
-    times.flat[its[reached]] = t[reached]
+    times.flat[its[reached]] = spikes.t[order][reached]
     first = times.min(1)
     decided = np.isfinite(first)
-    choice = np.where(decided, times.argmin(1), final)
     # A spike is known at the end of its step.
     time = np.where(decided, first + (spikes.dt_s or 0), spikes.duration_s)
-    return time, choice, decided
+    return time, np.where(decided, times.argmin(1), final), decided
 
 
-def _margin(
-    spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]
-) -> tuple[Any, Any, Any]:
+def _margin(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Found:
     """Find the first lead by `bound`, with `SpikeData.decide`'s rule."""
     if spikes.dt_s is None:
         raise InputError(
             "rule='margin' counts step by step: these spikes have no time step"
         )
-    dt = spikes.dt_s
-    step = np.rint(spikes.t / dt).astype(np.int64)
+    step = np.rint(spikes.t / spikes.dt_s).astype(np.int64)
     order = np.argsort(spikes.trial, kind="stable")
     ends = np.searchsorted(spikes.trial[order], np.arange(1, spikes.n_trials))
+    by_trial = (np.split(part[order], ends) for part in (spikes.neuron, step))
+    n_steps = round(spikes.duration_s / spikes.dt_s)
     found = decisions(
-        bound,
-        zip(
-            np.split(spikes.neuron[order], ends),
-            np.split(step[order], ends),
-            strict=True,
-        ),
-        final,
-        round(spikes.duration_s / dt),
-        spikes.n_neurons,
+        bound, zip(*by_trial, strict=True), final, n_steps, spikes.n_neurons
     )
-    return found.steps * dt, found.predictions, found.decided
+    return found.steps * spikes.dt_s, found.predictions, found.decided
 
 
 def decide(
@@ -349,7 +295,7 @@ def decide(
     bound: int | None = None,
     layer: str | None = None,
     *,
-    rule: Literal["race", "margin"] = "race",
+    rule: Rule = "race",
 ) -> Choices:
     """
     Let each trial end with a choice as soon as a bound is reached.
@@ -402,11 +348,10 @@ def decide(
         raise InputError(f"{spikes.n_neurons} class, expected at least 2")
     if bound is not None:
         bound = check_whole("bound", bound, 1)
-    if rule not in ("race", "margin"):
-        raise InputError(f"rule={rule!r}: expected 'race' or 'margin'")
+    check_choice("rule", rule, get_args(Rule))
     final = spikes.counts().reshape(spikes.n_trials, -1).argmax(1)
     if isinstance(data, SpikeData) and layer == data.output_layer:
-        final[trial_of_row(data)[0]] = data.predictions
+        final[trial_of_row(data)] = data.predictions
     # More than there are spikes is never reached.
     most = len(spikes.t) + 1 if bound is None else bound
     found = (_race if rule == "race" else _margin)(spikes, most, final)

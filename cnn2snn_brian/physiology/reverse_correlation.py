@@ -95,48 +95,23 @@ class ReceptiveField(Printed):
                 f"{self.sta[:, 0].shape} at one of the lags {self.lags}"
             )
         at = self.lags.index(lag)
-        rows = []
-        for neuron, kernel in enumerate(kernels):
-            found, significant = self.sta[neuron, at], self.significant[neuron, at]
-            inside = kernel != 0
-            rows.append(
-                {
-                    "neuron": neuron,
-                    "correlation": correlation(found, kernel),
-                    "correlation_inside": correlation(found[inside], kernel[inside]),
-                    "n_significant": int(significant.sum()),
-                    "n_outside": int((significant & ~inside).sum()),
-                    "p_value": self.p_value[neuron],
-                }
-            )
-        return pd.DataFrame(rows)
-
-
-def _pairs(
-    data: Any,
-    stimuli: FloatArray,
-    layer: str | None,
-    neurons: Any,
-    frame: Any,
-    window: Any,
-) -> tuple[FloatArray, FloatArray]:
-    """Give responses, (n_stimuli, n_frames, n_neurons), and frames like these."""
-    if frame is None:
-        response = counts(data, layer, window).mean(1)[:, None]
-        stimuli = stimuli[:, None]
-        if neurons is not None:
-            response = response[..., chosen_neurons(neurons, response.shape[2])]
-    else:
-        spikes = trial_spikes(data, layer)
-        if neurons is not None:
-            spikes = spikes.of_neurons(neurons)
-        response = spikes.binned(frame, window).mean(1)
-    if response.shape[:2] != stimuli.shape[:2]:
-        found, expected = stimuli.shape[:2], response.shape[:2]
-        what = "stimuli" if frame is None else "stimuli and frames"
-        shown = (found[0], expected[0]) if frame is None else (found, expected)
-        raise InputError(f"stimuli: {shown[0]} {what}, but responses to {shown[1]}")
-    return response, stimuli
+        found, significant, inside = (
+            self.sta[:, at],
+            self.significant[:, at],
+            kernels != 0,
+        )
+        pixels = tuple(range(1, kernels.ndim))
+        pairs = [*zip(found, kernels, inside, strict=True)]
+        return pd.DataFrame(
+            {
+                "neuron": range(len(kernels)),
+                "correlation": [correlation(sta, kernel) for sta, kernel, _ in pairs],
+                "correlation_inside": [correlation(a[i], b[i]) for a, b, i in pairs],
+                "n_significant": significant.sum(pixels),
+                "n_outside": (significant & ~inside).sum(pixels),
+                "p_value": self.p_value,
+            }
+        )
 
 
 def receptive_field(
@@ -215,7 +190,20 @@ def receptive_field(
     check_whole("seed", seed, 0)
     check_share("alpha", alpha)
     given = real_numbers("stimuli", stimuli)
-    response, frames = _pairs(data, given, layer, neurons, frame, window)
+    if frame is None:
+        response, frames = counts(data, layer, window).mean(1)[:, None], given[:, None]
+        if neurons is not None:
+            response = response[..., chosen_neurons(neurons, response.shape[2])]
+    else:
+        spikes = trial_spikes(data, layer)
+        spikes = spikes if neurons is None else spikes.of_neurons(neurons)
+        response, frames = spikes.binned(frame, window).mean(1), given
+    if response.shape[:2] != frames.shape[:2]:
+        expected = f"{len(response)} stimuli"
+        expected += "" if frame is None else f" of {response.shape[1]} frames"
+        raise InputError(
+            f"stimuli have the shape {given.shape}, but responses are to {expected}"
+        )
     lags = tuple(check_whole("lags", lag, 0) for lag in lags)
     n_frames = response.shape[1]
     last = max(lags, default=0)
@@ -236,12 +224,8 @@ def receptive_field(
     sums = n.T @ s
     z = sums / spread
     rng = np.random.default_rng(seed)
-    largest = np.stack(
-        [
-            np.abs(n[rng.permutation(n_pairs)].T @ s / spread).max(1)
-            for _ in range(n_permutations)
-        ]
-    )
+    orders = (rng.permutation(n_pairs) for _ in range(n_permutations))
+    largest = np.stack([np.abs(n[order].T @ s / spread).max(1) for order in orders])
     exceeded = (largest >= np.abs(z).max(1)).sum(0)
     return ReceptiveField(
         (sums / np.where(total > 0, total, 1)[:, None]).reshape(-1, len(lags), *shape),

@@ -1,27 +1,28 @@
 """Tuning: how the response depends on one number of the stimulus."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology.trains import counts
-from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.physiology.trains import Measured, counts
 from cnn2snn_brian.spikes import real_numbers
 
-if TYPE_CHECKING:
-    import pandas
-
-
 FloatArray = npt.NDArray[np.float64]
+Over = Literal["neurons", "stimuli"]
+Measure = Literal["vinje-gallant", "treves-rolls"]
 
 
 @dataclass(frozen=True, eq=False)
-class Tuning(Printed):
+class Tuning(Measured):
     """
     Tuning curves of neurons, and what follows from them.
+
+    ``frame()`` has ``neuron``, ``preferred``, ``osi``, ``dsi``, ``circular_variance``
+    and ``largest``.
 
     Attributes
     ----------
@@ -51,37 +52,20 @@ class Tuning(Printed):
     dsi: FloatArray
     circular_variance: FloatArray
 
-    def frame(self) -> "pandas.DataFrame":
-        """
-        Give the numbers of each neuron as a table.
+    _axes = ("neuron",)
+    _columns = ("preferred", "osi", "dsi", "circular_variance", "largest")
 
-        Returns
-        -------
-        pandas.DataFrame
-            ``neuron``, ``preferred``, ``osi``, ``dsi``, ``circular_variance`` and
-            ``largest``, the mean count at the peak of the curve.
-        """
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "neuron": np.arange(self.mean.shape[1]),
-                "preferred": self.preferred,
-                "osi": self.osi,
-                "dsi": self.dsi,
-                "circular_variance": self.circular_variance,
-                "largest": self.mean.max(0),
-            }
-        )
+    @property
+    def largest(self) -> FloatArray:
+        """Mean count at the peak of each curve, of shape (n_neurons,)."""
+        return np.asarray(self.mean.max(0))
 
 
 def _ratio(first: FloatArray, second: FloatArray) -> FloatArray:
     """Give (first - second) / (first + second), NaN where both are 0."""
-    total = first + second
     with np.errstate(invalid="ignore"):
         # The first is the peak; the second is above it by its last digits at most.
-        index = np.maximum(first - second, 0) / total
-    return np.where(total > 0, index, np.nan)
+        return np.maximum(first - second, 0) / (first + second)
 
 
 def _peak(curve: FloatArray) -> FloatArray:
@@ -92,10 +76,9 @@ def _peak(curve: FloatArray) -> FloatArray:
 
 def _at(curve: FloatArray, place: FloatArray) -> FloatArray:
     """Interpolate curves, (n_values, n_neurons), around the circle at index `place`."""
-    n = len(curve)
+    n, neurons = len(curve), np.arange(curve.shape[1])
     low = np.floor(place).astype(int)
     share = place - low
-    neurons = np.arange(curve.shape[1])
     below, above = curve[low % n, neurons], curve[(low + 1) % n, neurons]
     return (1 - share) * below + share * above
 
@@ -114,10 +97,8 @@ def _angles(
     preferred[preferred > 180 - 1e-9] = 0  # -1e-17 % 180 is 180
     quarter, half = n * 90 / period, n * 180 / period
     if period == 360:
-        both = np.array(
-            [_at(mean, k + half * np.ones(mean.shape[1])) for k in range(n)]
-        )
-        both = (mean + both) / 2
+        opposite = [_at(mean, np.full(mean.shape[1], k + half)) for k in range(n)]
+        both = (mean + np.array(opposite)) / 2
         peak = _peak(mean)
         dsi = _ratio(_at(mean, peak), _at(mean, peak + half))
         place = (preferred - values[0]) / (period / n)
@@ -134,6 +115,7 @@ def _angles(
 
 
 def _check_values(values: Any, n_stimuli: int, period: float | None) -> FloatArray:
+    """Check the values of a stimulus; angles come within the period."""
     given = real_numbers("values", values)
     if given.shape != (n_stimuli,):
         raise InputError(
@@ -239,23 +221,22 @@ def tuning(
         mean[index] = trials.mean(0)
         if len(trials) > 1:
             sem[index] = trials.std(0, ddof=1) / np.sqrt(len(trials))
-    different = given[first]
+    different, undefined = given[first], np.full(n_neurons, np.nan)
     if period is not None:
-        return Tuning(
-            different, mean, sem, period, *_angles(different, mean, float(period))
-        )
-    preferred = different[_peak(mean).astype(int)]
-    preferred[mean.max(0) == 0] = np.nan
-    none = np.full(n_neurons, np.nan)
-    return Tuning(different, mean, sem, None, preferred, none, none, none)
+        indices = _angles(different, mean, float(period))
+    else:
+        preferred = different[_peak(mean).astype(int)]
+        preferred[mean.max(0) == 0] = np.nan
+        indices = (preferred, undefined, undefined, undefined)
+    return Tuning(different, mean, sem, period, *indices)
 
 
 def sparseness(
     data: Any,
     layer: str | None = None,
     *,
-    over: Literal["neurons", "stimuli"] = "neurons",
-    measure: Literal["vinje-gallant", "treves-rolls"] = "vinje-gallant",
+    over: Over = "neurons",
+    measure: Measure = "vinje-gallant",
     window: Any = None,
 ) -> npt.NDArray[np.float64]:
     r"""
@@ -304,18 +285,13 @@ def sparseness(
     .. [3] Vinje and Gallant (2000), Sparse coding and decorrelation in primary visual
        cortex during natural vision, doi:10.1126/science.287.5456.1273
     """
-    if over not in ("neurons", "stimuli"):
-        raise InputError(f"over={over!r}: expected 'neurons' or 'stimuli'")
-    if measure not in ("vinje-gallant", "treves-rolls"):
-        raise InputError(
-            f"measure={measure!r}: expected 'vinje-gallant' or 'treves-rolls'"
-        )
+    check_choice("over", over, get_args(Over))
+    check_choice("measure", measure, get_args(Measure))
     mean = counts(data, layer, window).mean(1)
-    responses = mean if over == "neurons" else mean.T
+    responses = mean if over == "neurons" else mean.T.copy()
     n = responses.shape[1]
     if n < 2:
         raise InputError(f"sparseness over {over} needs at least 2 of them, found {n}")
-    a = np.full(len(responses), np.nan)
-    some = responses.any(1)
-    a[some] = responses[some].mean(1) ** 2 / (responses[some] ** 2).mean(1)
+    with np.errstate(invalid="ignore"):
+        a = responses.mean(1) ** 2 / (responses**2).mean(1)
     return a if measure == "treves-rolls" else (1 - a) / (1 - 1 / n)

@@ -10,7 +10,9 @@ from cnn2snn_brian.spikes.measures import (
     class_numbers,
     correlation,
     decisions,
+    earliest,
     real_numbers,
     seconds,
+    tally,
     whole_numbers,
 )

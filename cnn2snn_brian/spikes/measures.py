@@ -169,6 +169,26 @@ def class_numbers(labels: Any, n: int, what: str = "images") -> npt.NDArray[Any]
     return class_labels(numbers, n, what)
 
 
+def tally(
+    at: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]
+) -> npt.NDArray[np.int32]:
+    """Count spikes by what tells them apart, such as trial, bin and neuron."""
+    found = np.zeros(math.prod(shape), np.int32)
+    np.add.at(found, np.ravel_multi_index(at, shape), 1)
+    return found.reshape(shape)
+
+
+def earliest(
+    at: tuple[npt.NDArray[Any], ...],
+    t: npt.NDArray[np.float64],
+    shape: tuple[int, ...],
+) -> npt.NDArray[np.float64]:
+    """Find the first of the times with the same index; NaN where there is none."""
+    found = np.full(shape, np.inf)
+    np.minimum.at(found, at, t)
+    return np.where(np.isinf(found), np.nan, found)
+
+
 @dataclass(frozen=True, eq=False)
 class Decisions(Printed):
     """
