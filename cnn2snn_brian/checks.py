@@ -1,14 +1,19 @@
 """Checks that every stage needs."""
 
 import importlib
+import math
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError, MissingLibraryError
+
+if TYPE_CHECKING:
+    from brian2 import Quantity
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
@@ -27,6 +32,91 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
         raise InputError(
             f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
         )
+
+
+def check_share(what: str, number: Any) -> None:
+    """Check a number between 0 and 1, without these."""
+    if not isinstance(number, float | np.floating) or not 0 < number < 1:
+        raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
+
+
+def real_numbers(
+    what: str,
+    values: Any,
+    *,
+    least: float = -math.inf,
+    known: bool = True,
+    unit: "Quantity | None" = None,
+) -> npt.NDArray[np.float64]:
+    """Check real numbers, of any shape; of `unit` they come in SI units."""
+    # Imported here: it takes a second, and other checks don't need it.
+    from brian2 import DimensionMismatchError, Quantity, get_dimensions
+
+    given = values
+    if hasattr(values, "detach"):  # a torch tensor, without importing torch
+        values = values.detach().cpu().numpy()
+    try:
+        if isinstance(values, list | tuple):
+            # Of units in a list, numpy alone would forget; those of others, Brian2 too.
+            foreign = any(hasattr(item, "dimensionality") for item in values)
+            values = None if foreign else Quantity(values)
+        array = np.asarray(values)
+        allowed = (None, get_dimensions(1), None if unit is None else unit.dim)
+        plain = getattr(values, "dim", None) in allowed
+        plain = plain and not hasattr(values, "dimensionality")
+    except (DimensionMismatchError, TypeError, ValueError):
+        plain, array = False, np.empty(0)
+    if not plain or (array.size and array.dtype.kind not in "biuf"):
+        rule = "real numbers" if unit is None else f"plain numbers or Brian2's {unit}"
+        raise InputError(f"{what}: found {given!r:.80}, expected {rule}")
+    array = array.astype(np.float64)
+    wrong = (~np.isfinite(array) if known else np.isinf(array)) | (array < least)
+    if wrong.any():
+        rule = "finite numbers" if known else "finite numbers or NaN"
+        rule += f" of at least {least:g}" if math.isfinite(least) else ""
+        raise InputError(f"{what}: found {array[wrong][0]:g}, expected {rule}")
+    return array
+
+
+def whole_numbers(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+    """Check numbers of things, such as neurons."""
+    array = real_numbers(what, values)
+    rule = f"expected whole numbers from 0 to {n - 1}"
+    broken = array != np.floor(array)
+    if broken.any() or np.asarray(values).dtype == bool:
+        found = f"{array[broken][0]:g}" if broken.any() else "True and False"
+        raise InputError(f"{what}: found {found}, {rule}")
+    if array.size and not (array.min() >= 0 and array.max() < n):
+        raise InputError(f"{what} goes from {array.min():g} to {array.max():g}, {rule}")
+    return array.astype(np.int64)
+
+
+def seconds(
+    what: str,
+    time: Any,
+    *,
+    plain: bool = True,
+    least: float = -math.inf,
+    above: float = -math.inf,
+) -> float:
+    """Read a time; plain numbers are seconds, or but for 0 refused."""
+    from brian2 import second
+
+    try:
+        number = real_numbers(what, time, unit=second)
+    except InputError:
+        number = np.empty(0)
+    has_unit = plain or hasattr(time, "dim") or number == 0
+    if number.ndim or isinstance(time, bool) or not has_unit:
+        number = np.float64(np.nan)
+    if not (number >= least and number > above):
+        rule = "a time"
+        if above == 0:
+            rule = "a time above 0"
+        elif least == 0:
+            rule = "a time of at least 0"
+        raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
+    return float(number)
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:

@@ -12,6 +12,12 @@ from rich.table import Table
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed, frame_table
 from cnn2snn_brian.projections import INPUT, Layers, by_channel, drive, parts, squared
+from cnn2snn_brian.results import (
+    SATURATED,
+    Correlation,
+    SimulationResult,
+    check_one_duration,
+)
 from cnn2snn_brian.settings import (
     Parameters,
     activations_of_spikes,
@@ -19,7 +25,6 @@ from cnn2snn_brian.settings import (
     input_gains,
     reference,
 )
-from cnn2snn_brian.spikes import SATURATED, Correlation, SpikeData, check_one_duration
 
 if TYPE_CHECKING:
     import pandas
@@ -233,7 +238,7 @@ class _LayerSums:
         self.spread: list[float] = []
 
 
-def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
+def _layers_of(module: "nn.Module | Layers", result: SimulationResult) -> Layers:
     """Read the layers with the names that the result has."""
     names = tuple(name for name in result.spike_counts if name != INPUT)
     if isinstance(module, Layers):
@@ -262,7 +267,7 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
 
 def _drives(
     layers: Layers,
-    result: SpikeData,
+    result: SimulationResult,
     counts: dict[str, Any],
     pixels: Any,
     each: Mapping[str, Any],
@@ -288,13 +293,15 @@ def _drives(
         yield layer.name, np.asarray(total), np.maximum(variance, 0)
 
 
-def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Diagnosis:
+def diagnose(
+    result: SimulationResult, module: "nn.Module | Layers", images: Any
+) -> Diagnosis:
     """
     Compare every layer with the CNN, and name the one to look at.
 
     Parameters
     ----------
-    result : SpikeData
+    result : SimulationResult
         A simulation. Nothing needs to be recorded; some hundred images will do.
     module : nn.Module or Layers
         The CNN that was converted, or its layers, ``snn.layers``. Give the layers if
@@ -420,7 +427,10 @@ def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
 
 
 def _advice(
-    table: "pandas.DataFrame", layer: str | None, result: SpikeData, agreement: float
+    table: "pandas.DataFrame",
+    layer: str | None,
+    result: SimulationResult,
+    agreement: float,
 ) -> tuple[str, float | None]:
     """Say what to try, and the threshold if it is one."""
     duration = f"{1e3 * result.duration_s:g} ms"

@@ -14,8 +14,7 @@ from neo.core.objectlist import ObjectList
 from torch import nn
 
 from cnn2snn_brian import InputError, Movie, Sequence, convert
-from cnn2snn_brian.results import read_settings
-from cnn2snn_brian.spikes.measures import Trials
+from cnn2snn_brian.results import Trials, read_settings
 from cnn2snn_brian.stimuli import Item
 
 FREQUENCIES = (0.1, 0.2, 0.4)

@@ -22,9 +22,9 @@ ORDER = """
     projections
     settings
     cnn data stimuli
-    brian nir models spikes train
-    diagnosis inspector physiology
+    brian inspector nir models train
     results
+    diagnosis physiology
     simulator
     network tuning
     conversion
@@ -71,18 +71,28 @@ def imported(node):
     return []
 
 
+def at_run_time(tree):
+    """Nodes of a module, but for those that only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from at_run_time(node)
+
+
 def arrows():
     """
     Imports between files of the package, as pairs of names.
 
-    All of them count, in functions and under TYPE_CHECKING, too. The package's own
-    `__init__` is no part: it names everything and imports nothing until it is asked.
+    Those in functions count, too; those under TYPE_CHECKING don't: they tie nothing.
+    The package's own `__init__` is not a part: it names everything and imports nothing
+    until it is asked.
     """
     found = set()
     for importer, path in FILES.items():
         if not importer:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in at_run_time(ast.parse(path.read_text())):
             for name in imported(node):
                 package, _, inside = name.partition(".")
                 if package != NAME:

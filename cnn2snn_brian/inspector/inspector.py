@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,13 @@ from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.inspector.figures import figures
 from cnn2snn_brian.projections import INPUT, Layers, Shape, from_neurons
 from cnn2snn_brian.settings import check_images, shown_number
-from cnn2snn_brian.spikes import SpikeData
 from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
 
+if TYPE_CHECKING:
+    from cnn2snn_brian.results import SimulationResult
 
-def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
+
+def trial_of(result: "SimulationResult", row: int) -> dict[str, Any]:
     """Say which trial a row is, for the page."""
     if result.trials is None:
         return {}
@@ -42,7 +44,7 @@ def trial_of(result: SpikeData, row: int) -> dict[str, Any]:
 
 
 def matching(
-    result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
+    result: "SimulationResult", stimuli: Sequence[Stimulus] | Stimulus | None
 ) -> list[tuple[Stimulus, int]]:
     """Check that stimuli are those of a result."""
     if stimuli is None:
@@ -64,7 +66,7 @@ def matching(
 
 
 def frames_of(
-    result: SpikeData, stimuli: Sequence[Stimulus] | Stimulus | None
+    result: "SimulationResult", stimuli: Sequence[Stimulus] | Stimulus | None
 ) -> list[dict[str, Any] | None]:
     """Give the frames of stimuli, and when they are shown."""
     found: list[dict[str, Any] | None] = []
@@ -127,7 +129,7 @@ def _size(entry: dict[str, Any]) -> int:
     )
 
 
-def _spikes(result: SpikeData, layer: str, image: int) -> dict[str, Any]:
+def _spikes(result: "SimulationResult", layer: str, image: int) -> dict[str, Any]:
     """Pack the neurons of all spikes, step by step, and their number in each step."""
     trains = result.spikes(layer, image)
     shape = result.shapes[layer]
@@ -142,7 +144,9 @@ def _spikes(result: SpikeData, layer: str, image: int) -> dict[str, Any]:
     }
 
 
-def _chosen_pictures(result: SpikeData, pictures: Iterable[int] | None) -> list[int]:
+def _chosen_pictures(
+    result: "SimulationResult", pictures: Iterable[int] | None
+) -> list[int]:
     if pictures is None:
         looked_at = {
             image for name, image in result.recorded if name != result.output_layer
@@ -159,7 +163,9 @@ def _chosen_pictures(result: SpikeData, pictures: Iterable[int] | None) -> list[
     return chosen
 
 
-def _chosen_layers(result: SpikeData, layers: Iterable[str] | None) -> tuple[str, ...]:
+def _chosen_layers(
+    result: "SimulationResult", layers: Iterable[str] | None
+) -> tuple[str, ...]:
     if layers is None:
         return tuple(result.spike_counts)
     names = (layers,) if isinstance(layers, str) else tuple(layers)
@@ -203,7 +209,7 @@ def _picture(pixels: npt.NDArray[Any]) -> dict[str, Any]:
     return _packed(np.rint(255 * pixels).astype(np.uint8).ravel())
 
 
-def _check_pictures(result: SpikeData, pixels: npt.NDArray[Any]) -> None:
+def _check_pictures(result: "SimulationResult", pixels: npt.NDArray[Any]) -> None:
     """Check that a result may be of these pictures."""
     if len(pixels) != result.n_images:
         raise InputError(
@@ -221,7 +227,7 @@ def _check_pictures(result: SpikeData, pixels: npt.NDArray[Any]) -> None:
         )
 
 
-def _truth(result: SpikeData, labels: Any) -> npt.NDArray[Any] | None:
+def _truth(result: "SimulationResult", labels: Any) -> npt.NDArray[Any] | None:
     """Check labels."""
     if labels is None:
         return None
@@ -248,7 +254,10 @@ def _check_activations(
 
 
 def _layer_entry(
-    result: SpikeData, name: str, image: int, activation: npt.NDArray[Any] | None
+    result: "SimulationResult",
+    name: str,
+    image: int,
+    activation: npt.NDArray[Any] | None,
 ) -> dict[str, Any]:
     """Pack what is known of a layer and an image."""
     entry: dict[str, Any] = {}
@@ -264,7 +273,7 @@ def _layer_entry(
 
 
 def _data(
-    result: SpikeData,
+    result: "SimulationResult",
     images: Any,
     labels: Any,
     cnn: Any,
@@ -345,7 +354,7 @@ def _script_text(text: str) -> str:
 
 
 def write_inspector(
-    result: SpikeData,
+    result: "SimulationResult",
     path: str | os.PathLike[str],
     images: Any = None,
     labels: Any = None,
@@ -361,7 +370,7 @@ def write_inspector(
 
     Parameters
     ----------
-    result : SpikeData
+    result : SimulationResult
         The result. Layers that it recorded have rasters; of the others, only the
         counts at the end are shown.
     path : path-like

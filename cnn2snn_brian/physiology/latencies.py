@@ -6,11 +6,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_choice
+from cnn2snn_brian.checks import check_choice, check_share
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.dissimilarity import cosines
 from cnn2snn_brian.physiology.trains import Measured, TrialSpikes, counts, trial_spikes
-from cnn2snn_brian.spikes import check_share, earliest, tally
+from cnn2snn_brian.results import earliest, tally
 
 FloatArray = npt.NDArray[np.float64]
 Method = Literal["first-spike", "likelihood"]

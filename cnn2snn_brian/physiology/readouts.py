@@ -17,7 +17,12 @@ from cnn2snn_brian.physiology.trains import (
     trial_of_row,
     trial_spikes,
 )
-from cnn2snn_brian.spikes import SpikeData, class_labels, class_numbers, decisions
+from cnn2snn_brian.results import (
+    SimulationResult,
+    class_labels,
+    class_numbers,
+    decisions,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -274,7 +279,7 @@ def _race(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Foun
 
 
 def _margin(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Found:
-    """Find the first lead by `bound`, with `SpikeData.decide`'s rule."""
+    """Find the first lead by `bound`, with `SimulationResult.decide`'s rule."""
     if spikes.dt_s is None:
         raise InputError(
             "rule='margin' counts step by step: these spikes have no time step"
@@ -340,7 +345,7 @@ def decide(
     .. [2] Bogacz et al. (2006), The physics of optimal decision making,
        doi:10.1037/0033-295X.113.4.700
     """
-    if isinstance(data, SpikeData) and layer is None:
+    if isinstance(data, SimulationResult) and layer is None:
         layer = data.output_layer
     spikes = trial_spikes(data, layer)
     spikes.window()  # the whole trial, one for all
@@ -350,7 +355,7 @@ def decide(
         bound = check_whole("bound", bound, 1)
     check_choice("rule", rule, get_args(Rule))
     final = spikes.counts().reshape(spikes.n_trials, -1).argmax(1)
-    if isinstance(data, SpikeData) and layer == data.output_layer:
+    if isinstance(data, SimulationResult) and layer == data.output_layer:
         final[trial_of_row(data)] = data.predictions
     # More than there are spikes is never reached.
     most = len(spikes.t) + 1 if bound is None else bound

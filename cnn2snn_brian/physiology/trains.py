@@ -13,17 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import second
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_whole, real_numbers, seconds, whole_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import (
-    SpikeData,
-    check_one_duration,
-    real_numbers,
-    seconds,
-    tally,
-    whole_numbers,
-)
+from cnn2snn_brian.results import SimulationResult, check_one_duration, tally
 from cnn2snn_brian.stimuli import whole_steps
 
 if TYPE_CHECKING:
@@ -52,7 +45,7 @@ def start_and_end(window: Any) -> tuple[float, float]:
     """Read a time window, in seconds."""
     if np.ndim(window) != 1 or len(window) != 2:
         raise InputError(f"window is {window!r}, expected (start, end)")
-    start, end = (seconds(time, "window") for time in window)
+    start, end = (seconds("window", time) for time in window)
     return start, end
 
 
@@ -137,11 +130,7 @@ class TrialSpikes(Printed):
             checked[name] = check_whole(name, checked[name], 1)
         for name in ("duration_s", "dt_s", "shortest_s"):
             if checked[name] is not None or name == "duration_s":
-                checked[name] = seconds(checked[name], name)
-                if checked[name] <= 0:
-                    raise InputError(
-                        f"{name} is {checked[name]:g} s, expected a time above 0"
-                    )
+                checked[name] = seconds(name, checked[name], above=0)
         for name, unit in (("trial", None), ("neuron", None), ("t", second)):
             checked[name] = real_numbers(name, checked[name], unit=unit)
         if not self.trial.shape == self.neuron.shape == self.t.shape == (self.t.size,):
@@ -267,7 +256,7 @@ class TrialSpikes(Printed):
             If the window is no whole number of bins, or a bin no whole number of steps.
         """
         start, end = self.window(window)
-        width = seconds(bin, "bin")
+        width = seconds("bin", bin)
         n_bins = round((end - start) / width) if width > 0 else 0
         if n_bins < 1 or abs(n_bins * width / (end - start) - 1) > 1e-6:
             raise InputError(
@@ -362,44 +351,36 @@ class TrialSpikes(Printed):
         return replace(self, trial=trial, neuron=neuron, t=t, n_neurons=len(chosen))
 
 
-def layer_of(result: SpikeData, layer: str | None) -> str:
+def layer_of(result: SimulationResult, layer: str | None) -> str:
     """Check the name of a layer."""
     if layer is None or layer not in result.shapes:
         raise InputError(f"layer is {layer!r}; there are {', '.join(result.shapes)}")
     return layer
 
 
-def trial_of_row(result: SpikeData) -> IntArray:
+def trial_of_row(result: SimulationResult) -> IntArray:
     """Say which trial each row of a result is."""
     return np.asarray(result.stimulus_of_row * result.n_repeats + result.repeat_of_row)
 
 
-def recorded_windows(result: SpikeData, name: str) -> tuple[tuple[float, float], ...]:
+def recorded_windows(
+    result: SimulationResult, name: str
+) -> tuple[tuple[float, float], ...]:
     """Give starts and ends of what was recorded of a layer, in seconds."""
     windows = result.windows if name != result.output_layer else ()
     return tuple((first * result.dt_s, last * result.dt_s) for first, last in windows)
 
 
-def _sizes(result: SpikeData, name: str) -> tuple[int, int, int]:
+def _sizes(result: SimulationResult, name: str) -> tuple[int, int, int]:
     """Give the numbers of stimuli, repeats and neurons."""
     n_stimuli = result.n_images // result.n_repeats
     return n_stimuli, result.n_repeats, math.prod(result.shapes[name])
 
 
-def _durations(result: SpikeData) -> tuple[float, float]:
+def _durations(result: SimulationResult) -> tuple[float, float]:
     """Give the shortest and the longest trial, in seconds."""
     steps = result.steps_of_row
     return float(steps.min() * result.dt_s), float(steps.max() * result.dt_s)
-
-
-def _all_spikes(result: SpikeData, name: str) -> tuple[IntArray, IntArray, IntArray]:
-    """Give rows, neurons in the order (channel, y, x), and steps of all spikes."""
-    trains = [result.spikes(name, row) for row in range(result.n_images)]
-    row = np.repeat(np.arange(len(trains)), [len(train.t) for train in trains])
-    position = np.concatenate([np.stack(train.position) for train in trains], axis=1)
-    step = np.concatenate([result.recorded[name, k][1] for k in range(len(trains))])
-    neuron = np.ravel_multi_index(tuple(position), result.shapes[name])
-    return row, neuron.astype(np.int64), step.astype(np.int64)
 
 
 def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
@@ -426,13 +407,13 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
     """
     if isinstance(data, TrialSpikes):
         return data
-    if not isinstance(data, SpikeData):
+    if not isinstance(data, SimulationResult):
         raise InputError(
             f"data is a {type(data).__name__}, expected a SimulationResult and a "
             "layer, or TrialSpikes: counts have no times"
         )
     name = layer_of(data, layer)
-    row, neuron, step = _all_spikes(data, name)
+    row, neuron, step = data.numbered_spikes(name)
     shortest, longest = _durations(data)
     return TrialSpikes(
         trial_of_row(data)[row],
@@ -475,13 +456,13 @@ def counts(
         window, or the array has other dimensions, or numbers that are negative or not
         finite.
     """
-    if isinstance(data, SpikeData) and window is None:
+    if isinstance(data, SimulationResult) and window is None:
         name = layer_of(data, layer)
         check_one_duration(*_durations(data))
         found = np.empty((data.n_images, math.prod(data.shapes[name])))
         found[trial_of_row(data)] = data.spike_counts[name].reshape(found.shape)
         return found.reshape(_sizes(data, name))
-    if isinstance(data, SpikeData | TrialSpikes):
+    if isinstance(data, SimulationResult | TrialSpikes):
         return trial_spikes(data, layer).counts(window).astype(np.float64)
     array = real_numbers("counts", data, least=0)
     if array.ndim != 3 or not array.size:
@@ -584,7 +565,7 @@ def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -
 
 
 def by_item(
-    result: SpikeData, layer: str | None = None, *, window: Any = None
+    result: SimulationResult, layer: str | None = None, *, window: Any = None
 ) -> TrialSpikes:
     """
     Cut trials of sequences into their items, for all measures of spikes.
@@ -632,11 +613,12 @@ def by_item(
         first, last = 0, int(gaps[0])
     else:
         first, last = (whole_steps("window", t, dt_s) for t in start_and_end(window))
-    row, neuron, step = _all_spikes(result, name)
-    windows, none = recorded_windows(result, name), np.zeros(0, np.int64)
+    row, neuron, step = result.numbered_spikes(name)
+    windows = recorded_windows(result, name)
+    none: Any = np.zeros(0)
     found: list[tuple[npt.NDArray[Any], ...]] = []
     for stimulus, (own, end) in enumerate(zip(onsets, ends, strict=True)):
-        whole = TrialSpikes(none, none, 0.0 * none, 1, 1, 1, end * dt_s, dt_s, windows)
+        whole = TrialSpikes(none, none, none, 1, 1, 1, end * dt_s, dt_s, windows)
         rows = stimulus * n_repeats, (stimulus + 1) * n_repeats
         its = slice(*np.searchsorted(row, rows))
         for onset in own:

@@ -6,10 +6,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_choice
+from cnn2snn_brian.checks import check_choice, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import Measured, counts
-from cnn2snn_brian.spikes import real_numbers
 
 FloatArray = npt.NDArray[np.float64]
 Over = Literal["neurons", "stimuli"]

@@ -1,25 +1,47 @@
 """Results of a simulation: what users hold, save, export and look into."""
 
+import warnings
+from typing import Any
+
 from cnn2snn_brian.results.hdf5 import read_settings
-from cnn2snn_brian.results.neo import PynappleSession
-from cnn2snn_brian.results.result import SimulationResult
-from cnn2snn_brian.spikes.data import (
-    SATURATED,
-    Potentials,
-    Readout,
-    SpikeCounts,
-    SpikeTrains,
+from cnn2snn_brian.results.measures import (
+    Correlation,
+    Decisions,
+    check_one_duration,
+    class_labels,
+    class_numbers,
+    correlation,
+    decisions,
+    earliest,
+    tally,
 )
-from cnn2snn_brian.spikes.measures import correlation
+from cnn2snn_brian.results.neo import PynappleSession
+from cnn2snn_brian.results.recorded import (
+    Potentials,
+    RecordedSpikes,
+    SpikeCounts,
+    Trials,
+)
+from cnn2snn_brian.results.result import SATURATED, Readout, SimulationResult
 
 __all__ = [
     "SATURATED",
+    "Decisions",
     "Potentials",
     "PynappleSession",
     "Readout",
+    "RecordedSpikes",
     "SimulationResult",
     "SpikeCounts",
-    "SpikeTrains",
+    "Trials",
     "correlation",
     "read_settings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "SpikeTrains":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    said = "results.SpikeTrains is called results.RecordedSpikes since version 0.3.0"
+    warnings.warn(said, DeprecationWarning, stacklevel=2)
+    return RecordedSpikes

@@ -21,6 +21,7 @@ from cnn2snn_brian.projections import (
     n_synapses,
     to_neurons,
 )
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
     NetworkDescription,
     Parameters,
@@ -38,7 +39,6 @@ from cnn2snn_brian.simulator.protocol import (
 )
 from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
 from cnn2snn_brian.simulator.shown import shown_in_run
-from cnn2snn_brian.spikes import Trials
 
 #: A spike is kept as its neuron and its step, both int32.
 BYTES_PER_SPIKE = 8

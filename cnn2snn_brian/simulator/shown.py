@@ -11,8 +11,8 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Pooled, to_neurons
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import NetworkDescription, check_images, check_rate_scale
-from cnn2snn_brian.spikes import Trials
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
 
 _NO_STEPS = np.zeros(0, np.int32)

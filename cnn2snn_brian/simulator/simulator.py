@@ -28,7 +28,7 @@ from cnn2snn_brian.projections import (
     parts,
     to_neurons,
 )
-from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.settings import NetworkDescription, check_units, documented
 from cnn2snn_brian.simulator.compiler import (
     PROGRAM,
@@ -41,7 +41,6 @@ from cnn2snn_brian.simulator.jobs import Job, prepared
 from cnn2snn_brian.simulator.protocol import ProgramOutputs
 from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
-from cnn2snn_brian.spikes import SpikeCounts
 
 #: Show a progress bar from so many images on.
 MIN_PROGRESS = 10

@@ -17,8 +17,7 @@ from scipy.special import log_softmax, softmax
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import Layers
-from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.spikes import correlation
+from cnn2snn_brian.results import SimulationResult, correlation
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
