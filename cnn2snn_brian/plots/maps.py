@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.plots.style import MAP
+from cnn2snn_brian.plots.style import MAP, check_row, heat_map
 from cnn2snn_brian.projections import Layers
 from cnn2snn_brian.results import SimulationResult, correlation
 from cnn2snn_brian.settings import check_images
@@ -24,12 +24,11 @@ def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     n, height, width = tiles.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    out = np.full((rows * (height + gap), columns * (width + gap)), np.nan)
-    for index, tile in enumerate(tiles):
-        y, x = divmod(index, columns)
-        y, x = y * (height + gap), x * (width + gap)
-        out[y : y + height, x : x + width] = tile
-    return out[: out.shape[0] - gap, : out.shape[1] - gap]
+    cells = np.full((rows * columns, height + gap, width + gap), np.nan)
+    cells[:n, :height, :width] = tiles
+    grid = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    out = grid.reshape(rows * (height + gap), -1)
+    return out[: len(out) - gap, : out.shape[1] - gap]
 
 
 def _cnn_maps(
@@ -96,12 +95,7 @@ def plot_feature_maps(
     InputError
         If there is no such layer or image, or the shapes differ.
     """
-    if layer not in result.spike_counts:
-        raise InputError(
-            f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
-        )
-    if not 0 <= image < result.n_images:
-        raise InputError(f"image is {image}, expected 0 to {result.n_images - 1}")
+    check_row(result, layer, image)
     counts = result.spike_counts.part(layer, image)
     activations = _cnn_maps(layers_or_activations, layer, image, images)
     if activations.shape != counts.shape:
@@ -117,41 +111,25 @@ def plot_feature_maps(
         raise InputError(f"axes: {len(axes)} given, expected 2")
     r = correlation(counts, activations)
     said = f"r = {r:.3f}" if math.isfinite(r) else "r undefined, one is constant"
-    for ax, maps, title, unit in (
-        (axes[0], counts, f"SNN, {layer} ({said})", "spikes"),
-        (axes[1], activations, f"CNN, {layer}", "activation"),
-    ):
-        _draw_mosaic(ax, maps, title, unit)
+    _draw_mosaic(axes[0], counts, f"SNN, {layer} ({said})", "spikes")
+    _draw_mosaic(axes[1], activations, f"CNN, {layer}", "activation")
     return axes
 
 
 def _draw_mosaic(ax: Any, maps: npt.NDArray[Any], title: str, unit: str) -> None:
+    """Draw the channels of a layer, and number its units if there are few."""
     import matplotlib
 
     # Gaps between channels must not look like a value.
     colours = matplotlib.colormaps[MAP].with_extremes(bad="white")
-    values = mosaic(maps)
-    drawn = ax.imshow(
-        np.ma.masked_invalid(values),
-        cmap=colours,
-        vmin=0,
-        vmax=max(float(maps.max()), 1e-12),
-        interpolation="nearest",
-    )
+    values, highest = mosaic(maps), max(float(maps.max()), 1e-12)
+    how = {"cmap": colours, "vmin": 0, "vmax": highest, "interpolation": "nearest"}
     ax.set(title=title, xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
+    heat_map(ax, np.ma.masked_invalid(values), unit, **how)
     if maps.ndim == 1 and len(maps) <= MAX_NUMBERED:
-        for unit_index, value in enumerate(maps):
-            y, x = divmod(unit_index, values.shape[1])
-            light = value > 0.6 * maps.max()
-            ax.text(
-                x,
-                y,
-                str(unit_index),
-                ha="center",
-                va="center",
-                color="black" if light else "white",
-                fontsize="small",
-            )
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
-    bar.set_label(unit)
+        middle = {"ha": "center", "va": "center", "fontsize": "small"}
+        for index, value in enumerate(maps):
+            y, x = divmod(index, values.shape[1])
+            shade = "black" if value > 0.6 * maps.max() else "white"
+            ax.text(x, y, f"{index}", color=shade, **middle)

@@ -14,7 +14,16 @@ from cnn2snn_brian.physiology import (
     ReceptiveField,
     decide,
 )
-from cnn2snn_brian.plots.style import GREY, MAP, colour, given_or_current
+from cnn2snn_brian.plots.style import (
+    GREY,
+    MAP,
+    axes,
+    colour,
+    heat_map,
+    line_with_band,
+    next_colour,
+    trade_off,
+)
 
 #: Colour map of values around 0.
 DIVERGING = "RdBu_r"
@@ -78,7 +87,8 @@ def plot_receptive_field(
         image, significant = image.mean(0), significant.any(0)
     else:
         image, significant = image[channel], significant[channel]
-    ax = given_or_current(ax)
+    ax = axes(ax, xticks=[], yticks=[])
+    ax.set_title(title or f"neuron {neuron}, p = {field.p_value[neuron]:.2g}")
     limit = max(np.abs(image).max(), 1e-12)
     drawn = ax.imshow(image, cmap=DIVERGING, vmin=-limit, vmax=limit)
     left, right, bottom, top = drawn.get_extent()
@@ -87,8 +97,7 @@ def plot_receptive_field(
         fine = np.kron(np.pad(significant, 1), np.ones((8, 8)))
         y, x = ((np.arange(n) + 0.5) / 8 - 1.5 for n in fine.shape)
         ax.contour(x, y, fine, [0.5], colors="black", linewidths=0.9)
-    ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-    ax.set_title(title or f"neuron {neuron}, p = {field.p_value[neuron]:.2g}")
+    ax.set(xlim=(left, right), ylim=(bottom, top))
     return ax
 
 
@@ -117,12 +126,8 @@ def plot_rdm(found: Rdm, ax: Any = None, *, labels: Any = None) -> Any:
         If there is not one label for each stimulus.
     """
     n = len(found.values)
-    ax = given_or_current(ax)
-    drawn = ax.imshow(found.values, cmap=MAP, vmin=0)
-    ax.figure.colorbar(
-        drawn, ax=ax, shrink=0.85, label=f"dissimilarity ({found.metric})"
-    )
-    ax.set(xlabel="stimulus", ylabel="stimulus")
+    ax = axes(ax, xlabel="stimulus", ylabel="stimulus")
+    heat_map(ax, found.values, f"dissimilarity ({found.metric})", cmap=MAP, vmin=0)
     if labels is None:
         return ax
     classes = np.asarray(labels)
@@ -165,23 +170,20 @@ def plot_comparisons(
     matplotlib Axes
         `ax`, with bootstrap intervals: points by name, or a line over time with a band.
     """
-    ax = given_or_current(ax)
-    used = colour(sum(line.get_gid() == "comparison" for line in ax.lines))
     names = list(found)
     value, low, high = np.array([(c.value, c.low, c.high) for c in found.values()]).T
+    method = next(iter(found.values())).method
+    ax = axes(ax, ylabel=f"similarity of RDMs ({method})")
     if all(isinstance(name, int | float | np.number) for name in names):
         t = 1e3 * np.array(names, float)
-        ax.plot(t, value, "o-", ms=3, color=used, label=label, gid="comparison")
-        ax.fill_between(t, low, high, color=used, alpha=0.2, lw=0)
+        line_with_band(ax, t, value, low, high, "comparison", label)
         ax.set_xlabel("time (ms)")
     else:
-        at = np.arange(len(names))
+        at, used = np.arange(len(names)), next_colour(ax, "comparison")
         ax.plot(at, value, "o", color=used, label=label, gid="comparison")
         ax.vlines(at, low, high, color=used)
         ax.set_xticks(at, [str(name) for name in names])
     ax.axhline(0, color=GREY, lw=0.8)
-    method = next(iter(found.values())).method
-    ax.set_ylabel(f"similarity of RDMs ({method})")
     if label is not None:
         ax.legend(fontsize="small")
     return ax
@@ -206,17 +208,13 @@ def plot_decoding(found: Decoding, ax: Any = None, *, label: str | None = None) 
     matplotlib Axes
         `ax`, in percent: the mean over folds, and a band from the worst to the best.
     """
-    ax = given_or_current(ax)
-    n_before = sum(line.get_gid() == "decoding" for line in ax.lines)
-    used = colour(n_before)
-    t = 1e3 * found.t_s
+    ax = axes(ax, xlabel="time (ms)", ylabel="decoded correctly (%)", ylim=(0, 102))
+    is_first = not any(line.get_gid() == "decoding" for line in ax.lines)
     accuracy = 100 * found.accuracy
-    mean = accuracy.mean(1)
-    ax.plot(t, mean, "o-", ms=3, color=used, label=label, gid="decoding")
-    ax.fill_between(t, accuracy.min(1), accuracy.max(1), color=used, alpha=0.15, lw=0)
-    if not n_before:
+    mean, low, high = accuracy.mean(1), accuracy.min(1), accuracy.max(1)
+    line_with_band(ax, 1e3 * found.t_s, mean, low, high, "decoding", label)
+    if is_first:
         ax.axhline(100 * found.chance, color=GREY, ls="--", lw=1, label="chance")
-    ax.set(xlabel="time (ms)", ylabel="decoded correctly (%)", ylim=(0, 102))
     ax.legend(fontsize="small", loc="lower right")
     return ax
 
@@ -249,26 +247,23 @@ def plot_reaction_times(
         If there is not one label for each stimulus.
     """
     table = choices.frame(labels)
-    t = 1e3 * table["reaction_time_s"].to_numpy()
-    decided = table["decided"].to_numpy()
+    t, decided = 1e3 * table["reaction_time_s"].to_numpy(), table["decided"].to_numpy()
     groups = {"decided": decided}
     if labels is not None:
         right = table["correct"].to_numpy()
         groups = {"right": decided & right, "wrong": decided & ~right}
-    ax = given_or_current(ax)
     edges = np.linspace(0, t.max(), bins + 1)
-    for index, (name, which) in enumerate(groups.items()):
+    title = f"{choices.rule}, bound {choices.bound}: {(~decided).sum()} undecided"
+    ax = axes(ax, xlabel="reaction time (ms)", ylabel="trials", title=title)
+    for (name, which), used in zip(
+        groups.items(), (colour(0), colour(3)), strict=False
+    ):
         mean = f", mean {t[which].mean():.1f} ms" if which.any() else ""
+        label = f"{name}: {which.sum()}{mean}"
         ax.hist(
-            t[which],
-            edges,
-            histtype="stepfilled",
-            alpha=0.6,
-            color=colour((0, 3)[index]),
-            label=f"{name}: {which.sum()}{mean}",
+            t[which], edges, histtype="stepfilled", alpha=0.6, color=used, label=label
         )
-    ax.set(xlabel="reaction time (ms)", ylabel="trials", xlim=(0, edges[-1]))
-    ax.set_title(f"{choices.rule}, bound {choices.bound}: {(~decided).sum()} undecided")
+    ax.set_xlim(0, edges[-1])
     ax.legend(fontsize="small")
     return ax
 
@@ -311,14 +306,8 @@ def plot_speed_accuracy(
     InputError
         If a bound is below 1, or there is not one label for each stimulus.
     """
-    found = [decide(data, bound, layer, rule=rule) for bound in bounds]
-    t = np.array([1e3 * each.reaction_time_s.mean() for each in found])
-    accuracy = np.array([100 * each.accuracy(labels) for each in found])
-    ax = given_or_current(ax)
-    ax.plot(t, accuracy, "o-", color=colour(len(ax.get_lines())), label=rule)
-    for each, x, y in zip(found, t, accuracy, strict=True):
-        at = {"xytext": (4, -11), "textcoords": "offset points"}
-        ax.annotate(f"{each.bound}", (x, y), **at)
-    ax.set(xlabel="mean reaction time (ms)", ylabel="accuracy (%)")
+    found = {bound: decide(data, bound, layer, rule=rule) for bound in bounds}
+    t = [1e3 * each.reaction_time_s.mean() for each in found.values()]
+    ax, _ = trade_off(ax, "mean reaction time (ms)", t, found, labels, rule)
     ax.legend(fontsize="small")
     return ax

@@ -1,14 +1,16 @@
 """Responses of neurons: rates over time, latencies, tuning, variability, sparseness."""
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.physiology import Latency, Psth, Tuning, counts
-from cnn2snn_brian.plots.style import GREY, colour, given_or_current
+from cnn2snn_brian.physiology import Latency, Psth, Tuning
+from cnn2snn_brian.physiology.latencies import repeated_counts
+from cnn2snn_brian.plots.style import GREY, axes, cloud, colour, error_bars
 
 
 def _chosen(what: str, given: Iterable[int] | None, n: int) -> list[int]:
@@ -53,29 +55,25 @@ def plot_psth(
     """
     n_stimuli, n_neurons, _ = found.rate_hz.shape
     shown = _chosen("stimuli", stimuli, n_stimuli)
-    lines: list[tuple[str, Any, Any]] = []
+    lines: list[tuple[str, Any, Any]]
     if neurons is None:
         means = found.rate_hz.mean(1)
-        lines += [(f"stimulus {index}", means[index], None) for index in shown]
+        lines = [(f"stimulus {index}", means[index], np.nan) for index in shown]
     else:
-        lines += [
-            (
-                f"stimulus {index}, neuron {neuron}",
-                found.rate_hz[index, neuron],
-                found.sem_hz[index, neuron],
-            )
-            for neuron in _chosen("neurons", neurons, n_neurons)
-            for index in shown
+        pairs = product(_chosen("neurons", neurons, n_neurons), shown)
+        lines = [
+            (f"stimulus {k}, neuron {n}", found.rate_hz[k, n], found.sem_hz[k, n])
+            for n, k in pairs
         ]
-    ax = given_or_current(ax)
     edges = 1e3 * found.edges_s
+    limits = edges[0], edges[-1]
+    ax = axes(ax, xlabel="time (ms)", ylabel="firing rate (Hz)", xlim=limits)
     for index, (name, rate, sem) in enumerate(lines):
         used = colour(index)
         ax.stairs(rate, edges, color=used, lw=1.4, label=name)
-        if sem is not None and np.isfinite(sem).all():
+        if np.isfinite(sem).all():
             low, high = (np.append(v, v[-1]) for v in (rate - sem, rate + sem))
             ax.fill_between(edges, low, high, step="post", color=used, alpha=0.2, lw=0)
-    ax.set(xlabel="time (ms)", ylabel="firing rate (Hz)", xlim=(edges[0], edges[-1]))
     ax.set_ylim(bottom=0)
     if 1 < len(lines) <= 12:
         ax.legend(fontsize="small")
@@ -99,13 +97,13 @@ def plot_latency(latencies: Latency | Mapping[str, Latency], ax: Any = None) -> 
         `ax`. A line ends at the share of neurons and stimuli that have a latency.
     """
     by_name = latencies if isinstance(latencies, Mapping) else {"": latencies}
-    ax = given_or_current(ax)
+    ax = axes(ax, xlabel="latency (ms)", ylabel="share of neurons and stimuli")
     for index, (name, found) in enumerate(by_name.items()):
         known = np.sort(found.latency_s[np.isfinite(found.latency_s)])
         share = np.arange(len(known) + 1) / found.latency_s.size
         t = 1e3 * np.concatenate([[0], known])
         ax.step(t, share, where="post", color=colour(index), label=name)
-    ax.set(xlabel="latency (ms)", ylabel="share of neurons and stimuli", ylim=(0, 1.02))
+    ax.set_ylim(0, 1.02)
     ax.set_xlim(left=0)
     if isinstance(latencies, Mapping):
         ax.legend(fontsize="small")
@@ -137,35 +135,19 @@ def plot_tuning(found: Tuning, ax: Any = None, *, neurons: Iterable[int] = (0,))
         If there is no such neuron.
     """
     chosen = _chosen("neurons", neurons, found.mean.shape[1])
-    ax = given_or_current(ax)
+    kinds = {180: "orientation (degrees)", 360: "direction (degrees)"}
+    kind = kinds.get(found.period or 0, "value of the stimulus")
+    ax = axes(ax, xlabel=kind, ylabel="spikes")
     values, mean, sem = found.values, found.mean, np.nan_to_num(found.sem)
     if found.period is not None:  # the first angle comes again at the end
         values = np.append(values, values[0] + found.period)
         mean, sem = (np.concatenate([part, part[:1]]) for part in (mean, sem))
     for index, neuron in enumerate(chosen):
-        used = colour(index)
-        ax.errorbar(
-            values,
-            mean[:, neuron],
-            yerr=sem[:, neuron],
-            marker="o",
-            ms=3,
-            lw=1.2,
-            capsize=2,
-            color=used,
-            label=f"neuron {neuron}",
+        error_bars(
+            ax, values, mean[:, neuron], sem[:, neuron], index, f"neuron {neuron}"
         )
-        ax.plot(
-            found.preferred[neuron],
-            0.02,
-            marker="v",
-            ms=6,
-            color=used,
-            transform=ax.get_xaxis_transform(),
-            label="_preferred",
-        )
-    kinds = {180: "orientation (degrees)", 360: "direction (degrees)"}
-    ax.set(xlabel=kinds.get(found.period, "value of the stimulus"), ylabel="spikes")  # type: ignore[call-overload]
+        at = {"transform": ax.get_xaxis_transform(), "label": "_preferred"}
+        ax.plot(found.preferred[neuron], 0.02, "v", ms=6, color=colour(index), **at)
     if found.period is not None:
         ax.set_xticks(np.arange(0, found.period + 1, found.period / 4))
     ax.set_ylim(bottom=0)
@@ -213,34 +195,20 @@ def plot_fano_factor(
     InputError
         If there is only one repeat.
     """
-    responses = counts(data, layer, window)
-    if responses.shape[1] < 2:
-        raise InputError(
-            "the Fano factor needs at least 2 repeats of each stimulus, found 1"
-        )
+    responses = repeated_counts(data, layer, window, "the Fano factor")
     mean, variance = responses.mean(1).ravel(), responses.var(1, ddof=1).ravel()
     mean, variance = mean[mean > 0], variance[mean > 0]
-    ax = given_or_current(ax)
+    ax = axes(ax, xlabel="mean spikes", ylabel="variance of spikes")
     n_before = len(ax.collections)
     fano = np.mean(variance / mean) if len(mean) else np.nan
     name = f"{label or layer or 'neurons'}: mean Fano factor {fano:.2f}"
-    ax.scatter(
-        mean,
-        variance,
-        s=8,
-        lw=0,
-        alpha=0.5,
-        color=colour(n_before),
-        label=name,
-        rasterized=len(mean) > 5000,
-    )
+    cloud(ax, mean, variance, n_before, s=8, label=name)
     if not n_before:
         ax.axline((0, 0), slope=1, color=GREY, ls="--", lw=1, label="Fano factor 1")
     if n_steps is not None:
         x = np.linspace(0, n_steps, 101)
         name = f"one spike a step at most, {n_steps} steps"
         ax.plot(x, x * (1 - x / n_steps), color="black", ls=":", lw=1.4, label=name)
-    ax.set(xlabel="mean spikes", ylabel="variance of spikes")
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
     ax.legend(fontsize="small", loc="upper left")
@@ -271,20 +239,16 @@ def plot_correlations(signal: Any, noise: Any, ax: Any = None) -> Any:
     signal, noise = np.asarray(signal, float), np.asarray(noise, float)
     if signal.shape != noise.shape or signal.shape != (len(signal),) * 2:
         raise InputError(f"matrices have the shapes {signal.shape} and {noise.shape}")
-    row, column = np.triu_indices(len(signal), 1)
-    x, y = signal[row, column], noise[row, column]
+    pairs = np.triu_indices(len(signal), 1)
+    x, y = signal[pairs], noise[pairs]
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
-    ax = given_or_current(ax)
+    means = f"means {x.mean():.2f} and {y.mean():.2f}" if len(x) else "none vary"
+    ax = axes(ax, xlabel="signal correlation", ylabel="noise correlation")
+    ax.set_title(f"{len(x):,} pairs: {means}")
     ax.axhline(0, color=GREY, lw=0.8)
     ax.axvline(0, color=GREY, lw=0.8)
-    ax.scatter(x, y, s=6, lw=0, alpha=0.5, color=colour(0), rasterized=len(x) > 5000)
-    means = f"means {x.mean():.2f} and {y.mean():.2f}" if len(x) else "none vary"
-    ax.set(
-        xlabel="signal correlation",
-        ylabel="noise correlation",
-        title=f"{len(x):,} pairs: {means}",
-    )
+    cloud(ax, x, y, 0, s=6)
     return ax
 
 
@@ -308,19 +272,13 @@ def plot_sparseness(
     matplotlib Axes
         `ax`, an outline for each array, with its median in the legend.
     """
-    ax = given_or_current(ax)
+    ax = axes(ax, xlabel="sparseness", ylabel="share", xlim=(0, 1))
+    style = {"bins": np.linspace(0, 1, bins + 1), "histtype": "step", "lw": 1.6}
     for index, (name, values) in enumerate(by_name.items()):
         known = np.asarray(values)[np.isfinite(values)]
         median = np.median(known) if len(known) else np.nan
-        ax.hist(
-            known,
-            np.linspace(0, 1, bins + 1),
-            weights=np.full(len(known), 1 / max(len(known), 1)),
-            histtype="step",
-            lw=1.6,
-            color=colour(index),
-            label=f"{name}: median {median:.2f}",
-        )
-    ax.set(xlabel="sparseness", ylabel="share", xlim=(0, 1))
+        share = np.full(len(known), 1 / max(len(known), 1))
+        label = f"{name}: median {median:.2f}"
+        ax.hist(known, weights=share, color=colour(index), label=label, **style)
     ax.legend(fontsize="small")
     return ax

@@ -10,9 +10,13 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots.style import (
     COLOURS,
     GREY,
+    axes,
     class_names,
     colour,
-    given_or_current,
+    error_bars,
+    name_ticks,
+    next_colour,
+    trade_off,
 )
 from cnn2snn_brian.results import SimulationResult
 
@@ -56,20 +60,12 @@ def plot_decisions(
         If a margin is below 1, or there is not one label for each image.
     """
     whole = 100 * result.accuracy(labels)
-    chosen = [result.decide(margin) for margin in margins]
-    steps = np.array([found.mean_steps for found in chosen])
-    accuracy = np.array([100 * found.accuracy(labels) for found in chosen])
-    ax = given_or_current(ax)
-    used = colour(len(ax.get_lines()))
-    ax.plot(steps, accuracy, "o-", color=used, label=label)
+    found = {margin: result.decide(margin) for margin in margins}
+    steps = [each.mean_steps for each in found.values()]
+    ax, used = trade_off(ax, "mean steps of an image", steps, found, labels, label)
     ax.plot(result.n_steps, whole, "s", color=used, label="_whole duration")
-    for found, x, y in zip(chosen, steps, accuracy, strict=True):
-        ax.annotate(
-            f"{found.margin}", (x, y), xytext=(4, -11), textcoords="offset points"
-        )
     if reference is not None:
         ax.axhline(100 * reference, color=GREY, ls="--", lw=1, label="CNN")
-    ax.set(xlabel="mean steps of an image", ylabel="accuracy (%)")
     if label is not None or reference is not None:
         ax.legend()
     return ax
@@ -108,12 +104,12 @@ def plot_sweep(
     """
     from cnn2snn_brian.sweeps import MEASURED, summary
 
-    for name in (x, y, *([] if hue is None else [hue])):
-        if name not in frame.columns:
-            raise InputError(
-                f"{name!r}: the table has {', '.join(map(str, frame.columns))}"
-            )
-    ax = given_or_current(ax)
+    missing = [name for name in (x, y, hue) if name not in (None, *frame.columns)]
+    if missing:
+        raise InputError(
+            f"{missing[0]!r}: the table has {', '.join(map(str, frame.columns))}"
+        )
+    ax = axes(ax, xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     used = [name for name in frame.columns if name in (x, hue) or name in MEASURED]
     means = summary(frame[used], y)
     is_number = all(
@@ -124,26 +120,14 @@ def plot_sweep(
     values = [None] if hue is None else list(means[hue].drop_duplicates())
     for index, value in enumerate(values):
         line = means if value is None else means[means[hue] == value]
-        if is_number:
-            line = line.sort_values(x)
+        line = line.sort_values(x) if is_number else line
         at = line[x].to_numpy(float) if is_number else [places[str(v)] for v in line[x]]
-        half = line["mean"] - line["low"]
         # One seed has no interval, which would be drawn as nothing at all.
-        ax.errorbar(
-            at,
-            line["mean"],
-            yerr=half.fillna(0.0),
-            marker="o",
-            color=colour(index),
-            ms=4,
-            lw=1.2,
-            capsize=3,
-            ls="-" if is_number else "none",
-            label=None if value is None else f"{value}",
-        )
+        half = (line["mean"] - line["low"]).fillna(0.0)
+        label, ls = None if value is None else f"{value}", "-" if is_number else "none"
+        error_bars(ax, at, line["mean"], half, index, label, ls)
     if not is_number:
         ax.set_xticks(list(places.values()), list(places))
-    ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     if hue is not None:
         ax.legend(title=hue.replace("_", " "), fontsize="small")
     return ax
@@ -189,27 +173,15 @@ def plot_accuracy_over_time(
         If there is not one label for each image.
     """
     accuracy = 100 * result.accuracy_over_time(labels)
-    ax = given_or_current(ax)
-    n_before = sum(line.get_gid() == "accuracy" for line in ax.lines)
+    ax = axes(ax, xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
+    is_first = not any(line.get_gid() == "accuracy" for line in ax.lines)
     t = 1e3 * result.dt_s * np.arange(1, result.n_steps + 1)
-    ax.plot(
-        t,
-        accuracy,
-        color=colour(n_before),
-        label=label or "SNN",
-        gid="accuracy",
-        lw=1.8,
-    )
+    style = {"color": next_colour(ax, "accuracy"), "gid": "accuracy", "lw": 1.8}
+    ax.plot(t, accuracy, label=label or "SNN", **style)
     if reference is not None:
-        ax.axhline(
-            100 * reference,
-            color="black",
-            ls="--",
-            lw=1,
-            label=f"CNN: {100 * reference:.1f} %",
-        )
-    ax.set(xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
-    ax.set_xlim(0, max(1e3 * result.duration_s, ax.get_xlim()[1] if n_before else 0))
+        name = f"CNN: {100 * reference:.1f} %"
+        ax.axhline(100 * reference, color="black", ls="--", lw=1, label=name)
+    ax.set_xlim(0, max(1e3 * result.duration_s, 0 if is_first else ax.get_xlim()[1]))
     if label is not None or reference is not None:
         ax.legend(loc="lower right", fontsize="small")
     return ax
@@ -275,25 +247,23 @@ def plot_threshold_sweep(
             f"thresholds of {list(tried)}, values of {list(reached)}, best of "
             f"{list(chosen)}, errors of {list(bands)}: expected the same layers"
         )
-    ax = given_or_current(ax)
+    ax = axes(ax, xlabel="threshold", ylabel=objective)
     for index, name in enumerate(tried):
+        used = colour(index)
         x, y = np.asarray(tried[name], float), np.asarray(reached[name], float)
         if x.ndim != 1 or x.shape != y.shape or not (x > 0).all():
             raise InputError(
                 f"{name or 'the sweep'}: thresholds of shape {x.shape}, values of "
                 f"shape {y.shape}, expected two rows of numbers, thresholds above 0"
             )
+        half = np.asarray(bands.get(name, np.zeros(len(x))), float)
+        if half.shape != x.shape:
+            raise InputError(f"errors of shape {half.shape}, values of shape {x.shape}")
         order = np.argsort(x, kind="stable")
-        x, y = x[order], y[order]
-        ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=colour(index), label=name or None)
+        x, y, half = x[order], y[order], half[order]
+        ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=used, label=name or None)
         if name in bands:
-            half = np.asarray(bands[name], float)
-            if half.shape != x.shape:
-                raise InputError(
-                    f"errors of shape {half.shape}, values of shape {x.shape}"
-                )
-            half = half[order]
-            ax.fill_between(x, y - half, y + half, color=colour(index), alpha=0.2, lw=0)
+            ax.fill_between(x, y - half, y + half, color=used, alpha=0.2, lw=0)
         if name in chosen:
             at = float(chosen[name])
             # On the line, which is straight in the axis' own scale.
@@ -301,18 +271,9 @@ def plot_threshold_sweep(
             height = np.nan
             if known.any():
                 height = np.interp(scale(at), scale(x[known]), y[known])
-            ax.axvline(at, color=colour(index), ls=":", lw=1.2)
-            ax.plot(
-                [at],
-                [height],
-                "o",
-                ms=9,
-                mfc="none",
-                mew=2,
-                color=colour(index),
-                label=f"best: {at:.4g}",
-            )
-    ax.set(xlabel="threshold", ylabel=objective)
+            ax.axvline(at, color=used, ls=":", lw=1.2)
+            ring = {"ms": 9, "mfc": "none", "mew": 2, "label": f"best: {at:.4g}"}
+            ax.plot([at], [height], "o", color=used, **ring)
     if log:
         ax.set_xscale("log")
     ax.grid(axis="y", color="0.9", lw=0.6)
@@ -350,6 +311,8 @@ def plot_confusion(
         If the matrix is not square, has negative numbers, or there is not one name for
         each class.
     """
+    from sklearn.metrics import ConfusionMatrixDisplay
+
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
         raise InputError(
@@ -357,42 +320,27 @@ def plot_confusion(
         )
     n = len(counts)
     names = class_names(classes, n)
-    ax = given_or_current(ax)
-    totals = counts.sum(1, keepdims=True)
-    share = counts / np.maximum(totals, 1)
-    drawn = ax.imshow(100 * share, cmap="cividis", vmin=0, vmax=100)
-    if n <= MAX_CELLS:
-        size = min(10.0, 110 / n, 38 / max(len(str(counts.max())), 1) * 9 / n + 3)
-        for row, column in np.ndindex(n, n):
-            ax.text(
-                column,
-                row,
-                str(counts[row, column]),
-                ha="center",
-                va="center",
-                fontsize=size,
-                color="black" if share[row, column] > 0.55 else "white",
-            )
-    every = -(-n // MAX_CELLS)
-    ticks = np.arange(0, n, every)
-    shown = [names[tick] for tick in ticks]
-    turned = max(map(len, shown)) > 2
-    ax.set_xticks(
-        ticks,
-        shown,
-        rotation=45 if turned else 0,
-        ha="right" if turned else "center",
-        rotation_mode="anchor" if turned else "default",
-    )
-    ax.set_yticks(ticks, shown)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     correct = np.trace(counts) / max(counts.sum(), 1)
-    ax.set(
-        xlabel="answer",
-        ylabel="true class",
-        title=f"{correct:.1%} of {counts.sum():,} correct",
+    title = f"{correct:.1%} of {counts.sum():,} correct"
+    ax = axes(ax)
+    size = min(10.0, 110 / n, 342 / max(len(str(counts.max())), 1) / n + 3)
+    shown = ConfusionMatrixDisplay(share, display_labels=names).plot(
+        include_values=n <= MAX_CELLS,
+        cmap="cividis",
+        ax=ax,
+        colorbar=False,
+        im_kw={"vmin": 0, "vmax": 100},
+        text_kw={"fontsize": size},
     )
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
-    bar.set_label("share of the true class (%)")
+    for text, count in zip(ax.texts, counts.ravel(), strict=False):
+        text.set_text(f"{count}")
+    ticks = np.arange(0, n, -(-n // MAX_CELLS))
+    name_ticks(ax, ticks, names[:: -(-n // MAX_CELLS)], max(map(len, names)) > 2)
+    ax.set_yticks(ticks, names[:: -(-n // MAX_CELLS)])
+    unit = "share of the true class (%)"
+    ax.figure.colorbar(shown.im_, ax=ax, shrink=0.85, label=unit)
+    ax.set(xlabel="answer", ylabel="true class", title=title)
     return ax
 
 
@@ -441,37 +389,20 @@ def plot_class_accuracies(
             raise InputError(f"accuracies of {name!r} have a number outside 0 to 1")
     n = len(next(iter(rows.values())))
     names = class_names(classes, n)
-    ax = given_or_current(ax)
+    limits = {"ylim": (0, 100), "xlim": (-0.6, n - 0.4)}
+    ax = axes(ax, ylabel="accuracy (%)", **limits)
     width = 0.82 / len(rows)
     middle = np.arange(n)
     for index, (name, row) in enumerate(rows.items()):
-        ax.bar(
-            middle + (index - (len(rows) - 1) / 2) * width,
-            100 * row,
-            width,
-            color=colour(index),
-            hatch=None if index < len(COLOURS) else "//",
-            edgecolor="white",
-            lw=0.4,
-            label=f"{name} (mean {100 * np.nanmean(row):.1f} %)",
-        )
-    turned = n * max(map(len, names)) > 70
-    ax.set_xticks(
-        middle,
-        names,
-        rotation=45 if turned else 0,
-        ha="right" if turned else "center",
-        rotation_mode="anchor" if turned else "default",
-    )
-    ax.set(ylabel="accuracy (%)", ylim=(0, 100), xlim=(-0.6, n - 0.4))
+        at = middle + (index - (len(rows) - 1) / 2) * width
+        label = f"{name} (mean {100 * np.nanmean(row):.1f} %)"
+        hatch = None if index < len(COLOURS) else "//"
+        style = {"color": colour(index), "edgecolor": "white", "lw": 0.4}
+        ax.bar(at, 100 * row, width, hatch=hatch, label=label, **style)
+    name_ticks(ax, middle, names, n * max(map(len, names)) > 70)
     ax.grid(axis="y", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
     # Above the bars: inside, it would hide some.
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.01),
-        ncols=min(len(rows), 2),
-        fontsize="small",
-        frameon=False,
-    )
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "frameon": False}
+    ax.legend(ncols=min(len(rows), 2), fontsize="small", **above)
     return ax

@@ -6,26 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.plots.style import (
     COLOURS,
     GREY,
+    axes,
+    check_row,
     class_names,
     colour,
-    given_or_current,
 )
 from cnn2snn_brian.results import SATURATED, SimulationResult
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24
 #: A legend that hides nothing.
-BESIDE: dict[str, Any] = {
-    "loc": "center left",
-    "bbox_to_anchor": (1.01, 0.5),
-    "fontsize": "small",
-    "title_fontsize": "small",
-    "frameon": False,
-}
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+SMALL = {"fontsize": "small", "title_fontsize": "small"}
 #: Share of an axis that is left free at its ends, so that it hides no point.
 MARGIN = 0.03
 #: With more traces, they have no legend.
@@ -69,10 +65,9 @@ def _colour_legend(ax: Any, n: int, what: str) -> None:
     for index in range(min(n, len(COLOURS))):
         same = range(index, n, len(COLOURS))
         text = ", ".join(map(str, same[:3])) + (", …" if len(same) > 3 else "")
-        handles.append(
-            Line2D([], [], ls="", marker="o", ms=4, color=colour(index), label=text)
-        )
-    ax.legend(handles=handles, title=what, **BESIDE)
+        handles.append(Line2D([], [], ls="", marker="o", ms=4, color=colour(index)))
+        handles[-1].set_label(text)
+    ax.legend(handles=handles, title=what, **BESIDE, **SMALL)
 
 
 def plot_raster(
@@ -117,44 +112,35 @@ def plot_raster(
     """
     trains = result.spikes(layer, image)
     shape = result.shapes[layer]
-    n_neurons = math.prod(shape)
+    n_channels, n_neurons = shape[0], math.prod(shape)
+    n_steps = int(result.steps_of_row[image])
     row = np.ravel_multi_index(trains.position, shape)
-    ax = given_or_current(ax)
+    title = f"{layer}, image {image}: {len(row):,} spikes"
+    ax = axes(ax, xlabel="time (ms)", ylabel="neuron", title=title)
     colours = np.array(COLOURS)[trains.position[0] % len(COLOURS)]
     # Few spikes are drawn large enough to be seen, many small enough to stay apart.
     size = float(np.clip(1.2e4 / max(len(row), 1), 0.4, 8))
     # Many points make a PDF slow, so there they are an image.
     ax.scatter(1e3 * trains.t, row, c=colours, s=size, lw=0, rasterized=len(row) > 5000)
-    ax.set(
-        xlabel="time (ms)",
-        ylabel="neuron",
-        title=f"{layer}, image {image}: {len(row):,} spikes",
-    )
-    n_steps = int(result.steps_of_row[image])
     _show_whole(ax, n_steps * result.dt_s, n_neurons)
-    if shape[0] > 1:
-        _colour_legend(ax, shape[0], "channel" if len(shape) == 3 else "unit")
-    if len(shape) == 3 and shape[0] > 1:
-        n_channels, size_of_channel = shape[0], n_neurons // shape[0]
+    if n_channels > 1:
+        _colour_legend(ax, n_channels, "channel" if len(shape) == 3 else "unit")
+    if len(shape) == 3 and n_channels > 1:
+        height = n_neurons // n_channels
         shown = np.arange(0, n_channels, math.ceil(n_channels / 10))
-        ax.set_yticks((shown + 0.5) * size_of_channel - 0.5, [str(c) for c in shown])
+        ax.set_yticks((shown + 0.5) * height - 0.5, [str(c) for c in shown])
         ax.set_ylabel("channel")
         ax.tick_params(axis="y", length=0)
-        if n_channels <= MAX_SEPARATED:
-            for channel in range(1, n_channels):
-                ax.axhline(
-                    channel * size_of_channel - 0.5, color="0.88", lw=0.6, zorder=0
-                )
+        for channel in range(1, n_channels if n_channels <= MAX_SEPARATED else 0):
+            ax.axhline(channel * height - 0.5, color="0.88", lw=0.6, zorder=0)
     if population_rate:
         below = _axes_below(ax)
         step = np.rint(trains.t / result.dt_s).astype(int)
-        spikes = np.bincount(step, minlength=n_steps)
+        rate = np.bincount(step, minlength=n_steps) / n_neurons / result.dt_s
         edges = 1e3 * result.dt_s * np.arange(n_steps + 1)
-        rate = spikes / n_neurons / result.dt_s
         below.stairs(rate, edges, fill=True, color=GREY)
-        below.set(xlabel="time (ms)", ylabel="rate (Hz)")
+        below.set(xlabel="time (ms)", ylabel="rate (Hz)", label="population rate")
         below.set_ylim(0, max(1.1 * rate.max(), 1))
-        below.set_label("population rate")
         ax.tick_params(labelbottom=False)
         ax.set_xlabel("")
     return ax
@@ -192,55 +178,36 @@ def plot_membrane(
         If no potentials of the layer were recorded for this image.
     """
     recorded = result.potentials(layer, image)
-    ax = given_or_current(ax)
+    title = f"{layer}, image {image}"
+    ax = axes(ax, xlabel="time (ms)", ylabel="membrane potential v", title=title)
+    positions = np.stack(recorded.position, 1)
     threshold = result.parameters.thresholds[layer]
+    # One for all neurons, or one for each channel.
+    levels = np.broadcast_to(threshold, result.shapes[layer][:1])[positions[:, 0]]
     floor = result.parameters.v_min[layer]
     spikes = result.spikes(layer, image) if (layer, image) in result.recorded else None
-    positions = np.stack(recorded.position, 1)
-    for index, (position, v) in enumerate(zip(positions, recorded.v.T, strict=True)):
+    triangle: dict[str, Any] = {"ls": "", "marker": "v", "ms": 5, "mec": "white"}
+    for index, position in enumerate(positions):
+        line = {"color": colour(index), "ls": _dashes(index), "lw": 1}
         where = ", ".join(map(str, position))
-        ax.plot(
-            1e3 * recorded.t,
-            v,
-            color=colour(index),
-            ls=_dashes(index),
-            lw=1,
-            label=f"({where})" if len(position) > 1 else where,
-        )
+        where = f"({where})" if len(position) > 1 else where
+        ax.plot(1e3 * recorded.t, recorded.v[:, index], label=where, **line)
         if spikes is not None:
             its = np.all(np.stack(spikes.position, 1) == position, axis=1)
-            times = 1e3 * spikes.t[its]
-            ax.plot(
-                times,
-                np.full(len(times), _of_channel(threshold, position[0])),
-                ls="",
-                marker="v",
-                ms=5,
-                mec="white",
-                mew=0.4,
-                color=colour(index),
-                zorder=4,
-                label="_spikes",  # the underscore keeps it out of the legend
-            )
-    for each in sorted({_of_channel(threshold, c) for c in positions[:, 0]}):
-        label = "threshold" if np.ndim(threshold) == 0 else f"threshold {each:.3g}"
-        ax.axhline(each, color="black", ls="--", lw=1, label=label)
+            times, used = 1e3 * spikes.t[its], colour(index)
+            # The underscore keeps it out of the legend.
+            style = {**triangle, "mew": 0.4, "zorder": 4, "label": "_spikes"}
+            ax.plot(times, np.full(len(times), levels[index]), color=used, **style)
+    for level in np.unique(levels):
+        label = "threshold" if np.ndim(threshold) == 0 else f"threshold {level:.3g}"
+        ax.axhline(level, color="black", ls="--", lw=1, label=label)
     if math.isfinite(floor):
         ax.axhline(floor, color=GREY, ls=":", lw=1.2, label="floor")
-    ax.set(xlabel="time (ms)", ylabel="membrane potential v")
     _show_whole(ax, result.steps_of_row[image] * result.dt_s)
-    ax.set_title(f"{layer}, image {image}")
     if len(positions) <= MAX_LEGEND:
-        ax.legend(
-            title="neuron (channel, y, x)" if positions.shape[1] > 1 else "neuron",
-            **BESIDE,
-        )
+        what = "neuron (channel, y, x)" if positions.shape[1] > 1 else "neuron"
+        ax.legend(title=what, **BESIDE, **SMALL)
     return ax
-
-
-def _of_channel(value: Any, channel: int) -> float:
-    """Give a number of a layer for one of its channels."""
-    return float(value if np.ndim(value) == 0 else value[channel])
 
 
 def plot_output_counts(
@@ -275,42 +242,24 @@ def plot_output_counts(
     """
     from matplotlib.ticker import MaxNLocator
 
-    n_outputs = result.output_potentials.shape[1]
+    layer, n_outputs = result.output_layer, result.output_potentials.shape[1]
     names = class_names(result.class_names() if classes is None else classes, n_outputs)
-    ax = given_or_current(ax)
-    trains = result.spikes(result.output_layer, image)
+    trains, answer = result.spikes(layer, image), result.predictions[image]
+    title = f"{layer}, image {image}: the answer is {names[answer]}"
+    ax = axes(ax, xlabel="time (ms)", ylabel="output spikes", title=title)
     n_steps = int(result.steps_of_row[image])
-    spike_step = np.rint(trains.t / result.dt_s).astype(int)
-    unit = np.ravel_multi_index(trains.position, result.shapes[result.output_layer])
-    answer = result.predictions[image]
-    for output in range(n_outputs):
-        per_step = np.bincount(spike_step[unit == output], minlength=n_steps)
-        total = np.concatenate([[0], np.cumsum(per_step)])
-        ax.step(
-            1e3 * result.dt_s * np.arange(n_steps + 1),
-            total,
-            where="post",
-            label=names[output],
-            color=colour(output),
-            ls=_dashes(output),
-            lw=2.5 if output == answer else 1.2,
-            zorder=3 if output == answer else 2,
-        )
-    ax.set(
-        xlabel="time (ms)",
-        ylabel="output spikes",
-        title=f"{result.output_layer}, image {image}: the answer is {names[answer]}",
-    )
+    step = np.rint(trains.t / result.dt_s).astype(int)
+    unit = np.ravel_multi_index(trains.position, result.shapes[layer])
+    t = 1e3 * result.dt_s * np.arange(n_steps + 1)
+    for output, name in enumerate(names):
+        per_step = np.bincount(step[unit == output] + 1, minlength=n_steps + 1)
+        style: dict[str, Any] = {"color": colour(output), "ls": _dashes(output)}
+        style |= {"lw": 2.5, "zorder": 3} if output == answer else {"lw": 1.2}
+        ax.step(t, per_step.cumsum(), where="post", label=name, **style)
     _show_whole(ax, n_steps * result.dt_s)
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.legend(
-        fontsize="x-small",
-        ncols=math.ceil(n_outputs / 10),
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        frameon=False,
-    )
+    ax.legend(fontsize="x-small", ncols=math.ceil(n_outputs / 10), **BESIDE)
     return ax
 
 
@@ -350,40 +299,31 @@ def plot_rates(
     InputError
         If there is no such layer or image, or no bin.
     """
-    if layer not in result.spike_counts:
-        raise InputError(
-            f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
-        )
-    if image is not None and not 0 <= image < result.n_images:
-        raise InputError(f"image is {image}, expected 0 to {result.n_images - 1}")
-    if bins < 1:
-        raise InputError(f"bins is {bins}, expected at least 1")
+    check_row(result, layer, image)
+    check_whole("bins", bins, 1)
     # Which neuron is which does not matter here, and a copy of all may be gigabytes.
     rows = slice(None) if image is None else slice(image, image + 1)
     counts, steps = result.spike_counts.raw(layer)[rows], result.steps_of_row[rows]
-    ax = given_or_current(ax)
+    title = f"{layer}, {'mean over the images' if image is None else f'image {image}'}"
+    ax = axes(ax, xlabel="firing rate (Hz)", ylabel="neurons", title=title)
     highest = 1 / result.dt_s
     rate = counts.sum(0, dtype=np.int64) / steps.sum() * highest
     silent, saturated = rate == 0, rate > SATURATED * highest
+    others = ~silent & ~saturated
     edges = np.linspace(0, highest, bins + 1)
     # A bar has one colour: saturated neurons get bars of their own from 90 % on.
+    ax.hist(rate[others], edges, color=colour(0), label=f"others: {others.sum():,}")
+    label = f"saturated: {saturated.sum():,} ({saturated.mean():.1%})"
+    ax.hist(rate[saturated], edges, color=colour(3), label=label)
+    # Left of 0.
+    label = f"silent: {silent.sum():,} ({silent.mean():.1%})"
     ax.hist(
-        rate[~silent & ~saturated],
-        edges,
-        color=colour(0),
-        label=f"others: {(~silent & ~saturated).sum():,}",
+        rate[silent] - edges[1],
+        -edges[1] * np.array([1.5, 0.5]),
+        color=GREY,
+        label=label,
     )
-    for which, colour_of, name, at in (
-        (saturated, colour(3), "saturated", edges),
-        (silent, GREY, "silent", [-1.5 * highest / bins, -0.5 * highest / bins]),
-    ):
-        n, share = int(which.sum()), which.mean()
-        label = f"{name}: {n:,} ({share:.1%})"
-        values = rate[which] if name == "saturated" else np.full(n, np.mean(at))
-        ax.hist(values, at, color=colour_of, label=label)
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
-    over = "mean over the images" if image is None else f"image {image}"
-    ax.set(xlabel="firing rate (Hz)", ylabel="neurons", title=f"{layer}, {over}")
     ax.legend(fontsize="small", loc="upper right")
     return ax
