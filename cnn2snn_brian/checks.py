@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,26 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
     return int(number)
 
 
+def check_index(what: str, number: Any, n: int) -> None:
+    """Check the number of one of `n` things."""
+    if check_whole(what, number, 0) >= n:
+        raise InputError(f"{what} is {number}, expected 0 to {n - 1}")
+
+
 def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
     """Check that a value is one of a few."""
     if value not in choices:
         raise InputError(
             f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        )
+
+
+def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that only existing things are named."""
+    known = tuple(known)
+    if unknown := [repr(name) for name in given if name not in known]:
+        raise InputError(
+            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
         )
 
 

@@ -134,7 +134,7 @@ def test_receptive_field(ax):
     np.testing.assert_allclose(other.images[0].get_array(), found.sta[0, 0, 1])
     assert other.get_title() == "darker"
     for wrong in ({"neuron": 1}, {"lag": 2}, {"channel": 2}):
-        with pytest.raises(InputError, match="there are 1 neurons|channel 2"):
+        with pytest.raises(InputError, match="neuron is 1|lag '2'|channel is 2"):
             plots.plot_receptive_field(found, ax=other, **wrong)
 
 

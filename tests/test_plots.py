@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnn2snn_brian import InputError, Layers, SimulationResult, plots
-from cnn2snn_brian.plots.maps import mosaic
+from cnn2snn_brian.plots.spikes import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
 from cnn2snn_brian.projections import Conv2d, Linear, to_neurons
 from cnn2snn_brian.results import SpikeCounts, Trials
@@ -257,7 +257,7 @@ def test_output_counts_add_up(result, ax):
     assert legend(ax.figure.axes[-1]) == ["ape", "bee", "cow"]
     widths = [line.get_linewidth() for line in ax.lines]
     assert np.argmax(widths) == total[-1].argmax() == result.predictions[1]
-    with pytest.raises(InputError, match="2 names for 3"):
+    with pytest.raises(InputError, match="3 output neurons, but 2 class names"):
         plots.plot_output_counts(result, 1, ax, ["cat", "dog"])
     with pytest.raises(InputError, match="not recorded for image 99"):
         plots.plot_output_counts(result, 99, ax)
@@ -288,7 +288,7 @@ def test_rates_mark_silent_and_saturated_neurons(result, ax, image):
 
 
 def test_rates_refuse(result, ax):
-    with pytest.raises(InputError, match="no layer 'conv7'"):
+    with pytest.raises(InputError, match="unknown layer 'conv7'"):
         plots.plot_rates(result, "conv7", ax)
     with pytest.raises(InputError, match="image is 4, expected 0 to 3"):
         plots.plot_rates(result, "conv1", ax, image=4)
@@ -366,7 +366,7 @@ def test_one_image_is_drawn_without_a_copy_of_all(ax):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3_000_000
-    with pytest.raises(InputError, match="image is 3999, there are 5 images"):
+    with pytest.raises(InputError, match="image is 3999, expected 0 to 4"):
         plots.plot_feature_maps(result, layers, "conv1", 3999, axes, images=images[:5])
 
 
@@ -375,8 +375,8 @@ def test_feature_maps_refuse(result):
     left, _ = plots.plot_feature_maps(result, same, "conv1", 0)
     assert "r undefined" in left.get_title()
     for layer, image, said in [
-        ("conv7", 0, "no layer 'conv7'"),
-        ("input", 0, "no activations of 'input'"),
+        ("conv7", 0, "unknown layer 'conv7'"),
+        ("input", 0, "unknown layer of activations 'input'"),
         ("conv1", 4, "image is 4"),
         ("ip1", 0, r"activations \(2,\), counts \(3,\)"),
     ]:

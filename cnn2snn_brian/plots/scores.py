@@ -7,17 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.plots.style import (
-    COLOURS,
-    GREY,
-    axes,
-    class_names,
-    colour,
-    error_bars,
-    name_ticks,
-    next_colour,
-    trade_off,
-)
+from cnn2snn_brian.plots import style
 from cnn2snn_brian.results import SimulationResult
 
 
@@ -62,10 +52,11 @@ def plot_decisions(
     whole = 100 * result.accuracy(labels)
     found = {margin: result.decide(margin) for margin in margins}
     steps = [each.mean_steps for each in found.values()]
-    ax, used = trade_off(ax, "mean steps of an image", steps, found, labels, label)
+    what = "mean steps of an image"
+    ax, used = style.trade_off(ax, what, steps, found, labels, label)
     ax.plot(result.n_steps, whole, "s", color=used, label="_whole duration")
     if reference is not None:
-        ax.axhline(100 * reference, color=GREY, ls="--", lw=1, label="CNN")
+        ax.axhline(100 * reference, label="CNN", **style.DASHED)
     if label is not None or reference is not None:
         ax.legend()
     return ax
@@ -109,7 +100,7 @@ def plot_sweep(
         raise InputError(
             f"{missing[0]!r}: the table has {', '.join(map(str, frame.columns))}"
         )
-    ax = axes(ax, xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+    ax = style.axes(ax, xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     used = [name for name in frame.columns if name in (x, hue) or name in MEASURED]
     means = summary(frame[used], y)
     is_number = all(
@@ -125,7 +116,7 @@ def plot_sweep(
         # One seed has no interval, which would be drawn as nothing at all.
         half = (line["mean"] - line["low"]).fillna(0.0)
         label, ls = None if value is None else f"{value}", "-" if is_number else "none"
-        error_bars(ax, at, line["mean"], half, index, label, ls)
+        style.error_bars(ax, at, line["mean"], half, index, label, ls)
     if not is_number:
         ax.set_xticks(list(places.values()), list(places))
     if hue is not None:
@@ -173,11 +164,11 @@ def plot_accuracy_over_time(
         If there is not one label for each image.
     """
     accuracy = 100 * result.accuracy_over_time(labels)
-    ax = axes(ax, xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
+    ax = style.axes(ax, xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
     is_first = not any(line.get_gid() == "accuracy" for line in ax.lines)
     t = 1e3 * result.dt_s * np.arange(1, result.n_steps + 1)
-    style = {"color": next_colour(ax, "accuracy"), "gid": "accuracy", "lw": 1.8}
-    ax.plot(t, accuracy, label=label or "SNN", **style)
+    look = {"color": style.next_colour(ax, "accuracy"), "gid": "accuracy", "lw": 1.8}
+    ax.plot(t, accuracy, label=label or "SNN", **look)
     if reference is not None:
         name = f"CNN: {100 * reference:.1f} %"
         ax.axhline(100 * reference, color="black", ls="--", lw=1, label=name)
@@ -247,9 +238,9 @@ def plot_threshold_sweep(
             f"thresholds of {list(tried)}, values of {list(reached)}, best of "
             f"{list(chosen)}, errors of {list(bands)}: expected the same layers"
         )
-    ax = axes(ax, xlabel="threshold", ylabel=objective)
+    ax = style.axes(ax, xlabel="threshold", ylabel=objective)
     for index, name in enumerate(tried):
-        used = colour(index)
+        used = style.colour(index)
         x, y = np.asarray(tried[name], float), np.asarray(reached[name], float)
         if x.ndim != 1 or x.shape != y.shape or not (x > 0).all():
             raise InputError(
@@ -319,11 +310,11 @@ def plot_confusion(
             f"matrix of shape {counts.shape}, expected a square one of counts"
         )
     n = len(counts)
-    names = class_names(classes, n)
+    names = style.class_names(classes, n)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     correct = np.trace(counts) / max(counts.sum(), 1)
     title = f"{correct:.1%} of {counts.sum():,} correct"
-    ax = axes(ax)
+    ax = style.axes(ax)
     size = min(10.0, 110 / n, 342 / max(len(str(counts.max())), 1) / n + 3)
     shown = ConfusionMatrixDisplay(share, display_labels=names).plot(
         include_values=n <= MAX_CELLS,
@@ -336,7 +327,7 @@ def plot_confusion(
     for text, count in zip(ax.texts, counts.ravel(), strict=False):
         text.set_text(f"{count}")
     ticks = np.arange(0, n, -(-n // MAX_CELLS))
-    name_ticks(ax, ticks, names[:: -(-n // MAX_CELLS)], max(map(len, names)) > 2)
+    style.name_ticks(ax, ticks, names[:: -(-n // MAX_CELLS)], max(map(len, names)) > 2)
     ax.set_yticks(ticks, names[:: -(-n // MAX_CELLS)])
     unit = "share of the true class (%)"
     ax.figure.colorbar(shown.im_, ax=ax, shrink=0.85, label=unit)
@@ -388,18 +379,18 @@ def plot_class_accuracies(
         if ((row < 0) | (row > 1)).any():
             raise InputError(f"accuracies of {name!r} have a number outside 0 to 1")
     n = len(next(iter(rows.values())))
-    names = class_names(classes, n)
+    names = style.class_names(classes, n)
     limits = {"ylim": (0, 100), "xlim": (-0.6, n - 0.4)}
-    ax = axes(ax, ylabel="accuracy (%)", **limits)
+    ax = style.axes(ax, ylabel="accuracy (%)", **limits)
     width = 0.82 / len(rows)
     middle = np.arange(n)
     for index, (name, row) in enumerate(rows.items()):
         at = middle + (index - (len(rows) - 1) / 2) * width
         label = f"{name} (mean {100 * np.nanmean(row):.1f} %)"
-        hatch = None if index < len(COLOURS) else "//"
-        style = {"color": colour(index), "edgecolor": "white", "lw": 0.4}
-        ax.bar(at, 100 * row, width, hatch=hatch, label=label, **style)
-    name_ticks(ax, middle, names, n * max(map(len, names)) > 70)
+        hatch = None if index < len(style.COLOURS) else "//"
+        look = {"color": style.colour(index), "edgecolor": "white", "lw": 0.4}
+        ax.bar(at, 100 * row, width, hatch=hatch, label=label, **look)
+    style.name_ticks(ax, middle, names, n * max(map(len, names)) > 70)
     ax.grid(axis="y", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
     # Above the bars: inside, it would hide some.

@@ -1,29 +1,34 @@
-"""Spikes and potentials of a layer: raster, traces, counts, rates."""
+"""Spikes and potentials of a layer: raster, traces, counts, rates, feature maps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.plots.style import (
-    COLOURS,
-    GREY,
-    axes,
-    check_row,
-    class_names,
-    colour,
-)
-from cnn2snn_brian.results import SATURATED, SimulationResult
+from cnn2snn_brian.checks import check_index, check_known, check_whole
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.plots import style
+from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.results import SATURATED, SimulationResult, correlation
+from cnn2snn_brian.settings import check_images
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24
+
+
 #: A legend that hides nothing.
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+
+
 SMALL = {"fontsize": "small", "title_fontsize": "small"}
+
+
 #: Share of an axis that is left free at its ends, so that it hides no point.
 MARGIN = 0.03
+
+
 #: With more traces, they have no legend.
 MAX_LEGEND = 12
 
@@ -54,7 +59,7 @@ def _show_whole(ax: Any, duration_s: float, n_neurons: int | None = None) -> Non
 
 def _dashes(index: int) -> str:
     """Choose solid lines, then dashed, then dotted: there are only so many colours."""
-    return ("-", "--", ":")[index // len(COLOURS) % 3]
+    return ("-", "--", ":")[index // len(style.COLOURS) % 3]
 
 
 def _colour_legend(ax: Any, n: int, what: str) -> None:
@@ -62,11 +67,10 @@ def _colour_legend(ax: Any, n: int, what: str) -> None:
     from matplotlib.lines import Line2D
 
     handles = []
-    for index in range(min(n, len(COLOURS))):
-        same = range(index, n, len(COLOURS))
+    for index, used in enumerate(style.COLOURS[:n]):
+        same = range(index, n, len(style.COLOURS))
         text = ", ".join(map(str, same[:3])) + (", …" if len(same) > 3 else "")
-        handles.append(Line2D([], [], ls="", marker="o", ms=4, color=colour(index)))
-        handles[-1].set_label(text)
+        handles.append(Line2D([], [], ls="", marker="o", ms=4, color=used, label=text))
     ax.legend(handles=handles, title=what, **BESIDE, **SMALL)
 
 
@@ -116,8 +120,8 @@ def plot_raster(
     n_steps = int(result.steps_of_row[image])
     row = np.ravel_multi_index(trains.position, shape)
     title = f"{layer}, image {image}: {len(row):,} spikes"
-    ax = axes(ax, xlabel="time (ms)", ylabel="neuron", title=title)
-    colours = np.array(COLOURS)[trains.position[0] % len(COLOURS)]
+    ax = style.axes(ax, xlabel="time (ms)", ylabel="neuron", title=title)
+    colours = np.array(style.COLOURS)[trains.position[0] % len(style.COLOURS)]
     # Few spikes are drawn large enough to be seen, many small enough to stay apart.
     size = float(np.clip(1.2e4 / max(len(row), 1), 0.4, 8))
     # Many points make a PDF slow, so there they are an image.
@@ -138,7 +142,7 @@ def plot_raster(
         step = np.rint(trains.t / result.dt_s).astype(int)
         rate = np.bincount(step, minlength=n_steps) / n_neurons / result.dt_s
         edges = 1e3 * result.dt_s * np.arange(n_steps + 1)
-        below.stairs(rate, edges, fill=True, color=GREY)
+        below.stairs(rate, edges, fill=True, color=style.GREY)
         below.set(xlabel="time (ms)", ylabel="rate (Hz)", label="population rate")
         below.set_ylim(0, max(1.1 * rate.max(), 1))
         ax.tick_params(labelbottom=False)
@@ -179,7 +183,7 @@ def plot_membrane(
     """
     recorded = result.potentials(layer, image)
     title = f"{layer}, image {image}"
-    ax = axes(ax, xlabel="time (ms)", ylabel="membrane potential v", title=title)
+    ax = style.axes(ax, xlabel="time (ms)", ylabel="membrane potential v", title=title)
     positions = np.stack(recorded.position, 1)
     threshold = result.parameters.thresholds[layer]
     # One for all neurons, or one for each channel.
@@ -188,21 +192,21 @@ def plot_membrane(
     spikes = result.spikes(layer, image) if (layer, image) in result.recorded else None
     triangle: dict[str, Any] = {"ls": "", "marker": "v", "ms": 5, "mec": "white"}
     for index, position in enumerate(positions):
-        line = {"color": colour(index), "ls": _dashes(index), "lw": 1}
+        line = {"color": style.colour(index), "ls": _dashes(index), "lw": 1}
         where = ", ".join(map(str, position))
         where = f"({where})" if len(position) > 1 else where
         ax.plot(1e3 * recorded.t, recorded.v[:, index], label=where, **line)
         if spikes is not None:
             its = np.all(np.stack(spikes.position, 1) == position, axis=1)
-            times, used = 1e3 * spikes.t[its], colour(index)
+            times, used = 1e3 * spikes.t[its], style.colour(index)
             # The underscore keeps it out of the legend.
-            style = {**triangle, "mew": 0.4, "zorder": 4, "label": "_spikes"}
-            ax.plot(times, np.full(len(times), levels[index]), color=used, **style)
+            look = {**triangle, "mew": 0.4, "zorder": 4, "label": "_spikes"}
+            ax.plot(times, np.full(len(times), levels[index]), color=used, **look)
     for level in np.unique(levels):
         label = "threshold" if np.ndim(threshold) == 0 else f"threshold {level:.3g}"
         ax.axhline(level, color="black", ls="--", lw=1, label=label)
     if math.isfinite(floor):
-        ax.axhline(floor, color=GREY, ls=":", lw=1.2, label="floor")
+        ax.axhline(floor, color=style.GREY, ls=":", lw=1.2, label="floor")
     _show_whole(ax, result.steps_of_row[image] * result.dt_s)
     if len(positions) <= MAX_LEGEND:
         what = "neuron (channel, y, x)" if positions.shape[1] > 1 else "neuron"
@@ -242,24 +246,24 @@ def plot_output_counts(
     """
     from matplotlib.ticker import MaxNLocator
 
-    layer, n_outputs = result.output_layer, result.output_potentials.shape[1]
-    names = class_names(result.class_names() if classes is None else classes, n_outputs)
+    layer = result.output_layer
+    names = result.class_names(classes)
     trains, answer = result.spikes(layer, image), result.predictions[image]
     title = f"{layer}, image {image}: the answer is {names[answer]}"
-    ax = axes(ax, xlabel="time (ms)", ylabel="output spikes", title=title)
+    ax = style.axes(ax, xlabel="time (ms)", ylabel="output spikes", title=title)
     n_steps = int(result.steps_of_row[image])
     step = np.rint(trains.t / result.dt_s).astype(int)
     unit = np.ravel_multi_index(trains.position, result.shapes[layer])
     t = 1e3 * result.dt_s * np.arange(n_steps + 1)
     for output, name in enumerate(names):
         per_step = np.bincount(step[unit == output] + 1, minlength=n_steps + 1)
-        style: dict[str, Any] = {"color": colour(output), "ls": _dashes(output)}
-        style |= {"lw": 2.5, "zorder": 3} if output == answer else {"lw": 1.2}
-        ax.step(t, per_step.cumsum(), where="post", label=name, **style)
+        look: dict[str, Any] = {"color": style.colour(output), "ls": _dashes(output)}
+        look |= {"lw": 2.5, "zorder": 3} if output == answer else {"lw": 1.2}
+        ax.step(t, per_step.cumsum(), where="post", label=name, **look)
     _show_whole(ax, n_steps * result.dt_s)
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.legend(fontsize="x-small", ncols=math.ceil(n_outputs / 10), **BESIDE)
+    ax.legend(fontsize="x-small", ncols=math.ceil(len(names) / 10), **BESIDE)
     return ax
 
 
@@ -299,31 +303,150 @@ def plot_rates(
     InputError
         If there is no such layer or image, or no bin.
     """
-    check_row(result, layer, image)
+    check_known("layer", [layer], result.spike_counts)
+    if image is not None:
+        check_index("image", image, result.n_images)
     check_whole("bins", bins, 1)
     # Which neuron is which does not matter here, and a copy of all may be gigabytes.
     rows = slice(None) if image is None else slice(image, image + 1)
     counts, steps = result.spike_counts.raw(layer)[rows], result.steps_of_row[rows]
     title = f"{layer}, {'mean over the images' if image is None else f'image {image}'}"
-    ax = axes(ax, xlabel="firing rate (Hz)", ylabel="neurons", title=title)
+    ax = style.axes(ax, xlabel="firing rate (Hz)", ylabel="neurons", title=title)
     highest = 1 / result.dt_s
     rate = counts.sum(0, dtype=np.int64) / steps.sum() * highest
     silent, saturated = rate == 0, rate > SATURATED * highest
     others = ~silent & ~saturated
     edges = np.linspace(0, highest, bins + 1)
     # A bar has one colour: saturated neurons get bars of their own from 90 % on.
-    ax.hist(rate[others], edges, color=colour(0), label=f"others: {others.sum():,}")
+    label = f"others: {others.sum():,}"
+    ax.hist(rate[others], edges, color=style.colour(0), label=label)
     label = f"saturated: {saturated.sum():,} ({saturated.mean():.1%})"
-    ax.hist(rate[saturated], edges, color=colour(3), label=label)
+    ax.hist(rate[saturated], edges, color=style.colour(3), label=label)
     # Left of 0.
     label = f"silent: {silent.sum():,} ({silent.mean():.1%})"
     ax.hist(
         rate[silent] - edges[1],
         -edges[1] * np.array([1.5, 0.5]),
-        color=GREY,
+        color=style.GREY,
         label=label,
     )
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
     ax.legend(fontsize="small", loc="upper right")
     return ax
+
+
+#: With more units, their numbers are not written into the cells.
+MAX_NUMBERED = 64
+
+
+def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Put the channels of a layer side by side into one image."""
+    gap = 1 if maps.ndim == 3 else 0
+    tiles = maps if maps.ndim == 3 else maps.reshape(-1, 1, 1)
+    n, height, width = tiles.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    cells = np.full((rows * columns, height + gap, width + gap), np.nan)
+    cells[:n, :height, :width] = tiles
+    grid = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    out = grid.reshape(rows * (height + gap), -1)
+    return out[: len(out) - gap, : out.shape[1] - gap]
+
+
+def _cnn_maps(
+    layers_or_activations: Any, layer: str, image: int, images: Any
+) -> npt.NDArray[Any]:
+    """Activations of one layer for one image, after ReLU."""
+    if isinstance(layers_or_activations, Layers):
+        if images is None:
+            raise InputError("images is missing: the images that were simulated")
+        check_index("image", image, len(images))
+        # This one's alone: a copy of all may be gigabytes.
+        shape = layers_or_activations.input_shape
+        one = check_images(images[image : image + 1], shape)
+        layers_or_activations, image = layers_or_activations.activations(one), 0
+    check_known("layer of activations", [layer], layers_or_activations)
+    check_index("image", image, len(layers_or_activations[layer]))
+    return np.maximum(np.asarray(layers_or_activations[layer][image]), 0)
+
+
+def plot_feature_maps(
+    result: SimulationResult,
+    layers_or_activations: Layers | Mapping[str, npt.NDArray[Any]],
+    layer: str,
+    image: int,
+    axes: Any = None,
+    *,
+    images: Any = None,
+) -> Any:
+    """
+    Draw the spike counts of all channels beside the CNN's activations.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        The result. Nothing needs to be recorded.
+    layers_or_activations : Layers or dict of str to ndarray
+        The converted layers (``snn.layers``), or the CNN's activations of all images
+        by layer, ``snn.layers.activations(pixels)``.
+    layer : str
+        Name of the layer.
+    image : int
+        Index of the image.
+    axes : sequence of two matplotlib Axes, optional
+        Where to draw; without it, a new figure is made.
+    images : ndarray or torch.Tensor, shape (n_images, channels, height, width)
+        The images that were simulated; needed with `Layers`.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes, shape (2,)
+        The SNN's spike counts, and the CNN's activations after ReLU. Negative numbers
+        of the last layer are 0, because a neuron has no negative rate. The title has
+        Pearson's correlation of the two over all neurons of the layer, where both vary.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer or image, or the shapes differ.
+    """
+    check_known("layer", [layer], result.spike_counts)
+    check_index("image", image, result.n_images)
+    counts = result.spike_counts.part(layer, image)
+    activations = _cnn_maps(layers_or_activations, layer, image, images)
+    if activations.shape != counts.shape:
+        raise InputError(
+            f"{layer}: activations {activations.shape}, counts {counts.shape}"
+        )
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        _, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    axes = np.asarray(axes, dtype=object).ravel()
+    if len(axes) != 2:
+        raise InputError(f"axes: {len(axes)} given, expected 2")
+    r = correlation(counts, activations)
+    said = f"r = {r:.3f}" if math.isfinite(r) else "r undefined, one is constant"
+    _draw_mosaic(axes[0], counts, f"SNN, {layer} ({said})", "spikes")
+    _draw_mosaic(axes[1], activations, f"CNN, {layer}", "activation")
+    return axes
+
+
+def _draw_mosaic(ax: Any, maps: npt.NDArray[Any], title: str, unit: str) -> None:
+    """Draw the channels of a layer, and number its units if there are few."""
+    import matplotlib
+
+    # Gaps between channels must not look like a value.
+    colours = matplotlib.colormaps[style.MAP].with_extremes(bad="white")
+    values, highest = mosaic(maps), max(float(maps.max()), 1e-12)
+    how = {"cmap": colours, "vmin": 0, "vmax": highest, "interpolation": "nearest"}
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    style.heat_map(ax, np.ma.masked_invalid(values), unit, **how)
+    if maps.ndim == 1 and len(maps) <= MAX_NUMBERED:
+        middle = {"ha": "center", "va": "center", "fontsize": "small"}
+        for index, value in enumerate(maps):
+            y, x = divmod(index, values.shape[1])
+            shade = "black" if value > 0.6 * maps.max() else "white"
+            ax.text(x, y, f"{index}", color=shade, **middle)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.results import SimulationResult
 
 #: Okabe and Ito's colours, which colour-blind people tell apart, without the yellow
 #: that vanishes on white: https://jfly.uni-koeln.de/color/
@@ -18,6 +17,8 @@ COLOURS = (
     "#333333",
 )
 GREY = "#8C8C8C"
+#: A line to compare with.
+DASHED: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1}
 #: Colour map of counts and activations.
 MAP = "viridis"
 
@@ -81,16 +82,6 @@ def trade_off(
     for bound, *point in zip(found, time, accuracy, strict=True):
         ax.annotate(f"{bound}", point, xytext=(4, -11), textcoords="offset points")
     return ax, used
-
-
-def check_row(result: SimulationResult, layer: str, image: int | None) -> None:
-    """Check that a result has a layer and an image."""
-    if layer not in result.spike_counts:
-        raise InputError(
-            f"no layer {layer!r}; there are {', '.join(result.spike_counts)}"
-        )
-    if image is not None and not 0 <= image < result.n_images:
-        raise InputError(f"image is {image}, expected 0 to {result.n_images - 1}")
 
 
 def name_ticks(ax: Any, at: Any, names: list[str], turned: bool) -> None:
