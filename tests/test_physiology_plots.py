@@ -104,7 +104,7 @@ def test_correlations(ax):
     plots.plot_correlations(signal, noise, ax)
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.5, 0.1]])
     assert ax.get_title() == "1 pairs: means 0.50 and 0.10"
-    with pytest.raises(InputError, match="shapes"):
+    with pytest.raises(InputError, match="noise: found the shape"):
         plots.plot_correlations(signal, noise[:2], ax)
 
 
@@ -146,7 +146,7 @@ def test_rdm(ax):
     np.testing.assert_allclose(ax.get_xticks(), [0.5, 3])
     assert len(ax.get_lines()) == 2
     plots.plot_rdm(found, plt.figure().add_subplot())
-    with pytest.raises(InputError, match="5 stimuli"):
+    with pytest.raises(InputError, match=r"shape \(1,\), expected \(5\)"):
         plots.plot_rdm(found, ax, labels=[1])
 
 

@@ -378,7 +378,7 @@ def test_feature_maps_refuse(result):
         ("conv7", 0, "unknown layer 'conv7'"),
         ("input", 0, "unknown layer of activations 'input'"),
         ("conv1", 4, "image is 4"),
-        ("ip1", 0, r"activations \(2,\), counts \(3,\)"),
+        ("ip1", 0, r"activations of ip1: found the shape \(2,\), expected \(3\)"),
     ]:
         with pytest.raises(InputError, match=said):
             plots.plot_feature_maps(result, same, layer, image)
@@ -432,7 +432,7 @@ def test_threshold_sweep_of_one_layer(ax):
     assert legend(ax) == ["best: 2"]
     assert ax.get_xscale() == "linear"
     for arguments, said in [
-        (([1, 2], [1]), "two rows of numbers"),
+        (([1, 2], [1]), r"values: found the shape \(1,\), expected \(2\)"),
         (([0, 2], [1, 2]), "above 0"),
         (({"conv1": [1]}, {"ip1": [1]}), "the same layers"),
         (([1], [1], ax, {"conv1": 1}), "the same layers"),
@@ -453,7 +453,7 @@ def test_confusion(ax):
     assert [t.get_text() for t in ax.get_xticklabels()] == ["cat", "dog", "owl"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("answer", "true class")
     assert ax.get_title() == "75.0% of 12 correct"
-    for wrong, said in [([[1, 2]], "square"), ([[-1]], "square")]:
+    for wrong, said in [([[1, 2]], "n_classes, n_classes"), ([[-1]], "found -1")]:
         with pytest.raises(InputError, match=said):
             plots.plot_confusion(wrong, ax)
     with pytest.raises(InputError, match="1 names for 3"):
@@ -476,7 +476,7 @@ def test_class_accuracies_are_grouped_bars(ax):
     assert legend(ax)[:2] == ["CNN (mean 85.0 %)", "SNN (mean 85.0 %)"]
     for wrong, said in [
         ({}, "empty"),
-        ({"a": [0.1], "b": [0.1, 0.2]}, "shapes"),
+        ({"a": [0.1], "b": [0.1, 0.2]}, r"'b': found the shape \(2,\), expected \(1\)"),
         ({"a": [90.0]}, "outside 0 to 1"),
     ]:
         with pytest.raises(InputError, match=said):

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_choice, check_whole, real_numbers
+from cnn2snn_brian.checks import check_choice, check_shape, check_whole, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import (
     Measured,
     TrialSpikes,
     counts,
     start_and_end,
-    trial_of_row,
     trial_spikes,
 )
 from cnn2snn_brian.printing import Printed
@@ -79,10 +78,8 @@ def _patterns(data: Any, layer: str | None, window: Any) -> FloatArray:
         return counts(data, layer, window).mean(1)
     array = real_numbers("patterns", data)
     if array.ndim < 2 or not array.size:
-        raise InputError(
-            f"patterns have the shape {array.shape}, expected finite numbers, "
-            "(n_stimuli, n_repeats, n_neurons) or (n_stimuli, ...)"
-        )
+        rule = "(n_stimuli, n_repeats, n_neurons) or (n_stimuli, ...)"
+        raise InputError(f"patterns: found the shape {array.shape}, expected {rule}")
     return array.mean(1) if array.ndim == 3 else array.reshape(len(array), -1)
 
 
@@ -240,11 +237,10 @@ def compare(
         real_numbers("a matrix", m.values if isinstance(m, Rdm) else m, known=False)
         for m in (first, second)
     )
-    if a.ndim != 2 or a.shape != b.shape or len(a) != a.shape[1] or len(a) < 4:
-        raise InputError(
-            f"matrices have the shapes {a.shape} and {b.shape}, expected two square "
-            "ones of the same stimuli, at least 4"
-        )
+    check_shape("a matrix", a, "n_stimuli", "n_stimuli")
+    check_shape("a matrix", b, *a.shape)
+    if len(a) < 4:
+        raise InputError(f"{len(a)} stimuli, expected at least 4")
     if not all(np.allclose(m, m.T, equal_nan=True) for m in (a, b)):
         raise InputError("a matrix is not symmetric, expected dissimilarities of pairs")
     n = len(a)
@@ -396,10 +392,8 @@ def decoding(
     stimulus, repeat = np.divmod(np.arange(len(every)), n_repeats)
     if across == "stimuli":
         if sizes.min() < folds:
-            raise InputError(
-                f"a class has {sizes.min()} stimuli, expected at least {folds}, one "
-                "for each fold; lower folds, or decode across='repeats'"
-            )
+            rule = f"{folds}, one for each fold; lower folds or decode across='repeats'"
+            raise InputError(f"a class has {sizes.min()} stimuli, expected {rule}")
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         splits = list(splitter.split(every, every, stimulus))
     elif n_repeats < 2:
@@ -521,17 +515,14 @@ def _race(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Foun
 def _margin(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Found:
     """Find the first lead by `bound`, with `SimulationResult.decide`'s rule."""
     if spikes.dt_s is None:
-        raise InputError(
-            "rule='margin' counts step by step: these spikes have no time step"
-        )
+        raise InputError("rule='margin' counts steps: these spikes have no time step")
     step = np.rint(spikes.t / spikes.dt_s).astype(np.int64)
     order = np.argsort(spikes.trial, kind="stable")
     ends = np.searchsorted(spikes.trial[order], np.arange(1, spikes.n_trials))
     by_trial = (np.split(part[order], ends) for part in (spikes.neuron, step))
     n_steps = round(spikes.duration_s / spikes.dt_s)
-    found = decisions(
-        bound, zip(*by_trial, strict=True), final, n_steps, spikes.n_neurons
-    )
+    trials = zip(*by_trial, strict=True)
+    found = decisions(bound, trials, final, n_steps, spikes.n_neurons)
     return found.steps * spikes.dt_s, found.predictions, found.decided
 
 
@@ -596,7 +587,7 @@ def decide(
     check_choice("rule", rule, get_args(Rule))
     final = spikes.counts().reshape(spikes.n_trials, -1).argmax(1)
     if isinstance(data, SimulationResult) and layer == data.output_layer:
-        final[trial_of_row(data)] = data.predictions
+        final = data.predictions
     # More than there are spikes is never reached.
     most = len(spikes.t) + 1 if bound is None else bound
     found = (_race if rule == "race" else _margin)(spikes, most, final)

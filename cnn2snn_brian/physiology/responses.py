@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_choice, check_share, real_numbers
+from cnn2snn_brian.checks import check_choice, check_shape, check_share, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.representations import cosines
 from cnn2snn_brian.physiology.trains import Measured, TrialSpikes, counts, trial_spikes
@@ -240,11 +240,9 @@ def fano_factor(data: Any, layer: str | None = None, window: Any = None) -> Floa
 def _correlations(values: FloatArray) -> FloatArray:
     """Correlate the columns of (n, n_neurons); NaN where one does not vary."""
     if values.shape[1] > MAX_NEURONS:
-        gigabytes = 8e-9 * values.shape[1] ** 2
-        raise InputError(
-            f"{values.shape[1]} neurons make a matrix of {gigabytes:.1f} GB, expected "
-            f"at most {MAX_NEURONS} neurons: choose some of physiology.counts(...)"
-        )
+        found = f"{values.shape[1]} neurons, {8e-9 * values.shape[1] ** 2:.1f} GB"
+        rule = f"at most {MAX_NEURONS}: choose some of physiology.counts(...)"
+        raise InputError(f"a matrix of {found}, expected {rule}")
     return cosines(values.T, centred=True)
 
 
@@ -286,9 +284,7 @@ def signal_correlation(
     """
     responses = counts(data, layer, window)
     if len(responses) < 3:
-        raise InputError(
-            f"signal correlation needs at least 3 stimuli, found {len(responses)}"
-        )
+        raise InputError(f"signals need at least 3 stimuli, found {len(responses)}")
     return _correlations(responses.mean(1))
 
 
@@ -442,11 +438,7 @@ def _angles(
 def _check_values(values: Any, n_stimuli: int, period: float | None) -> FloatArray:
     """Check the values of a stimulus; angles come within the period."""
     given = real_numbers("values", values)
-    if given.shape != (n_stimuli,):
-        raise InputError(
-            f"values have the shape {given.shape}, expected a finite number for "
-            f"each of {n_stimuli} stimuli"
-        )
+    check_shape("values", given, n_stimuli)
     if period is None:
         return given
     if period not in (180, 360):
@@ -455,10 +447,9 @@ def _check_values(values: Any, n_stimuli: int, period: float | None) -> FloatArr
     different = np.unique(given)
     gaps = np.diff(different, append=different[0] + period)
     if len(different) < 3 or not np.allclose(gaps, period / len(different)):
-        raise InputError(
-            f"values: expected at least 3 angles, evenly spaced over {period:g} "
-            f"degrees, found {np.array2string(different, threshold=8)}"
-        )
+        found = np.array2string(different, threshold=8)
+        rule = f"at least 3 angles, evenly spaced over {period:g} degrees"
+        raise InputError(f"values: found {found}, expected {rule}")
     return given
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_share, check_whole, real_numbers
+from cnn2snn_brian.checks import (
+    check_known,
+    check_shape,
+    check_share,
+    check_whole,
+    real_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import chosen_neurons, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
@@ -89,23 +95,16 @@ class ReceptiveField(Printed):
         import pandas as pd
 
         kernels = real_numbers("kernels", kernels)
-        if lag not in self.lags or kernels.shape != self.sta[:, 0].shape:
-            raise InputError(
-                f"kernels of shape {kernels.shape} at lag {lag}, expected "
-                f"{self.sta[:, 0].shape} at one of the lags {self.lags}"
-            )
+        check_shape("kernels", kernels, *self.sta[:, 0].shape)
+        check_known("lag", [str(lag)], map(str, self.lags))
         at = self.lags.index(lag)
-        found, significant, inside = (
-            self.sta[:, at],
-            self.significant[:, at],
-            kernels != 0,
-        )
+        significant, inside = self.significant[:, at], kernels != 0
         pixels = tuple(range(1, kernels.ndim))
-        pairs = [*zip(found, kernels, inside, strict=True)]
+        pairs = [*zip(self.sta[:, at], kernels, inside, strict=True)]
         return pd.DataFrame(
             {
                 "neuron": range(len(kernels)),
-                "correlation": [correlation(sta, kernel) for sta, kernel, _ in pairs],
+                "correlation": [correlation(a, b) for a, b, _ in pairs],
                 "correlation_inside": [correlation(a[i], b[i]) for a, b, i in pairs],
                 "n_significant": significant.sum(pixels),
                 "n_outside": (significant & ~inside).sum(pixels),
@@ -198,21 +197,17 @@ def receptive_field(
         spikes = trial_spikes(data, layer)
         spikes = spikes if neurons is None else spikes.of_neurons(neurons)
         response, frames = spikes.binned(frame, window).mean(1), given
-    if response.shape[:2] != frames.shape[:2]:
-        expected = f"{len(response)} stimuli"
-        expected += "" if frame is None else f" of {response.shape[1]} frames"
-        raise InputError(
-            f"stimuli have the shape {given.shape}, but responses are to {expected}"
-        )
+    if frames.shape[:2] != response.shape[:2]:
+        expected = response.shape[: 1 if frame is None else 2]
+        rule = f"({', '.join(map(str, expected))}, ...), as responses have"
+        raise InputError(f"stimuli: found the shape {given.shape}, expected {rule}")
     lags = tuple(check_whole("lags", lag, 0) for lag in lags)
     n_frames = response.shape[1]
     last = max(lags, default=0)
     n_pairs = len(response) * (n_frames - last)
     if not lags or last >= n_frames or n_pairs < 3:
-        raise InputError(
-            f"lags are {lags} for {len(response)} stimuli of {n_frames} frames, "
-            "expected numbers from 0 that leave at least 3 frames"
-        )
+        found = f"lags are {lags} for {len(response)} stimuli of {n_frames} frames"
+        raise InputError(f"{found}, expected some that leave at least 3 frames")
     shape = frames.shape[2:]
     n = response[:, last:].reshape(n_pairs, -1)
     seen = [frames[:, last - lag : n_frames - lag].reshape(n_pairs, -1) for lag in lags]
@@ -263,9 +258,8 @@ def effective_kernel(layers: Layers, layer: str, neurons: Any) -> FloatArray:
     InputError
         If there is no such layer or neuron.
     """
+    check_known("layer", [layer], layers.names)
     shapes = layers.shapes
-    if layer not in layers.names:
-        raise InputError(f"layer is {layer!r}; there are {', '.join(layers.names)}")
     size = int(np.prod(shapes[layer]))
     chosen = chosen_neurons(neurons, size)
     from scipy.sparse import csr_array

@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import second
 
-from cnn2snn_brian.checks import check_whole, real_numbers, seconds, whole_numbers
+from cnn2snn_brian.checks import (
+    check_known,
+    check_shape,
+    check_whole,
+    real_numbers,
+    seconds,
+    whole_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.results import SimulationResult, check_one_duration, tally
@@ -34,10 +41,8 @@ def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
     """Check numbers of neurons."""
     chosen = whole_numbers("neurons", neurons, n_neurons).ravel()
     if not len(np.unique(chosen)) == len(chosen) > 0:
-        raise InputError(
-            f"neurons are {np.array2string(chosen, threshold=8)}, expected different "
-            f"whole numbers from 0 to {n_neurons - 1}"
-        )
+        found = np.array2string(chosen, threshold=8)
+        raise InputError(f"neurons are {found}, expected different whole numbers")
     return chosen
 
 
@@ -133,28 +138,21 @@ class TrialSpikes(Printed):
                 checked[name] = seconds(name, checked[name], above=0)
         for name, unit in (("trial", None), ("neuron", None), ("t", second)):
             checked[name] = real_numbers(name, checked[name], unit=unit)
-        if not self.trial.shape == self.neuron.shape == self.t.shape == (self.t.size,):
-            raise InputError(
-                f"spikes: {self.trial.shape} trials, {self.neuron.shape} neurons, "
-                f"{self.t.shape} times, expected one of each for each spike"
-            )
+        for name in ("trial", "neuron", "t"):
+            check_shape(name, checked[name], self.t.size)
         for name, n in (("trial", self.n_trials), ("neuron", self.n_neurons)):
             checked[name] = whole_numbers(name, checked[name], n)
         # A window leaves its end out, so a spike at the end would never be counted.
-        end = self.duration_s - self._slack
-        if self.t.size and not (self.t.min() >= 0 and self.t.max() < end):
-            raise InputError(
-                f"spikes: t goes from {self.t.min():g} to {self.t.max():g} s, expected "
-                f"0 to below {self.duration_s:g} s"
-            )
+        whole = self.duration_s
+        if not ((self.t >= 0) & (self.t < whole - self._slack)).all():
+            span = f"{self.t.min():g} to {self.t.max():g} s"
+            raise InputError(f"t goes from {span}, expected 0 to below {whole:g} s")
         if self.dt_s is not None:
             steps = self.t / self.dt_s
             off = np.abs(steps - np.rint(steps)) > _SLACK
             if off.any():
-                raise InputError(
-                    f"spikes: t has {self.t[off][0]:g} s, expected multiples of the "
-                    f"time step, {self.dt_s:g} s"
-                )
+                rule = f"multiples of the time step, {self.dt_s:g} s"
+                raise InputError(f"t has {self.t[off][0]:g} s, expected {rule}")
 
     @property
     def _slack(self) -> float:
@@ -188,10 +186,8 @@ class TrialSpikes(Printed):
         whole = (0.0, self.duration_s)
         start, end = whole if window is None else start_and_end(window)
         if not 0 <= start < end <= self.duration_s + self._slack:
-            raise InputError(
-                f"window is {start:g} to {end:g} s, expected two times in order, from "
-                f"0 to {self.duration_s:g} s"
-            )
+            rule = f"two times in order, from 0 to {self.duration_s:g} s"
+            raise InputError(f"window is {start:g} to {end:g} s, expected {rule}")
         if self.shortest_s is not None and end > self.shortest_s + self._slack:
             check_one_duration(self.shortest_s, self.duration_s)
         if not any(
@@ -199,10 +195,8 @@ class TrialSpikes(Printed):
             for first, last in self.recorded_s or (whole,)
         ):
             spans = ", ".join(f"{a:g} to {b:g} s" for a, b in self.recorded_s)
-            raise InputError(
-                f"window is {start:g} to {end:g} s, but spikes were recorded only from "
-                f"{spans}"
-            )
+            rule = f"but spikes were recorded only from {spans}"
+            raise InputError(f"window is {start:g} to {end:g} s, {rule}")
         return start, end
 
     def inside(self, window: Any = None) -> npt.NDArray[np.bool_]:
@@ -259,16 +253,12 @@ class TrialSpikes(Printed):
         width = seconds("bin", bin)
         n_bins = round((end - start) / width) if width > 0 else 0
         if n_bins < 1 or abs(n_bins * width / (end - start) - 1) > 1e-6:
-            raise InputError(
-                f"bin is {width:g} s, expected a width of which a whole number makes "
-                f"{end - start:g} s"
-            )
+            rule = f"a width of which a whole number makes {end - start:g} s"
+            raise InputError(f"bin is {width:g} s, expected {rule}")
         steps = width / (self.dt_s or width)
         if abs(steps - round(steps)) > 1e-6 * steps:
-            raise InputError(
-                f"bin is {width:g} s, expected a multiple of the time step, "
-                f"{self.dt_s:g} s: others would hold unequal numbers of steps"
-            )
+            rule = f"a multiple of the time step, {self.dt_s:g} s"
+            raise InputError(f"bin is {width:g} s, expected {rule}")
         edges = np.linspace(start, end, n_bins + 1)
         index = np.searchsorted(edges, self.t + self._slack, side="right") - 1
         return index, (index >= 0) & (index < n_bins), edges
@@ -351,18 +341,6 @@ class TrialSpikes(Printed):
         return replace(self, trial=trial, neuron=neuron, t=t, n_neurons=len(chosen))
 
 
-def layer_of(result: SimulationResult, layer: str | None) -> str:
-    """Check the name of a layer."""
-    if layer is None or layer not in result.shapes:
-        raise InputError(f"layer is {layer!r}; there are {', '.join(result.shapes)}")
-    return layer
-
-
-def trial_of_row(result: SimulationResult) -> IntArray:
-    """Say which trial each row of a result is."""
-    return np.asarray(result.stimulus_of_row * result.n_repeats + result.repeat_of_row)
-
-
 def recorded_windows(
     result: SimulationResult, name: str
 ) -> tuple[tuple[float, float], ...]:
@@ -371,10 +349,11 @@ def recorded_windows(
     return tuple((first * result.dt_s, last * result.dt_s) for first, last in windows)
 
 
-def _sizes(result: SimulationResult, name: str) -> tuple[int, int, int]:
-    """Give the numbers of stimuli, repeats and neurons."""
+def _sizes(result: SimulationResult, layer: Any) -> tuple[int, int, int]:
+    """Check a layer, and give the numbers of stimuli, repeats and neurons."""
+    check_known("layer", [layer], result.shapes)
     n_stimuli = result.n_images // result.n_repeats
-    return n_stimuli, result.n_repeats, math.prod(result.shapes[name])
+    return n_stimuli, result.n_repeats, math.prod(result.shapes[layer])
 
 
 def _durations(result: SimulationResult) -> tuple[float, float]:
@@ -412,17 +391,17 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
             f"data is a {type(data).__name__}, expected a SimulationResult and a "
             "layer, or TrialSpikes: counts have no times"
         )
-    name = layer_of(data, layer)
-    row, neuron, step = data.numbered_spikes(name)
-    shortest, longest = _durations(data)
+    sizes, (shortest, longest) = _sizes(data, layer), _durations(data)
+    # The rows of a result are stimulus after stimulus, repeat after repeat.
+    trial, neuron, step = data.numbered_spikes(str(layer))
     return TrialSpikes(
-        trial_of_row(data)[row],
+        trial,
         neuron,
         np.asarray(step * data.dt_s, np.float64),
-        *_sizes(data, name),
+        *sizes,
         data.duration_s,
         data.dt_s,
-        recorded_windows(data, name),
+        recorded_windows(data, str(layer)),
         shortest if shortest < longest else None,
     )
 
@@ -457,23 +436,16 @@ def counts(
         finite.
     """
     if isinstance(data, SimulationResult) and window is None:
-        name = layer_of(data, layer)
+        sizes = _sizes(data, layer)
         check_one_duration(*_durations(data))
-        found = np.empty((data.n_images, math.prod(data.shapes[name])))
-        found[trial_of_row(data)] = data.spike_counts[name].reshape(found.shape)
-        return found.reshape(_sizes(data, name))
+        check_known("layer of spike counts", [str(layer)], data.spike_counts)
+        return data.spike_counts[str(layer)].reshape(sizes).astype(np.float64)
     if isinstance(data, SimulationResult | TrialSpikes):
         return trial_spikes(data, layer).counts(window).astype(np.float64)
     array = real_numbers("counts", data, least=0)
-    if array.ndim != 3 or not array.size:
-        raise InputError(
-            f"counts have the shape {array.shape}, expected (n_stimuli, n_repeats, "
-            "n_neurons)"
-        )
+    check_shape("counts", array, "n_stimuli", "n_repeats", "n_neurons")
     if window is not None:
-        raise InputError(
-            "window: an array of counts has no times; give spikes or a result"
-        )
+        raise InputError("window: counts have no times; give spikes or a result")
     return array
 
 
@@ -598,11 +570,12 @@ def by_item(
         trial or no multiple of the time step, or there is none and the time to the next
         item differs.
     """
-    name = layer_of(result, result.output_layer if layer is None else layer)
+    name = result.output_layer if layer is None else layer
+    _, n_repeats, n_neurons = _sizes(result, name)
     items = () if result.trials is None else result.trials.items
     if not any(items):
         raise InputError("no stimulus has items: show a stimuli.Sequence")
-    dt_s, n_repeats = result.dt_s, result.n_repeats
+    dt_s = result.dt_s
     onsets = [[whole_steps("onset", i.onset_s, dt_s) for i in own] for own in items]
     ends = result.steps_of_row[::n_repeats].tolist()
     if window is None:
@@ -628,17 +601,7 @@ def by_item(
             trial = len(found) * n_repeats + row[its][inside] % n_repeats
             found.append((trial, neuron[its][inside], since[inside] * dt_s))
     trial, neuron, t = map(np.concatenate, zip(*found, strict=True))
-    n_neurons = math.prod(result.shapes[name])
     labels = tuple(item.label for own in items for item in own)
-    duration_s = (last - first) * dt_s
-    return TrialSpikes(
-        trial,
-        neuron,
-        t,
-        len(found),
-        n_repeats,
-        n_neurons,
-        duration_s,
-        dt_s,
-        labels=labels,
-    )
+    sizes = len(found), n_repeats, n_neurons
+    times = (last - first) * dt_s, dt_s
+    return TrialSpikes(trial, neuron, t, *sizes, *times, labels=labels)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_index, check_known
+from cnn2snn_brian.checks import check_index, check_known, check_shape
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology import (
     Choices,
@@ -251,8 +251,8 @@ def plot_correlations(signal: Any, noise: Any, ax: Any = None) -> Any:
         If the matrices are not square and of one size.
     """
     signal, noise = np.asarray(signal, float), np.asarray(noise, float)
-    if signal.shape != noise.shape or signal.shape != (len(signal),) * 2:
-        raise InputError(f"matrices have the shapes {signal.shape} and {noise.shape}")
+    check_shape("signal", signal, "n_neurons", "n_neurons")
+    check_shape("noise", noise, *signal.shape)
     pairs = np.triu_indices(len(signal), 1)
     x, y = signal[pairs], noise[pairs]
     known = np.isfinite(x) & np.isfinite(y)
@@ -346,10 +346,8 @@ def plot_receptive_field(
     check_known("lag", [str(lag)], map(str, field.lags))
     n_neurons, n_lags, *shape = field.sta.shape
     if len(shape) not in (2, 3):
-        raise InputError(
-            f"stimuli have the shape {tuple(shape)}, expected (height, width) or "
-            "(channels, height, width)"
-        )
+        rule = "(height, width) or (channels, height, width)"
+        raise InputError(f"stimuli: found the shape {tuple(shape)}, expected {rule}")
     parts = (field.sta, field.significant)
     by_channel = (-1, *shape[-2:])
     image, significant = (
@@ -405,8 +403,7 @@ def plot_rdm(found: Rdm, ax: Any = None, *, labels: Any = None) -> Any:
     if labels is None:
         return ax
     classes = np.asarray(labels)
-    if classes.shape != (n,):
-        raise InputError(f"{n} stimuli, labels of shape {classes.shape}")
+    check_shape("labels", classes, n)
     ends = np.flatnonzero(classes[1:] != classes[:-1]) + 0.5
     for end in ends:
         ax.axhline(end, color="white", lw=0.8)

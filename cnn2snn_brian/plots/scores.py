@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_shape, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
 from cnn2snn_brian.results import SimulationResult
@@ -242,14 +243,11 @@ def plot_threshold_sweep(
     for index, name in enumerate(tried):
         used = style.colour(index)
         x, y = np.asarray(tried[name], float), np.asarray(reached[name], float)
-        if x.ndim != 1 or x.shape != y.shape or not (x > 0).all():
-            raise InputError(
-                f"{name or 'the sweep'}: thresholds of shape {x.shape}, values of "
-                f"shape {y.shape}, expected two rows of numbers, thresholds above 0"
-            )
-        half = np.asarray(bands.get(name, np.zeros(len(x))), float)
-        if half.shape != x.shape:
-            raise InputError(f"errors of shape {half.shape}, values of shape {x.shape}")
+        half = np.asarray(bands.get(name, np.zeros(x.size)), float)
+        for what, array in (("thresholds", x), ("values", y), ("errors", half)):
+            check_shape(f"{name} {what}".strip(), array, x.size)
+        if not (x > 0).all():
+            raise InputError(f"{name} thresholds: found {x.min():g}, expected above 0")
         order = np.argsort(x, kind="stable")
         x, y, half = x[order], y[order], half[order]
         ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=used, label=name or None)
@@ -305,10 +303,8 @@ def plot_confusion(
     from sklearn.metrics import ConfusionMatrixDisplay
 
     counts = np.asarray(matrix)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
-        raise InputError(
-            f"matrix of shape {counts.shape}, expected a square one of counts"
-        )
+    real_numbers("matrix", counts, least=0)
+    check_shape("matrix", counts, "n_classes", "n_classes")
     n = len(counts)
     names = style.class_names(classes, n)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -324,11 +320,13 @@ def plot_confusion(
         im_kw={"vmin": 0, "vmax": 100},
         text_kw={"fontsize": size},
     )
-    for text, count in zip(ax.texts, counts.ravel(), strict=False):
-        text.set_text(f"{count}")
-    ticks = np.arange(0, n, -(-n // MAX_CELLS))
-    style.name_ticks(ax, ticks, names[:: -(-n // MAX_CELLS)], max(map(len, names)) > 2)
-    ax.set_yticks(ticks, names[:: -(-n // MAX_CELLS)])
+    if n <= MAX_CELLS:
+        for text, count in zip(shown.text_.ravel(), counts.ravel(), strict=True):
+            text.set_text(f"{count}")
+    every = -(-n // MAX_CELLS)
+    ticks, names = np.arange(0, n, every), names[::every]
+    style.name_ticks(ax, ticks, names, max(map(len, names)) > 2)
+    ax.set_yticks(ticks, names)
     unit = "share of the true class (%)"
     ax.figure.colorbar(shown.im_, ax=ax, shrink=0.85, label=unit)
     ax.set(xlabel="answer", ylabel="true class", title=title)
@@ -367,18 +365,12 @@ def plot_class_accuracies(
     """
     rows = {name: np.asarray(value, float) for name, value in accuracies.items()}
     if not rows:
-        raise InputError(
-            "accuracies is empty, expected {name: accuracies of the classes}"
-        )
-    shapes = {name: row.shape for name, row in rows.items()}
-    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
-        raise InputError(
-            f"accuracies of shapes {shapes}, expected (n_classes,) for all"
-        )
+        raise InputError("accuracies is empty, expected {name: accuracies of classes}")
+    n = next(iter(rows.values())).size
     for name, row in rows.items():
+        check_shape(f"accuracies of {name!r}", row, n)
         if ((row < 0) | (row > 1)).any():
             raise InputError(f"accuracies of {name!r} have a number outside 0 to 1")
-    n = len(next(iter(rows.values())))
     names = style.class_names(classes, n)
     limits = {"ylim": (0, 100), "xlim": (-0.6, n - 0.4)}
     ax = style.axes(ax, ylabel="accuracy (%)", **limits)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_index, check_known, check_whole
+from cnn2snn_brian.checks import check_index, check_known, check_shape, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
 from cnn2snn_brian.projections import Layers
@@ -45,16 +45,10 @@ def _axes_below(ax: Any) -> Any:
     return ax.figure.add_axes((x, y, width, 0.24 * height), sharex=ax)
 
 
-def _show_whole(ax: Any, duration_s: float, n_neurons: int | None = None) -> None:
-    """Set the limits so that points at the ends are seen; number neurons in whole."""
-    from matplotlib.ticker import MaxNLocator
-
+def _show_whole(ax: Any, duration_s: float) -> None:
+    """Set the limits so that points at the ends are seen."""
     end = 1e3 * duration_s
     ax.set_xlim(-MARGIN * end, (1 + MARGIN) * end)
-    if n_neurons is not None:
-        free = max(0.5, MARGIN * n_neurons)
-        ax.set_ylim(-free, n_neurons - 1 + free)
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _dashes(index: int) -> str:
@@ -126,7 +120,10 @@ def plot_raster(
     size = float(np.clip(1.2e4 / max(len(row), 1), 0.4, 8))
     # Many points make a PDF slow, so there they are an image.
     ax.scatter(1e3 * trains.t, row, c=colours, s=size, lw=0, rasterized=len(row) > 5000)
-    _show_whole(ax, n_steps * result.dt_s, n_neurons)
+    _show_whole(ax, n_steps * result.dt_s)
+    free = max(0.5, MARGIN * n_neurons)
+    ax.set_ylim(-free, n_neurons - 1 + free)
+    ax.locator_params(axis="y", integer=True, min_n_ticks=1)
     if n_channels > 1:
         _colour_legend(ax, n_channels, "channel" if len(shape) == 3 else "unit")
     if len(shape) == 3 and n_channels > 1:
@@ -244,8 +241,6 @@ def plot_output_counts(
     InputError
         If there is no such image, or not one name for each output neuron.
     """
-    from matplotlib.ticker import MaxNLocator
-
     layer = result.output_layer
     names = result.class_names(classes)
     trains, answer = result.spikes(layer, image), result.predictions[image]
@@ -262,7 +257,7 @@ def plot_output_counts(
         ax.step(t, per_step.cumsum(), where="post", label=name, **look)
     _show_whole(ax, n_steps * result.dt_s)
     ax.set_ylim(bottom=0)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.locator_params(axis="y", integer=True, min_n_ticks=1)
     ax.legend(fontsize="x-small", ncols=math.ceil(len(names) / 10), **BESIDE)
     return ax
 
@@ -322,14 +317,9 @@ def plot_rates(
     ax.hist(rate[others], edges, color=style.colour(0), label=label)
     label = f"saturated: {saturated.sum():,} ({saturated.mean():.1%})"
     ax.hist(rate[saturated], edges, color=style.colour(3), label=label)
-    # Left of 0.
     label = f"silent: {silent.sum():,} ({silent.mean():.1%})"
-    ax.hist(
-        rate[silent] - edges[1],
-        -edges[1] * np.array([1.5, 0.5]),
-        color=style.GREY,
-        label=label,
-    )
+    left = [-1.5 * edges[1], -0.5 * edges[1]]
+    ax.hist(rate[silent] - edges[1], left, color=style.GREY, label=label)
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
     ax.legend(fontsize="small", loc="upper right")
@@ -415,10 +405,7 @@ def plot_feature_maps(
     check_index("image", image, result.n_images)
     counts = result.spike_counts.part(layer, image)
     activations = _cnn_maps(layers_or_activations, layer, image, images)
-    if activations.shape != counts.shape:
-        raise InputError(
-            f"{layer}: activations {activations.shape}, counts {counts.shape}"
-        )
+    check_shape(f"activations of {layer}", activations, *counts.shape)
     if axes is None:
         import matplotlib.pyplot as plt
 
