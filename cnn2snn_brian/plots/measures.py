@@ -1,7 +1,6 @@
 """Plots of measures: rates over time, tuning, receptive fields, decoding, choices."""
 
 from collections.abc import Iterable, Mapping
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +23,11 @@ from cnn2snn_brian.physiology import (
 )
 from cnn2snn_brian.plots import style
 
+#: Which neurons or stimuli; all by default.
+Numbers = Iterable[int] | None
 
-def _chosen(what: str, given: Iterable[int] | None, n: int) -> list[int]:
+
+def _chosen(what: str, given: Numbers, n: int) -> list[int]:
     """Check numbers of neurons or stimuli; all by default."""
     chosen = [*range(n)] if given is None else [int(index) for index in given]
     if not chosen or not all(0 <= index < n for index in chosen):
@@ -34,11 +36,7 @@ def _chosen(what: str, given: Iterable[int] | None, n: int) -> list[int]:
 
 
 def plot_psth(
-    found: Psth,
-    ax: Any = None,
-    *,
-    stimuli: Iterable[int] | None = None,
-    neurons: Iterable[int] | None = None,
+    found: Psth, ax: Any = None, *, stimuli: Numbers = None, neurons: Numbers = None
 ) -> Any:
     """
     Draw firing rates over time.
@@ -69,13 +67,12 @@ def plot_psth(
     shown = _chosen("stimuli", stimuli, n_stimuli)
     lines: list[tuple[str, Any, Any]]
     if neurons is None:
-        means = found.rate_hz.mean(1)
-        lines = [(f"stimulus {index}", means[index], np.nan) for index in shown]
+        lines = [(f"stimulus {k}", found.rate_hz[k].mean(0), np.nan) for k in shown]
     else:
-        pairs = product(_chosen("neurons", neurons, n_neurons), shown)
         lines = [
             (f"stimulus {k}, neuron {n}", found.rate_hz[k, n], found.sem_hz[k, n])
-            for n, k in pairs
+            for n in _chosen("neurons", neurons, n_neurons)
+            for k in shown
         ]
     edges = 1e3 * found.edges_s
     limits = edges[0], edges[-1]
@@ -155,9 +152,8 @@ def plot_tuning(found: Tuning, ax: Any = None, *, neurons: Iterable[int] = (0,))
         values = np.append(values, values[0] + found.period)
         mean, sem = (np.concatenate([part, part[:1]]) for part in (mean, sem))
     for index, neuron in enumerate(chosen):
-        style.error_bars(
-            ax, values, mean[:, neuron], sem[:, neuron], index, f"neuron {neuron}"
-        )
+        curve = mean[:, neuron], sem[:, neuron]
+        style.error_bars(ax, values, *curve, index, f"neuron {neuron}")
         at = {"transform": ax.get_xaxis_transform(), "label": "_preferred"}
         at |= {"color": style.colour(index), "marker": "v", "ms": 6}
         ax.plot(found.preferred[neuron], 0.02, **at)
@@ -344,15 +340,12 @@ def plot_receptive_field(
     lag = field.lags[0] if lag is None else lag
     check_index("neuron", neuron, len(field.sta))
     check_known("lag", [str(lag)], map(str, field.lags))
-    n_neurons, n_lags, *shape = field.sta.shape
+    shape, at = field.sta.shape[2:], field.lags.index(lag)
     if len(shape) not in (2, 3):
         rule = "(height, width) or (channels, height, width)"
-        raise InputError(f"stimuli: found the shape {tuple(shape)}, expected {rule}")
-    parts = (field.sta, field.significant)
-    by_channel = (-1, *shape[-2:])
-    image, significant = (
-        part[neuron, field.lags.index(lag)].reshape(by_channel) for part in parts
-    )
+        raise InputError(f"stimuli: found the shape {shape}, expected {rule}")
+    image = field.sta[neuron, at].reshape(-1, *shape[-2:])
+    significant = field.significant[neuron, at].reshape(image.shape)
     if channel is None:
         image, significant = image.mean(0), significant.any(0)
     else:
@@ -410,11 +403,10 @@ def plot_rdm(found: Rdm, ax: Any = None, *, labels: Any = None) -> Any:
         ax.axvline(end, color="white", lw=0.8)
     edges = np.concatenate([[-0.5], ends, [n - 0.5]])
     middle = (edges[1:] + edges[:-1]) / 2
-    names = [str(classes[int(np.ceil(edge))]) for edge in edges[:-1]]
-    ax.set_xticks(middle, names)
-    ax.set_yticks(middle, names)
+    names = [str(classes[int(edge + 0.5)]) for edge in edges[:-1]]
+    ax.set(xlabel="class", ylabel="class", xticks=middle, yticks=middle)
+    ax.set(xticklabels=names, yticklabels=names)
     ax.tick_params(length=0)
-    ax.set(xlabel="class", ylabel="class")
     return ax
 
 
@@ -527,14 +519,11 @@ def plot_reaction_times(
     edges = np.linspace(0, t.max(), bins + 1)
     title = f"{choices.rule}, bound {choices.bound}: {(~decided).sum()} undecided"
     ax = style.axes(ax, xlabel="reaction time (ms)", ylabel="trials", title=title)
-    for (name, which), used in zip(
-        groups.items(), (style.colour(0), style.colour(3)), strict=False
-    ):
+    for name, which in groups.items():
         mean = f", mean {t[which].mean():.1f} ms" if which.any() else ""
-        label = f"{name}: {which.sum()}{mean}"
-        ax.hist(
-            t[which], edges, histtype="stepfilled", alpha=0.6, color=used, label=label
-        )
+        look = {"histtype": "stepfilled", "label": f"{name}: {which.sum()}{mean}"}
+        used = style.colour(3 if name == "wrong" else 0)
+        ax.hist(t[which], edges, alpha=0.6, color=used, **look)
     ax.set_xlim(0, edges[-1])
     ax.legend(fontsize="small")
     return ax

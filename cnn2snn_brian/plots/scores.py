@@ -1,6 +1,6 @@
 """How well a network does: accuracy over time, thresholds, classes, confusions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_shape, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
+from cnn2snn_brian.plots.style import Names
 from cnn2snn_brian.results import SimulationResult
 
 
@@ -272,9 +273,7 @@ def plot_threshold_sweep(
     return ax
 
 
-def plot_confusion(
-    matrix: Any, ax: Any = None, *, classes: Sequence[str] | None = None
-) -> Any:
+def plot_confusion(matrix: Any, ax: Any = None, *, classes: Names = None) -> Any:
     """
     Draw a confusion matrix.
 
@@ -334,10 +333,7 @@ def plot_confusion(
 
 
 def plot_class_accuracies(
-    accuracies: Mapping[str, npt.ArrayLike],
-    ax: Any = None,
-    *,
-    classes: Sequence[str] | None = None,
+    accuracies: Mapping[str, npt.ArrayLike], ax: Any = None, *, classes: Names = None
 ) -> Any:
     """
     Draw the accuracy of each class for several systems, as groups of bars.

@@ -1,7 +1,7 @@
 """Spikes and potentials of a layer: raster, traces, counts, rates, feature maps."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_index, check_known, check_shape, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
+from cnn2snn_brian.plots.style import Names
 from cnn2snn_brian.projections import Layers
 from cnn2snn_brian.results import SATURATED, SimulationResult, correlation
 from cnn2snn_brian.settings import check_images
@@ -212,10 +213,7 @@ def plot_membrane(
 
 
 def plot_output_counts(
-    result: SimulationResult,
-    image: int,
-    ax: Any = None,
-    classes: Sequence[str] | None = None,
+    result: SimulationResult, image: int, ax: Any = None, classes: Names = None
 ) -> Any:
     """
     Draw how the spikes of each output neuron add up over time.

@@ -23,6 +23,10 @@ DASHED: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1}
 MAP = "viridis"
 
 
+#: Of classes.
+Names = Sequence[str] | None
+
+
 def colour(index: int) -> str:
     """Choose the colour of a channel, class or system."""
     return COLOURS[index % len(COLOURS)]
@@ -90,10 +94,9 @@ def name_ticks(ax: Any, at: Any, names: list[str], turned: bool) -> None:
     ax.set_xticks(at, names, **(slanted if turned else {}))
 
 
-def class_names(classes: Sequence[str] | None, n: int) -> list[str]:
+def class_names(classes: Names, n: int) -> list[str]:
     """Name the classes, by their numbers if they have no names."""
-    if classes is None:
-        return [str(index) for index in range(n)]
-    if len(classes) != n:
-        raise InputError(f"classes: {len(classes)} names for {n} classes")
-    return [str(name) for name in classes]
+    names = range(n) if classes is None else classes
+    if len(names) != n:
+        raise InputError(f"classes: {len(names)} names for {n} classes")
+    return [str(name) for name in names]
