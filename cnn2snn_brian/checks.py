@@ -132,15 +132,11 @@ def seconds(
         number = real_numbers(what, time, unit=second)
     except InputError:
         number = np.empty(0)
-    has_unit = plain or hasattr(time, "dim") or number == 0
-    if number.ndim or isinstance(time, bool) or not has_unit:
-        number = np.float64(np.nan)
-    if not (number >= least and number > above):
-        rule = "a time"
-        if above == 0:
-            rule = "a time above 0"
-        elif least == 0:
-            rule = "a time of at least 0"
+    is_time = number.ndim == 0 and not isinstance(time, bool)
+    is_time = is_time and (plain or hasattr(time, "dim") or number == 0)
+    if not is_time or number < least or number <= above:
+        rule = "a time above 0" if above == 0 else "a time"
+        rule += " of at least 0" if least == 0 else ""
         raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
     return float(number)
 

@@ -159,7 +159,7 @@ def test_wrong_selections(result):
         old.to_neo(pixel_size_deg=1)
     with pytest.raises(InputError, match="without receptive fields"):
         old.column()
-    with pytest.raises(InputError, match="no settings of a result"):
+    with pytest.raises(InputError, match="not settings of a result"):
         read_settings("{}")
 
 

@@ -3,10 +3,15 @@
 import warnings
 from typing import Any
 
+from cnn2snn_brian.results.exports import PynappleSession
 from cnn2snn_brian.results.hdf5 import read_settings
 from cnn2snn_brian.results.measures import (
     Correlation,
     Decisions,
+    Potentials,
+    RecordedSpikes,
+    SpikeCounts,
+    Trials,
     check_one_duration,
     class_labels,
     class_numbers,
@@ -14,13 +19,6 @@ from cnn2snn_brian.results.measures import (
     decisions,
     earliest,
     tally,
-)
-from cnn2snn_brian.results.neo import PynappleSession
-from cnn2snn_brian.results.recorded import (
-    Potentials,
-    RecordedSpikes,
-    SpikeCounts,
-    Trials,
 )
 from cnn2snn_brian.results.result import SATURATED, Readout, SimulationResult
 

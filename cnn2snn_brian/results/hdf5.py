@@ -24,7 +24,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage, written_from_memory
 from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.results.recorded import SpikeCounts, Trials
+from cnn2snn_brian.results.measures import Recorded, SpikeCounts, Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
@@ -109,22 +109,16 @@ def read_settings(text: str) -> dict[str, Any]:
     InputError
         If the text is something else.
     """
-    try:
+    with damage("these are not settings of a result, the JSON text that exports have"):
         stored = json.loads(text)
         shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
         parameters, perturbations = _restored(stored, shapes)
-        seed, trials = stored["seed"], stored.get("trials") or {"n_repeats": 1}
-        repeats = trials["n_repeats"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            "these are no settings of a result, the JSON text that exports have: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return run_settings(parameters, perturbations, seed, repeats)
+        repeats = (stored.get("trials") or {"n_repeats": 1})["n_repeats"]
+        return run_settings(parameters, perturbations, stored["seed"], repeats)
 
 
 def _write(
-    group: h5py.Group, name: str, array: npt.NDArray[Any], *axes: str
+    file: h5py.File, name: str, array: npt.NDArray[Any], *axes: str
 ) -> h5py.Dataset:
     # Shuffled bytes of small numbers compress well; the checksum finds damage.
     packed = {
@@ -134,7 +128,7 @@ def _write(
         "shuffle": True,
         "fletcher32": True,
     }
-    dataset = group.create_dataset(name, data=array, **(packed if array.size else {}))
+    dataset = file.create_dataset(name, data=array, **(packed if array.size else {}))
     for dimension, label in enumerate(axes):
         dataset.dims[dimension].label = label
     return dataset
@@ -166,57 +160,50 @@ def save(result: "SimulationResult", path: str | os.PathLike[str]) -> None:
         h5py.File(image, "w", libver=LIBRARY_VERSION) as file,
     ):
         # Bytes of fixed length have a checksum. HDF5 keeps other strings in a heap that
-        # has none, and a damaged heap can make it read for ever.
+        # has none, and a damaged heap can make it read forever.
         file.attrs["format"] = np.bytes_(FORMAT.encode())
         file.attrs["settings"] = np.bytes_(_json(result, **order).encode())
+        for group in ("events", "weights", "recorded", "recorded_potentials"):
+            file.create_group(group)
         _write(file, "output_potentials", result.output_potentials)
-        counts = file.create_group("spike_counts")
         for name in result.spike_counts:
             shape = result.shapes[name]
             # As small as the program delivered them.
             array = from_neurons(result.spike_counts.raw(name), shape)
             axes = ("channel", "y", "x") if len(shape) == 3 else ("unit",)
-            _write(counts, name, array, "picture", *axes)
-        for what in ("events", "weights"):
-            group = file.create_group(what)
-            for name, array in getattr(result, what).items():
-                _write(group, name, array)
-        for what, write in (
-            ("recorded", _write_spikes),
-            ("recorded_potentials", _write_potentials),
-        ):
-            group, of_layers = file.create_group(what), getattr(result, what)
-            for name in dict.fromkeys(layer for layer, _ in of_layers):
-                own = {
-                    k: found for (layer, k), found in of_layers.items() if layer == name
-                }
-                write(group.create_group(name), own)
+            _write(file, f"spike_counts/{name}", array, "picture", *axes)
+        for group in ("events", "weights"):
+            for name, array in getattr(result, group).items():
+                _write(file, f"{group}/{name}", array)
+        for name, images in _by_layer(result.recorded).items():
+            where = f"recorded/{name}"
+            _write(file, f"{where}/picture", np.array([*images], np.int64))
+            lengths = [len(step) for _, step in images.values()]
+            _write(file, f"{where}/n_spikes", np.array(lengths, np.int64))
+            for k, what in enumerate(("neuron", "step")):
+                joined = np.concatenate([spikes[k] for spikes in images.values()])
+                smallest = np.min_scalar_type(int(joined.max(initial=0)))
+                dataset = _write(file, f"{where}/{what}", joined.astype(smallest))
+                dataset.attrs["dtype"] = np.bytes_(str(joined.dtype).encode())
+        for name, images in _by_layer(result.recorded_potentials).items():
+            where = f"recorded_potentials/{name}"
+            _write(file, f"{where}/picture", np.array([*images], np.int64))
+            # The same neurons of all images, as `Simulator.run` records them.
+            neuron, first = next(iter(images.values()))
+            _write(file, f"{where}/neuron", neuron)
+            # Trials of other stimuli may be shorter: these end in NaN.
+            shape = len(images), max(len(v) for _, v in images.values()), len(neuron)
+            together = np.full(shape, np.nan, first.dtype)
+            for own, (_, v) in zip(together, images.values(), strict=True):
+                own[: len(v)] = v
+            _write(file, f"{where}/potential", together, "picture", "step", "neuron")
 
 
-def _write_spikes(group: h5py.Group, found: Mapping[int, Any]) -> None:
-    lengths = [len(step) for _, step in found.values()]
-    _write(group, "picture", np.array([*found], np.int64))
-    _write(group, "n_spikes", np.array(lengths, np.int64))
-    for what, parts in zip(
-        ("neuron", "step"), zip(*found.values(), strict=True), strict=True
-    ):
-        joined = np.concatenate(parts)
-        smallest = np.min_scalar_type(int(joined.max(initial=0)))
-        dataset = _write(group, what, joined.astype(smallest))
-        dataset.attrs["dtype"] = np.bytes_(str(joined.dtype).encode())
-
-
-def _write_potentials(group: h5py.Group, found: Mapping[int, Any]) -> None:
-    (neuron, first), *_ = found.values()
-    _write(group, "picture", np.array([*found], np.int64))
-    # The same neurons of all pictures, as `Simulator.run` records them.
-    _write(group, "neuron", neuron)
-    # Trials of other stimuli may be shorter: these end in NaN.
-    longest = max(len(v) for _, v in found.values())
-    together = np.full((len(found), longest, len(neuron)), np.nan, first.dtype)
-    for own, (_, v) in zip(together, found.values(), strict=True):
-        own[: len(v)] = v
-    _write(group, "potential", together, "picture", "step", "neuron")
+def _by_layer(recorded: Recorded) -> dict[str, dict[int, Any]]:
+    found: dict[str, dict[int, Any]] = {}
+    for (layer, image), both in recorded.items():
+        found.setdefault(layer, {})[image] = both
+    return found
 
 
 def load(
@@ -261,29 +248,27 @@ def _read(file: h5py.File) -> dict[str, Any]:
     n_images = len(potentials)
     raw = {}
     for name in settings.pop("counted"):
-        counts = _checked(file["spike_counts"][name], (n_images, *shapes[name]))
+        counts = _checked(file["spike_counts"][name], n_images, *shapes[name])
         raw[name] = to_neurons(counts, shapes[name])
     events = {
-        name: _checked(file["events"][name], (n_images,)) for name in settings["events"]
+        name: _checked(file["events"][name], n_images) for name in settings["events"]
     }
-    spikes = {}
+    spikes: Recorded = {}
     for name, group in file["recorded"].items():
         ends = np.cumsum(group["n_spikes"][...])
-        both = []
+        parts = []
         for what in ("neuron", "step"):
-            joined = _checked(group[what], (ends[-1],))
             kind = group[what].attrs["dtype"].decode()
-            both.append(np.split(joined.astype(kind), ends[:-1]))
-        for picture, *own in zip(group["picture"][...], *both, strict=True):
-            spikes[name, int(picture)] = tuple(own)
-    traced = {}
+            joined = _checked(group[what], ends[-1]).astype(kind)
+            parts.append(np.split(joined, ends[:-1]))
+        for picture, neuron, step in zip(group["picture"][...], *parts, strict=True):
+            spikes[name, int(picture)] = neuron, step
+    traced: Recorded = {}
     for name, group in file["recorded_potentials"].items():
         pictures, neuron = group["picture"][...], group["neuron"][...]
         n_steps = group["potential"].shape[1]
-        expected = (len(pictures), n_steps, len(neuron))
-        for picture, v in zip(
-            pictures, _checked(group["potential"], expected), strict=True
-        ):
+        potential = _checked(group["potential"], len(pictures), n_steps, len(neuron))
+        for picture, v in zip(pictures, potential, strict=True):
             known = ~np.isnan(v).all(1) if "trials" in settings else slice(None)
             traced[name, int(picture)] = neuron, v[known]
     trials = settings.get("trials")
@@ -309,7 +294,7 @@ def _read(file: h5py.File) -> dict[str, Any]:
     }
 
 
-def _checked(dataset: h5py.Dataset, expected: tuple[int, ...]) -> npt.NDArray[Any]:
+def _checked(dataset: h5py.Dataset, *expected: int) -> npt.NDArray[Any]:
     """Read an array of a shape that others tell."""
     if dataset.shape != expected:
         raise ValueError(

@@ -13,17 +13,8 @@ from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_from_memory
 from cnn2snn_brian.inspector import matching
+from cnn2snn_brian.results import tables
 from cnn2snn_brian.results.hdf5 import settings_text
-from cnn2snn_brian.results.tables import (
-    NEURON_COLUMNS,
-    SESSION,
-    Selection,
-    Session,
-    item_columns,
-    neuron_columns,
-    row_columns,
-    session_start,
-)
 from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
 
 if TYPE_CHECKING:
@@ -62,7 +53,7 @@ def to_nwb(
     *,
     silent: bool = True,
     start: datetime | None = None,
-    description: str = SESSION,
+    description: str = tables.SESSION,
     labels: Any = None,
     neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
     pixel_size_deg: float | None = None,
@@ -124,14 +115,14 @@ def to_nwb(
        neurophysiological data science, doi:10.7554/eLife.78362
     """
     pynwb = optional_library("pynwb", "nwb", "to_nwb")
-    session = Session(result)
-    selection = Selection(layers, neurons, pixel_size_deg)
-    units = _units(pynwb, session, selection, silent)
-    rows = row_columns(result, labels, (*TAKEN, "start_time", "stop_time"))
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    session = tables.Session(result, selection, silent)
+    units = _units(pynwb, session)
+    rows = tables.row_columns(result, labels, (*TAKEN, "start_time", "stop_time"))
     file = nwbfile
     if file is None:
-        file = _new_file(pynwb, result, session_start(start), description)
-    elif start is not None or description != SESSION:
+        file = _new_file(pynwb, result, tables.session_start(start), description)
+    elif start is not None or description != tables.SESSION:
         raise InputError(
             "start and description are those of a new file; the nwbfile has some"
         )
@@ -142,7 +133,7 @@ def to_nwb(
     said = "what was shown, trial after trial"
     trials = {"start_time": starts, "stop_time": stops, **rows}
     file.trials = _intervals(pynwb, "trials", said, trials, TRIAL_COLUMNS)
-    items = item_columns(result)
+    items = tables.item_columns(result)
     if items["row"]:
         row = items.pop("row")
         onsets = starts[row] + items.pop("onset_s")
@@ -230,14 +221,15 @@ def _intervals(
     )
 
 
-def _units(pynwb: Any, session: Session, selection: Selection, silent: bool) -> Any:
+def _units(pynwb: Any, session: tables.Session) -> Any:
     """Make the table of units, whole columns at once, too."""
     result = session.result
-    chosen = selection.of(result, result.recorded_layers)
-    parts, counts, times = zip(*session.trains(chosen, silent), strict=True)
-    columns = _columns(pynwb, neuron_columns(parts), NEURON_COLUMNS)
-    ragged = {
-        "spike_times": ("times of spikes, in s", times, np.concatenate(counts)),
+    trains = map(session.trains, session.chosen)
+    parts, counts, steps = zip(*trains, strict=True)
+    columns = _columns(pynwb, tables.neuron_columns(parts), tables.NEURON_COLUMNS)
+    times = [own * result.dt_s for own in steps]
+    ragged: dict[str, Any] = {
+        "spike_times": ("times of spikes, in s", times, np.concatenate(counts))
     }
     seen = [session.observed(own.layer) for own in parts]
     if not all(np.array_equal(own, session.intervals) for own in seen):
@@ -267,7 +259,7 @@ def _units(pynwb: Any, session: Session, selection: Selection, silent: bool) -> 
     )
 
 
-def _add_frames(pynwb: Any, file: Any, session: Session, stimuli: Any) -> None:
+def _add_frames(pynwb: Any, file: Any, session: tables.Session, stimuli: Any) -> None:
     """Add each frame once, and which of them is shown when."""
     rows = session.result.stimulus_of_row
     frames: list[Any] = []

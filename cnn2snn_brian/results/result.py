@@ -14,21 +14,20 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import Places, ReceptiveFields, Shape, column, sample
-from cnn2snn_brian.results import arrays, hdf5, neo, nwb
+from cnn2snn_brian.results import exports, hdf5, nwb
 from cnn2snn_brian.results.measures import (
     Decisions,
+    IntArray,
+    Potentials,
+    Recorded,
+    RecordedSpikes,
+    SpikeCounts,
+    Trials,
     class_numbers,
     counted,
     decisions,
     earliest,
     tally,
-)
-from cnn2snn_brian.results.recorded import (
-    IntArray,
-    Potentials,
-    RecordedSpikes,
-    SpikeCounts,
-    Trials,
 )
 from cnn2snn_brian.settings import (
     Parameters,
@@ -37,9 +36,6 @@ from cnn2snn_brian.settings import (
     shown,
     shown_kind,
 )
-
-#: Of a layer and an image: neurons, and steps of their spikes or their potentials.
-Recorded = dict[tuple[str, int], tuple[IntArray, npt.NDArray[Any]]]
 
 #: A neuron that spikes in more than this share of the steps is saturated.
 SATURATED = 0.9
@@ -160,11 +156,11 @@ class SimulationResult(Printed):
 
     save = hdf5.save
     load = classmethod(hdf5.load)
-    to_neo = neo.to_neo
-    to_pynapple = neo.to_pynapple
-    to_xarray = arrays.to_xarray
-    to_assembly = arrays.to_assembly
-    to_rsatoolbox = arrays.to_rsatoolbox
+    to_neo = exports.to_neo
+    to_pynapple = exports.to_pynapple
+    to_xarray = exports.to_xarray
+    to_assembly = exports.to_assembly
+    to_rsatoolbox = exports.to_rsatoolbox
     to_nwb = nwb.to_nwb
     inspect = write_inspector
 
@@ -471,7 +467,7 @@ class SimulationResult(Printed):
         layer : str
             A layer that was recorded, or ``input``.
         bin : Quantity [s]
-            As of `binned`; the rate of a shorter bin is that of its own time.
+            As of `binned`; the rate in a shorter last bin refers to its own width.
 
         Returns
         -------
@@ -788,8 +784,20 @@ class SimulationResult(Printed):
             f"{self.ties.sum()} ties for the most output spikes, of these "
             f"{self.silent.sum()} without any output spike",
         ]
-        if self.network:
-            lines += self._of_the_network()
+        if network := self.network:
+            kinds = shown_kind(network["synapses"])
+            names = ", ".join(self.parameters.thresholds)
+            lines += [
+                f"encoding {network['encoding']}, reset {network['reset']}, synapses "
+                f"{kinds}, dtype {network['dtype']}",
+                f"layers: {names}, hash of their weights {network['layers'][:8]}",
+            ]
+            delays = (f"{k} {1e3 * v:g} ms" for k, v in network["delays_s"].items())
+            lines += [f"delays: {', '.join(delays)}"] if network["delays_s"] else []
+        if classes := self.network.get("classes"):
+            n_more = len(classes) - MAX_CLASSES
+            more = f" and {n_more} more" if n_more > 0 else ""
+            lines.append(f"classes: {', '.join(classes[:MAX_CLASSES])}{more}")
         lines += shown(self.parameters)
         if self.perturbations is None:
             lines.append("saved by version 0.1.0, which kept no lesions and no noise")
@@ -800,24 +808,4 @@ class SimulationResult(Printed):
         if self.program:
             compiler, flags = self.program["compiler"], self.program["flags"]
             lines.append(f"compiled: {compiler} {flags}")
-        return lines
-
-    def _of_the_network(self) -> list[str]:
-        """Say what was simulated."""
-        network = self.network
-        chosen = {**network, "synapses": shown_kind(network["synapses"])}
-        choices = ("encoding", "reset", "synapses", "dtype")
-        lines = [
-            ", ".join(f"{what} {chosen[what]}" for what in choices),
-            f"layers: {', '.join(self.parameters.thresholds)}, "
-            f"hash of their weights {network['layers'][:8]}",
-        ]
-        delays = (f"{k} {1e3 * v:g} ms" for k, v in network["delays_s"].items())
-        if network["delays_s"]:
-            lines.append(f"delays: {', '.join(delays)}")
-        classes = network["classes"]
-        if classes is not None:
-            n_more = len(classes) - MAX_CLASSES
-            more = f" and {n_more} more" if n_more > 0 else ""
-            lines.append(f"classes: {', '.join(classes[:MAX_CLASSES])}{more}")
         return lines

@@ -1,7 +1,7 @@
 """What all exports say of neurons, rows and items: columns of one name and meaning."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -94,24 +94,10 @@ class Selection:
                 )
         if len({*names}) < len(names):
             raise InputError(f"layers name one of them twice: {', '.join(names)}")
-        self._check_pixel_size(result)
         for name in neurons:
             if name not in result.shapes:
                 raise InputError(f"neurons of {name!r}: there is no such layer")
         return [self._of_layer(result, name, neurons.get(name)) for name in names]
-
-    def _check_pixel_size(self, result: "SimulationResult") -> None:
-        size = self.pixel_size_deg
-        if size is None:
-            return
-        is_number = isinstance(size, int | float | np.number)
-        if not is_number or isinstance(size, bool) or not 0 < size < math.inf:
-            raise InputError(f"pixel_size_deg is {size!r}, expected degrees above 0")
-        if not result.receptive_fields:
-            raise InputError(
-                "pixel_size_deg is given, but version 0.1.0 saved this result without "
-                "receptive fields"
-            )
 
     def _of_layer(self, result: "SimulationResult", name: str, places: Any) -> Chosen:
         shape = result.shapes[name]
@@ -123,26 +109,44 @@ class Selection:
         at = np.unravel_index(index, shape)
         none = np.full(len(index), -1)
         channel, y, x = at if len(at) == 3 else (*at, none, none)
-        columns: dict[str, Any] = {"layer": np.repeat([name], len(index))}
+        columns = {"layer": np.repeat([name], len(index))}
         columns |= {"channel": channel, "y": y, "x": x}
-        fields = result.receptive_fields.get(name)
-        if fields is None:
-            return Chosen(name, index, columns)
-        # A linear layer has one row and one column for each unit.
-        on_axes = [*enumerate((np.maximum(y, 0), np.maximum(x, 0)))]
-        rf_y, rf_x = (fields.centres(axis)[channel, place] for axis, place in on_axes)
-        height, width = (fields.sizes(axis)[channel, place] for axis, place in on_axes)
-        columns |= {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
-        if self.pixel_size_deg is not None:
-            size = float(self.pixel_size_deg)
-            _, n_rows, n_columns = result.shapes[INPUT]
-            columns |= {
-                "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * size,
-                "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * size,
-                "rf_height_deg": height * size,
-                "rf_width_deg": width * size,
-            }
+        tables = field_tables(result, name, self.pixel_size_deg)
+        for what, (axis, table) in tables.items():
+            # A linear layer has one row and one column for each unit.
+            columns[what] = table[channel, np.maximum((y, x)[axis], 0)]
         return Chosen(name, index, columns)
+
+
+def field_tables(
+    result: "SimulationResult", layer: str, pixel_size_deg: float | None
+) -> dict[str, tuple[int, npt.NDArray[Any]]]:
+    """Give columns of receptive fields: their axis, y or x, and (channels, length)."""
+    size, fields = pixel_size_deg, result.receptive_fields.get(layer)
+    if size is not None:
+        is_number = isinstance(size, int | float | np.number)
+        if not is_number or isinstance(size, bool) or not 0 < size < math.inf:
+            raise InputError(f"pixel_size_deg is {size!r}, expected degrees above 0")
+        if not result.receptive_fields:
+            raise InputError(
+                "pixel_size_deg is given, but version 0.1.0 saved this result without "
+                "receptive fields"
+            )
+    if fields is None:
+        return {}
+    rf_y, rf_x = map(fields.centres, (0, 1))
+    height, width = map(fields.sizes, (0, 1))
+    found = {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
+    if size is not None:
+        _, n_rows, n_columns = result.shapes[INPUT]
+        found |= {
+            "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * float(size),
+            "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * float(size),
+            "rf_height_deg": height * float(size),
+            "rf_width_deg": width * float(size),
+        }
+    # They alternate: along y, along x.
+    return {name: (k % 2, table) for k, (name, table) in enumerate(found.items())}
 
 
 def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
@@ -166,24 +170,18 @@ def row_columns(
     }
     reserved = {*found, "label", *taken}
     if labels is not None:
-        found["label"] = _label_of_row(labels, result)
+        # In their order: a Series of pandas, asked for 0, gives what is called 0.
+        labels = labels.tolist() if hasattr(labels, "tolist") else [*labels]
+        if len(labels) * rows.n_repeats == result.n_images:  # of stimuli
+            labels = [labels[k] for k in of_row]
+        if len(labels) != result.n_images:
+            of = "pictures" if rows.n_repeats == 1 else "trials"
+            raise InputError(f"{result.n_images} {of}, but {len(labels)} labels")
+        found["label"] = _of_one_kind(labels)
     for key in dict.fromkeys(key for own in rows.parameters for key in own):
         name = f"parameter_{key}" if key in reserved else key
         found[name] = [float(rows.parameters[k].get(key, np.nan)) for k in of_row]
     return found
-
-
-def _label_of_row(labels: Any, result: "SimulationResult") -> list[Any]:
-    """Give each row its label; labels of stimuli hold for all of their trials."""
-    # In their order: a Series of pandas, asked for 0, gives what is called 0.
-    labels = labels.tolist() if hasattr(labels, "tolist") else [*labels]
-    n_images, repeats = result.n_images, result.n_repeats
-    if len(labels) * repeats == n_images:
-        labels = [labels[k] for k in result.stimulus_of_row]
-    if len(labels) != n_images:
-        of = "pictures" if repeats == 1 else "trials"
-        raise InputError(f"{n_images} {of}, but {len(labels)} labels")
-    return _of_one_kind(labels)
 
 
 def item_columns(result: "SimulationResult") -> dict[str, list[Any]]:
@@ -212,39 +210,6 @@ def session_start(start: datetime | None) -> datetime:
     return began
 
 
-def trains(
-    result: "SimulationResult",
-    chosen: Chosen,
-    rows: Iterable[int],
-    starts: Steps | None = None,
-    *,
-    silent: bool = True,
-) -> tuple[Chosen, Steps, Steps]:
-    """Put the spikes of a layer together, neuron after neuron: how many, and steps."""
-    shape = result.shapes[chosen.layer]
-    n = len(chosen.index)
-    # Which of the chosen each neuron of the Brian2 group is; n if it is none of them.
-    # The smaller the type, the faster numpy sorts.
-    rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
-    rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
-    # Of 100 million spikes, each byte less is 100 MB.
-    least: Any = np.int32 if starts is None or starts.max() < 2**30 else np.int64
-    ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
-    for row in rows:
-        neuron, step = result.recorded[chosen.layer, row]
-        own = rank[neuron]
-        kept = own < n
-        ranks.append(own[kept])
-        first = 0 if starts is None else starts[row]
-        steps.append(step[kept].astype(least) + least(first))
-    found = np.concatenate(ranks)
-    order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
-    counts = np.bincount(found, minlength=n)
-    if not silent:
-        chosen, counts = chosen.some(counts > 0), counts[counts > 0]
-    return chosen, counts, np.concatenate(steps)[order]
-
-
 @dataclass(frozen=True)
 class Session:
     """
@@ -255,12 +220,19 @@ class Session:
     """
 
     result: "SimulationResult"
+    selection: Selection
+    silent: bool = True
+
+    @cached_property
+    def chosen(self) -> list[Chosen]:
+        """Neurons of the layers that were recorded."""
+        return self.selection.of(self.result, self.result.recorded_layers)
 
     @cached_property
     def first(self) -> Steps:
         """First step of each row."""
-        ends = np.cumsum(self.result.steps_of_row + 1)
-        return np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        lengths = self.result.steps_of_row + 1
+        return np.cumsum(lengths) - lengths
 
     @property
     def intervals(self) -> npt.NDArray[np.float64]:
@@ -273,15 +245,29 @@ class Session:
         return sorted(row for name, row in self.result.recorded if name == layer)
 
     def trains(
-        self, chosen: Iterable[Chosen], silent: bool
-    ) -> Iterator[tuple[Chosen, Steps, npt.NDArray[np.float64]]]:
-        """Give the spike times of neurons of each layer, neuron after neuron."""
-        for own in chosen:
-            rows = self._rows_of(own.layer)
-            kept, counts, steps = trains(
-                self.result, own, rows, self.first, silent=silent
-            )
-            yield kept, counts, np.asarray(steps * self.result.dt_s)
+        self, chosen: Chosen, rows: Iterable[int] | None = None
+    ) -> tuple[Chosen, Steps, Steps]:
+        """Put spikes together, neuron after neuron: how many each has, and steps."""
+        shape, n = self.result.shapes[chosen.layer], len(chosen.index)
+        # Which of the chosen each neuron of the Brian2 group is; n if it is none of
+        # them. The smaller the type, the faster numpy sorts.
+        rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
+        rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
+        # Of 100 million spikes, each byte less is 100 MB.
+        least: Any = np.int32 if self.first.max() < 2**30 else np.int64
+        ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
+        for row in self._rows_of(chosen.layer) if rows is None else rows:
+            neuron, step = self.result.recorded[chosen.layer, row]
+            own = rank[neuron]
+            kept = own < n
+            ranks.append(own[kept])
+            steps.append(step[kept].astype(least) + least(self.first[row]))
+        found = np.concatenate(ranks)
+        order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
+        counts = np.bincount(found, minlength=n)
+        if not self.silent:
+            chosen, counts = chosen.some(counts > 0), counts[counts > 0]
+        return chosen, counts, np.concatenate(steps)[order]
 
     def observed(self, layer: str) -> npt.NDArray[np.float64]:
         """Give the intervals that a layer was recorded in, which don't touch."""
