@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Metric = Literal["correlation", "euclidean", "cosine"]
-
-
 Method = Literal["spearman", "pearson"]
+Across = Literal["stimuli", "repeats"]
+Rule = Literal["race", "margin"]
+Found = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,12 +262,6 @@ def compare(
     return Comparison(value, float(low), float(high), p_value, method, n_pairs)
 
 
-Across = Literal["stimuli", "repeats"]
-
-
-Rule = Literal["race", "margin"]
-
-
 @dataclass(frozen=True, eq=False)
 class Decoding(Measured):
     """
@@ -354,7 +347,8 @@ def decoding(
     ------
     InputError
         If there is not one label for each stimulus, a class has fewer stimuli than
-        folds, or the window is no whole number of bins.
+        folds, the window is not a whole number of bins, or bins are asked for of
+        counts, which have no times.
 
     References
     ----------
@@ -494,9 +488,6 @@ class Choices(Measured):
         return table
 
 
-Found = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
-
-
 def _race(spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]) -> Found:
     """Find the class whose spike number `bound` comes first."""
     accumulator = spikes.trial * spikes.n_neurons + spikes.neuron
@@ -566,7 +557,7 @@ def decide(
     Raises
     ------
     InputError
-        If the bound is no whole number of at least 1, the rule is unknown, there is
+        If the bound is not a whole number of at least 1, the rule is unknown, there is
         only one class, or spikes without a time step are decided by a margin.
 
     References

@@ -13,11 +13,9 @@ from cnn2snn_brian.physiology.trains import Measured, TrialSpikes, counts, trial
 from cnn2snn_brian.results import earliest, tally
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Method = Literal["first-spike", "likelihood"]
-
-
+Over = Literal["neurons", "stimuli"]
+Measure = Literal["vinje-gallant", "treves-rolls"]
 #: A matrix of pairs of more neurons takes gigabytes.
 MAX_NEURONS = 10_000
 
@@ -331,12 +329,6 @@ def noise_correlation(
     return _correlations((centred / spread).reshape(-1, responses.shape[2]))
 
 
-Over = Literal["neurons", "stimuli"]
-
-
-Measure = Literal["vinje-gallant", "treves-rolls"]
-
-
 @dataclass(frozen=True, eq=False)
 class Tuning(Measured):
     """
@@ -354,7 +346,7 @@ class Tuning(Measured):
     sem : ndarray of float64, shape (n_values, n_neurons)
         Standard errors of these means; NaN where there is one trial.
     period : float or None
-        180 for orientations, 360 for directions, None for what is no angle.
+        180 for orientations, 360 for directions, None for other values.
     preferred : ndarray of float64, shape (n_neurons,)
         Preferred value, an angle from 0 to below the period; NaN of a silent neuron,
         and of one that responds to all angles alike.

@@ -113,8 +113,8 @@ class TrialSpikes(Printed):
     ------
     InputError
         If the three arrays differ in length, a trial, a neuron or a time is outside its
-        range, a number of trials or neurons is not whole, or a time is no multiple of
-        the time step.
+        range, a number of trials or neurons is not whole, or a time is not a multiple
+        of the time step.
     """
 
     trial: IntArray
@@ -136,12 +136,12 @@ class TrialSpikes(Printed):
         for name in ("duration_s", "dt_s", "shortest_s"):
             if checked[name] is not None or name == "duration_s":
                 checked[name] = seconds(name, checked[name], above=0)
-        for name, unit in (("trial", None), ("neuron", None), ("t", second)):
-            checked[name] = real_numbers(name, checked[name], unit=unit)
-        for name in ("trial", "neuron", "t"):
-            check_shape(name, checked[name], self.t.size)
+        checked["t"] = real_numbers("t", self.t, unit=second)
+        check_shape("t", self.t, self.t.size)
         for name, n in (("trial", self.n_trials), ("neuron", self.n_neurons)):
-            checked[name] = whole_numbers(name, checked[name], n)
+            numbers = real_numbers(name, checked[name])
+            check_shape(name, numbers, self.t.size)
+            checked[name] = whole_numbers(name, numbers, n)
         # A window leaves its end out, so a spike at the end would never be counted.
         whole = self.duration_s
         if not ((self.t >= 0) & (self.t < whole - self._slack)).all():
@@ -247,7 +247,7 @@ class TrialSpikes(Printed):
         Raises
         ------
         InputError
-            If the window is no whole number of bins, or a bin no whole number of steps.
+            If the window is not a whole number of bins, or a bin not one of steps.
         """
         start, end = self.window(window)
         width = seconds("bin", bin)
@@ -282,7 +282,7 @@ class TrialSpikes(Printed):
         Raises
         ------
         InputError
-            If the window is no whole number of bins.
+            If the window is not a whole number of bins.
         """
         index, inside, edges = self.bins(bin, window)
         at = (self.trial[inside], index[inside], self.neuron[inside])
@@ -510,7 +510,7 @@ def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -
     Raises
     ------
     InputError
-        If the layer was not recorded, or the window is no whole number of bins.
+        If the layer was not recorded, or the window is not a whole number of bins.
 
     References
     ----------
@@ -567,7 +567,7 @@ def by_item(
     ------
     InputError
         If no stimulus has items, the layer was not recorded, the window is outside of a
-        trial or no multiple of the time step, or there is none and the time to the next
+        trial or not a multiple of the time step, or without it the time to the next
         item differs.
     """
     name = result.output_layer if layer is None else layer

@@ -335,7 +335,7 @@ def plot_receptive_field(
     Raises
     ------
     InputError
-        If there is no such neuron, lag or channel, or stimuli were no images.
+        If there is no such neuron, lag or channel, or stimuli were not images.
     """
     lag = field.lags[0] if lag is None else lag
     check_index("neuron", neuron, len(field.sta))
@@ -559,7 +559,7 @@ def plot_speed_accuracy(
     Returns
     -------
     matplotlib Axes
-        `ax`, accuracy in percent. A number beside a point is its bound. Undecided
+        `ax`, accuracy in percent. A number next to a point is its bound. Undecided
         trials count with their whole duration, and the class with most spikes.
 
     Raises

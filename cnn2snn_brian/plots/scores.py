@@ -9,8 +9,10 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_shape, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
-from cnn2snn_brian.plots.style import Names
 from cnn2snn_brian.results import SimulationResult
+
+#: With more classes, a confusion matrix has no numbers in its cells.
+MAX_CELLS = 30
 
 
 def plot_decisions(
@@ -43,7 +45,7 @@ def plot_decisions(
     Returns
     -------
     matplotlib Axes
-        `ax`, accuracy in percent. A number beside a point is its margin; the square is
+        `ax`, accuracy in percent. A number next to a point is its margin; the square is
         the whole duration.
 
     Raises
@@ -124,10 +126,6 @@ def plot_sweep(
     if hue is not None:
         ax.legend(title=hue.replace("_", " "), fontsize="small")
     return ax
-
-
-#: With more classes, a confusion matrix has no numbers in its cells.
-MAX_CELLS = 30
 
 
 def plot_accuracy_over_time(
@@ -273,7 +271,7 @@ def plot_threshold_sweep(
     return ax
 
 
-def plot_confusion(matrix: Any, ax: Any = None, *, classes: Names = None) -> Any:
+def plot_confusion(matrix: Any, ax: Any = None, *, classes: style.Names = None) -> Any:
     """
     Draw a confusion matrix.
 
@@ -333,7 +331,10 @@ def plot_confusion(matrix: Any, ax: Any = None, *, classes: Names = None) -> Any
 
 
 def plot_class_accuracies(
-    accuracies: Mapping[str, npt.ArrayLike], ax: Any = None, *, classes: Names = None
+    accuracies: Mapping[str, npt.ArrayLike],
+    ax: Any = None,
+    *,
+    classes: style.Names = None,
 ) -> Any:
     """
     Draw the accuracy of each class for several systems, as groups of bars.

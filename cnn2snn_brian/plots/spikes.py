@@ -10,28 +10,21 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_index, check_known, check_shape, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
-from cnn2snn_brian.plots.style import Names
 from cnn2snn_brian.projections import Layers
 from cnn2snn_brian.results import SATURATED, SimulationResult, correlation
 from cnn2snn_brian.settings import check_images
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24
-
-
-#: A legend that hides nothing.
-BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
-
-
-SMALL = {"fontsize": "small", "title_fontsize": "small"}
-
-
-#: Share of an axis that is left free at its ends, so that it hides no point.
-MARGIN = 0.03
-
-
 #: With more traces, they have no legend.
 MAX_LEGEND = 12
+#: With more units, their numbers are not written into the cells.
+MAX_NUMBERED = 64
+#: Share of an axis that is left free at its ends, so that it hides no point.
+MARGIN = 0.03
+#: A legend next to the axes, where it hides nothing.
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+SMALL = {"fontsize": "small", "title_fontsize": "small"}
 
 
 def _axes_below(ax: Any) -> Any:
@@ -53,7 +46,7 @@ def _show_whole(ax: Any, duration_s: float) -> None:
 
 
 def _dashes(index: int) -> str:
-    """Choose solid lines, then dashed, then dotted: there are only so many colours."""
+    """Choose solid lines, then dashed, then dotted, once the colours are used up."""
     return ("-", "--", ":")[index // len(style.COLOURS) % 3]
 
 
@@ -213,7 +206,7 @@ def plot_membrane(
 
 
 def plot_output_counts(
-    result: SimulationResult, image: int, ax: Any = None, classes: Names = None
+    result: SimulationResult, image: int, ax: Any = None, classes: style.Names = None
 ) -> Any:
     """
     Draw how the spikes of each output neuron add up over time.
@@ -287,14 +280,14 @@ def plot_rates(
     Returns
     -------
     matplotlib Axes
-        `ax`. Silent neurons are a bar of their own, left of 0; saturated ones, which
+        `ax`. Silent neurons have a separate bar, left of 0; saturated ones, which
         spike in more than 90 % of the steps, have another colour. The legend counts
         both. Numbers of neurons are on a logarithmic scale.
 
     Raises
     ------
     InputError
-        If there is no such layer or image, or no bin.
+        If there is no such layer or image, or `bins` is below 1.
     """
     check_known("layer", [layer], result.spike_counts)
     if image is not None:
@@ -310,7 +303,7 @@ def plot_rates(
     silent, saturated = rate == 0, rate > SATURATED * highest
     others = ~silent & ~saturated
     edges = np.linspace(0, highest, bins + 1)
-    # A bar has one colour: saturated neurons get bars of their own from 90 % on.
+    # A bar has one colour: saturated neurons get separate ones from 90 % on.
     label = f"others: {others.sum():,}"
     ax.hist(rate[others], edges, color=style.colour(0), label=label)
     label = f"saturated: {saturated.sum():,} ({saturated.mean():.1%})"
@@ -322,10 +315,6 @@ def plot_rates(
     ax.set_ylim(bottom=0.7)
     ax.legend(fontsize="small", loc="upper right")
     return ax
-
-
-#: With more units, their numbers are not written into the cells.
-MAX_NUMBERED = 64
 
 
 def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -369,7 +358,7 @@ def plot_feature_maps(
     images: Any = None,
 ) -> Any:
     """
-    Draw the spike counts of all channels beside the CNN's activations.
+    Draw the spike counts of all channels next to the CNN's activations.
 
     Parameters
     ----------

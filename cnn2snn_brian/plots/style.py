@@ -23,7 +23,7 @@ DASHED: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1}
 MAP = "viridis"
 
 
-#: Of classes.
+#: Names of classes; their numbers by default.
 Names = Sequence[str] | None
 
 
