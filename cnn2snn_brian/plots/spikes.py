@@ -182,6 +182,8 @@ def plot_membrane(
     floor = result.parameters.v_min[layer]
     spikes = result.spikes(layer, image) if (layer, image) in result.recorded else None
     triangle: dict[str, Any] = {"ls": "", "marker": "v", "ms": 5, "mec": "white"}
+    # The underscore keeps it out of the legend.
+    triangle |= {"mew": 0.4, "zorder": 4, "label": "_spikes"}
     for index, position in enumerate(positions):
         line = {"color": style.colour(index), "ls": _dashes(index), "lw": 1}
         where = ", ".join(map(str, position))
@@ -190,9 +192,7 @@ def plot_membrane(
         if spikes is not None:
             its = np.all(np.stack(spikes.position, 1) == position, axis=1)
             times, used = 1e3 * spikes.t[its], style.colour(index)
-            # The underscore keeps it out of the legend.
-            look = {**triangle, "mew": 0.4, "zorder": 4, "label": "_spikes"}
-            ax.plot(times, np.full(len(times), levels[index]), color=used, **look)
+            ax.plot(times, np.full(len(times), levels[index]), color=used, **triangle)
     for level in np.unique(levels):
         label = "threshold" if np.ndim(threshold) == 0 else f"threshold {level:.3g}"
         ax.axhline(level, color="black", ls="--", lw=1, label=label)
@@ -331,23 +331,6 @@ def mosaic(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return out[: len(out) - gap, : out.shape[1] - gap]
 
 
-def _cnn_maps(
-    layers_or_activations: Any, layer: str, image: int, images: Any
-) -> npt.NDArray[Any]:
-    """Activations of one layer for one image, after ReLU."""
-    if isinstance(layers_or_activations, Layers):
-        if images is None:
-            raise InputError("images is missing: the images that were simulated")
-        check_index("image", image, len(images))
-        # This one's alone: a copy of all may be gigabytes.
-        shape = layers_or_activations.input_shape
-        one = check_images(images[image : image + 1], shape)
-        layers_or_activations, image = layers_or_activations.activations(one), 0
-    check_known("layer of activations", [layer], layers_or_activations)
-    check_index("image", image, len(layers_or_activations[layer]))
-    return np.maximum(np.asarray(layers_or_activations[layer][image]), 0)
-
-
 def plot_feature_maps(
     result: SimulationResult,
     layers_or_activations: Layers | Mapping[str, npt.NDArray[Any]],
@@ -391,7 +374,19 @@ def plot_feature_maps(
     check_known("layer", [layer], result.spike_counts)
     check_index("image", image, result.n_images)
     counts = result.spike_counts.part(layer, image)
-    activations = _cnn_maps(layers_or_activations, layer, image, images)
+    of_images: Any = layers_or_activations
+    row = image
+    if isinstance(of_images, Layers):
+        if images is None:
+            raise InputError("images is missing: the images that were simulated")
+        check_index("image", image, len(images))
+        # This one's alone: a copy of all may be gigabytes.
+        one = check_images(images[image : image + 1], of_images.input_shape)
+        of_images, row = of_images.activations(one), 0
+    check_known("layer of activations", [layer], of_images)
+    check_index("image", row, len(of_images[layer]))
+    # A neuron has no negative rate.
+    activations = np.maximum(np.asarray(of_images[layer][row]), 0)
     check_shape(f"activations of {layer}", activations, *counts.shape)
     if axes is None:
         import matplotlib.pyplot as plt
