@@ -3,7 +3,7 @@
 import importlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
-    """Check a whole number; True and False are none."""
+    """Check a whole number; True and False are not."""
     is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not is_whole or number < smallest:
         raise InputError(
@@ -43,27 +43,52 @@ def check_shape(what: str, array: npt.NDArray[Any], *sizes: int | str) -> None:
         raise InputError(f"{what}: found the shape {array.shape}, expected {rule}")
 
 
-def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Check that a value is one of a few."""
-    if value not in choices:
-        raise InputError(
-            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
-        )
-
-
-def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Check that only existing things are named."""
-    known = tuple(known)
-    if unknown := [repr(name) for name in given if name not in known]:
-        raise InputError(
-            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
-        )
+def check_number(
+    what: str,
+    number: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Check a plain finite number in a range, which `low` and `high` belong to."""
+    # Of Brian2's quantities only those without unit, without importing Brian2.
+    unit = getattr(number, "dim", None)
+    is_plain = np.ndim(number) == 0 and getattr(unit, "is_dimensionless", True)
+    try:
+        value = math.nan if isinstance(number, str) else float(number)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not (
+        is_plain
+        and math.isfinite(value)
+        and low <= value <= high
+        and above < value < below
+    ):
+        bounds = {"of at least": low, "above": above, "below": below, "at most": high}
+        if math.isfinite(low) and math.isfinite(high):
+            bounds = {f"from {low:g} to": high}
+        words = [
+            f"{k} {bound:g}" for k, bound in bounds.items() if math.isfinite(bound)
+        ]
+        rule = f"a number {' and '.join(words)}" if words else "a finite number"
+        raise InputError(f"{what} is {number!r}, expected {rule}")
+    return value
 
 
 def check_share(what: str, number: Any) -> None:
     """Check a number between 0 and 1, without these."""
     if not isinstance(number, float | np.floating) or not 0 < number < 1:
         raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
+
+
+def check_numbers(what: str, given: Any, **limits: float) -> list[float]:
+    """Check some numbers to choose from."""
+    numbers = np.ravel(np.array(given, dtype=object))
+    if not len(numbers):
+        raise InputError(f"{what} is {given!r}, expected at least one number")
+    return [check_number(f"{what}: one", number, **limits) for number in numbers]
 
 
 def real_numbers(
@@ -139,6 +164,49 @@ def seconds(
         rule += " of at least 0" if least == 0 else ""
         raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
     return float(number)
+
+
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Check that a value is one of a few."""
+    if value not in choices:
+        raise InputError(
+            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        )
+
+
+def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that only existing things are named."""
+    known = tuple(known)
+    if unknown := [repr(name) for name in given if name not in known]:
+        raise InputError(
+            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+
+
+def check_names(what: str, given: Iterable[str], names: Collection[str]) -> None:
+    """Check that only existing layers are named."""
+    unknown = [str(name) for name in given if name not in names]
+    if unknown:
+        raise InputError(
+            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
+            f"layers are {', '.join(names)}"
+        )
+
+
+def check_all_layers(what: str, given: Collection[str], names: Collection[str]) -> None:
+    """Check that all existing layers are named, and no others."""
+    check_names(what, given, names)
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise InputError(f"{what} is missing for {', '.join(missing)}")
+
+
+def by_layer(what: str, given: Any, names: Collection[str]) -> dict[str, Any]:
+    """Take one value for all layers, or values of some by name."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    check_names(what, given, names)
+    return dict(given)
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import optional_library, seconds
+from cnn2snn_brian.checks import check_choice, optional_library, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.settings import check_choice
 from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds
 
 #: Neurons and times of all spikes, and how long the recording is.
