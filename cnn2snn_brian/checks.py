@@ -27,6 +27,22 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
     return int(number)
 
 
+def check_index(what: str, number: Any, n: int) -> None:
+    """Check the number of one of `n` things."""
+    if check_whole(what, number, 0) >= n:
+        raise InputError(f"{what} is {number}, expected 0 to {n - 1}")
+
+
+def check_shape(what: str, array: npt.NDArray[Any], *sizes: int | str) -> None:
+    """Check a shape; a size with a name is any above 0, the same if it comes again."""
+    pairs = zip(sizes, array.shape, strict=False)
+    named: dict[int | str, int] = {k: n for k, n in pairs if isinstance(k, str)}
+    expected = tuple(named.get(size, size) for size in sizes)
+    if array.shape != expected or 0 in named.values():
+        rule = f"({', '.join(map(str, sizes))})"
+        raise InputError(f"{what}: found the shape {array.shape}, expected {rule}")
+
+
 def check_number(
     what: str,
     number: Any,

@@ -1,7 +1,7 @@
 """Measures against closed forms, plain loops and generators of known spikes."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnn2snn_brian import InputError, SimulationResult, physiology
+from cnn2snn_brian import InputError, physiology
 from cnn2snn_brian.physiology import TrialSpikes, decide, latency, psth
+from cnn2snn_brian.results import Trials
 
 DT = 1e-3
 
@@ -32,24 +33,6 @@ def generated(rate_hz, n_repeats, seed=0, dt=DT):
         n_neurons,
         n_steps * dt,
         dt,
-    )
-
-
-def rows_of_trials(result, **said):
-    """A result that says which trial its rows are, as one of stimuli does."""
-    own = {
-        item.name: said.pop(item.name, getattr(result, item.name))
-        for item in fields(result)
-    }
-    return type("RowsOfTrials", (SimulationResult,), said)(**own)
-
-
-def with_repeats(result, stimulus_of_row, repeat_of_row):
-    return rows_of_trials(
-        result,
-        n_repeats=max(repeat_of_row) + 1,
-        stimulus_of_row=np.array(stimulus_of_row),
-        repeat_of_row=np.array(repeat_of_row),
     )
 
 
@@ -104,18 +87,18 @@ def replace_rows(result, rows):
 
 def test_rows_are_repeats_of_stimuli(random_result):
     rows = replace_rows(random_result, [2, 0])
-    rows = with_repeats(rows, [0, 0], [1, 0])
+    rows = replace(rows, trials=Trials(2, (20,), ("a",)))
     counts = physiology.counts(rows, "conv1")
     assert counts.shape == (1, 2, 60)
     expected = random_result.spike_counts["conv1"].reshape(3, -1)
-    np.testing.assert_array_equal(counts[0], expected[[0, 2]])
+    np.testing.assert_array_equal(counts[0], expected[[2, 0]])
     spikes = physiology.trial_spikes(rows, "conv1")
     np.testing.assert_array_equal(spikes.counts(), counts)
 
 
 def test_what_was_not_recorded_is_not_silence(random_result):
     rows = replace_rows(random_result, [2, 0])
-    part = rows_of_trials(rows, windows=((5, 10), (12, 20)))
+    part = replace(rows, windows=((5, 10), (12, 20)))
     expected = physiology.counts(rows, "conv1", (6 * ms, 10 * ms))
     found = physiology.counts(part, "conv1", (6 * ms, 10 * ms))
     np.testing.assert_array_equal(found, expected)
@@ -124,7 +107,7 @@ def test_what_was_not_recorded_is_not_silence(random_result):
             physiology.first_spike(part, "conv1", window)
     assert physiology.counts(part, "conv1").sum() > expected.sum()
     physiology.first_spike(part, "ip1")  # always recorded
-    unequal = rows_of_trials(rows, steps_of_row=np.array([20, 10]))
+    unequal = replace(rows, trials=Trials(1, (20, 10), ("a", "b")))
     with pytest.raises(InputError, match="stimuli last 0.01 to 0.02 s"):
         psth(unequal, "conv1", bin=1 * ms)
 
@@ -147,7 +130,7 @@ def test_bins_hold_whole_steps():
     ("call", "said"),
     [
         (lambda r: physiology.counts(r, "conv9"), "there are input, conv1, ip1"),
-        (lambda r: physiology.counts(r), "layer is None"),
+        (lambda r: physiology.counts(r), "unknown layer None"),
         (lambda r: physiology.counts(r, "conv1", (0, 0.01)), "not recorded for image"),
         (lambda r: physiology.counts(r, "ip1", (0.01, 0.01)), "two times in order"),
         (lambda r: physiology.counts(r, "ip1", (0, 0.03)), "from 0 to 0.02 s"),
@@ -162,7 +145,10 @@ def test_bins_hold_whole_steps():
         (lambda r: physiology.counts(np.ones((2, 2, 2)), None, (0, 1)), "no times"),
         (lambda r: TrialSpikes([0], [0], [0.2], 1, 1, 1, 0.1), "t goes from 0.2"),
         (lambda r: TrialSpikes([3], [0], [0.0], 1, 2, 1, 0.1), "trial goes from 3"),
-        (lambda r: TrialSpikes([0], [0, 1], [0.0], 1, 2, 1, 0.1), "one of each"),
+        (
+            lambda r: TrialSpikes([0], [0, 1], [0.0], 1, 2, 1, 0.1),
+            r"neuron: found the shape \(2,\), expected \(1\)",
+        ),
         (
             lambda r: TrialSpikes([0], [0], [0.0], 1, 1, 2, 0.1).of_neurons([0, 0]),
             "expected different whole numbers",
@@ -176,7 +162,7 @@ def test_bins_hold_whole_steps():
             lambda r: physiology.signal_correlation(np.ones((3, 1, 10_001))),
             "0.8 GB, expected at most 10000",
         ),
-        (lambda r: physiology.tuning(r, [0, 90], "ip1"), "each of 3 stimuli"),
+        (lambda r: physiology.tuning(r, [0, 90], "ip1"), r"expected \(3\)"),
         (lambda r: physiology.tuning(r, [0, 45, 90], "ip1"), "evenly spaced over 180"),
         (lambda r: physiology.tuning(r, [0, 1, 2], "ip1", period=90), "180, 360 or"),
         (lambda r: physiology.sparseness(r, "ip1", over="time"), "over='time'"),
@@ -184,8 +170,8 @@ def test_bins_hold_whole_steps():
         (lambda r: physiology.sparseness(np.ones((2, 1, 1))), "at least 2 of them"),
         (lambda r: physiology.rdm(r, "ip1", metric="x"), "metric='x'"),
         (lambda r: physiology.rdm(np.ones((2, 5))), "at least 3 stimuli"),
-        (lambda r: physiology.rdm(np.ones(5)), "expected finite numbers"),
-        (lambda r: physiology.compare(np.ones((4, 4)), np.ones((5, 5))), "two square"),
+        (lambda r: physiology.rdm(np.ones(5)), "n_stimuli, n_repeats"),
+        (lambda r: physiology.compare(np.ones((4, 4)), np.ones((5, 5))), r"\(4, 4\)"),
         (
             lambda r: physiology.compare(np.ones((4, 4)), np.ones((4, 4)), method="x"),
             "method='x'",
@@ -217,7 +203,7 @@ def test_bins_hold_whole_steps():
         ),
         (
             lambda r: physiology.receptive_field(r, np.ones((4, 2)), "ip1"),
-            "4 stimuli, but responses to 3",
+            r"shape \(4, 2\), expected \(3, ...\)",
         ),
         (
             lambda r: physiology.receptive_field(r, np.ones((3, 2)), "ip1", lags=(1,)),
@@ -640,10 +626,9 @@ def test_choices_by_a_margin_are_a_random_walk():
 
 @pytest.mark.parametrize("bound", [1, 3, 50])
 def test_a_margin_is_that_of_the_result(random_result, bound):
-    rows = with_repeats(random_result, [1, 0, 2], [0, 0, 0])
-    found = decide(rows, bound, rule="margin")
+    repeats = replace(random_result, trials=Trials(3, (20,), ("a",)))
+    found = decide(repeats, bound, rule="margin")
     expected = random_result.decide(bound)
-    order = [1, 0, 2]
-    np.testing.assert_array_equal(found.choice[order, 0], expected.predictions)
-    np.testing.assert_array_equal(found.decided[order, 0], expected.decided)
-    np.testing.assert_allclose(found.reaction_time_s[order, 0], expected.steps * 1e-3)
+    np.testing.assert_array_equal(found.choice[0], expected.predictions)
+    np.testing.assert_array_equal(found.decided[0], expected.decided)
+    np.testing.assert_allclose(found.reaction_time_s[0], expected.steps * 1e-3)

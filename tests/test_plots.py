@@ -10,7 +10,7 @@ import pytest
 from by_hand import Conv2d, Layers, Linear
 
 from cnn2snn_brian import InputError, SimulationResult, plots
-from cnn2snn_brian.plots.maps import mosaic
+from cnn2snn_brian.plots.spikes import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
 from cnn2snn_brian.projections import to_neurons
 from cnn2snn_brian.results import SpikeCounts, Trials
@@ -258,7 +258,7 @@ def test_output_counts_add_up(result, ax):
     assert legend(ax.figure.axes[-1]) == ["ape", "bee", "cow"]
     widths = [line.get_linewidth() for line in ax.lines]
     assert np.argmax(widths) == total[-1].argmax() == result.predictions[1]
-    with pytest.raises(InputError, match="2 names for 3"):
+    with pytest.raises(InputError, match="3 output neurons, but 2 class names"):
         plots.plot_output_counts(result, 1, ax, ["cat", "dog"])
     with pytest.raises(InputError, match="not recorded for image 99"):
         plots.plot_output_counts(result, 99, ax)
@@ -289,7 +289,7 @@ def test_rates_mark_silent_and_saturated_neurons(result, ax, image):
 
 
 def test_rates_refuse(result, ax):
-    with pytest.raises(InputError, match="no layer 'conv7'"):
+    with pytest.raises(InputError, match="unknown layer 'conv7'"):
         plots.plot_rates(result, "conv7", ax)
     with pytest.raises(InputError, match="image is 4, expected 0 to 3"):
         plots.plot_rates(result, "conv1", ax, image=4)
@@ -367,7 +367,7 @@ def test_one_image_is_drawn_without_a_copy_of_all(ax):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3_000_000
-    with pytest.raises(InputError, match="image is 3999, there are 5 images"):
+    with pytest.raises(InputError, match="image is 3999, expected 0 to 4"):
         plots.plot_feature_maps(result, layers, "conv1", 3999, axes, images=images[:5])
 
 
@@ -376,10 +376,10 @@ def test_feature_maps_refuse(result):
     left, _ = plots.plot_feature_maps(result, same, "conv1", 0)
     assert "r undefined" in left.get_title()
     for layer, image, said in [
-        ("conv7", 0, "no layer 'conv7'"),
-        ("input", 0, "no activations of 'input'"),
+        ("conv7", 0, "unknown layer 'conv7'"),
+        ("input", 0, "unknown layer of activations 'input'"),
         ("conv1", 4, "image is 4"),
-        ("ip1", 0, r"activations \(2,\), counts \(3,\)"),
+        ("ip1", 0, r"activations of ip1: found the shape \(2,\), expected \(3\)"),
     ]:
         with pytest.raises(InputError, match=said):
             plots.plot_feature_maps(result, same, layer, image)
@@ -433,7 +433,7 @@ def test_threshold_sweep_of_one_layer(ax):
     assert legend(ax) == ["best: 2"]
     assert ax.get_xscale() == "linear"
     for arguments, said in [
-        (([1, 2], [1]), "two rows of numbers"),
+        (([1, 2], [1]), r"values: found the shape \(1,\), expected \(2\)"),
         (([0, 2], [1, 2]), "above 0"),
         (({"conv1": [1]}, {"ip1": [1]}), "the same layers"),
         (([1], [1], ax, {"conv1": 1}), "the same layers"),
@@ -454,7 +454,7 @@ def test_confusion(ax):
     assert [t.get_text() for t in ax.get_xticklabels()] == ["cat", "dog", "owl"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("answer", "true class")
     assert ax.get_title() == "75.0% of 12 correct"
-    for wrong, said in [([[1, 2]], "square"), ([[-1]], "square")]:
+    for wrong, said in [([[1, 2]], "n_classes, n_classes"), ([[-1]], "found -1")]:
         with pytest.raises(InputError, match=said):
             plots.plot_confusion(wrong, ax)
     with pytest.raises(InputError, match="1 names for 3"):
@@ -477,7 +477,7 @@ def test_class_accuracies_are_grouped_bars(ax):
     assert legend(ax)[:2] == ["CNN (mean 85.0 %)", "SNN (mean 85.0 %)"]
     for wrong, said in [
         ({}, "empty"),
-        ({"a": [0.1], "b": [0.1, 0.2]}, "shapes"),
+        ({"a": [0.1], "b": [0.1, 0.2]}, r"'b': found the shape \(2,\), expected \(1\)"),
         ({"a": [90.0]}, "outside 0 to 1"),
     ]:
         with pytest.raises(InputError, match=said):

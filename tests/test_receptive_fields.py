@@ -110,7 +110,7 @@ def test_frames_of_a_movie_and_their_lag():
     kernel = np.zeros((1, 5))
     kernel[0, 3] = 1
     assert found.compare(kernel, lag=2).correlation[0] > 0.95
-    with pytest.raises(InputError, match="lag 0"):
+    with pytest.raises(InputError, match="unknown lag '0'"):
         found.compare(kernel)
 
 

@@ -1,15 +1,26 @@
 """What a physiologist measures: spikes and counts of trials in, tables out."""
 
-from cnn2snn_brian.physiology.dissimilarity import Comparison, Rdm, compare, rdm
-from cnn2snn_brian.physiology.latencies import (
+from cnn2snn_brian.physiology.representations import (
+    Choices,
+    Comparison,
+    Decoding,
+    Rdm,
+    compare,
+    decide,
+    decoding,
+    rdm,
+)
+from cnn2snn_brian.physiology.responses import (
     Latency,
+    Tuning,
     fano_factor,
     first_spike,
     latency,
     noise_correlation,
     signal_correlation,
+    sparseness,
+    tuning,
 )
-from cnn2snn_brian.physiology.readouts import Choices, Decoding, decide, decoding
 from cnn2snn_brian.physiology.reverse_correlation import (
     ReceptiveField,
     effective_kernel,
@@ -23,7 +34,6 @@ from cnn2snn_brian.physiology.trains import (
     psth,
     trial_spikes,
 )
-from cnn2snn_brian.physiology.tuning_curves import Tuning, sparseness, tuning
 
 __all__ = [
     "Choices",

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_share, check_whole, real_numbers
+from cnn2snn_brian.checks import (
+    check_known,
+    check_shape,
+    check_share,
+    check_whole,
+    real_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import chosen_neurons, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
@@ -82,54 +88,22 @@ class ReceptiveField(Printed):
         import pandas as pd
 
         kernels = real_numbers("kernels", kernels)
-        if lag not in self.lags or kernels.shape != self.sta[:, 0].shape:
-            raise InputError(
-                f"kernels of shape {kernels.shape} at lag {lag}, expected "
-                f"{self.sta[:, 0].shape} at one of the lags {self.lags}"
-            )
+        check_shape("kernels", kernels, *self.sta[:, 0].shape)
+        check_known("lag", [str(lag)], map(str, self.lags))
         at = self.lags.index(lag)
-        rows = []
-        for neuron, kernel in enumerate(kernels):
-            found, significant = self.sta[neuron, at], self.significant[neuron, at]
-            inside = kernel != 0
-            rows.append(
-                {
-                    "neuron": neuron,
-                    "correlation": correlation(found, kernel),
-                    "correlation_inside": correlation(found[inside], kernel[inside]),
-                    "n_significant": int(significant.sum()),
-                    "n_outside": int((significant & ~inside).sum()),
-                    "p_value": self.p_value[neuron],
-                }
-            )
-        return pd.DataFrame(rows)
-
-
-def _pairs(
-    data: Any,
-    stimuli: FloatArray,
-    layer: str | None,
-    neurons: Any,
-    frame: Any,
-    window: Any,
-) -> tuple[FloatArray, FloatArray]:
-    """Give responses, (n_stimuli, n_frames, n_neurons), and frames like these."""
-    if frame is None:
-        response = counts(data, layer, window).mean(1)[:, None]
-        stimuli = stimuli[:, None]
-        if neurons is not None:
-            response = response[..., chosen_neurons(neurons, response.shape[2])]
-    else:
-        spikes = trial_spikes(data, layer)
-        if neurons is not None:
-            spikes = spikes.of_neurons(neurons)
-        response = spikes.binned(frame, window).mean(1)
-    if response.shape[:2] != stimuli.shape[:2]:
-        found, expected = stimuli.shape[:2], response.shape[:2]
-        what = "stimuli" if frame is None else "stimuli and frames"
-        shown = (found[0], expected[0]) if frame is None else (found, expected)
-        raise InputError(f"stimuli: {shown[0]} {what}, but responses to {shown[1]}")
-    return response, stimuli
+        significant, inside = self.significant[:, at], kernels != 0
+        pixels = tuple(range(1, kernels.ndim))
+        pairs = [*zip(self.sta[:, at], kernels, inside, strict=True)]
+        return pd.DataFrame(
+            {
+                "neuron": range(len(kernels)),
+                "correlation": [correlation(a, b) for a, b, _ in pairs],
+                "correlation_inside": [correlation(a[i], b[i]) for a, b, i in pairs],
+                "n_significant": significant.sum(pixels),
+                "n_outside": (significant & ~inside).sum(pixels),
+                "p_value": self.p_value,
+            }
+        )
 
 
 def receptive_field(
@@ -208,16 +182,25 @@ def receptive_field(
     check_whole("seed", seed, 0)
     check_share("alpha", alpha)
     given = real_numbers("stimuli", stimuli)
-    response, frames = _pairs(data, given, layer, neurons, frame, window)
+    if frame is None:
+        response, frames = counts(data, layer, window).mean(1)[:, None], given[:, None]
+        if neurons is not None:
+            response = response[..., chosen_neurons(neurons, response.shape[2])]
+    else:
+        spikes = trial_spikes(data, layer)
+        spikes = spikes if neurons is None else spikes.of_neurons(neurons)
+        response, frames = spikes.binned(frame, window).mean(1), given
+    if frames.shape[:2] != response.shape[:2]:
+        expected = response.shape[: 1 if frame is None else 2]
+        rule = f"({', '.join(map(str, expected))}, ...), as responses have"
+        raise InputError(f"stimuli: found the shape {given.shape}, expected {rule}")
     lags = tuple(check_whole("lags", lag, 0) for lag in lags)
     n_frames = response.shape[1]
     last = max(lags, default=0)
     n_pairs = len(response) * (n_frames - last)
     if not lags or last >= n_frames or n_pairs < 3:
-        raise InputError(
-            f"lags are {lags} for {len(response)} stimuli of {n_frames} frames, "
-            "expected numbers from 0 that leave at least 3 frames"
-        )
+        found = f"lags are {lags} for {len(response)} stimuli of {n_frames} frames"
+        raise InputError(f"{found}, expected some that leave at least 3 frames")
     shape = frames.shape[2:]
     n = response[:, last:].reshape(n_pairs, -1)
     seen = [frames[:, last - lag : n_frames - lag].reshape(n_pairs, -1) for lag in lags]
@@ -229,12 +212,8 @@ def receptive_field(
     sums = n.T @ s
     z = sums / spread
     rng = np.random.default_rng(seed)
-    largest = np.stack(
-        [
-            np.abs(n[rng.permutation(n_pairs)].T @ s / spread).max(1)
-            for _ in range(n_permutations)
-        ]
-    )
+    orders = (rng.permutation(n_pairs) for _ in range(n_permutations))
+    largest = np.stack([np.abs(n[order].T @ s / spread).max(1) for order in orders])
     exceeded = (largest >= np.abs(z).max(1)).sum(0)
     return ReceptiveField(
         (sums / np.where(total > 0, total, 1)[:, None]).reshape(-1, len(lags), *shape),
@@ -272,9 +251,8 @@ def effective_kernel(layers: Network, layer: str, neurons: Any) -> FloatArray:
     InputError
         If there is no such layer or neuron.
     """
+    check_known("layer", [layer], layers.names)
     shapes = layers.shapes
-    if layer not in layers.names:
-        raise InputError(f"layer is {layer!r}; there are {', '.join(layers.names)}")
     size = int(np.prod(shapes[layer]))
     chosen = chosen_neurons(neurons, size)
     from scipy.sparse import csr_array

@@ -13,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import second
 
-from cnn2snn_brian.checks import check_whole, real_numbers, seconds, whole_numbers
+from cnn2snn_brian.checks import (
+    check_known,
+    check_shape,
+    check_whole,
+    real_numbers,
+    seconds,
+    whole_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.results import SimulationResult, check_one_duration
+from cnn2snn_brian.results import SimulationResult, check_one_duration, tally
 from cnn2snn_brian.stimuli import whole_steps
 
 if TYPE_CHECKING:
@@ -34,10 +41,8 @@ def chosen_neurons(neurons: Any, n_neurons: int) -> IntArray:
     """Check numbers of neurons."""
     chosen = whole_numbers("neurons", neurons, n_neurons).ravel()
     if not len(np.unique(chosen)) == len(chosen) > 0:
-        raise InputError(
-            f"neurons are {np.array2string(chosen, threshold=8)}, expected different "
-            f"whole numbers from 0 to {n_neurons - 1}"
-        )
+        found = np.array2string(chosen, threshold=8)
+        raise InputError(f"neurons are {found}, expected different whole numbers")
     return chosen
 
 
@@ -47,6 +52,33 @@ def start_and_end(window: Any) -> tuple[float, float]:
         raise InputError(f"window is {window!r}, expected (start, end)")
     start, end = (seconds("window", time) for time in window)
     return start, end
+
+
+class Measured(Printed):
+    """Numbers by stimulus, neuron or the like, with a tidy table of them."""
+
+    #: Axes of the arrays. One that is an attribute, such as ``t_s``, has these values.
+    _axes: tuple[str, ...]
+    #: The arrays that are in the table.
+    _columns: tuple[str, ...]
+
+    def frame(self) -> "pandas.DataFrame":
+        """
+        Give the numbers as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each element; the class names the columns.
+        """
+        import pandas as pd
+
+        columns = {name: getattr(self, name) for name in self._columns}
+        sizes = zip(self._axes, columns[self._columns[0]].shape, strict=True)
+        axes = [getattr(self, axis, range(size)) for axis, size in sizes]
+        rows = pd.MultiIndex.from_product(axes, names=self._axes)
+        values = {name: array.ravel() for name, array in columns.items()}
+        return pd.DataFrame(values, index=rows).reset_index()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +113,8 @@ class TrialSpikes(Printed):
     ------
     InputError
         If the three arrays differ in length, a trial, a neuron or a time is outside its
-        range, a number of trials or neurons is not whole, or a time is no multiple of
-        the time step.
+        range, a number of trials or neurons is not whole, or a time is not a multiple
+        of the time step.
     """
 
     trial: IntArray
@@ -98,48 +130,34 @@ class TrialSpikes(Printed):
     labels: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
+        checked = vars(self)  # a frozen dataclass refuses assignments only
         for name in ("n_stimuli", "n_repeats", "n_neurons"):
-            object.__setattr__(self, name, check_whole(name, getattr(self, name), 1))
+            checked[name] = check_whole(name, checked[name], 1)
         for name in ("duration_s", "dt_s", "shortest_s"):
-            if getattr(self, name) is None and name != "duration_s":
-                continue
-            time = seconds(name, getattr(self, name))
-            if time <= 0:
-                raise InputError(f"{name} is {time:g} s, expected a time above 0")
-            object.__setattr__(self, name, time)
-        for name, unit in (("trial", None), ("neuron", None), ("t", second)):
-            checked = real_numbers(name, getattr(self, name), unit=unit)
-            object.__setattr__(self, name, checked)
-        if not self.trial.shape == self.neuron.shape == self.t.shape == (self.t.size,):
-            raise InputError(
-                f"spikes: {self.trial.shape} trials, {self.neuron.shape} neurons, "
-                f"{self.t.shape} times, expected one of each for each spike"
-            )
+            if checked[name] is not None or name == "duration_s":
+                checked[name] = seconds(name, checked[name], above=0)
+        checked["t"] = real_numbers("t", self.t, unit=second)
+        check_shape("t", self.t, self.t.size)
         for name, n in (("trial", self.n_trials), ("neuron", self.n_neurons)):
-            whole = whole_numbers(name, getattr(self, name), n)
-            object.__setattr__(self, name, whole)
+            numbers = real_numbers(name, checked[name])
+            check_shape(name, numbers, self.t.size)
+            checked[name] = whole_numbers(name, numbers, n)
         # A window leaves its end out, so a spike at the end would never be counted.
-        end = self.duration_s - self._slack
-        if self.t.size and not (self.t.min() >= 0 and self.t.max() < end):
-            raise InputError(
-                f"spikes: t goes from {self.t.min():g} to {self.t.max():g} s, expected "
-                f"0 to below {self.duration_s:g} s"
-            )
+        whole = self.duration_s
+        if not ((self.t >= 0) & (self.t < whole - self._slack)).all():
+            span = f"{self.t.min():g} to {self.t.max():g} s"
+            raise InputError(f"t goes from {span}, expected 0 to below {whole:g} s")
         if self.dt_s is not None:
             steps = self.t / self.dt_s
             off = np.abs(steps - np.rint(steps)) > _SLACK
             if off.any():
-                raise InputError(
-                    f"spikes: t has {self.t[off][0]:g} s, expected multiples of the "
-                    f"time step, {self.dt_s:g} s"
-                )
+                rule = f"multiples of the time step, {self.dt_s:g} s"
+                raise InputError(f"t has {self.t[off][0]:g} s, expected {rule}")
 
     @property
     def _slack(self) -> float:
         """Seconds that a spike before the start of a window is part of it."""
-        if self.dt_s is None:
-            return 1e-9 * self.duration_s
-        return _SLACK * self.dt_s
+        return 1e-9 * self.duration_s if self.dt_s is None else _SLACK * self.dt_s
 
     @property
     def n_trials(self) -> int:
@@ -168,10 +186,8 @@ class TrialSpikes(Printed):
         whole = (0.0, self.duration_s)
         start, end = whole if window is None else start_and_end(window)
         if not 0 <= start < end <= self.duration_s + self._slack:
-            raise InputError(
-                f"window is {start:g} to {end:g} s, expected two times in order, from "
-                f"0 to {self.duration_s:g} s"
-            )
+            rule = f"two times in order, from 0 to {self.duration_s:g} s"
+            raise InputError(f"window is {start:g} to {end:g} s, expected {rule}")
         if self.shortest_s is not None and end > self.shortest_s + self._slack:
             check_one_duration(self.shortest_s, self.duration_s)
         if not any(
@@ -179,10 +195,8 @@ class TrialSpikes(Printed):
             for first, last in self.recorded_s or (whole,)
         ):
             spans = ", ".join(f"{a:g} to {b:g} s" for a, b in self.recorded_s)
-            raise InputError(
-                f"window is {start:g} to {end:g} s, but spikes were recorded only from "
-                f"{spans}"
-            )
+            rule = f"but spikes were recorded only from {spans}"
+            raise InputError(f"window is {start:g} to {end:g} s, {rule}")
         return start, end
 
     def inside(self, window: Any = None) -> npt.NDArray[np.bool_]:
@@ -233,22 +247,18 @@ class TrialSpikes(Printed):
         Raises
         ------
         InputError
-            If the window is no whole number of bins, or a bin no whole number of steps.
+            If the window is not a whole number of bins, or a bin not one of steps.
         """
         start, end = self.window(window)
         width = seconds("bin", bin)
         n_bins = round((end - start) / width) if width > 0 else 0
         if n_bins < 1 or abs(n_bins * width / (end - start) - 1) > 1e-6:
-            raise InputError(
-                f"bin is {width:g} s, expected a width of which a whole number makes "
-                f"{end - start:g} s"
-            )
+            rule = f"a width of which a whole number makes {end - start:g} s"
+            raise InputError(f"bin is {width:g} s, expected {rule}")
         steps = width / (self.dt_s or width)
         if abs(steps - round(steps)) > 1e-6 * steps:
-            raise InputError(
-                f"bin is {width:g} s, expected a multiple of the time step, "
-                f"{self.dt_s:g} s: others would hold unequal numbers of steps"
-            )
+            rule = f"a multiple of the time step, {self.dt_s:g} s"
+            raise InputError(f"bin is {width:g} s, expected {rule}")
         edges = np.linspace(start, end, n_bins + 1)
         index = np.searchsorted(edges, self.t + self._slack, side="right") - 1
         return index, (index >= 0) & (index < n_bins), edges
@@ -272,14 +282,12 @@ class TrialSpikes(Printed):
         Raises
         ------
         InputError
-            If the window is no whole number of bins.
+            If the window is not a whole number of bins.
         """
         index, inside, edges = self.bins(bin, window)
-        shape = (self.n_trials, len(edges) - 1, self.n_neurons)
         at = (self.trial[inside], index[inside], self.neuron[inside])
-        found = np.zeros(math.prod(shape), np.int32)
-        np.add.at(found, np.ravel_multi_index(at, shape), 1)
-        return found.reshape(self.n_stimuli, self.n_repeats, *shape[1:])
+        found = tally(at, (self.n_trials, len(edges) - 1, self.n_neurons))
+        return found.reshape(self.n_stimuli, self.n_repeats, *found.shape[1:])
 
     def counts(self, window: Any = None) -> npt.NDArray[np.int32]:
         """
@@ -301,10 +309,8 @@ class TrialSpikes(Printed):
             If the window is empty or outside the trial.
         """
         inside = self.inside(window)
-        shape = (self.n_trials, self.n_neurons)
-        found = np.zeros(math.prod(shape), np.int32)
         at = (self.trial[inside], self.neuron[inside])
-        np.add.at(found, np.ravel_multi_index(at, shape), 1)
+        found = tally(at, (self.n_trials, self.n_neurons))
         return found.reshape(self.n_stimuli, self.n_repeats, self.n_neurons)
 
     def of_neurons(self, neurons: Any) -> "TrialSpikes":
@@ -329,34 +335,31 @@ class TrialSpikes(Printed):
         chosen = chosen_neurons(neurons, self.n_neurons)
         place = np.full(self.n_neurons, -1)
         place[chosen] = np.arange(len(chosen))
-        new = place[self.neuron]
-        kept = new >= 0
-        return replace(
-            self,
-            trial=self.trial[kept],
-            neuron=new[kept],
-            t=self.t[kept],
-            n_neurons=len(chosen),
-        )
+        neuron = place[self.neuron]
+        kept = neuron >= 0
+        trial, neuron, t = self.trial[kept], neuron[kept], self.t[kept]
+        return replace(self, trial=trial, neuron=neuron, t=t, n_neurons=len(chosen))
 
 
-def layer_of(result: SimulationResult, layer: str | None) -> str:
-    """Check the name of a layer."""
-    if layer is None or layer not in result.shapes:
-        raise InputError(f"layer is {layer!r}; there are {', '.join(result.shapes)}")
-    return layer
+def recorded_windows(
+    result: SimulationResult, name: str
+) -> tuple[tuple[float, float], ...]:
+    """Give starts and ends of what was recorded of a layer, in seconds."""
+    windows = result.windows if name != result.output_layer else ()
+    return tuple((first * result.dt_s, last * result.dt_s) for first, last in windows)
 
 
-def trial_of_row(result: SimulationResult) -> tuple[npt.NDArray[np.int64], int, int]:
-    """Say which trial each row of a result is."""
-    n_repeats = int(getattr(result, "n_repeats", 1))
-    rows = np.arange(result.n_images)
-    stimulus = getattr(result, "stimulus_of_row", None)
-    repeat = getattr(result, "repeat_of_row", None)
-    if stimulus is None or repeat is None:
-        return rows, result.n_images // n_repeats, n_repeats
-    trial = np.asarray(stimulus, np.int64) * n_repeats + np.asarray(repeat, np.int64)
-    return trial, result.n_images // n_repeats, n_repeats
+def _sizes(result: SimulationResult, layer: Any) -> tuple[int, int, int]:
+    """Check a layer, and give the numbers of stimuli, repeats and neurons."""
+    check_known("layer", [layer], result.shapes)
+    n_stimuli = result.n_images // result.n_repeats
+    return n_stimuli, result.n_repeats, math.prod(result.shapes[layer])
+
+
+def _durations(result: SimulationResult) -> tuple[float, float]:
+    """Give the shortest and the longest trial, in seconds."""
+    steps = result.steps_of_row
+    return float(steps.min() * result.dt_s), float(steps.max() * result.dt_s)
 
 
 def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
@@ -388,47 +391,19 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
             f"data is a {type(data).__name__}, expected a SimulationResult and a "
             "layer, or TrialSpikes: counts have no times"
         )
-    name = layer_of(data, layer)
-    trials, n_stimuli, n_repeats = trial_of_row(data)
-    rows = [recorded_neurons(data, name, row) for row in range(data.n_images)]
-    trial = np.repeat(trials, [len(neuron) for neuron, _ in rows])
-    neuron, step = (np.concatenate(part) for part in zip(*rows, strict=True))
-    shortest, longest = _durations(data)
+    sizes, (shortest, longest) = _sizes(data, layer), _durations(data)
+    # The rows of a result are stimulus after stimulus, repeat after repeat.
+    trial, neuron, step = data.numbered_spikes(str(layer))
     return TrialSpikes(
         trial,
         neuron,
-        step * data.dt_s,
-        n_stimuli,
-        n_repeats,
-        math.prod(data.shapes[name]),
+        np.asarray(step * data.dt_s, np.float64),
+        *sizes,
         data.duration_s,
         data.dt_s,
-        recorded_windows(data, name),
+        recorded_windows(data, str(layer)),
         shortest if shortest < longest else None,
     )
-
-
-def _durations(result: SimulationResult) -> tuple[float, float]:
-    """Give the shortest and the longest trial, in seconds."""
-    steps = np.asarray(getattr(result, "steps_of_row", result.n_steps))
-    return float(steps.min() * result.dt_s), float(steps.max() * result.dt_s)
-
-
-def recorded_windows(
-    result: SimulationResult, name: str
-) -> tuple[tuple[float, float], ...]:
-    """Give starts and ends of what was recorded of a layer, in seconds."""
-    windows = result.windows if name != result.output_layer else ()
-    return tuple((first * result.dt_s, last * result.dt_s) for first, last in windows)
-
-
-def recorded_neurons(
-    result: SimulationResult, name: str, row: int
-) -> tuple[IntArray, IntArray]:
-    """Give neurons, in the order (channel, y, x), and steps of the spikes of a row."""
-    position = result.spikes(name, row).position
-    neuron = np.ravel_multi_index(position, result.shapes[name])
-    return neuron.astype(np.int64), result.recorded[name, row][1].astype(np.int64)
 
 
 def counts(
@@ -461,32 +436,25 @@ def counts(
         finite.
     """
     if isinstance(data, SimulationResult) and window is None:
-        name = layer_of(data, layer)
+        sizes = _sizes(data, layer)
         check_one_duration(*_durations(data))
-        trials, n_stimuli, n_repeats = trial_of_row(data)
-        rows = data.spike_counts[name].reshape(data.n_images, -1)
-        found = np.empty(rows.shape)
-        found[trials] = rows
-        return found.reshape(n_stimuli, n_repeats, -1)
+        check_known("layer of spike counts", [str(layer)], data.spike_counts)
+        return data.spike_counts[str(layer)].reshape(sizes).astype(np.float64)
     if isinstance(data, SimulationResult | TrialSpikes):
         return trial_spikes(data, layer).counts(window).astype(np.float64)
     array = real_numbers("counts", data, least=0)
-    if array.ndim != 3 or not array.size:
-        raise InputError(
-            f"counts have the shape {array.shape}, expected (n_stimuli, n_repeats, "
-            "n_neurons)"
-        )
+    check_shape("counts", array, "n_stimuli", "n_repeats", "n_neurons")
     if window is not None:
-        raise InputError(
-            "window: an array of counts has no times; give spikes or a result"
-        )
+        raise InputError("window: counts have no times; give spikes or a result")
     return array
 
 
 @dataclass(frozen=True, eq=False)
-class Psth(Printed):
+class Psth(Measured):
     """
     Firing rates in time bins, means over repeats.
+
+    ``frame()`` has ``stimulus``, ``neuron``, ``t_s``, ``rate_hz`` and ``sem_hz``.
 
     Attributes
     ----------
@@ -500,38 +468,18 @@ class Psth(Printed):
         Trials of a stimulus.
     """
 
-    rate_hz: npt.NDArray[np.float64]
-    sem_hz: npt.NDArray[np.float64]
-    edges_s: npt.NDArray[np.float64]
+    rate_hz: FloatArray
+    sem_hz: FloatArray
+    edges_s: FloatArray
     n_repeats: int
 
+    _axes = ("stimulus", "neuron", "t_s")
+    _columns = ("rate_hz", "sem_hz")
+
     @property
-    def t_s(self) -> npt.NDArray[np.float64]:
+    def t_s(self) -> FloatArray:
         """Centres of the bins in seconds, of shape (n_bins,)."""
         return (self.edges_s[1:] + self.edges_s[:-1]) / 2
-
-    def frame(self) -> "pandas.DataFrame":
-        """
-        Give the rates as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``stimulus``, ``neuron``, ``t_s``, ``rate_hz`` and ``sem_hz``, a row for
-            each bin.
-        """
-        import pandas as pd
-
-        stimulus, neuron, index = np.indices(self.rate_hz.shape)
-        return pd.DataFrame(
-            {
-                "stimulus": stimulus.ravel(),
-                "neuron": neuron.ravel(),
-                "t_s": self.t_s[index.ravel()],
-                "rate_hz": self.rate_hz.ravel(),
-                "sem_hz": self.sem_hz.ravel(),
-            }
-        )
 
 
 def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -> Psth:
@@ -562,7 +510,7 @@ def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -
     Raises
     ------
     InputError
-        If the layer was not recorded, or the window is no whole number of bins.
+        If the layer was not recorded, or the window is not a whole number of bins.
 
     References
     ----------
@@ -572,39 +520,20 @@ def psth(data: Any, layer: str | None = None, *, bin: Any, window: Any = None) -
     """
     spikes = trial_spikes(data, layer)
     index, inside, edges = spikes.bins(bin, window)
-    n, n_bins = spikes.n_repeats, len(edges) - 1
-    shape = (spikes.n_trials, spikes.n_neurons, n_bins)
+    n, width = spikes.n_repeats, edges[1] - edges[0]
+    shape = (spikes.n_trials, spikes.n_neurons, len(edges) - 1)
     at = (spikes.trial[inside], spikes.neuron[inside], index[inside])
     # Only bins with spikes: an array of all trials would be n_repeats times larger.
     place, count = np.unique(np.ravel_multi_index(at, shape), return_counts=True)
-    trial, neuron, which = np.unravel_index(place, shape)
-    total = np.zeros((spikes.n_stimuli, *shape[1:]))
-    squares = np.zeros_like(total)
-    np.add.at(total, (trial // n, neuron, which), count)
-    np.add.at(squares, (trial // n, neuron, which), count.astype(float) ** 2)
-    width = edges[1] - edges[0]
+    trial, *rest = np.unravel_index(place, shape)
+    total, squares = np.zeros((2, spikes.n_stimuli, *shape[1:]))
+    np.add.at(total, (trial // n, *rest), count)
+    np.add.at(squares, (trial // n, *rest), count.astype(float) ** 2)
+    sem = np.full_like(total, np.nan)
     if n > 1:
         variance = np.maximum(squares - total**2 / n, 0) / (n - 1)
         sem = np.sqrt(variance / n) / width
-    else:
-        sem = np.full_like(total, np.nan)
     return Psth(total / n / width, sem, edges, n)
-
-
-def _window_steps(
-    window: Any, onsets: list[list[int]], ends: list[int], dt_s: float
-) -> tuple[int, int]:
-    """Give first and last step since an onset; by default to the next item."""
-    if window is not None:
-        first, last = (whole_steps("window", t, dt_s) for t in start_and_end(window))
-        return first, last
-    gaps = [
-        gap
-        for own, end in zip(onsets, ends, strict=True)
-        for gap in np.diff([*own, end]).tolist()[: len(own)]
-    ]
-    check_one_duration(min(gaps) * dt_s, max(gaps) * dt_s)
-    return 0, gaps[0]
 
 
 def by_item(
@@ -638,45 +567,41 @@ def by_item(
     ------
     InputError
         If no stimulus has items, the layer was not recorded, the window is outside of a
-        trial or no multiple of the time step, or there is none and the time to the next
+        trial or not a multiple of the time step, or without it the time to the next
         item differs.
     """
-    name = layer_of(result, result.output_layer if layer is None else layer)
+    name = result.output_layer if layer is None else layer
+    _, n_repeats, n_neurons = _sizes(result, name)
     items = () if result.trials is None else result.trials.items
     if not any(items):
         raise InputError("no stimulus has items: show a stimuli.Sequence")
-    dt_s, n_repeats = result.dt_s, result.n_repeats
+    dt_s = result.dt_s
     onsets = [[whole_steps("onset", i.onset_s, dt_s) for i in own] for own in items]
     ends = result.steps_of_row[::n_repeats].tolist()
-    first, last = _window_steps(window, onsets, ends, dt_s)
+    if window is None:
+        # To the next item, or to the end of the trial.
+        trials = zip(onsets, ends, strict=True)
+        gaps = np.concatenate([np.diff([*own, end])[: len(own)] for own, end in trials])
+        check_one_duration(gaps.min() * dt_s, gaps.max() * dt_s)
+        first, last = 0, int(gaps[0])
+    else:
+        first, last = (whole_steps("window", t, dt_s) for t in start_and_end(window))
+    row, neuron, step = result.numbered_spikes(name)
     windows = recorded_windows(result, name)
-    found = []
-    n_items, none, no_times = 0, np.zeros(0, np.int64), np.zeros(0)
-    for stimulus, own in enumerate(onsets):
-        end_s = ends[stimulus] * dt_s
-        trial = TrialSpikes(none, none, no_times, 1, 1, 1, end_s, dt_s, windows)
+    none: Any = np.zeros(0)
+    found: list[tuple[npt.NDArray[Any], ...]] = []
+    for stimulus, (own, end) in enumerate(zip(onsets, ends, strict=True)):
+        whole = TrialSpikes(none, none, none, 1, 1, 1, end * dt_s, dt_s, windows)
+        rows = stimulus * n_repeats, (stimulus + 1) * n_repeats
+        its = slice(*np.searchsorted(row, rows))
         for onset in own:
-            trial.window(((onset + first) * dt_s, (onset + last) * dt_s))
-        for repeat in range(n_repeats if own else 0):
-            row = stimulus * n_repeats + repeat
-            neuron, step = recorded_neurons(result, name, row)
-            for place, onset in enumerate(own):
-                its = (step >= onset + first) & (step < onset + last)
-                index = (n_items + place) * n_repeats + repeat
-                t = (step[its] - onset - first) * dt_s
-                found.append((np.full(len(t), index), neuron[its], t))
-        n_items += len(own)
-    trial_of, neuron_of, times = (
-        np.concatenate(part) for part in zip(*found, strict=True)
-    )
-    return TrialSpikes(
-        trial_of,
-        neuron_of,
-        times,
-        n_items,
-        n_repeats,
-        math.prod(result.shapes[name]),
-        (last - first) * dt_s,
-        dt_s,
-        labels=tuple(item.label for own in items for item in own),
-    )
+            whole.window(((onset + first) * dt_s, (onset + last) * dt_s))
+            since = step[its] - onset - first
+            inside = (since >= 0) & (since < last - first)
+            trial = len(found) * n_repeats + row[its][inside] % n_repeats
+            found.append((trial, neuron[its][inside], since[inside] * dt_s))
+    trial, neuron, t = map(np.concatenate, zip(*found, strict=True))
+    labels = tuple(item.label for own in items for item in own)
+    sizes = len(found), n_repeats, n_neurons
+    times = (last - first) * dt_s, dt_s
+    return TrialSpikes(trial, neuron, t, *sizes, *times, labels=labels)

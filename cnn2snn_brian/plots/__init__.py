@@ -1,20 +1,17 @@
 """Plots of what a network does: each function takes ``ax`` and returns it."""
 
-from cnn2snn_brian.plots.maps import plot_feature_maps
-from cnn2snn_brian.plots.representations import (
+from cnn2snn_brian.plots.measures import (
     plot_comparisons,
-    plot_decoding,
-    plot_rdm,
-    plot_reaction_times,
-    plot_receptive_field,
-    plot_speed_accuracy,
-)
-from cnn2snn_brian.plots.responses import (
     plot_correlations,
+    plot_decoding,
     plot_fano_factor,
     plot_latency,
     plot_psth,
+    plot_rdm,
+    plot_reaction_times,
+    plot_receptive_field,
     plot_sparseness,
+    plot_speed_accuracy,
     plot_tuning,
 )
 from cnn2snn_brian.plots.scores import (
@@ -26,6 +23,7 @@ from cnn2snn_brian.plots.scores import (
     plot_threshold_sweep,
 )
 from cnn2snn_brian.plots.spikes import (
+    plot_feature_maps,
     plot_membrane,
     plot_output_counts,
     plot_raster,

@@ -1,20 +1,18 @@
 """How well a network does: accuracy over time, thresholds, classes, confusions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_shape, real_numbers
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.plots.style import (
-    COLOURS,
-    GREY,
-    class_names,
-    colour,
-    given_or_current,
-)
+from cnn2snn_brian.plots import style
 from cnn2snn_brian.results import SimulationResult
+
+#: With more classes, a confusion matrix has no numbers in its cells.
+MAX_CELLS = 30
 
 
 def plot_decisions(
@@ -47,7 +45,7 @@ def plot_decisions(
     Returns
     -------
     matplotlib Axes
-        `ax`, accuracy in percent. A number beside a point is its margin; the square is
+        `ax`, accuracy in percent. A number next to a point is its margin; the square is
         the whole duration.
 
     Raises
@@ -56,20 +54,13 @@ def plot_decisions(
         If a margin is below 1, or there is not one label for each image.
     """
     whole = 100 * result.accuracy(labels)
-    chosen = [result.decide(margin) for margin in margins]
-    steps = np.array([found.mean_steps for found in chosen])
-    accuracy = np.array([100 * found.accuracy(labels) for found in chosen])
-    ax = given_or_current(ax)
-    used = colour(len(ax.get_lines()))
-    ax.plot(steps, accuracy, "o-", color=used, label=label)
+    found = {margin: result.decide(margin) for margin in margins}
+    steps = [each.mean_steps for each in found.values()]
+    what = "mean steps of an image"
+    ax, used = style.trade_off(ax, what, steps, found, labels, label)
     ax.plot(result.n_steps, whole, "s", color=used, label="_whole duration")
-    for found, x, y in zip(chosen, steps, accuracy, strict=True):
-        ax.annotate(
-            f"{found.margin}", (x, y), xytext=(4, -11), textcoords="offset points"
-        )
     if reference is not None:
-        ax.axhline(100 * reference, color=GREY, ls="--", lw=1, label="CNN")
-    ax.set(xlabel="mean steps of an image", ylabel="accuracy (%)")
+        ax.axhline(100 * reference, label="CNN", **style.DASHED)
     if label is not None or reference is not None:
         ax.legend()
     return ax
@@ -108,12 +99,12 @@ def plot_sweep(
     """
     from cnn2snn_brian.sweeps import MEASURED, summary
 
-    for name in (x, y, *([] if hue is None else [hue])):
-        if name not in frame.columns:
-            raise InputError(
-                f"{name!r}: the table has {', '.join(map(str, frame.columns))}"
-            )
-    ax = given_or_current(ax)
+    missing = [name for name in (x, y, hue) if name not in (None, *frame.columns)]
+    if missing:
+        raise InputError(
+            f"{missing[0]!r}: the table has {', '.join(map(str, frame.columns))}"
+        )
+    ax = style.axes(ax, xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     used = [name for name in frame.columns if name in (x, hue) or name in MEASURED]
     means = summary(frame[used], y)
     is_number = all(
@@ -124,33 +115,17 @@ def plot_sweep(
     values = [None] if hue is None else list(means[hue].drop_duplicates())
     for index, value in enumerate(values):
         line = means if value is None else means[means[hue] == value]
-        if is_number:
-            line = line.sort_values(x)
+        line = line.sort_values(x) if is_number else line
         at = line[x].to_numpy(float) if is_number else [places[str(v)] for v in line[x]]
-        half = line["mean"] - line["low"]
         # One seed has no interval, which would be drawn as nothing at all.
-        ax.errorbar(
-            at,
-            line["mean"],
-            yerr=half.fillna(0.0),
-            marker="o",
-            color=colour(index),
-            ms=4,
-            lw=1.2,
-            capsize=3,
-            ls="-" if is_number else "none",
-            label=None if value is None else f"{value}",
-        )
+        half = (line["mean"] - line["low"]).fillna(0.0)
+        label, ls = None if value is None else f"{value}", "-" if is_number else "none"
+        style.error_bars(ax, at, line["mean"], half, index, label, ls)
     if not is_number:
         ax.set_xticks(list(places.values()), list(places))
-    ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     if hue is not None:
         ax.legend(title=hue.replace("_", " "), fontsize="small")
     return ax
-
-
-#: With more classes, a confusion matrix has no numbers in its cells.
-MAX_CELLS = 30
 
 
 def plot_accuracy_over_time(
@@ -189,27 +164,15 @@ def plot_accuracy_over_time(
         If there is not one label for each image.
     """
     accuracy = 100 * result.accuracy_over_time(labels)
-    ax = given_or_current(ax)
-    n_before = sum(line.get_gid() == "accuracy" for line in ax.lines)
+    ax = style.axes(ax, xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
+    is_first = not any(line.get_gid() == "accuracy" for line in ax.lines)
     t = 1e3 * result.dt_s * np.arange(1, result.n_steps + 1)
-    ax.plot(
-        t,
-        accuracy,
-        color=colour(n_before),
-        label=label or "SNN",
-        gid="accuracy",
-        lw=1.8,
-    )
+    look = {"color": style.next_colour(ax, "accuracy"), "gid": "accuracy", "lw": 1.8}
+    ax.plot(t, accuracy, label=label or "SNN", **look)
     if reference is not None:
-        ax.axhline(
-            100 * reference,
-            color="black",
-            ls="--",
-            lw=1,
-            label=f"CNN: {100 * reference:.1f} %",
-        )
-    ax.set(xlabel="time (ms)", ylabel="accuracy (%)", ylim=(0, 102))
-    ax.set_xlim(0, max(1e3 * result.duration_s, ax.get_xlim()[1] if n_before else 0))
+        name = f"CNN: {100 * reference:.1f} %"
+        ax.axhline(100 * reference, color="black", ls="--", lw=1, label=name)
+    ax.set_xlim(0, max(1e3 * result.duration_s, 0 if is_first else ax.get_xlim()[1]))
     if label is not None or reference is not None:
         ax.legend(loc="lower right", fontsize="small")
     return ax
@@ -275,25 +238,20 @@ def plot_threshold_sweep(
             f"thresholds of {list(tried)}, values of {list(reached)}, best of "
             f"{list(chosen)}, errors of {list(bands)}: expected the same layers"
         )
-    ax = given_or_current(ax)
+    ax = style.axes(ax, xlabel="threshold", ylabel=objective)
     for index, name in enumerate(tried):
+        used = style.colour(index)
         x, y = np.asarray(tried[name], float), np.asarray(reached[name], float)
-        if x.ndim != 1 or x.shape != y.shape or not (x > 0).all():
-            raise InputError(
-                f"{name or 'the sweep'}: thresholds of shape {x.shape}, values of "
-                f"shape {y.shape}, expected two rows of numbers, thresholds above 0"
-            )
+        half = np.asarray(bands.get(name, np.zeros(x.size)), float)
+        for what, array in (("thresholds", x), ("values", y), ("errors", half)):
+            check_shape(f"{name} {what}".strip(), array, x.size)
+        if not (x > 0).all():
+            raise InputError(f"{name} thresholds: found {x.min():g}, expected above 0")
         order = np.argsort(x, kind="stable")
-        x, y = x[order], y[order]
-        ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=colour(index), label=name or None)
+        x, y, half = x[order], y[order], half[order]
+        ax.plot(x, y, "o-", ms=3.5, lw=1.5, color=used, label=name or None)
         if name in bands:
-            half = np.asarray(bands[name], float)
-            if half.shape != x.shape:
-                raise InputError(
-                    f"errors of shape {half.shape}, values of shape {x.shape}"
-                )
-            half = half[order]
-            ax.fill_between(x, y - half, y + half, color=colour(index), alpha=0.2, lw=0)
+            ax.fill_between(x, y - half, y + half, color=used, alpha=0.2, lw=0)
         if name in chosen:
             at = float(chosen[name])
             # On the line, which is straight in the axis' own scale.
@@ -301,18 +259,9 @@ def plot_threshold_sweep(
             height = np.nan
             if known.any():
                 height = np.interp(scale(at), scale(x[known]), y[known])
-            ax.axvline(at, color=colour(index), ls=":", lw=1.2)
-            ax.plot(
-                [at],
-                [height],
-                "o",
-                ms=9,
-                mfc="none",
-                mew=2,
-                color=colour(index),
-                label=f"best: {at:.4g}",
-            )
-    ax.set(xlabel="threshold", ylabel=objective)
+            ax.axvline(at, color=used, ls=":", lw=1.2)
+            ring = {"ms": 9, "mfc": "none", "mew": 2, "label": f"best: {at:.4g}"}
+            ax.plot([at], [height], "o", color=used, **ring)
     if log:
         ax.set_xscale("log")
     ax.grid(axis="y", color="0.9", lw=0.6)
@@ -322,9 +271,7 @@ def plot_threshold_sweep(
     return ax
 
 
-def plot_confusion(
-    matrix: Any, ax: Any = None, *, classes: Sequence[str] | None = None
-) -> Any:
+def plot_confusion(matrix: Any, ax: Any = None, *, classes: style.Names = None) -> Any:
     """
     Draw a confusion matrix.
 
@@ -350,49 +297,36 @@ def plot_confusion(
         If the matrix is not square, has negative numbers, or there is not one name for
         each class.
     """
+    from sklearn.metrics import ConfusionMatrixDisplay
+
     counts = np.asarray(matrix)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
-        raise InputError(
-            f"matrix of shape {counts.shape}, expected a square one of counts"
-        )
+    real_numbers("matrix", counts, least=0)
+    check_shape("matrix", counts, "n_classes", "n_classes")
     n = len(counts)
-    names = class_names(classes, n)
-    ax = given_or_current(ax)
-    totals = counts.sum(1, keepdims=True)
-    share = counts / np.maximum(totals, 1)
-    drawn = ax.imshow(100 * share, cmap="cividis", vmin=0, vmax=100)
-    if n <= MAX_CELLS:
-        size = min(10.0, 110 / n, 38 / max(len(str(counts.max())), 1) * 9 / n + 3)
-        for row, column in np.ndindex(n, n):
-            ax.text(
-                column,
-                row,
-                str(counts[row, column]),
-                ha="center",
-                va="center",
-                fontsize=size,
-                color="black" if share[row, column] > 0.55 else "white",
-            )
-    every = -(-n // MAX_CELLS)
-    ticks = np.arange(0, n, every)
-    shown = [names[tick] for tick in ticks]
-    turned = max(map(len, shown)) > 2
-    ax.set_xticks(
-        ticks,
-        shown,
-        rotation=45 if turned else 0,
-        ha="right" if turned else "center",
-        rotation_mode="anchor" if turned else "default",
-    )
-    ax.set_yticks(ticks, shown)
+    names = style.class_names(classes, n)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     correct = np.trace(counts) / max(counts.sum(), 1)
-    ax.set(
-        xlabel="answer",
-        ylabel="true class",
-        title=f"{correct:.1%} of {counts.sum():,} correct",
+    title = f"{correct:.1%} of {counts.sum():,} correct"
+    ax = style.axes(ax)
+    size = min(10.0, 110 / n, 342 / max(len(str(counts.max())), 1) / n + 3)
+    shown = ConfusionMatrixDisplay(share, display_labels=names).plot(
+        include_values=n <= MAX_CELLS,
+        cmap="cividis",
+        ax=ax,
+        colorbar=False,
+        im_kw={"vmin": 0, "vmax": 100},
+        text_kw={"fontsize": size},
     )
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85)
-    bar.set_label("share of the true class (%)")
+    if n <= MAX_CELLS:
+        for text, count in zip(shown.text_.ravel(), counts.ravel(), strict=True):
+            text.set_text(f"{count}")
+    every = -(-n // MAX_CELLS)
+    ticks, names = np.arange(0, n, every), names[::every]
+    style.name_ticks(ax, ticks, names, max(map(len, names)) > 2)
+    ax.set_yticks(ticks, names)
+    unit = "share of the true class (%)"
+    ax.figure.colorbar(shown.im_, ax=ax, shrink=0.85, label=unit)
+    ax.set(xlabel="answer", ylabel="true class", title=title)
     return ax
 
 
@@ -400,7 +334,7 @@ def plot_class_accuracies(
     accuracies: Mapping[str, npt.ArrayLike],
     ax: Any = None,
     *,
-    classes: Sequence[str] | None = None,
+    classes: style.Names = None,
 ) -> Any:
     """
     Draw the accuracy of each class for several systems, as groups of bars.
@@ -428,50 +362,27 @@ def plot_class_accuracies(
     """
     rows = {name: np.asarray(value, float) for name, value in accuracies.items()}
     if not rows:
-        raise InputError(
-            "accuracies is empty, expected {name: accuracies of the classes}"
-        )
-    shapes = {name: row.shape for name, row in rows.items()}
-    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
-        raise InputError(
-            f"accuracies of shapes {shapes}, expected (n_classes,) for all"
-        )
+        raise InputError("accuracies is empty, expected {name: accuracies of classes}")
+    n = next(iter(rows.values())).size
     for name, row in rows.items():
+        check_shape(f"accuracies of {name!r}", row, n)
         if ((row < 0) | (row > 1)).any():
             raise InputError(f"accuracies of {name!r} have a number outside 0 to 1")
-    n = len(next(iter(rows.values())))
-    names = class_names(classes, n)
-    ax = given_or_current(ax)
+    names = style.class_names(classes, n)
+    limits = {"ylim": (0, 100), "xlim": (-0.6, n - 0.4)}
+    ax = style.axes(ax, ylabel="accuracy (%)", **limits)
     width = 0.82 / len(rows)
     middle = np.arange(n)
     for index, (name, row) in enumerate(rows.items()):
-        ax.bar(
-            middle + (index - (len(rows) - 1) / 2) * width,
-            100 * row,
-            width,
-            color=colour(index),
-            hatch=None if index < len(COLOURS) else "//",
-            edgecolor="white",
-            lw=0.4,
-            label=f"{name} (mean {100 * np.nanmean(row):.1f} %)",
-        )
-    turned = n * max(map(len, names)) > 70
-    ax.set_xticks(
-        middle,
-        names,
-        rotation=45 if turned else 0,
-        ha="right" if turned else "center",
-        rotation_mode="anchor" if turned else "default",
-    )
-    ax.set(ylabel="accuracy (%)", ylim=(0, 100), xlim=(-0.6, n - 0.4))
+        at = middle + (index - (len(rows) - 1) / 2) * width
+        label = f"{name} (mean {100 * np.nanmean(row):.1f} %)"
+        hatch = None if index < len(style.COLOURS) else "//"
+        look = {"color": style.colour(index), "edgecolor": "white", "lw": 0.4}
+        ax.bar(at, 100 * row, width, hatch=hatch, label=label, **look)
+    style.name_ticks(ax, middle, names, n * max(map(len, names)) > 70)
     ax.grid(axis="y", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
     # Above the bars: inside, it would hide some.
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.01),
-        ncols=min(len(rows), 2),
-        fontsize="small",
-        frameon=False,
-    )
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "frameon": False}
+    ax.legend(ncols=min(len(rows), 2), fontsize="small", **above)
     return ax

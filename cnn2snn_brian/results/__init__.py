@@ -17,6 +17,8 @@ from cnn2snn_brian.results.measures import (
     class_numbers,
     correlation,
     decisions,
+    earliest,
+    tally,
 )
 from cnn2snn_brian.results.result import SATURATED, Readout, SimulationResult
 

@@ -360,13 +360,29 @@ class Decisions(Printed):
         return float((self.predictions == truth).mean())
 
 
+def tally(
+    at: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]
+) -> npt.NDArray[np.int32]:
+    """Count spikes by what tells them apart, such as trial, bin and neuron."""
+    found = np.zeros(math.prod(shape), np.int32)
+    np.add.at(found, np.ravel_multi_index(at, shape), 1)
+    return found.reshape(shape)
+
+
+def earliest(
+    at: tuple[npt.NDArray[Any], ...], t: npt.NDArray[Any], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Find the first of the times with the same index; NaN where there is none."""
+    found = np.full(shape, np.inf)
+    np.minimum.at(found, at, t)
+    return np.where(np.isinf(found), np.nan, found)
+
+
 def counted(
     neuron: npt.NDArray[Any], step: npt.NDArray[Any], n_steps: int, n_classes: int
 ) -> npt.NDArray[np.int64]:
     """Count the spikes of each class up to the end of each step."""
-    counts = np.zeros((n_steps, n_classes), np.int64)
-    np.add.at(counts, (step, neuron), 1)
-    return counts.cumsum(0)
+    return tally((step, neuron), (n_steps, n_classes)).cumsum(0, dtype=np.int64)
 
 
 def decisions(

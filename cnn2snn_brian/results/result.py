@@ -13,14 +13,7 @@ from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import (
-    Places,
-    ReceptiveFields,
-    Shape,
-    column,
-    from_neurons,
-    sample,
-)
+from cnn2snn_brian.projections import Places, ReceptiveFields, Shape, column, sample
 from cnn2snn_brian.results import exports, hdf5, nwb
 from cnn2snn_brian.results.measures import (
     Decisions,
@@ -33,6 +26,8 @@ from cnn2snn_brian.results.measures import (
     class_numbers,
     counted,
     decisions,
+    earliest,
+    tally,
 )
 from cnn2snn_brian.settings import (
     Parameters,
@@ -357,6 +352,34 @@ class SimulationResult(Printed):
         neuron, step = self._recorded(layer, image)
         return RecordedSpikes(step * self.dt_s, neuron, self._positions(layer, neuron))
 
+    def numbered_spikes(
+        self, layer: str
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """
+        Give all recorded spikes of a layer, row after row.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded in each row, or ``input``.
+
+        Returns
+        -------
+        row, neuron, step : ndarray of int64, shape (n_spikes,)
+            Row, place in the layer's arrays, (channel, y, x) in a row, and time step.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each row.
+        """
+        spikes = [self._recorded(layer, row) for row in range(self.n_images)]
+        row = np.repeat(np.arange(self.n_images), [len(step) for _, step in spikes])
+        neuron, step = (np.concatenate(part) for part in zip(*spikes, strict=True))
+        at = self._positions(layer, neuron)
+        place = np.ravel_multi_index(at, self.shapes[layer])
+        return row, place.astype(np.int64), step.astype(np.int64)
+
     def _recorded(self, layer: str, image: int) -> tuple[IntArray, IntArray]:
         """Give neurons and steps of recorded spikes."""
         if (layer, image) not in self.recorded:
@@ -430,11 +453,10 @@ class SimulationResult(Printed):
             If the layer was not recorded in each trial, or the bin can't be used.
         """
         width = self._steps_of_bin(bin)
-        first = self._in_bins(layer, 0, width)
-        counts = np.zeros((self.n_images, *first.shape), np.int32)
-        for row in range(self.n_images):
-            counts[row] = self._in_bins(layer, row, width)
-        return from_neurons(counts, self.shapes[layer])
+        row, neuron, step = self.numbered_spikes(layer)
+        shape = self.n_images, -(-self.n_steps // width), math.prod(self.shapes[layer])
+        counts = tally((row, step // width, neuron), shape)
+        return counts.reshape(*shape[:2], *self.shapes[layer])
 
     def psth(self, layer: str, bin: Any) -> npt.NDArray[np.float64]:
         r"""
@@ -464,14 +486,13 @@ class SimulationResult(Printed):
         :math:`k` of all :math:`R` trials, and the width :math:`\Delta` of that bin.
         """
         width = self._steps_of_bin(bin)
+        row, neuron, step = self.numbered_spikes(layer)
         steps = np.bincount(np.arange(self.n_steps) // width)
-        shape = self._in_bins(layer, 0, width).shape
-        rates = np.zeros((self.rows.n_stimuli, *shape))
-        for row, stimulus in enumerate(self.stimulus_of_row):
-            rates[stimulus] += self._in_bins(layer, row, width)
-        rates /= (self.n_repeats * self.dt_s * steps)[:, None]
+        shape = self.rows.n_stimuli, len(steps), math.prod(self.shapes[layer])
+        counts = tally((self.stimulus_of_row[row], step // width, neuron), shape)
+        rates = counts / (self.n_repeats * self.dt_s * steps)[:, None]
         rates[~self.complete_bins(layer, bin)[:: self.n_repeats]] = np.nan
-        return from_neurons(rates, self.shapes[layer])
+        return rates.reshape(*shape[:2], *self.shapes[layer])
 
     def first_spike(self, layer: str) -> npt.NDArray[np.float64]:
         """
@@ -492,14 +513,10 @@ class SimulationResult(Printed):
         InputError
             If the layer was not recorded in each trial.
         """
-        self._recorded(layer, 0)
-        times = np.full((self.n_images, math.prod(self.shapes[layer])), np.nan)
-        for row in range(self.n_images):
-            neuron, step = self._recorded(layer, row)
-            # In order of time: the first of each neuron.
-            who, first = np.unique(neuron, return_index=True)
-            times[row, who] = step[first] * self.dt_s
-        return from_neurons(times, self.shapes[layer])
+        row, neuron, step = self.numbered_spikes(layer)
+        shape = self.n_images, math.prod(self.shapes[layer])
+        first = earliest((row, neuron), step * self.dt_s, shape)
+        return first.reshape(self.n_images, *self.shapes[layer])
 
     def complete_bins(self, layer: str, bin: Any) -> npt.NDArray[np.bool_]:
         """
@@ -527,13 +544,6 @@ class SimulationResult(Printed):
         known = (self.recorded_steps(row, layer) for row in range(self.n_images))
         counts = [np.bincount(own // width, minlength=len(all_steps)) for own in known]
         return np.asarray(np.stack(counts) == all_steps)
-
-    def _in_bins(self, layer: str, row: int, width: int) -> npt.NDArray[np.int64]:
-        """Count spikes in bins of some steps, (n_bins, n_neurons)."""
-        neuron, step = self._recorded(layer, row)
-        n, n_bins = math.prod(self.shapes[layer]), -(-self.n_steps // width)
-        place = step.astype(np.int64) // width * n + neuron
-        return np.bincount(place, minlength=n_bins * n).reshape(n_bins, n)
 
     def _steps_of_bin(self, bin: Any) -> int:
         """Check the width of a bin."""
