@@ -1,6 +1,7 @@
 """Checks that every stage needs."""
 
 import importlib
+import math
 import os
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,19 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
             f"{what} is {number!r}, expected a whole number of at least {smallest}"
         )
     return int(number)
+
+
+def check_number(
+    what: str, number: Any, low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Check a finite number in a range, which its ends belong to."""
+    try:
+        fits = math.isfinite(number) and low <= number <= high
+    except TypeError:
+        fits = False
+    if not fits:
+        rule = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        raise InputError(f"{what} is {number!r}, expected a number {rule}")
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:

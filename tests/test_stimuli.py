@@ -343,17 +343,17 @@ def test_files_that_are_no_stimuli(tmp_path):
         (lambda: SpikeTrains([0], [-1 * ms]), "before 0"),
         (lambda: SpikeTrains([0], [1] * Hz), "expected seconds"),
         (lambda: SpikeTrains([True], [1 * ms]), "expected whole numbers"),
-        (lambda: stimuli.static_grating(SHAPE, contrast=1.5), "expected 0 to 1"),
+        (lambda: stimuli.static_grating(SHAPE, contrast=1.5), "a number from 0 to 1"),
         (lambda: stimuli.static_grating(SHAPE, mean=0.8), "the largest is 0.25"),
-        (lambda: stimuli.static_grating(SHAPE, spatial_frequency=0.7), "0.5: more"),
+        (lambda: stimuli.static_grating(SHAPE, spatial_frequency=0.7), "from 0 to 0.5"),
         (
             lambda: stimuli.drifting_grating(SHAPE, duration=50 * ms),
-            "50 ms is no multiple of a frame's 20 ms",
+            "duration is 50 ms, expected a multiple of a frame's time, 20 ms",
         ),
-        (lambda: stimuli.white_noise(SHAPE, 5, mean=0.7), "leaves 0 to 1"),
+        (lambda: stimuli.white_noise(SHAPE, 5, mean=0.7), "the largest is 0.429"),
         (lambda: stimuli.sparse_noise(SHAPE, 0), "n_frames is 0"),
         (lambda: stimuli.sparse_noise((7, 6), 3), "expected .channels, height, width"),
-        (lambda: stimuli.contrast_ramp(IMAGES[0], stop=2), "numbers from 0 to 1"),
+        (lambda: stimuli.contrast_ramp(IMAGES[0], stop=2), "stop is 2, expected a number from"),
     ],
 )
 def test_what_can_not_be_a_stimulus(make, says):

@@ -409,7 +409,7 @@ def test_first_spike_and_psth_count_what_was_recorded(simulator):
             r"stimulus 0: Movie has frames of the shape \(2, 6, 6\), the .*7, 6",
         ),
         (movie(7), {}, "takes 35 ms, which is longer than the program, 30 ms"),
-        (movie(time=1.5 * ms), {}, "takes 1.5 ms, which is no multiple"),
+        (movie(time=1.5 * ms), {}, "is 1.5 ms, expected a multiple"),
         (movie(), {"rate_scale": 2.0}, "at most once in a step"),
         (movie(), {"repeats": 0}, "repeats is 0"),
         (SpikeTrains([84], [1 * ms]), {}, "neuron 84; the input has neurons 0 to 83"),

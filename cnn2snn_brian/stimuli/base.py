@@ -15,7 +15,7 @@ from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import DAMAGE, written_whole
 from cnn2snn_brian.printing import Printed
 
 
@@ -39,7 +39,7 @@ def list_of_seconds(times: Any) -> npt.NDArray[np.float64]:
 
 def _has_unit(given: Any) -> bool:
     known = isinstance(given, Quantity | np.timedelta64)
-    return known or any(hasattr(given, name) for name in ("unit", "units"))
+    return known or hasattr(given, "unit") or hasattr(given, "units")
 
 
 def _without_unit(given: Any) -> npt.NDArray[np.float64]:
@@ -51,10 +51,10 @@ def _without_unit(given: Any) -> npt.NDArray[np.float64]:
     array = np.array(given)
     if array.dtype.kind == "m":
         return np.asarray(array / np.timedelta64(1, "s"), np.float64)
-    is_other = isinstance(given, Quantity) and not have_same_dimensions(given, second)
-    if is_other or (_has_unit(given) and not isinstance(given, Quantity)):
+    is_ours = isinstance(given, Quantity)
+    if _has_unit(given) and not (is_ours and have_same_dimensions(given, second)):
+        unit = given.dim if is_ours else getattr(given, "unit", None) or given.units
         kind = f"{type(given).__module__}.{type(given).__qualname__}"
-        unit = given.dim if is_other else getattr(given, "unit", None) or given.units
         raise ValueError(f"a {kind} in {unit}; expected seconds, such as [1, 2]*ms")
     if array.size and array.dtype.kind not in "fiu":
         raise ValueError(f"they are of the type {array.dtype}")
@@ -74,13 +74,15 @@ def seconds(what: str, time: Any, *, least: float = 0.0) -> Quantity:
     return float(time) * second
 
 
-def whole_steps(what: str, time_s: float, dt_s: float) -> int:
+def whole_steps(
+    what: str, time_s: float, dt_s: float, step: str = "the time step"
+) -> int:
     """Turn a time into steps."""
     steps = time_s / dt_s
     n_steps = round(steps)
     if abs(steps - n_steps) > 1e-6 * max(1, n_steps):
         raise InputError(
-            f"{what} takes {1e3 * time_s:g} ms, which is no multiple of the time step "
+            f"{what} is {1e3 * time_s:g} ms, expected a multiple of {step}, "
             f"{1e3 * dt_s:g} ms"
         )
     return n_steps
@@ -88,27 +90,6 @@ def whole_steps(what: str, time_s: float, dt_s: float) -> int:
 
 #: Raised when a file that was written before can no longer be read.
 FORMAT = "cnn2snn-brian stimulus 1"
-
-
-def save(stimulus: Any, path: str | os.PathLike[str]) -> None:
-    """Write a stimulus."""
-    if Path(path).suffix != ".npz":
-        raise InputError(f"{path}: the file of a stimulus has to end with .npz")
-    arrays: dict[str, Any] = {}
-    numbers: dict[str, Any] = {}
-    for item in fields(stimulus):
-        value = getattr(stimulus, item.name)
-        if isinstance(value, np.ndarray) and value.ndim:
-            arrays[item.name] = value
-        elif item.name in stimulus.TIMES:
-            numbers[item.name] = None if value is None else float(value)
-        elif item.name == "parameters":
-            numbers[item.name] = {key: float(number) for key, number in value.items()}
-        else:
-            numbers[item.name] = value
-    head = {"format": FORMAT, "kind": type(stimulus).__name__, "fields": numbers}
-    with written_whole(path) as unfinished:
-        np.savez_compressed(unfinished, stimulus=np.array(json.dumps(head)), **arrays)
 
 
 class Item(NamedTuple):
@@ -145,6 +126,8 @@ class Stimulus(Printed, ABC):
 
     #: Fields that are times; files keep them in seconds.
     TIMES: ClassVar[tuple[str, ...]] = ("duration",)
+    #: All kinds, by name.
+    KINDS: ClassVar[dict[str, "type[Stimulus]"]] = {}
 
     name: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -159,10 +142,26 @@ class Stimulus(Printed, ABC):
         """What it shows one after another, in order; empty if that is one thing."""
         return ()
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        Stimulus.KINDS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        duration = getattr(self, "duration", None)
+        if duration is not None:
+            what = f"the duration of {self.label}"
+            self._keep(duration=seconds(what, duration))
+
+    def _keep(self, **checked: Any) -> None:
+        """Set fields to what a check has made of them."""
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
     @property
-    @abstractmethod
     def duration_s(self) -> float | None:
         """How long it takes in seconds; None is as long as it is shown."""
+        duration = getattr(self, "duration", None)
+        return None if duration is None else float(duration)
 
     def n_steps(self, dt_s: float) -> int | None:
         """
@@ -205,7 +204,6 @@ class Stimulus(Printed, ABC):
             If its shape is another, or its times are no multiples of the step.
         """
 
-    @abstractmethod
     def plot(self, ax: Any = None) -> Any:
         """
         Draw it over time.
@@ -220,6 +218,17 @@ class Stimulus(Printed, ABC):
         matplotlib.axes.Axes
             The axes.
         """
+        import matplotlib.pyplot as plt
+
+        ax = plt.gca() if ax is None else ax
+        self._draw(ax)
+        ax.set_xlabel("time (ms)")
+        ax.set_title(self.label)
+        return ax
+
+    @abstractmethod
+    def _draw(self, ax: Any) -> None:
+        """Draw frames, or spikes."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """
@@ -239,4 +248,58 @@ class Stimulus(Printed, ABC):
         WriteError
             If the disk is full, or the like.
         """
-        save(self, path)
+        if Path(path).suffix != ".npz":
+            raise InputError(f"{path}: the file of a stimulus has to end with .npz")
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        arrays: dict[str, Any] = {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, np.ndarray) and value.ndim
+        }
+        numbers = {name: values[name] for name in values if name not in arrays}
+        for name in self.TIMES:
+            numbers[name] = None if values[name] is None else float(values[name])
+        numbers["parameters"] = {k: float(v) for k, v in self.parameters.items()}
+        head = {"format": FORMAT, "kind": type(self).__name__, "fields": numbers}
+        with written_whole(path) as unfinished:
+            np.savez_compressed(
+                unfinished, stimulus=np.array(json.dumps(head)), **arrays
+            )
+
+
+def load(path: str | os.PathLike[str]) -> Stimulus:
+    """
+    Read a stimulus that `Stimulus.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Stimulus
+        The same stimulus.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another kind.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            head = json.loads(str(file["stimulus"]))
+            if head["format"] != FORMAT:
+                raise ValueError(f"its format is {head['format']!r}")
+            kind = Stimulus.KINDS[head["kind"]]
+            values = {name: file[name] for name in file.files if name != "stimulus"}
+        values |= head["fields"]
+        for name in kind.TIMES:
+            values[name] = None if values[name] is None else values[name] * second
+        return kind(**values)
+    except DAMAGE as error:
+        raise InputError(
+            f"{path}: not a saved stimulus, or damaged: {type(error).__name__}: {error}"
+        ) from error

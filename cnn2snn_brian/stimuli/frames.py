@@ -1,5 +1,6 @@
 """Stimuli of frames: a still image, a sequence of images, a movie."""
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,8 +26,7 @@ def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
         raise InputError(
             f"{what} has the shape {array.shape}, expected (n, channels, height, width)"
         )
-    channels, height, width = array.shape[1:]
-    pixels = check_images(array, (channels, height, width))
+    pixels = check_images(array, array.shape[1:])
     pixels.flags.writeable = False
     return pixels
 
@@ -42,6 +42,38 @@ class FrameStimulus(Stimulus):
     """
 
     frames: Any
+
+    @abstractmethod
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        """Say how many cycles it has, and what in each takes how many seconds."""
+
+    def _frame_order(self) -> npt.NDArray[np.int64]:
+        """List frames by cycle and place: another image in each, then the last one."""
+        n, cycle = self._cycle()
+        return np.array([[k, *[n] * (len(cycle) - 1)] for k in range(n)])
+
+    def _cycle_steps(self, dt_s: float) -> list[int]:
+        return [whole_steps(what, s, dt_s) for what, s in self._cycle()[1].items()]
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it takes in seconds; None is as long as it is shown."""
+        n, cycle = self._cycle()
+        return n * sum(cycle.values()) or None
+
+    @property
+    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Start of each presentation in seconds, and the index of its frame."""
+        n, cycle = self._cycle()
+        starts = np.arange(n)[:, None] * sum(cycle.values())
+        within = np.cumsum([0, *cycle.values()])[:-1]
+        return (starts + within).ravel(), self._frame_order().ravel()
+
+    def n_steps(self, dt_s: float) -> int | None:
+        """Say how many steps it takes; see `Stimulus.n_steps`."""
+        if self.duration_s is None:
+            return None
+        return self._cycle()[0] * sum(self._cycle_steps(dt_s))
 
     def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
         """
@@ -62,14 +94,11 @@ class FrameStimulus(Stimulus):
         Raises
         ------
         InputError
-            If a time is no whole number of steps.
+            If a time is not a whole number of steps.
         """
-        raise NotImplementedError
-
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Start of each presentation in seconds, and the index of its frame."""
-        raise NotImplementedError
+        steps = [n_steps] if self.duration_s is None else self._cycle_steps(dt_s)
+        order = self._frame_order().astype(np.int32)
+        return np.repeat(order.ravel(), np.tile(steps, len(order)))
 
     def at(self, t: Any) -> npt.NDArray[np.float32]:
         """
@@ -100,11 +129,8 @@ class FrameStimulus(Stimulus):
             )
         self.n_steps(dt_s)
 
-    def plot(self, ax: Any = None) -> Any:
+    def _draw(self, ax: Any) -> None:
         """Draw frames side by side, at most 12, with their times in ms."""
-        import matplotlib.pyplot as plt
-
-        ax = plt.gca() if ax is None else ax
         starts, frame = self.frame_times
         n = len(starts)
         chosen = np.unique(np.linspace(0, n - 1, min(n, MAX_SHOWN)).astype(int))
@@ -119,9 +145,6 @@ class FrameStimulus(Stimulus):
         centres = np.arange(len(chosen)) * (width + 1) + (width - 1) / 2
         ax.set_xticks(centres, [f"{1e3 * t:g}" for t in starts[chosen]])
         ax.set_yticks([])
-        ax.set_xlabel("time (ms)")
-        ax.set_title(self.label)
-        return ax
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,37 +169,21 @@ class Still(FrameStimulus):
     duration: Quantity | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         shape = np.shape(self.image)
         if len(shape) != 3:
             raise InputError(
                 f"the image has the shape {shape}, expected (channels, height, width)"
             )
-        pixels = _checked("the image", self.image[None])
-        object.__setattr__(self, "image", pixels[0])
-        if self.duration is not None:
-            object.__setattr__(
-                self, "duration", seconds("the duration of an image", self.duration)
-            )
+        self._keep(image=_checked("the image", self.image[None])[0])
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
         """The image, of shape (1, channels, height, width)."""
         return self.image[None]
 
-    @property
-    def duration_s(self) -> float | None:
-        """How long it is shown, in seconds."""
-        return None if self.duration is None else float(self.duration)
-
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """One presentation from the start on."""
-        return np.zeros(1), np.zeros(1, np.int64)
-
-    def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
-        """Show the image in each step."""
-        own = self.n_steps(dt_s)
-        return np.zeros(n_steps if own is None else own, np.int32)
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        return 1, {self.label: 0.0 if self.duration is None else float(self.duration)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +220,7 @@ class Sequence(FrameStimulus):
     labels: Any = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", _checked("images", self.images))
+        self._keep(images=_checked("images", self.images))
         n = len(self.images)
         labels = np.asarray(range(n) if self.labels is None else self.labels)
         if labels.dtype == object:  # texts of pandas
@@ -223,9 +230,11 @@ class Sequence(FrameStimulus):
                 f"labels are {self.labels!r}, expected a whole number or a name for "
                 f"each of {n} images"
             )
-        object.__setattr__(self, "labels", tuple(labels.tolist()))
-        object.__setattr__(self, "on", seconds("on", self.on))
-        object.__setattr__(self, "off", seconds("off", self.off, least=-1e-300))
+        self._keep(
+            labels=tuple(labels.tolist()),
+            on=seconds("on", self.on),
+            off=seconds("off", self.off, least=-1e-300),
+        )
         if not 0 <= float(self.background) <= 1:
             raise InputError(f"background is {self.background}, expected 0 to 1")
 
@@ -238,40 +247,15 @@ class Sequence(FrameStimulus):
         return np.concatenate([self.images, screen])
 
     @property
-    def duration_s(self) -> float:
-        """Time of all images with the background behind each, in seconds."""
-        return len(self.images) * (float(self.on) + float(self.off))
-
-    @property
     def items(self) -> tuple[Item, ...]:
         """Each image with its onset, its time without the background, and its label."""
         on, both = float(self.on), float(self.on) + float(self.off)
         return tuple(Item(k * both, on, label) for k, label in enumerate(self.labels))
 
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Images and backgrounds in turn."""
-        n = len(self.images)
-        starts = np.arange(n) * (float(self.on) + float(self.off))
-        if not float(self.off):
-            return starts, np.arange(n)
-        both = np.column_stack([starts, starts + float(self.on)]).ravel()
-        frames = np.column_stack([np.arange(n), np.full(n, n)]).ravel()
-        return both, frames
-
-    def n_steps(self, dt_s: float) -> int:
-        """Say how many steps it takes, from whole steps on and off."""
-        on = whole_steps("an image of the sequence", float(self.on), dt_s)
-        off = whole_steps("the background of the sequence", float(self.off), dt_s)
-        return len(self.images) * (on + off)
-
-    def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
-        """Show images and backgrounds in turn."""
-        n = len(self.images)
-        on = whole_steps("an image of the sequence", float(self.on), dt_s)
-        off = self.n_steps(dt_s) // n - on
-        each = np.column_stack([np.arange(n), np.full(n, n)]).astype(np.int32)
-        return np.repeat(each.ravel(), np.tile([on, off], n))
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        off = {"the background of the sequence": float(self.off)}
+        on = {"an image of the sequence": float(self.on)}
+        return len(self.images), on | off if float(self.off) else on
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,26 +282,10 @@ class Movie(FrameStimulus):
     frame: Quantity = field(default_factory=lambda: 20 * ms)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "frames", _checked("frames", self.frames))
-        object.__setattr__(self, "frame", seconds("the time of a frame", self.frame))
+        self._keep(
+            frames=_checked("frames", self.frames),
+            frame=seconds("the time of a frame", self.frame),
+        )
 
-    @property
-    def duration_s(self) -> float:
-        """Time of all frames, in seconds."""
-        return len(self.frames) * float(self.frame)
-
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Each frame once."""
-        n = len(self.frames)
-        return np.arange(n) * float(self.frame), np.arange(n)
-
-    def n_steps(self, dt_s: float) -> int:
-        """Say how many steps it takes, from the whole steps of a frame."""
-        own = whole_steps(f"a frame of {self.label}", float(self.frame), dt_s)
-        return own * len(self.frames)
-
-    def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
-        """Show each frame for its time."""
-        n = len(self.frames)
-        return np.repeat(np.arange(n, dtype=np.int32), self.n_steps(dt_s) // n)
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        return len(self.frames), {f"a frame of {self.label}": float(self.frame)}

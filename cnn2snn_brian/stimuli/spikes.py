@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,88 +17,25 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import check_choice
 from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds, seconds
 
-#: Neurons and times of all spikes, and how long the recording is.
-Trains = tuple[npt.NDArray[Any], npt.NDArray[np.float64], Quantity | None]
+IntArray = npt.NDArray[np.integer[Any]]
+#: What becomes of further spikes of a neuron in a step, which has at most one.
+Duplicates = Literal["refuse", "warn", "first"]
 #: What our own exports say of a neuron's place.
 PLACE = ("channel", "y", "x")
 
 
-def trains_of_neo(trains: Any, index: Any) -> Trains:
-    """Read trains of Neo; see `SpikeTrains.from_neo`."""
-    neo = optional_library("neo", "export", "SpikeTrains.from_neo")
-    trains = getattr(trains, "spiketrains", trains)
-    listed = [trains] if isinstance(trains, neo.SpikeTrain) else list(trains)
-    if not listed or any(not isinstance(one, neo.SpikeTrain) for one in listed):
-        raise InputError(
-            "trains: expected neo.SpikeTrain objects, or a neo.Segment with some"
-        )
-    ends = []
-    for what in ("t_start", "t_stop"):
-        found = {float(getattr(one, what).rescale("s")) for one in listed}
-        if max(found) - min(found) > 1e-9:
-            raise InputError(
-                f"trains: their {what} is {min(found):g} to {max(found):g} s; cut them "
-                "to the same time (neo.SpikeTrain.time_slice)"
-            )
-        ends.append(min(found))
-    start, stop = ends
-    places = None
-    if all(set(PLACE) <= set(one.annotations) for one in listed):
-        places = [[one.annotations[what] for what in PLACE] for one in listed]
-    # A spike at the end is that of what follows; `time_slice` keeps it in both.
-    end = (stop - start) * (1 - 1e-9)
-    times = [one.rescale("s").magnitude - start for one in listed]
-    times = [one[one < end] for one in times]
-    return _joined("trains", times, index, places, (stop - start) * second)
+def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+    """Check whole numbers of at least 0."""
+    array = np.array(values, ndmin=1)
+    if array.shape != (n,):
+        raise InputError(f"{what} has the shape {array.shape}, but there are {n} times")
+    if n and not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{what} is {array.dtype}, expected whole numbers")
+    return array.astype(np.int64)
 
 
-def trains_of_nwb(
-    file: Any,
-    window: tuple[Quantity, Quantity] | None,
-    units: Sequence[int] | None,
-    index: Any,
-) -> Trains:
-    """Read units of an NWB file; see `SpikeTrains.from_nwb`."""
-    pynwb = optional_library("pynwb", "nwb", "SpikeTrains.from_nwb")
-    if not isinstance(file, pynwb.NWBFile):
-        if not Path(file).is_file():
-            raise InputError(f"{file}: there is no such file")
-        try:
-            source = pynwb.NWBHDF5IO(str(file), "r")
-            opened = source.read()
-        except Exception as error:  # h5py and hdmf raise many kinds
-            raise InputError(
-                f"{file}: not an NWB file: {type(error).__name__}: {error}"
-            ) from error
-        with source:
-            return trains_of_nwb(opened, window, units, index)
-    table = file.units
-    if table is None or "spike_times" not in table.colnames:
-        raise InputError(f"{file.identifier}: has no units with spike times")
-    rows = list(range(len(table)) if units is None else units)
-    if not set(rows) <= set(range(len(table))):
-        raise InputError(f"units {rows}: the table has rows 0 to {len(table) - 1}")
-    times = [np.asarray(table["spike_times"][row], np.float64) for row in rows]
-    duration = None
-    if window is not None:
-        if len(window) != 2:
-            raise InputError(f"window is {window!r}, expected a start and an end")
-        start, end = (float(seconds("window", time, least=-1e-300)) for time in window)
-        duration = seconds("what is shown", (end - start) * second)
-        # A spike at the end of a trial is the next one's.
-        slack = 1e-9 * (end - start)
-        times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
-        times = [np.maximum(one - start, 0) for one in times]
-    places = None
-    if set(PLACE) <= set(table.colnames):
-        places = [[int(table[what][row]) for what in PLACE] for row in rows]
-    return _joined("units", times, index, places, duration)
-
-
-def _joined(
-    what: str, trains: Any, index: Any, places: Any, duration: Quantity | None
-) -> Trains:
-    """Put trains together, each with its neuron."""
+def _of_trains(what: str, trains: Any, index: Any, places: Any) -> tuple[Any, Any]:
+    """Put trains together: the neuron and the time of each spike."""
     if index is None:
         index = np.arange(len(trains)) if places is None else _placed(what, places)
     neuron = np.asarray(index)
@@ -105,9 +43,8 @@ def _joined(
         raise InputError(
             f"index has the shape {neuron.shape}, but there are {len(trains)} {what}"
         )
-    times = np.concatenate([np.zeros(0), *trains])
-    lengths = [len(one) for one in trains]
-    return np.repeat(neuron, lengths), list_of_seconds(times), duration
+    neuron = np.repeat(neuron, [len(one) for one in trains])
+    return neuron, np.concatenate([np.zeros(0), *trains])
 
 
 def _placed(what: str, places: Any) -> npt.NDArray[np.int64]:
@@ -124,26 +61,6 @@ def _placed(what: str, places: Any) -> npt.NDArray[np.int64]:
     return neuron
 
 
-IntArray = npt.NDArray[np.integer[Any]]
-#: What becomes of further spikes of a neuron in a step, which has at most one.
-Duplicates = Literal["refuse", "warn", "first"]
-
-
-def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
-    """Check whole numbers of at least 0."""
-    array = np.array(values, ndmin=1)
-    if array.shape != (n,):
-        raise InputError(f"{what} has the shape {array.shape}, but there are {n} times")
-    if n and not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"{what} is {array.dtype}, expected whole numbers")
-    return array.astype(np.int64)
-
-
-def _steps(times_s: npt.NDArray[np.float64], dt_s: float) -> npt.NDArray[np.int64]:
-    """Give the step that each time falls into, by the rule of Brian2's `timestep`."""
-    return ((times_s + 1e-3 * dt_s) / dt_s).astype(np.int64)
-
-
 class SpikeStimulus(Stimulus):
     """A stimulus that says when which neuron of the input spikes."""
 
@@ -152,16 +69,10 @@ class SpikeStimulus(Stimulus):
     duplicates: Duplicates
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("duplicates", self.duplicates, ("refuse", "warn", "first"))
-        if self.duration is not None:
-            duration = seconds(f"the duration of {self.label}", self.duration)
-            object.__setattr__(self, "duration", duration)
 
-    @property
-    def duration_s(self) -> float | None:
-        """How long it takes in seconds, if it was said."""
-        return None if self.duration is None else float(self.duration)
-
+    @abstractmethod
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
         """
         Say which neuron of the input each spike is of.
@@ -181,10 +92,13 @@ class SpikeStimulus(Stimulus):
         InputError
             If a spike is outside of the input.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def _rows(self) -> IntArray:
+        """Give each spike its row in a plot."""
 
     def spikes(
-        self, dt_s: float, input_shape: tuple[int, int, int]
+        self, dt_s: float, input_shape: tuple[int, int, int], *, warn: bool = False
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """
         Give the spikes as a network gets them.
@@ -195,6 +109,8 @@ class SpikeStimulus(Stimulus):
             The time step in seconds.
         input_shape : tuple of int
             Shape of the network's input.
+        warn : bool
+            Whether to say how many spikes `duplicates` leaves out.
 
         Returns
         -------
@@ -209,7 +125,9 @@ class SpikeStimulus(Stimulus):
             If a spike is outside of the input or of the time, or `duplicates` is
             "refuse" and a neuron spikes twice in a step.
         """
-        neuron, step = self.neurons(input_shape), _steps(self.times, dt_s)
+        neuron = self.neurons(input_shape)
+        # The step that each time falls into, by the rule of Brian2's `timestep`.
+        step = ((self.times + 1e-3 * dt_s) / dt_s).astype(np.int64)
         n_steps = self.n_steps(dt_s)
         if n_steps is not None and len(step) and step.max() >= n_steps:
             late = int(step.argmax())
@@ -228,6 +146,14 @@ class SpikeStimulus(Stimulus):
                 f"at {1e3 * at[k] * dt_s:g} ms; rates above 1/dt can't be simulated. "
                 f"{self._short_enough(neuron)}, duplicates='first' keeps one spike"
             )
+        if warn and self.duplicates == "warn" and again.any():
+            message = (
+                f"{self.label}: {again.sum():,} of {len(again):,} spikes are left out, "
+                "because their neuron spikes before in the same step. "
+                f"{self._short_enough(neuron)}, duplicates='first' leaves them out "
+                "without a warning"
+            )
+            warnings.warn(message, stacklevel=3)
         return in_order[~again].astype(np.int32), at[~again].astype(np.int32)
 
     def _short_enough(self, neuron: npt.NDArray[np.int64]) -> str:
@@ -243,31 +169,11 @@ class SpikeStimulus(Stimulus):
 
     def check(self, input_shape: tuple[int, int, int], dt_s: float) -> None:
         """Check places and times; see `Stimulus.check`."""
-        neuron, _ = self.spikes(dt_s, input_shape)
-        n, lost = len(self.times), len(self.times) - len(neuron)
-        if self.duplicates == "warn" and lost:
-            message = (
-                f"{self.label}: {lost:,} of {n:,} spikes are left out, because their "
-                "neuron spikes before in the same step. "
-                f"{self._short_enough(self.neurons(input_shape))}, duplicates='first' "
-                "leaves them out without a warning"
-            )
-            warnings.warn(message, stacklevel=2)
+        self.spikes(dt_s, input_shape, warn=True)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw each spike as a dot."""
-        import matplotlib.pyplot as plt
-
-        ax = plt.gca() if ax is None else ax
-        ax.plot(1e3 * self.times, self._row(), ".", color="black", markersize=2)
-        ax.set_xlabel("time (ms)")
+    def _draw(self, ax: Any) -> None:
+        ax.plot(1e3 * self.times, self._rows(), ".", color="black", markersize=2)
         ax.set_ylabel("input neuron")
-        ax.set_title(self.label)
-        return ax
-
-    def _row(self) -> IntArray:
-        """Give each spike its row in a plot."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,8 +211,7 @@ class SpikeTrains(SpikeStimulus):
     def __post_init__(self) -> None:
         super().__post_init__()
         times = list_of_seconds(self.times)
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "index", indices("index", self.index, len(times)))
+        self._keep(times=times, index=indices("index", self.index, len(times)))
 
     @classmethod
     def from_neo(cls, trains: Any, index: Any = None, **more: Any) -> "SpikeTrains":
@@ -339,8 +244,32 @@ class SpikeTrains(SpikeStimulus):
         MissingLibraryError
             If Neo is not installed.
         """
-        neuron, times, duration = trains_of_neo(trains, index)
-        return cls(neuron, times, **{"duration": duration, **more})
+        neo = optional_library("neo", "export", "SpikeTrains.from_neo")
+        trains = getattr(trains, "spiketrains", trains)
+        listed = [trains] if isinstance(trains, neo.SpikeTrain) else list(trains)
+        if not listed or any(not isinstance(one, neo.SpikeTrain) for one in listed):
+            raise InputError(
+                "trains: expected neo.SpikeTrain objects, or a neo.Segment with some"
+            )
+        ends = []
+        for what in ("t_start", "t_stop"):
+            found = {float(getattr(one, what).rescale("s")) for one in listed}
+            if max(found) - min(found) > 1e-9:
+                raise InputError(
+                    f"trains: their {what} is {min(found):g} to {max(found):g} s; cut "
+                    "them to the same time (neo.SpikeTrain.time_slice)"
+                )
+            ends.append(min(found))
+        start, stop = ends
+        places = None
+        if all(set(PLACE) <= set(one.annotations) for one in listed):
+            places = [[one.annotations[what] for what in PLACE] for one in listed]
+        # A spike at the end is that of what follows; `time_slice` keeps it in both.
+        end = (stop - start) * (1 - 1e-9)
+        times = [one.rescale("s").magnitude - start for one in listed]
+        times = [one[one < end] for one in times]
+        own = _of_trains("trains", times, index, places)
+        return cls(*own, **{"duration": (stop - start) * second, **more})
 
     @classmethod
     def from_nwb(
@@ -385,8 +314,43 @@ class SpikeTrains(SpikeStimulus):
         MissingLibraryError
             If pynwb is not installed.
         """
-        neuron, times, duration = trains_of_nwb(file, window, units, index)
-        return cls(neuron, times, **{"duration": duration, **more})
+        pynwb = optional_library("pynwb", "nwb", "SpikeTrains.from_nwb")
+        if not isinstance(file, pynwb.NWBFile):
+            if not Path(file).is_file():
+                raise InputError(f"{file}: there is no such file")
+            try:
+                source = pynwb.NWBHDF5IO(str(file), "r")
+                opened = source.read()
+            except Exception as error:  # h5py and hdmf raise many kinds
+                raise InputError(
+                    f"{file}: not an NWB file: {type(error).__name__}: {error}"
+                ) from error
+            with source:
+                return cls.from_nwb(opened, window, units=units, index=index, **more)
+        table = file.units
+        if table is None or "spike_times" not in table.colnames:
+            raise InputError(f"{file.identifier}: has no units with spike times")
+        rows = list(range(len(table)) if units is None else units)
+        if not set(rows) <= set(range(len(table))):
+            raise InputError(f"units {rows}: the table has rows 0 to {len(table) - 1}")
+        times = [np.asarray(table["spike_times"][row], np.float64) for row in rows]
+        duration = None
+        if window is not None:
+            if len(window) != 2:
+                raise InputError(f"window is {window!r}, expected a start and an end")
+            start, end = (
+                float(seconds("window", time, least=-1e-300)) for time in window
+            )
+            duration = seconds("what is shown", (end - start) * second)
+            # A spike at the end of a trial is the next one's.
+            slack = 1e-9 * (end - start)
+            times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
+            times = [np.maximum(one - start, 0) for one in times]
+        places = None
+        if set(PLACE) <= set(table.colnames):
+            places = [[int(table[what][row]) for what in PLACE] for row in rows]
+        own = _of_trains("units", times, index, places)
+        return cls(*own, **{"duration": duration, **more})
 
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
         """Check that each neuron exists; see `SpikeStimulus.neurons`."""
@@ -399,7 +363,7 @@ class SpikeTrains(SpikeStimulus):
             )
         return self.index
 
-    def _row(self) -> IntArray:
+    def _rows(self) -> IntArray:
         return self.index
 
 
@@ -449,12 +413,10 @@ class Events(SpikeStimulus):
                 f"events are not sorted by time: event {k + 1} at "
                 f"{1e3 * times[k + 1]:g} ms comes after one at {1e3 * times[k]:g} ms"
             )
-        object.__setattr__(self, "t", times)
-        if np.asarray(self.polarity).dtype == bool:
-            object.__setattr__(self, "polarity", np.asarray(self.polarity).astype(int))
-        for what in ("x", "y", "polarity"):
-            found = indices(what, getattr(self, what), len(times))
-            object.__setattr__(self, what, found)
+        polarity = np.asarray(self.polarity)
+        polarity = polarity.astype(int) if polarity.dtype == bool else polarity
+        given = {"x": self.x, "y": self.y, "polarity": polarity}
+        self._keep(t=times, **{k: indices(k, v, len(times)) for k, v in given.items()})
         if not np.isin(self.polarity, (-1, 0, 1)).all():
             raise InputError("polarity has other values than 1, and 0 or -1")
 
@@ -517,5 +479,5 @@ class Events(SpikeStimulus):
         channel = (self.polarity == 1) if channels == 2 else np.zeros(len(self.x), int)
         return (self.y * width + self.x) * channels + channel
 
-    def _row(self) -> IntArray:
+    def _rows(self) -> IntArray:
         return self.y * (int(self.x.max(initial=0)) + 1) + self.x
