@@ -302,7 +302,7 @@ def test_a_new_cache_is_private(tmp_path):
 
 def test_nothing_is_compiled_for_bad_input(tmp_path):
     cache = tmp_path / "cache"
-    with pytest.raises(ValueError, match="no multiple of dt"):
+    with pytest.raises(ValueError, match="expected a multiple of the time step"):
         small_network().compile(0.3 * ms, cache_directory=cache)
     assert not cache.exists()
 

@@ -353,7 +353,10 @@ def test_files_that_are_no_stimuli(tmp_path):
         (lambda: stimuli.white_noise(SHAPE, 5, mean=0.7), "the largest is 0.429"),
         (lambda: stimuli.sparse_noise(SHAPE, 0), "n_frames is 0"),
         (lambda: stimuli.sparse_noise((7, 6), 3), "expected .channels, height, width"),
-        (lambda: stimuli.contrast_ramp(IMAGES[0], stop=2), "stop is 2, expected a number from"),
+        (
+            lambda: stimuli.contrast_ramp(IMAGES[0], stop=2),
+            "stop is 2, expected a number from",
+        ),
     ],
 )
 def test_what_can_not_be_a_stimulus(make, says):

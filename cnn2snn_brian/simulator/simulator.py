@@ -13,12 +13,12 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from brian2 import Quantity, second
 
+from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import BuildError, InputError, SimulationError
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.projections import (
@@ -30,34 +30,20 @@ from cnn2snn_brian.projections import (
 )
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import NetworkDescription, check_units, documented
-from cnn2snn_brian.simulator.compiler import (
-    PROGRAM,
-    build_program,
-    check_cache,
-    find_compiler,
-)
+from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
 from cnn2snn_brian.simulator.device import write_sources
 from cnn2snn_brian.simulator.jobs import Job, prepared
 from cnn2snn_brian.simulator.protocol import ProgramOutputs
 from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
 from cnn2snn_brian.spikes import SpikeCounts
+from cnn2snn_brian.stimuli import whole_steps
+
+#: Packages whose versions a result has.
+VERSIONS = ("cnn2snn-brian", "brian2", "numpy")
 
 #: Show a progress bar from so many images on.
 MIN_PROGRESS = 10
-
-
-def _n_steps(duration_s: float, dt_s: float) -> int:
-    """Check that an image's time is a whole number of steps."""
-    if not (math.isfinite(duration_s) and duration_s > 0):
-        raise InputError(f"duration is {duration_s} s, expected a time above 0")
-    steps = duration_s / dt_s
-    n_steps = round(steps)
-    if n_steps < 1 or abs(steps - n_steps) > 1e-6 * n_steps:
-        raise InputError(
-            f"duration {1e3 * duration_s:g} ms is no multiple of dt {1e3 * dt_s:g} ms"
-        )
-    return n_steps
 
 
 class Simulator:
@@ -103,7 +89,10 @@ class Simulator:
         start = time.perf_counter()
         self.snn = snn
         self.duration_s = float(duration / second)
-        self.n_steps = _n_steps(self.duration_s, snn.dt_s)
+        check_number("duration in seconds", self.duration_s, 0)
+        self.n_steps = whole_steps("duration", self.duration_s, snn.dt_s)
+        if self.n_steps < 1:
+            raise InputError(f"duration is {duration}, expected at least a time step")
         self._structure = _structure(snn)
         # All that can go wrong without Brian2 comes first: it takes seconds.
         find_compiler()
@@ -113,18 +102,16 @@ class Simulator:
         try:
             self._project = Path(self._directory.name)
             write_sources(snn, self._project)
-            built = build_program(self._project, cache)
-            self.compiled, self._build = built.compiled, built
-            self._program = self._project / PROGRAM
-        except OSError as error:
+            self._build = build_program(self._project, cache)
+        except BaseException as error:
             self.close()
+            if not isinstance(error, OSError):
+                raise
             raise BuildError(
                 f"{self._project}: the network could not be built here: "
                 f"{error.strerror or error}. TMPDIR can name a folder with more space"
             ) from error
-        except BaseException:
-            self.close()
-            raise
+        self.compiled = self._build.compiled
         self._fan_out = {
             part.name: to_neurons(part.fan_out(), part.input_shape).astype(float)
             for layer in snn.layers
@@ -135,12 +122,7 @@ class Simulator:
     def __enter__(self) -> "Simulator":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -211,15 +193,8 @@ class Simulator:
             If the program ends before its time twice for the same images, or the
             simulator is closed.
         """
-        ((_, result),) = self.run_many(
-            images,
-            [settings],
-            seed=seed,
-            record=record,
-            executor=executor,
-            shard_size=shard_size,
-            progress=progress,
-            repeats=repeats,
+        ((_, result),) = self._run(
+            images, [settings], seed, record, executor, shard_size, progress, repeats
         )
         return result
 
@@ -264,6 +239,22 @@ class Simulator:
             If the program ends before its time twice for the same images, or the
             simulator is closed.
         """
+        return self._run(
+            images, settings, seed, record, executor, shard_size, progress, repeats
+        )
+
+    def _run(
+        self,
+        images: Any,
+        settings: Sequence[Mapping[str, Any]],
+        seed: int,
+        record: Record,
+        executor: Workers,
+        shard_size: int | None,
+        progress: bool,
+        repeats: int,
+    ) -> Generator[tuple[int, SimulationResult], None, None]:
+        """Check everything at once, and run it as results are asked for."""
         if self._closed:
             raise SimulationError("the simulator is closed; compile the network again")
         if _structure(self.snn) != self._structure:
@@ -271,28 +262,22 @@ class Simulator:
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
-        workers = check_workers(executor, shard_size)
+        executor = check_workers(executor, shard_size)
         jobs = prepared(self.snn, self.n_steps, images, settings, seed, record, repeats)
-        return self._results(jobs, int(seed), workers, shard_size, progress)
-
-    def _results(
-        self,
-        jobs: Sequence[Job],
-        seed: int,
-        workers: Workers,
-        shard_size: int | None,
-        progress: bool,
-    ) -> Generator[tuple[int, SimulationResult], None, None]:
         inputs = [job.inputs for job in jobs]
         n_images = sum(part.n_images for part in inputs)
-        show = progress and n_images >= MIN_PROGRESS
-        start = time.perf_counter()
-        with progress_bar("simulating", n_images, show=show) as advance:
-            for index, outputs in run_shards(
-                self._program, self._project, inputs, workers, shard_size, advance
-            ):
-                seconds = time.perf_counter() - start
-                yield index, self._result(outputs, jobs[index], seed, seconds)
+
+        def results() -> Generator[tuple[int, SimulationResult], None, None]:
+            start = time.perf_counter()
+            show = progress and n_images >= MIN_PROGRESS
+            with progress_bar("simulating", n_images, show=show) as advance:
+                for index, outputs in run_shards(
+                    self._project, inputs, executor, shard_size, advance
+                ):
+                    seconds = time.perf_counter() - start
+                    yield index, self._result(outputs, jobs[index], int(seed), seconds)
+
+        return results()
 
     def _result(
         self, outputs: ProgramOutputs, job: Job, seed: int, seconds: float
@@ -326,11 +311,11 @@ class Simulator:
             network=snn.summary(),
             program={"compiler": self._build.compiler, "flags": self._build.flags},
             timings={"build": self._build_seconds, "run": seconds},
-            versions=_versions(),
+            versions={name: _version(name) for name in VERSIONS},
             shapes=shapes,
             recorded={
-                (names[population], image): spikes
-                for (image, population), spikes in outputs.spikes.items()
+                (names[population], image): (neuron, step)
+                for (image, population), (neuron, step) in outputs.spikes.items()
             },
             recorded_potentials={
                 (names[population], image): (job.inputs.traced[population], v)
@@ -362,15 +347,8 @@ def _reached(counts: Any, fan_out: Any) -> Any:
     return np.array([image.astype(float) @ fan_out for image in counts])
 
 
-@cache
-def _found_versions() -> tuple[tuple[str, str], ...]:
-    # Reading the metadata of a package takes longer than a short run.
-    names = ("cnn2snn-brian", "brian2", "numpy")
-    return tuple((name, importlib.metadata.version(name)) for name in names)
-
-
-def _versions() -> dict[str, str]:
-    return dict(_found_versions())
+#: Cached: reading the metadata of a package takes longer than a short run.
+_version = cache(importlib.metadata.version)
 
 
 def _structure(snn: NetworkDescription) -> Any:
