@@ -3,13 +3,18 @@
 import importlib
 import math
 import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError, MissingLibraryError
+
+if TYPE_CHECKING:
+    from brian2 import Quantity
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
@@ -23,16 +28,144 @@ def check_whole(what: str, number: Any, smallest: int) -> int:
 
 
 def check_number(
-    what: str, number: Any, low: float = -math.inf, high: float = math.inf
-) -> None:
-    """Check a finite number in a range, which its ends belong to."""
+    what: str,
+    number: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Check a plain finite number in a range, which `low` and `high` belong to."""
+    is_plain = not (np.ndim(number) or hasattr(number, "dim"))
     try:
-        fits = math.isfinite(number) and low <= number <= high
-    except TypeError:
-        fits = False
-    if not fits:
-        rule = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
-        raise InputError(f"{what} is {number!r}, expected a number {rule}")
+        value = math.nan if isinstance(number, str) else float(number)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not (
+        is_plain
+        and math.isfinite(value)
+        and low <= value <= high
+        and above < value < below
+    ):
+        bounds = {"of at least": low, "above": above, "below": below, "at most": high}
+        if math.isfinite(low) and math.isfinite(high):
+            bounds = {f"from {low:g} to": high}
+        words = [
+            f"{k} {bound:g}" for k, bound in bounds.items() if math.isfinite(bound)
+        ]
+        rule = f"a number {' and '.join(words)}" if words else "a finite number"
+        raise InputError(f"{what} is {number!r}, expected {rule}")
+    return value
+
+
+def real_numbers(
+    what: str,
+    values: Any,
+    *,
+    least: float = -math.inf,
+    known: bool = True,
+    unit: "Quantity | None" = None,
+) -> npt.NDArray[np.float64]:
+    """Check real numbers, of any shape; of `unit` they come in SI units."""
+    # Imported here: it takes a second, and other checks don't need it.
+    from brian2 import DimensionMismatchError, Quantity, get_dimensions
+
+    given = values
+    if hasattr(values, "detach"):  # a torch tensor, without importing torch
+        values = values.detach().cpu().numpy()
+    try:
+        if isinstance(values, list | tuple):
+            # Of units in a list, numpy alone would forget; those of others, Brian2 too.
+            foreign = any(hasattr(item, "dimensionality") for item in values)
+            values = None if foreign else Quantity(values)
+        array = np.asarray(values)
+        allowed = (None, get_dimensions(1), None if unit is None else unit.dim)
+        plain = getattr(values, "dim", None) in allowed
+        plain = plain and not hasattr(values, "dimensionality")
+    except (DimensionMismatchError, TypeError, ValueError):
+        plain, array = False, np.empty(0)
+    if not plain or (array.size and array.dtype.kind not in "biuf"):
+        rule = "real numbers" if unit is None else f"plain numbers or Brian2's {unit}"
+        raise InputError(f"{what}: found {given!r:.80}, expected {rule}")
+    array = array.astype(np.float64)
+    wrong = (~np.isfinite(array) if known else np.isinf(array)) | (array < least)
+    if wrong.any():
+        rule = "finite numbers" if known else "finite numbers or NaN"
+        rule += f" of at least {least:g}" if math.isfinite(least) else ""
+        raise InputError(f"{what}: found {array[wrong][0]:g}, expected {rule}")
+    return array
+
+
+def seconds(
+    what: str,
+    time: Any,
+    *,
+    plain: bool = True,
+    least: float = -math.inf,
+    above: float = -math.inf,
+) -> float:
+    """Read a time; plain numbers are seconds, or but for 0 refused."""
+    from brian2 import second
+
+    try:
+        number = real_numbers(what, time, unit=second)
+    except InputError:
+        number = np.empty(0)
+    has_unit = plain or hasattr(time, "dim") or number == 0
+    if number.ndim or isinstance(time, bool) or not has_unit:
+        number = np.float64(np.nan)
+    if not (number >= least and number > above):
+        rule = "a time"
+        if above == 0:
+            rule = "a time above 0"
+        elif least == 0:
+            rule = "a time of at least 0"
+        raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
+    return float(number)
+
+
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Check that a value is one of a few."""
+    if value not in choices:
+        raise InputError(
+            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
+        )
+
+
+def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that only existing things are named."""
+    known = tuple(known)
+    if unknown := [str(name) for name in given if name not in known]:
+        raise InputError(
+            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+
+
+def check_names(what: str, given: Iterable[str], names: Sequence[str]) -> None:
+    """Check that only existing layers are named."""
+    unknown = [str(name) for name in given if name not in names]
+    if unknown:
+        raise InputError(
+            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
+            f"layers are {', '.join(names)}"
+        )
+
+
+def check_all_layers(what: str, given: Collection[str], names: Sequence[str]) -> None:
+    """Check that all existing layers are named, and no others."""
+    check_names(what, given, names)
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise InputError(f"{what} is missing for {', '.join(missing)}")
+
+
+def by_layer(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Take one value for all layers, or values of some by name."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    check_names(what, given, names)
+    return dict(given)
 
 
 def optional_library(name: str, extra: str, purpose: str) -> ModuleType:

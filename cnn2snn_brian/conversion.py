@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, ms, second
 
+from cnn2snn_brian.checks import check_choice, check_names
 from cnn2snn_brian.cnn import from_torch
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import damage
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.nir import Integration, Resistance, network_fields
 from cnn2snn_brian.projections import GateRule, Layers, MaxPool2d
@@ -22,8 +24,6 @@ from cnn2snn_brian.settings import (
     Propagation,
     Reset,
     ceiling_thresholds,
-    check_choice,
-    check_names,
     check_units,
     data_based_thresholds,
     delays_in_seconds,
@@ -360,4 +360,6 @@ def from_nir(
     given = {name: value for name, value in given.items() if value is not None}
     if "classes" in given:
         given["classes"] = tuple(given["classes"])
-    return SpikingNetwork(**network_fields(graph, given))
+    network = network_fields(graph, given)
+    with damage("what the graph says of its network does not fit together"):
+        return SpikingNetwork(**network)

@@ -27,7 +27,6 @@ from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
     CHOICES,
     SETTINGS,
-    NetworkDescription,
     check_images,
     delays_in_seconds,
     kernel_noise,
@@ -96,7 +95,7 @@ def row_key(setting: Setting, seed: int) -> str:
 
 def written(value: Any) -> str:
     """Describe a value of a grid, the same in each process."""
-    if isinstance(value, NetworkDescription):
+    if isinstance(value, SpikingNetwork):
         return value.fingerprint
     if isinstance(value, ByContent):
         return value.digest

@@ -131,3 +131,18 @@ def test_parameters_made_directly_are_checked_too():
     good = of()
     with pytest.raises(InputError, match="the threshold of ip1 is -1"):
         Parameters({"ip1": -1.0}, good.v_min, good.leak, good.v_init, 1.0)
+
+
+def test_changed_parameters_keep_the_rest():
+    before = of(rate_scale=0.5)
+    after = before.replace(thresholds={"pool1": 9}, leak=1)
+    assert after.thresholds == {"conv1": 1.5, "pool1": 9.0, "ip1": 1.5}
+    assert after.leak == {"conv1": 1.0, "pool1": 1.0, "ip1": 1.0}
+    assert (after.v_min, after.v_init) == (before.v_min, before.v_init)
+    assert after.rate_scale == 0.5
+    assert before == of(rate_scale=0.5)
+    assert before.replace() == before
+    with pytest.raises(InputError, match="unknown layer 'conv2'"):
+        before.replace(thresholds={"conv2": 1})
+    with pytest.raises(InputError, match="unknown parameter tresholds"):
+        before.replace(tresholds=1)

@@ -26,8 +26,8 @@ ORDER = """
     diagnosis inspector physiology
     results
     simulator
-    network tuning
-    conversion
+    network
+    conversion tuning
     sweeps
     plots
     reproduction
@@ -45,6 +45,7 @@ USE_TORCH = ("cnn", "models", "train")
 TORCH = ("torch", "torchvision")
 
 LONGEST = 400
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 CODE = (".cpp", ".css", ".h", ".js", ".py")
 
 
@@ -71,18 +72,30 @@ def imported(node):
     return []
 
 
+def run_nodes(tree, in_functions=True):
+    """Nodes that run; if not those in functions, those that an import runs."""
+    for node in ast.iter_child_nodes(tree):
+        if not in_functions and isinstance(node, FUNCTIONS):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from run_nodes(node, in_functions)
+
+
 def arrows():
     """
     Imports between files of the package, as pairs of names.
 
-    All of them count, in functions and under TYPE_CHECKING, too. The package's own
-    `__init__` is no part: it names everything and imports nothing until it is asked.
+    Those in functions count, too; those under TYPE_CHECKING don't: they tie nothing at
+    run time. The package's own `__init__` is left out: it names everything and imports
+    nothing until it is asked.
     """
     found = set()
     for importer, path in FILES.items():
         if not importer:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in run_nodes(ast.parse(path.read_text())):
             for name in imported(node):
                 package, _, inside = name.partition(".")
                 if package != NAME:
@@ -126,22 +139,11 @@ def test_no_circle_of_imports():
         left = rest
 
 
-def at_import_time(tree):
-    """Nodes that run when a module is imported."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from at_import_time(node)
-
-
 def test_few_files_import_torch_at_once():
     found = {
         importer
         for importer, path in FILES.items()
-        for node in at_import_time(ast.parse(path.read_text()))
+        for node in run_nodes(ast.parse(path.read_text()), in_functions=False)
         for name in imported(node)
         if name.partition(".")[0] in TORCH
     }
@@ -210,9 +212,8 @@ for module in first:
     import_module(module)
 import cnn2snn_brian as c2s
 
-modules = set(
-    "data errors layers models physiology plots results stimuli train tuning".split()
-)
+modules = set("data errors models physiology plots projections results".split())
+modules |= {"stimuli", "train", "tuning"}
 for name in names:
     value = getattr(c2s, name)
     assert isinstance(value, ModuleType) == (name in modules), (name, value)

@@ -6,11 +6,11 @@ node on the way to it. Weights are those that act at run time, so that spikes of
 all populations count alike and thresholds mean the same as here.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.checks import check_choice, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.nir.connections import (
     Kernel,
@@ -33,15 +33,10 @@ from cnn2snn_brian.projections import (
     by_channel,
     parts,
 )
-from cnn2snn_brian.settings import (
-    IF,
-    LIF,
-    NetworkDescription,
-    NeuronModel,
-    check_choice,
-    described_model,
-    weight_factors,
-)
+from cnn2snn_brian.settings import IF, LIF, NeuronModel, described_model, weight_factors
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 Pooling = Literal["depthwise", "avg", "sum"]
 Resistance = Literal["step", "second"]
@@ -49,7 +44,7 @@ Integration = Literal["exact", "euler"]
 
 
 def to_nir(
-    network: NetworkDescription,
+    network: "SpikingNetwork",
     *,
     pooling: Pooling = "depthwise",
     strict: bool = True,
@@ -99,7 +94,7 @@ class _Writer:
 
     Parameters
     ----------
-    network : NetworkDescription
+    network : SpikingNetwork
         The network.
     pooling, strict, resistance, integration
         See `to_nir`.
@@ -107,7 +102,7 @@ class _Writer:
 
     def __init__(
         self,
-        network: NetworkDescription,
+        network: "SpikingNetwork",
         pooling: Pooling,
         *,
         strict: bool,

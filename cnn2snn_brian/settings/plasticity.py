@@ -17,9 +17,10 @@ from brian2 import DimensionMismatchError, Equations, Quantity, get_dimensions, 
 from brian2.equations.equations import EquationError
 from brian2.units import have_same_dimensions, second
 
+from cnn2snn_brian.checks import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
-from cnn2snn_brian.settings.settings import FrozenDict, check_names
+from cnn2snn_brian.settings.settings import FrozenDict
 
 #: Names that all plastic synapses have; a rule declares none of them.
 RESERVED = ("w", "reward", "transmitted", "lastupdate", "i", "j", "N", "delay")
@@ -114,6 +115,11 @@ class Rule:
                 raise InputError(
                     f"plasticity: {what} can't be read: {wrong}"
                 ) from wrong
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """All parameters with their values."""
+        return self.parameters
 
     @property
     def equations(self) -> str:

@@ -3,18 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from brian2 import Quantity, ms
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_names, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import FloatArray, Layers, reweighted
-from cnn2snn_brian.settings.network import NetworkDescription
-from cnn2snn_brian.settings.settings import check_names
 
-Noisy = TypeVar("Noisy", bound=NetworkDescription | Layers)
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
+
+Noisy = TypeVar("Noisy", bound="SpikingNetwork | Layers")
 
 
 def kernel_noise(
@@ -157,13 +158,13 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def suitable_duration(network: NetworkDescription) -> Quantity:
+def suitable_duration(network: "SpikingNetwork") -> Quantity:
     """
     Say how long an image takes with a network's settings.
 
     Parameters
     ----------
-    network : NetworkDescription
+    network : SpikingNetwork
         The network.
 
     Returns

@@ -1,6 +1,7 @@
 """Networks and neuron models as JSON and arrays: for files, results and comparison."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cnn2snn_brian.projections import (
     Pooled,
 )
 from cnn2snn_brian.settings.neuron_models import NeuronModel
+from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.plasticity import Rule
 
 _KINDS: dict[str, type[Any]] = {
@@ -51,41 +53,26 @@ def _quantity(stored: list[Any]) -> Any:
     )
 
 
-def described_model(model: NeuronModel) -> dict[str, Any]:
-    """Turn a neuron model into what JSON can hold."""
+def described_model(model: NeuronModel | Rule) -> dict[str, Any]:
+    """Turn a neuron model, or a rule of plasticity, into what JSON can hold."""
     values = {
         item.name: getattr(model, item.name) for item in dataclasses.fields(model)
     }
     for name in _NUMBERS:
         values[name] = {key: _number(value) for key, value in values[name].items()}
-    values["refractory"] = float(model.refractory)
+    if isinstance(model, NeuronModel):
+        values["refractory"] = float(model.refractory)
     return values
 
 
-def model_of(described: dict[str, Any]) -> NeuronModel:
-    """Make the neuron model that `described_model` described."""
+def model_of(described: dict[str, Any], kind: type[Any] = NeuronModel) -> Any:
+    """Make the neuron model, or rule, that `described_model` described."""
     values = dict(described)
     for name in _NUMBERS:
         values[name] = {key: _quantity(value) for key, value in values[name].items()}
-    if values["refractory"]:
+    if values.get("refractory"):
         values["refractory"] *= second
-    return NeuronModel(**values)
-
-
-def described_rule(rule: Rule) -> dict[str, Any]:
-    """Turn a rule of plasticity into what JSON can hold."""
-    values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
-    for name in _NUMBERS:
-        values[name] = {key: _number(value) for key, value in values[name].items()}
-    return values
-
-
-def rule_of(described: dict[str, Any]) -> Rule:
-    """Make the rule of plasticity that `described_rule` described."""
-    values = dict(described)
-    for name in _NUMBERS:
-        values[name] = {key: _quantity(value) for key, value in values[name].items()}
-    return Rule(**values)
+    return kind(**values)
 
 
 def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -159,3 +146,22 @@ def layers_of(
         if ceiling is not None:
             ceilings.append(Ceiling(name, *ceiling))
     return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))
+
+
+def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Turn what `SpikingNetwork.record` gave into the fields of a network."""
+    fields = dict(settings)
+    input_shape = fields.pop("input_shape")
+    layers = layers_of(input_shape, fields["layers"], arrays)
+    # A file of an earlier version lacks newer parameters, which have defaults.
+    parameters = Parameters.of(layers, **fields["parameters"])
+    if "neurons" in fields:
+        described = fields["neurons"]
+        models = {name: model_of(values) for name, values in described.items()}
+        one = len({json.dumps(values) for values in described.values()}) == 1
+        fields["neurons"] = next(iter(models.values())) if one else models
+    if "rules" in fields:
+        fields["rules"] = {k: model_of(v, Rule) for k, v in fields["rules"].items()}
+    if fields["classes"] is not None:
+        fields["classes"] = tuple(fields["classes"])
+    return fields | {"layers": layers, "parameters": parameters}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from cnn2snn_brian.projections import (
     to_neurons,
 )
 from cnn2snn_brian.settings import (
-    NetworkDescription,
     Parameters,
     Perturbations,
     check_images,
@@ -34,6 +33,9 @@ from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramStimulus
 from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
 from cnn2snn_brian.spikes import Trials
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: Arguments of version 0.1.0 that are part of `Recording` now.
 FORMERLY = {
@@ -61,10 +63,10 @@ class Job:
 
 
 def prepared(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     n_steps: int,
     images: Any,
-    settings: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any] | Parameters],
     seed: int,
     record: Record,
     repeats: Any = 1,
@@ -124,20 +126,19 @@ def prepared(
 
 
 def _checked(
-    snn: NetworkDescription, settings: Sequence[Mapping[str, Any]], seed: int
+    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any] | Parameters], seed: int
 ) -> list[tuple[Parameters, Perturbations]]:
     chosen = []
     for given in settings:
-        if not isinstance(given, Mapping):
-            raise InputError(f"settings: {given!r} is not a dict of settings by name")
-        for old in FORMERLY.keys() & given.keys():
-            raise InputError(f"{old}: give {FORMERLY[old]}")
+        old = FORMERLY.keys() & (given if isinstance(given, Mapping) else ())
+        for name in old:
+            raise InputError(f"{name}: give {FORMERLY[name]}")
         chosen.append(check_settings(snn, given, seed))
     return chosen
 
 
 def _shown(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     n_steps: int,
     images: Any,
     settings: Sequence[Parameters],
@@ -177,7 +178,7 @@ def _shown(
 
 
 def _in_order(
-    snn: NetworkDescription, pixels: npt.NDArray[np.float32], scale: float | None
+    snn: "SpikingNetwork", pixels: npt.NDArray[np.float32], scale: float | None
 ) -> npt.NDArray[np.float32]:
     """Give the program what each reader of an image reads, in the order of neurons."""
     if snn.encoding != "current":
@@ -194,7 +195,7 @@ def _in_order(
 
 
 def _stimulus(
-    snn: NetworkDescription, n_steps: int, k: int, given: Any, scale: float | None
+    snn: "SpikingNetwork", n_steps: int, k: int, given: Any, scale: float | None
 ) -> ProgramStimulus:
     """Check a stimulus, and turn it into what the program gets."""
     if not isinstance(given, Stimulus):
@@ -238,7 +239,7 @@ def _stimulus(
 
 
 def _mean(
-    snn: NetworkDescription, given: Stimulus, stimulus: ProgramStimulus
+    snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus
 ) -> npt.NDArray[np.float32]:
     """
     Average a stimulus over time, to estimate rates with.
@@ -255,7 +256,7 @@ def _mean(
     return np.minimum(image / snn.parameters.rate_scale, 1).astype(np.float32)
 
 
-def _currents(snn: NetworkDescription) -> tuple[npt.NDArray[Any], ...]:
+def _currents(snn: "SpikingNetwork") -> tuple[npt.NDArray[Any], ...]:
     """List runs, weights and biases of what reads an image as a constant current."""
     arrays: list[npt.NDArray[Any]] = []
     before = ""

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,10 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import free_memory
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Layers, by_channel, drive, n_synapses
-from cnn2snn_brian.settings import (
-    NetworkDescription,
-    Parameters,
-    Perturbations,
-    input_gains,
-)
+from cnn2snn_brian.settings import Parameters, Perturbations, input_gains
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: A spike is kept as its neuron and its step, both int32.
 BYTES_PER_SPIKE = 8
@@ -59,7 +57,7 @@ def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
 
 
 def check_weights(
-    snn: NetworkDescription, settings: Sequence[Perturbations], n_rows: int
+    snn: "SpikingNetwork", settings: Sequence[Perturbations], n_rows: int
 ) -> None:
     """Refuse to keep the learned weights of each trial, if they will not fit."""
     n_runs = sum(not perturbations.keep_weights for perturbations in settings)

@@ -13,12 +13,12 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import check_number
+from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import BuildError, InputError, SimulationError
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.projections import (
@@ -29,7 +29,7 @@ from cnn2snn_brian.projections import (
     to_neurons,
 )
 from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.settings import NetworkDescription, check_units, documented
+from cnn2snn_brian.settings import Parameters, check_units, documented
 from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
 from cnn2snn_brian.simulator.device import write_sources
 from cnn2snn_brian.simulator.jobs import Job, prepared
@@ -38,6 +38,9 @@ from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
 from cnn2snn_brian.spikes import SpikeCounts
 from cnn2snn_brian.stimuli import whole_steps
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: Packages whose versions a result has.
 VERSIONS = ("cnn2snn-brian", "brian2", "numpy")
@@ -81,18 +84,16 @@ class Simulator:
     @check_units(duration=second)
     def __init__(
         self,
-        snn: NetworkDescription,
+        snn: "SpikingNetwork",
         duration: Quantity,
         *,
         cache_directory: str | Path | None = None,
     ) -> None:
         start = time.perf_counter()
         self.snn = snn
-        self.duration_s = float(duration / second)
-        check_number("duration in seconds", self.duration_s, 0)
+        self.duration_s = seconds("duration", duration, above=0)
         self.n_steps = whole_steps("duration", self.duration_s, snn.dt_s)
-        if self.n_steps < 1:
-            raise InputError(f"duration is {duration}, expected at least a time step")
+        check_whole("steps of the duration", self.n_steps, 1)
         self._structure = _structure(snn)
         # All that can go wrong without Brian2 comes first: it takes seconds.
         find_compiler()
@@ -201,7 +202,7 @@ class Simulator:
     def run_many(
         self,
         images: Any,
-        settings: Sequence[Mapping[str, Any]],
+        settings: Sequence[Mapping[str, Any] | Parameters],
         *,
         seed: int = 0,
         record: Record = (),
@@ -220,8 +221,9 @@ class Simulator:
         ----------
         images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
             Images or stimuli, as in `run`.
-        settings : sequence of dict
-            What each run has of its own, by name: the settings that `run` takes.
+        settings : sequence of dict or Parameters
+            What each run has of its own: the settings that `run` takes by name, or
+            `Parameters` as they are.
         seed, record, executor, shard_size, progress, repeats
             As in `run`.
 
@@ -246,7 +248,7 @@ class Simulator:
     def _run(
         self,
         images: Any,
-        settings: Sequence[Mapping[str, Any]],
+        settings: Sequence[Mapping[str, Any] | Parameters],
         seed: int,
         record: Record,
         executor: Workers,
@@ -274,13 +276,13 @@ class Simulator:
                 for index, outputs in run_shards(
                     self._project, inputs, executor, shard_size, advance
                 ):
-                    seconds = time.perf_counter() - start
-                    yield index, self._result(outputs, jobs[index], int(seed), seconds)
+                    taken = time.perf_counter() - start
+                    yield index, self._result(outputs, jobs[index], int(seed), taken)
 
         return results()
 
     def _result(
-        self, outputs: ProgramOutputs, job: Job, seed: int, seconds: float
+        self, outputs: ProgramOutputs, job: Job, seed: int, taken: float
     ) -> SimulationResult:
         snn = self.snn
         shapes = snn.layers.shapes
@@ -310,7 +312,7 @@ class Simulator:
             perturbations=job.perturbations,
             network=snn.summary(),
             program={"compiler": self._build.compiler, "flags": self._build.flags},
-            timings={"build": self._build_seconds, "run": seconds},
+            timings={"build": self._build_seconds, "run": taken},
             versions={name: _version(name) for name in VERSIONS},
             shapes=shapes,
             recorded={
@@ -351,7 +353,7 @@ def _reached(counts: Any, fan_out: Any) -> Any:
 _version = cache(importlib.metadata.version)
 
 
-def _structure(snn: NetworkDescription) -> Any:
+def _structure(snn: "SpikingNetwork") -> Any:
     """Say what a program is compiled for; the rest comes at run time."""
     summary = snn.summary()
     del summary["classes"]

@@ -1,7 +1,6 @@
 """What all stimuli have: a kind, a name, a duration, parameters, a plot and a file."""
 
 import json
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
+from cnn2snn_brian.checks import seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, written_whole
 from cnn2snn_brian.printing import Printed
@@ -59,19 +59,6 @@ def _without_unit(given: Any) -> npt.NDArray[np.float64]:
     if array.size and array.dtype.kind not in "fiu":
         raise ValueError(f"they are of the type {array.dtype}")
     return array.astype(np.float64)
-
-
-def seconds(what: str, time: Any, *, least: float = 0.0) -> Quantity:
-    """Check a time."""
-    is_time = np.ndim(time) == 0 and (
-        have_same_dimensions(time, second)
-        if isinstance(time, Quantity)
-        else isinstance(time, int | float) and time == 0
-    )
-    if not is_time or not (math.isfinite(float(time)) and float(time) > least):
-        rule = "a time above 0" if least >= 0 else "a time of at least 0"
-        raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
-    return float(time) * second
 
 
 def whole_steps(
@@ -150,7 +137,8 @@ class Stimulus(Printed, ABC):
         duration = getattr(self, "duration", None)
         if duration is not None:
             what = f"the duration of {self.label}"
-            self._keep(duration=seconds(what, duration))
+            time = seconds(what, duration, plain=False, above=0)
+            self._keep(duration=time * second)
 
     def _keep(self, **checked: Any) -> None:
         """Set fields to what a check has made of them."""

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, ms
+from brian2 import Quantity, ms, second
 
+from cnn2snn_brian.checks import check_number, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import as_array, check_images
-from cnn2snn_brian.stimuli.base import Item, Stimulus, seconds, whole_steps
+from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
 
 #: A plot shows at most so many frames.
 MAX_SHOWN = 12
@@ -232,11 +233,10 @@ class Sequence(FrameStimulus):
             )
         self._keep(
             labels=tuple(labels.tolist()),
-            on=seconds("on", self.on),
-            off=seconds("off", self.off, least=-1e-300),
+            on=seconds("on", self.on, plain=False, above=0) * second,
+            off=seconds("off", self.off, plain=False, least=0) * second,
         )
-        if not 0 <= float(self.background) <= 1:
-            raise InputError(f"background is {self.background}, expected 0 to 1")
+        check_number("background", self.background, 0, 1)
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
@@ -282,10 +282,8 @@ class Movie(FrameStimulus):
     frame: Quantity = field(default_factory=lambda: 20 * ms)
 
     def __post_init__(self) -> None:
-        self._keep(
-            frames=_checked("frames", self.frames),
-            frame=seconds("the time of a frame", self.frame),
-        )
+        frame = seconds("the time of a frame", self.frame, plain=False, above=0)
+        self._keep(frames=_checked("frames", self.frames), frame=frame * second)
 
     def _cycle(self) -> tuple[int, dict[str, float]]:
         return len(self.frames), {f"a frame of {self.label}": float(self.frame)}

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Hz, Quantity, ms, second
 
-from cnn2snn_brian.checks import check_number, check_whole
+from cnn2snn_brian.checks import check_choice, check_number, check_whole, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.settings import check_choice, check_units
-from cnn2snn_brian.stimuli.base import seconds, whole_steps
+from cnn2snn_brian.settings import check_units
+from cnn2snn_brian.stimuli.base import whole_steps
 from cnn2snn_brian.stimuli.frames import Movie, Still
 
 Shape = tuple[int, int, int]
@@ -41,8 +41,8 @@ def _enlarged(cells: npt.NDArray[Any], size: int, shape: Shape) -> npt.NDArray[A
 
 def _frame_starts(duration: Quantity, frame: Quantity) -> npt.NDArray[Any]:
     """Start of each frame in seconds."""
-    total = float(seconds("duration", duration))
-    each = float(seconds("the time of a frame", frame))
+    total = seconds("duration", duration, plain=False, above=0)
+    each = seconds("the time of a frame", frame, plain=False, above=0)
     return np.arange(whole_steps("duration", total, each, "a frame's time")) * each
 
 
@@ -227,8 +227,7 @@ def moving_bar(
     InputError
         If an argument is out of its range, or the duration is no multiple of a frame.
     """
-    if not width > 0:
-        raise InputError(f"width is {width} pixels, expected a number above 0")
+    check_number("width in pixels", width, above=0)
     times = _frame_starts(duration, frame)
     distance = _positions(shape, orientation)
     farthest = float(distance.max()) + (width + 1) / 2

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.checks import check_choice, optional_library, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.settings import check_choice
-from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds, seconds
+from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds
 
 IntArray = npt.NDArray[np.integer[Any]]
 #: What becomes of further spikes of a neuron in a step, which has at most one.
@@ -268,8 +267,8 @@ class SpikeTrains(SpikeStimulus):
         end = (stop - start) * (1 - 1e-9)
         times = [one.rescale("s").magnitude - start for one in listed]
         times = [one[one < end] for one in times]
-        own = _of_trains("trains", times, index, places)
-        return cls(*own, **{"duration": (stop - start) * second, **more})
+        spikes = _of_trains("trains", times, index, places)
+        return cls(*spikes, **{"duration": (stop - start) * second, **more})
 
     @classmethod
     def from_nwb(
@@ -339,9 +338,10 @@ class SpikeTrains(SpikeStimulus):
             if len(window) != 2:
                 raise InputError(f"window is {window!r}, expected a start and an end")
             start, end = (
-                float(seconds("window", time, least=-1e-300)) for time in window
+                seconds("window", time, plain=False, least=0) for time in window
             )
-            duration = seconds("what is shown", (end - start) * second)
+            shown = seconds("what is shown", (end - start) * second, above=0)
+            duration = shown * second
             # A spike at the end of a trial is the next one's.
             slack = 1e-9 * (end - start)
             times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
@@ -349,8 +349,8 @@ class SpikeTrains(SpikeStimulus):
         places = None
         if set(PLACE) <= set(table.colnames):
             places = [[int(table[what][row]) for what in PLACE] for row in rows]
-        own = _of_trains("units", times, index, places)
-        return cls(*own, **{"duration": duration, **more})
+        spikes = _of_trains("units", times, index, places)
+        return cls(*spikes, **{"duration": duration, **more})
 
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
         """Check that each neuron exists; see `SpikeStimulus.neurons`."""

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_names
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import Layers, MaxPool2d
 from cnn2snn_brian.settings import (
     ByChannel,
     ByLayer,
     FrozenDict,
-    NetworkDescription,
     Parameters,
-    check_names,
     data_based_thresholds,
     recorded,
     reference,
@@ -325,7 +325,7 @@ class Method(ABC):
 
     def scope(
         self,
-        network: NetworkDescription,
+        network: SpikingNetwork,
         images: npt.NDArray[np.float32],
         budget: int,
         seed: int,
@@ -335,7 +335,7 @@ class Method(ABC):
 
         Parameters
         ----------
-        network : NetworkDescription
+        network : SpikingNetwork
             The network.
         images : ndarray of float32, shape (n_images, channels, height, width)
             Images for the data-based thresholds.

@@ -27,11 +27,11 @@ from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import Advance, progress_bar
 from cnn2snn_brian.projections import AnyLayer, MaxPool2d
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
-    NetworkDescription,
     Parameters,
     check_images,
     input_scales,
@@ -57,7 +57,7 @@ PERCENTILE = 99.0
 
 
 def calibrate(
-    network: Simulator | NetworkDescription,
+    network: Simulator | SpikingNetwork,
     images: Any,
     *,
     duration: Quantity | None = None,
@@ -270,7 +270,7 @@ class _Goal:
     largest: dict[str, float]
 
     @classmethod
-    def of(cls, snn: NetworkDescription, pixels: npt.NDArray[np.float32]) -> "_Goal":
+    def of(cls, snn: SpikingNetwork, pixels: npt.NDArray[np.float32]) -> "_Goal":
         found = snn.layers.collected_activations(pixels)
         largest = {
             name: reference(largest_activation(name, values, PERCENTILE, False))
@@ -284,7 +284,7 @@ class _Goal:
         )
 
 
-def _of_gate(snn: NetworkDescription, fits: Mapping[str, _Fit], name: str) -> _Fit:
+def _of_gate(snn: SpikingNetwork, fits: Mapping[str, _Fit], name: str) -> _Fit:
     """Give the gate of a maximum pooling the scale of what it reads."""
     source = snn.layers[name].inputs[0]
     pixel = [1 / snn.parameters.rate_scale]
@@ -294,7 +294,7 @@ def _of_gate(snn: NetworkDescription, fits: Mapping[str, _Fit], name: str) -> _F
     )
 
 
-def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters:
+def _parameters(snn: SpikingNetwork, fits: Mapping[str, _Fit]) -> Parameters:
     """Write the numbers of all layers in the units of their potentials."""
     own = snn.parameters
     thresholds: dict[str, Any] = {}

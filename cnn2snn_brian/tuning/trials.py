@@ -16,15 +16,10 @@ from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.settings import (
-    ByChannel,
-    NetworkDescription,
-    Parameters,
-    recorded,
-    suitable_duration,
-)
+from cnn2snn_brian.settings import ByChannel, Parameters, recorded, suitable_duration
 from cnn2snn_brian.simulator import Simulator, Workers
 from cnn2snn_brian.tuning.base import (
     Candidate,
@@ -164,10 +159,10 @@ class Shown:
         )
 
 
-def described(network: Any) -> NetworkDescription:
+def described(network: Any) -> SpikingNetwork:
     """Give the description of a network."""
     found = getattr(network, "snn", network)
-    if not isinstance(found, NetworkDescription):
+    if not isinstance(found, SpikingNetwork):
         raise InputError(
             f"found a {type(network).__name__}, expected a SpikingNetwork, as convert "
             "gives, or what its compile() gives"
@@ -177,10 +172,10 @@ def described(network: Any) -> NetworkDescription:
 
 @contextmanager
 def compiled(
-    network: Simulator | NetworkDescription, duration: Quantity | None
+    network: Simulator | SpikingNetwork, duration: Quantity | None
 ) -> Iterator[Simulator]:
     """Compile a network that is not compiled."""
-    if not isinstance(network, NetworkDescription):
+    if not isinstance(network, SpikingNetwork):
         if duration is not None:
             raise InputError("duration: this network is compiled, and has one")
         yield network

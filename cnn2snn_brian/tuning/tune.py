@@ -7,8 +7,8 @@ from typing import Any, Literal
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.settings import NetworkDescription, check_choice
+from cnn2snn_brian.checks import check_choice, check_whole
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.simulator import Simulator, Workers
 from cnn2snn_brian.tuning.base import Method, SimulatingMethod
 from cnn2snn_brian.tuning.methods import (
@@ -24,7 +24,7 @@ from cnn2snn_brian.tuning.tuning_set import tuning_sets
 
 
 def tune_thresholds(
-    simulator: Simulator | NetworkDescription,
+    simulator: Simulator | SpikingNetwork,
     images: Any,
     labels: Any,
     *,

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.settings import NetworkDescription, check_images
+from cnn2snn_brian.network import SpikingNetwork
+from cnn2snn_brian.settings import check_images
 
 
 def _check_labels(
@@ -62,7 +63,7 @@ class TuningSet:
     @classmethod
     def of(
         cls,
-        network: NetworkDescription,
+        network: SpikingNetwork,
         images: Any,
         labels: Any,
         category: int | str | None,
@@ -124,7 +125,7 @@ def arrays_fingerprint(*arrays: npt.NDArray[Any]) -> str:
 
 
 def tuning_sets(
-    network: NetworkDescription,
+    network: SpikingNetwork,
     images: Any,
     labels: Any,
     *,
