@@ -428,7 +428,7 @@ def test_first_spike_and_psth_count_what_was_recorded(simulator):
             {"record": Recording(window=[(1 * ms, 5 * ms), (4 * ms, 6 * ms)])},
             "overlap",
         ),
-        (movie(), {"record": Recording(window=(1.5 * ms, 5 * ms))}, "no multiples"),
+        (movie(), {"record": Recording(window=(1.5 * ms, 5 * ms))}, "a multiple of"),
     ],
 )
 def test_what_can_not_be_shown_is_refused(

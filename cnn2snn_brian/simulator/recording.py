@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, second
-from brian2.units import have_same_dimensions
 
-from cnn2snn_brian.checks import check_names
+from cnn2snn_brian.checks import check_names, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Shape, from_neurons, index_of
+from cnn2snn_brian.stimuli import whole_steps
 
 #: Layers whose spikes are kept, for all images or for those with the given indices.
 Spikes = Iterable[str] | Mapping[str, Iterable[int]]
@@ -50,16 +49,14 @@ class Recording:
     window: Any = None
 
     def __post_init__(self) -> None:
-        def kept(given: Any) -> Any:
-            # Something that can be gone through once only would be empty in a next run.
-            if isinstance(given, Mapping):
-                return {name: tuple(chosen) for name, chosen in given.items()}
-            return (given,) if isinstance(given, str) else tuple(given)
-
+        # Something that can be gone through once only would be empty in a next run.
         for name in ("spikes", "potentials", "images"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, kept(value))
+            given = getattr(self, name)
+            if isinstance(given, Mapping):
+                kept: Any = {layer: tuple(chosen) for layer, chosen in given.items()}
+            elif given is not None:
+                kept = (given,) if isinstance(given, str) else tuple(given)
+            object.__setattr__(self, name, None if given is None else kept)
         if self.window is not None:
             object.__setattr__(self, "window", _pairs(self.window))
 
@@ -106,20 +103,12 @@ class Recording:
             If a layer or an image does not exist.
         """
         mask = np.zeros((n_images, len(populations)), dtype=bool)
-        chosen: dict[str, Any] = (
-            {name: list(images) for name, images in self.spikes.items()}
-            if isinstance(self.spikes, Mapping)
-            else dict.fromkeys(self.spikes, slice(None))
-        )
+        check_names("record", self.spikes, populations)
+        chosen = self.spikes
+        chosen = chosen if isinstance(chosen, Mapping) else dict.fromkeys(chosen)
         for name, images in chosen.items():
-            if name not in populations:
-                raise InputError(
-                    f"record names the unknown layer {name!r}; there are "
-                    f"{', '.join(populations)}"
-                )
-            if not isinstance(images, slice):
-                _check_images(f"record of {name!r}", images, n_images)
-            mask[images, populations.index(name)] = True
+            of_layer = _image_mask(f"record of {name!r}", images, n_images)
+            mask[:, populations.index(name)] = of_layer
         mask[:, -1] = True
         return mask
 
@@ -157,11 +146,7 @@ class Recording:
             _neurons_at(name, potentials.get(name, ()), shapes[name])
             for name in populations
         )
-        images = list(range(n_images) if self.images is None else self.images)
-        _check_images("images of potentials", images, n_images)
-        chosen = np.zeros(n_images, dtype=bool)
-        chosen[images] = True
-        return neurons, chosen
+        return neurons, _image_mask("images of potentials", self.images, n_images)
 
     def windows(self, dt_s: float, n_steps: int) -> tuple[tuple[int, int], ...]:
         """
@@ -177,7 +162,7 @@ class Recording:
         Returns
         -------
         tuple of (int, int)
-            First step and the one behind the last, in order; empty if all are recorded.
+            First step and the one after the last, in order; empty if all are recorded.
 
         Raises
         ------
@@ -187,19 +172,18 @@ class Recording:
         """
         found = []
         for start, stop in self.window or ():
-            steps = [float(time) / dt_s for time in (start, stop)]
-            first, behind = (round(step) for step in steps)
-            if any(abs(step - round(step)) > 1e-6 * max(1, step) for step in steps):
-                raise InputError(
-                    f"the window {start} to {stop}: its times are no multiples of the "
-                    f"time step {1e3 * dt_s:g} ms"
+            first, after = (
+                whole_steps(
+                    f"a time of the window {start} to {stop}", float(time), dt_s
                 )
-            if not 0 <= first < behind <= n_steps:
+                for time in (start, stop)
+            )
+            if not 0 <= first < after <= n_steps:
                 raise InputError(
                     f"the window {start} to {stop} is not within the time of the "
                     f"program, 0 to {1e3 * n_steps * dt_s:g} ms"
                 )
-            found.append((first, behind))
+            found.append((first, after))
         found.sort()
         if any(b[0] < a[1] for a, b in pairwise(found)):
             raise InputError("windows overlap; give each time once")
@@ -210,40 +194,40 @@ def steps_in(
     windows: tuple[tuple[int, int], ...], n_steps: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.int64]:
     """Count the steps of trials that are recorded."""
-    if not windows:
-        return n_steps.astype(np.int64)
-    total = np.zeros(len(n_steps), np.int64)
-    for start, stop in windows:
-        total += np.minimum(n_steps, stop) - np.minimum(n_steps, start)
-    return total
+    ends = windows or ((0, n_steps.max()),)
+    return sum(np.minimum(n_steps, b) - np.minimum(n_steps, a) for a, b in ends)
 
 
 def _pairs(window: Any) -> tuple[tuple[Any, Any], ...]:
     """Take one window or several."""
-    given = tuple(window)
-    one = len(given) == 2 and all(np.ndim(time) == 0 for time in given)
-    pairs = tuple(tuple(pair) for pair in ((given,) if one else given))
-    for pair in pairs:
-        if len(pair) != 2 or not all(
-            isinstance(time, Quantity) and have_same_dimensions(time, second)
-            if float(time)
-            else np.ndim(time) == 0
-            for time in pair
-        ):
-            raise InputError(
-                f"window is {window!r}, expected (start, stop) in units of time, such "
-                "as (50*ms, 150*ms), or several of these"
-            )
-    return pairs  # type: ignore[return-value]
+    try:
+        given = tuple(window)
+        is_one = len(given) == 2 and all(np.ndim(time) == 0 for time in given)
+        pairs = tuple((start, stop) for start, stop in ([given] if is_one else given))
+        for time in chain(*pairs):
+            seconds("window", time, plain=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"window is {window!r}, expected (start, stop) in units of time, such as "
+            "(50*ms, 150*ms), or several of these"
+        ) from error
+    return pairs
 
 
 #: What `Simulator.run` takes as ``record``.
 Record = Recording | Spikes
 
 
-def _check_images(what: str, images: Iterable[int], n_images: int) -> None:
-    if any(not 0 <= image < n_images for image in images):
+def _image_mask(
+    what: str, images: Iterable[int] | None, n_images: int
+) -> npt.NDArray[np.bool_]:
+    """Mark images by their indices; without any given, all."""
+    chosen = list(range(n_images) if images is None else images)
+    if any(not 0 <= image < n_images for image in chosen):
         raise InputError(f"{what} names images outside 0 to {n_images - 1}")
+    mask = np.zeros(n_images, bool)
+    mask[chosen] = True
+    return mask
 
 
 def _neurons_at(

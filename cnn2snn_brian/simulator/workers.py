@@ -29,6 +29,7 @@ from cnn2snn_brian.simulator.compiler import (
     UNFINISHED,
     build_program,
     check_cache,
+    linked,
     locked,
     programs,
     working_folder,
@@ -81,7 +82,7 @@ class Project:
                 if found:
                     os.utime(kept)  # it was of use: others are removed before it
                     shutil.copytree(
-                        kept, folder, copy_function=_linked, dirs_exist_ok=True
+                        kept, folder, copy_function=linked, dirs_exist_ok=True
                     )
             yield folder if found else None
 
@@ -96,14 +97,6 @@ class Project:
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-
-
-def _linked(source: str, target: str) -> None:
-    """Make a hard link, or a copy on a file system that has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def run_shard(
