@@ -8,8 +8,12 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Recording, from_torch
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.simulator import memory as recording
-from cnn2snn_brian.simulator.memory import check_recording, expected_rates, free_memory
+from cnn2snn_brian.simulator import recording as recording
+from cnn2snn_brian.simulator.recording import (
+    check_recording,
+    expected_rates,
+    free_memory,
+)
 
 SHAPE = (2, 7, 6)
 N_STEPS = 400

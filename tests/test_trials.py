@@ -19,7 +19,7 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationResult, convert
 from cnn2snn_brian.projections import to_neurons
-from cnn2snn_brian.simulator import memory as recording_size
+from cnn2snn_brian.simulator import recording as recording_size
 from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
 
 SHAPE = (2, 7, 6)

@@ -324,7 +324,7 @@ class Counting:
         self.executor, self.sent = executor, 0
 
     def submit(self, function, project, part):
-        self.sent += project.archive is not None
+        self.sent += project.files is not None
         return self.executor.submit(function, project, part)
 
 

@@ -28,9 +28,15 @@ from cnn2snn_brian.settings import (
     check_trials,
     numbers,
 )
-from cnn2snn_brian.simulator.memory import check_counts, check_recording, check_weights
 from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramStimulus
-from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
+from cnn2snn_brian.simulator.recording import (
+    Record,
+    Recording,
+    check_counts,
+    check_recording,
+    check_weights,
+    steps_in,
+)
 from cnn2snn_brian.spikes import Trials
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
 
@@ -56,6 +62,7 @@ class Job:
     parameters: Parameters
     perturbations: Perturbations
     inputs: ProgramInputs
+    seed: int
     #: What the rows of the result are; None for plain images.
     trials: Trials | None
     #: Steps that are recorded, the first and the one after the last; empty for all.
@@ -74,7 +81,10 @@ def prepared(
     """Check all that was asked for, and put together what the program gets."""
     seed = check_whole("seed", seed, 0)
     repeats = check_whole("repeats", repeats, 1)
-    chosen = _checked(snn, settings, seed)
+    for given in settings:
+        for old in FORMERLY.keys() & (given if isinstance(given, Mapping) else ()):
+            raise InputError(f"{old}: give {FORMERLY[old]}")
+    chosen = [check_settings(snn, given, seed) for given in settings]
     all_parameters = [parameters for parameters, _ in chosen]
     stimuli, mean, trials = _shown(snn, n_steps, images, all_parameters, repeats)
     names, n_rows = tuple(snn.population_shapes), len(stimuli) * repeats
@@ -110,31 +120,12 @@ def prepared(
         traced,
         trace,
     )
-    return [
-        Job(
-            parameters,
-            perturbations,
-            replace(
-                inputs,
-                settings=numbers(snn, parameters, perturbations) | inputs.settings,
-            ),
-            trials,
-            windows,
-        )
-        for parameters, perturbations in chosen
-    ]
-
-
-def _checked(
-    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any] | Parameters], seed: int
-) -> list[tuple[Parameters, Perturbations]]:
-    chosen = []
-    for given in settings:
-        old = FORMERLY.keys() & (given if isinstance(given, Mapping) else ())
-        for name in old:
-            raise InputError(f"{name}: give {FORMERLY[name]}")
-        chosen.append(check_settings(snn, given, seed))
-    return chosen
+    found = []
+    for parameters, perturbations in chosen:
+        own = numbers(snn, parameters, perturbations) | inputs.settings
+        given = replace(inputs, settings=own)
+        found.append(Job(parameters, perturbations, given, seed, trials, windows))
+    return found
 
 
 def _shown(

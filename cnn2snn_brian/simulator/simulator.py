@@ -42,6 +42,9 @@ from cnn2snn_brian.stimuli import whole_steps
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
 
+#: Index of a setting and its result, as they finish.
+Results = Generator[tuple[int, SimulationResult], None, None]
+
 #: Packages whose versions a result has.
 VERSIONS = ("cnn2snn-brian", "brian2", "numpy")
 
@@ -99,9 +102,8 @@ class Simulator:
         find_compiler()
         cache = check_cache(cache_directory)
         self._directory = tempfile.TemporaryDirectory(prefix="cnn2snn-brian-")
-        self._closed = False
+        self._project, self._closed = Path(self._directory.name), False
         try:
-            self._project = Path(self._directory.name)
             write_sources(snn, self._project)
             self._build = build_program(self._project, cache)
         except BaseException as error:
@@ -194,9 +196,8 @@ class Simulator:
             If the program ends before its time twice for the same images, or the
             simulator is closed.
         """
-        ((_, result),) = self._run(
-            images, [settings], seed, record, executor, shard_size, progress, repeats
-        )
+        jobs = self._jobs(images, [settings], seed, record, repeats)
+        ((_, result),) = self._results(jobs, executor, shard_size, progress)
         return result
 
     def run_many(
@@ -210,7 +211,7 @@ class Simulator:
         shard_size: int | None = None,
         progress: bool = True,
         repeats: int = 1,
-    ) -> Generator[tuple[int, SimulationResult], None, None]:
+    ) -> Results:
         """
         Show the same images with several settings; all are run at once.
 
@@ -241,22 +242,10 @@ class Simulator:
             If the program ends before its time twice for the same images, or the
             simulator is closed.
         """
-        return self._run(
-            images, settings, seed, record, executor, shard_size, progress, repeats
-        )
+        jobs = self._jobs(images, settings, seed, record, repeats)
+        return self._results(jobs, executor, shard_size, progress)
 
-    def _run(
-        self,
-        images: Any,
-        settings: Sequence[Mapping[str, Any] | Parameters],
-        seed: int,
-        record: Record,
-        executor: Workers,
-        shard_size: int | None,
-        progress: bool,
-        repeats: int,
-    ) -> Generator[tuple[int, SimulationResult], None, None]:
-        """Check everything at once, and run it as results are asked for."""
+    def _jobs(self, *asked: Any) -> list[Job]:
         if self._closed:
             raise SimulationError("the simulator is closed; compile the network again")
         if _structure(self.snn) != self._structure:
@@ -264,29 +253,32 @@ class Simulator:
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
-        executor = check_workers(executor, shard_size)
-        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record, repeats)
+        return prepared(self.snn, self.n_steps, *asked)
+
+    def _results(
+        self, jobs: list[Job], workers: Workers, size: int | None, progress: bool
+    ) -> Results:
+        """Check the workers at once, and run the jobs as results are asked for."""
+        workers = check_workers(workers, size)
         inputs = [job.inputs for job in jobs]
         n_images = sum(part.n_images for part in inputs)
+        show = progress and n_images >= MIN_PROGRESS
 
-        def results() -> Generator[tuple[int, SimulationResult], None, None]:
+        def results() -> Results:
             start = time.perf_counter()
-            show = progress and n_images >= MIN_PROGRESS
             with progress_bar("simulating", n_images, show=show) as advance:
                 for index, outputs in run_shards(
-                    self._project, inputs, executor, shard_size, advance
+                    self._project, inputs, workers, size, advance
                 ):
                     taken = time.perf_counter() - start
-                    yield index, self._result(outputs, jobs[index], int(seed), taken)
+                    yield index, self._result(outputs, jobs[index], taken)
 
         return results()
 
     def _result(
-        self, outputs: ProgramOutputs, job: Job, seed: int, taken: float
+        self, outputs: ProgramOutputs, job: Job, taken: float
     ) -> SimulationResult:
-        snn = self.snn
-        shapes = snn.layers.shapes
-        names = self.populations
+        snn, names, shapes = self.snn, self.populations, self.snn.layers.shapes
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
         raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
         events = {}
@@ -299,15 +291,14 @@ class Simulator:
                 )
                 events[layer.name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
+        longest = job.trials and max(job.trials.n_steps) * snn.dt_s
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
             output_potentials=last.reshape(len(last), -1),
             events=events,
-            duration_s=self.duration_s
-            if job.trials is None
-            else max(job.trials.n_steps) * snn.dt_s,
+            duration_s=longest or self.duration_s,
             dt_s=snn.dt_s,
-            seed=seed,
+            seed=job.seed,
             parameters=job.parameters,
             perturbations=job.perturbations,
             network=snn.summary(),
@@ -337,9 +328,8 @@ class Simulator:
             of_images = [
                 from_synapses(layer, outputs.weights[image, index]) for image in images
             ]
-            found[name] = (
-                of_images[-1] if job.inputs.is_one_run else np.stack(of_images)
-            )
+            is_one = job.inputs.is_one_run
+            found[name] = of_images[-1] if is_one else np.stack(of_images)
         return found
 
 

@@ -7,19 +7,15 @@ size of the shards changes a result.
 """
 
 import hashlib
-import io
 import os
 import shutil
 import socket
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError, SimulationError
@@ -40,60 +36,35 @@ from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs, Runn
 Place = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Project:
-    """
-    A project's files as bytes, or its name alone.
-
-    Attributes
-    ----------
-    name : str
-        Hash of the files.
-    archive : bytes, optional
-        A tar archive of the generated sources and the weights.
-    """
+class Project(NamedTuple):
+    """A project by the hash of its files, and these by name if they are sent along."""
 
     name: str
-    archive: bytes | None = None
+    files: dict[str, bytes] | None = None
 
     @classmethod
     def pack(cls, directory: Path) -> "Project":
-        """Pack a project."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for path in sorted(directory.rglob("*")):
-                if path.is_file() and path != directory / PROGRAM:
-                    entry = tarfile.TarInfo(str(path.relative_to(directory)))
-                    content = path.read_bytes()
-                    entry.size = len(content)
-                    tar.addfile(entry, io.BytesIO(content))
-        archive = buffer.getvalue()
-        return cls(hashlib.sha256(archive).hexdigest()[:32], archive)
+        """Read the generated sources and the weights."""
+        files, digest = {}, hashlib.sha256()
+        for path in sorted(directory.rglob("*")):
+            if path.is_file() and path != directory / PROGRAM:
+                name, content = str(path.relative_to(directory)), path.read_bytes()
+                files[name] = content
+                digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        return cls(digest.hexdigest()[:32], files)
 
-    @contextmanager
-    def unpacked(self, cache: Path) -> Iterator[Path | None]:
-        """Give a folder with the project's files, which nobody else uses."""
-        kept = programs(cache) / f"{self.name}{PROJECT}"
-        with working_folder(cache, self.name) as folder:
-            with locked(cache, self.name):
-                if not kept.is_dir() and self.archive is not None:
-                    self._keep(kept)
-                found = kept.is_dir()
-                if found:
-                    os.utime(kept)  # it was of use: others are removed before it
-                    shutil.copytree(
-                        kept, folder, copy_function=linked, dirs_exist_ok=True
-                    )
-            yield folder if found else None
-
-    def _keep(self, kept: Path) -> None:
-        unfinished = kept.with_suffix(UNFINISHED)
+    def keep(self, folder: Path) -> None:
+        """Write the files, if they are there, so that the folder appears whole."""
+        if self.files is None:
+            return
+        unfinished = folder.with_suffix(UNFINISHED)
         shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that was killed
         try:
-            with tarfile.open(fileobj=io.BytesIO(self.archive or b"")) as tar:
-                tar.extractall(unfinished, filter="data")
-            (unfinished / "results").mkdir(exist_ok=True)
-            unfinished.rename(kept)
+            (unfinished / "results").mkdir(parents=True)
+            for name, content in self.files.items():
+                (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+                (unfinished / name).write_bytes(content)
+            unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
@@ -105,9 +76,16 @@ def run_shard(
     """Run a shard on a worker, which may be on another machine."""
     cache = check_cache()
     place = socket.gethostname(), str(cache)
-    with project.unpacked(cache) as folder:
-        if folder is None:
-            return place, None
+    kept = programs(cache) / f"{project.name}{PROJECT}"
+    # In a folder that nobody else uses, and that trimming the cache leaves alone.
+    with working_folder(cache, project.name) as folder:
+        with locked(cache, project.name):
+            if not kept.is_dir():
+                project.keep(kept)
+            if not kept.is_dir():
+                return place, None
+            os.utime(kept)  # it was of use: others are removed before it
+            shutil.copytree(kept, folder, copy_function=linked, dirs_exist_ok=True)
         build_program(folder, cache)
         return place, run(folder, inputs)
 
@@ -190,7 +168,7 @@ class _Remote:
         # Until somebody has the project, shards without files only come back.
         if not takes_files and self.lacking and not self.known:
             return None
-        project = self.project if takes_files else replace(self.project, archive=None)
+        project = self.project if takes_files else self.project._replace(files=None)
         future = self.executor.submit(run_shard, project, part)
         if takes_files:
             self.sent.add(future)
