@@ -3,7 +3,7 @@
 import importlib
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_whole(what: str, number: Any, smallest: int) -> int:
-    """Check a whole number; True and False are none."""
+    """Check a whole number; True and False are not."""
     is_whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not is_whole or number < smallest:
         raise InputError(
@@ -97,6 +97,19 @@ def real_numbers(
     return array
 
 
+def whole_numbers(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+    """Check numbers of things, such as neurons."""
+    array = real_numbers(what, values)
+    rule = f"expected whole numbers from 0 to {n - 1}"
+    broken = array != np.floor(array)
+    if broken.any() or np.asarray(values).dtype == bool:
+        found = f"{array[broken][0]:g}" if broken.any() else "True and False"
+        raise InputError(f"{what}: found {found}, {rule}")
+    if array.size and not (array.min() >= 0 and array.max() < n):
+        raise InputError(f"{what} goes from {array.min():g} to {array.max():g}, {rule}")
+    return array.astype(np.int64)
+
+
 def seconds(
     what: str,
     time: Any,
@@ -114,7 +127,7 @@ def seconds(
         number = np.empty(0)
     has_unit = plain or hasattr(time, "dim") or number == 0
     if number.ndim or isinstance(time, bool) or not has_unit:
-        number = np.float64(np.nan)
+        number = np.full((), np.nan)
     if not (number >= least and number > above):
         rule = "a time"
         if above == 0:
@@ -136,13 +149,13 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
 def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Check that only existing things are named."""
     known = tuple(known)
-    if unknown := [str(name) for name in given if name not in known]:
+    if unknown := [repr(name) for name in given if name not in known]:
         raise InputError(
             f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
         )
 
 
-def check_names(what: str, given: Iterable[str], names: Sequence[str]) -> None:
+def check_names(what: str, given: Iterable[str], names: Collection[str]) -> None:
     """Check that only existing layers are named."""
     unknown = [str(name) for name in given if name not in names]
     if unknown:
@@ -152,7 +165,7 @@ def check_names(what: str, given: Iterable[str], names: Sequence[str]) -> None:
         )
 
 
-def check_all_layers(what: str, given: Collection[str], names: Sequence[str]) -> None:
+def check_all_layers(what: str, given: Collection[str], names: Collection[str]) -> None:
     """Check that all existing layers are named, and no others."""
     check_names(what, given, names)
     missing = [name for name in names if name not in given]
@@ -160,7 +173,7 @@ def check_all_layers(what: str, given: Collection[str], names: Sequence[str]) ->
         raise InputError(f"{what} is missing for {', '.join(missing)}")
 
 
-def by_layer(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
+def by_layer(what: str, given: Any, names: Collection[str]) -> dict[str, Any]:
     """Take one value for all layers, or values of some by name."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, given)

@@ -14,11 +14,18 @@ from rich.table import Table
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state, show
-from cnn2snn_brian.checks import check_choice, check_names
+from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state
+from cnn2snn_brian.brian import show as show_image
+from cnn2snn_brian.checks import (
+    by_layer,
+    check_choice,
+    check_names,
+    check_number,
+    seconds,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, damage, written_whole
-from cnn2snn_brian.nir import Integration, Pooling, Resistance, to_nir
+from cnn2snn_brian.nir import to_nir as nir_graph
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
 from cnn2snn_brian.settings import (
@@ -42,10 +49,8 @@ from cnn2snn_brian.settings import (
     check_units,
     checked_kinds,
     checked_rules,
-    described_layers,
-    described_model,
     fields_of,
-    recorded,
+    network_record,
     shown,
     shown_kind,
 )
@@ -121,15 +126,15 @@ class SpikingNetwork(Printed):
                 f"{n_outputs} output neurons, but {len(self.classes)} class names"
             )
         kinds = checked_kinds(self.synapses, names)
-        for what in CHOICES.keys() - {"synapses"}:
-            check_choice(what, getattr(self, what), CHOICES[what])
+        for what, choices in CHOICES.items():
+            if what != "synapses":
+                check_choice(what, getattr(self, what), choices)
         gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
         if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
             raise InputError(
                 "maximum pooling of the image counts spikes: encoding='poisson'"
             )
-        if not (math.isfinite(self.dt_s) and self.dt_s > 0):
-            raise InputError(f"dt is {self.dt_s} s, expected a time above 0")
+        dt_s = seconds("dt", self.dt_s, above=0)
         self.models(self.neurons)
         check_names("delay", self.delays_s, names)
         for name, delay_s in self.delays_s.items():
@@ -141,14 +146,17 @@ class SpikingNetwork(Printed):
                 )
         self.parameters.check_layers(self.layers)
         release = self.check_release(self.release_probability)
-        # Copies, which can't be changed once they are checked.
-        vars(self).update(
-            synapses=kinds,
-            release_probability=FrozenDict(release),
-            delays_s=FrozenDict(self.delays_s),
-        )
+        checked: dict[str, Any] = {
+            "classes": None if self.classes is None else tuple(self.classes),
+            "dt_s": dt_s,
+            "synapses": kinds,
+            "release_probability": FrozenDict(release),
+            "delays_s": FrozenDict(self.delays_s),
+        }
         if isinstance(self.neurons, Mapping):
-            vars(self).update(neurons=FrozenDict(self.neurons))
+            checked["neurons"] = FrozenDict(self.neurons)
+        # Copies, which can't be changed once they are checked.
+        vars(self).update(checked)
         rules = checked_rules(
             self.rules, self.layers, self.synapse_kinds, self.encoding
         )
@@ -162,6 +170,10 @@ class SpikingNetwork(Printed):
         if names[-1] in vars(self):  # all are there: it was made and checked
             value = getattr(replace(self, **{name: value}), name)
         vars(self)[name] = value
+
+    record = network_record
+    show = show_image
+    to_nir = nir_graph
 
     @property
     def synapse_kinds(self) -> dict[str, SynapseKind]:
@@ -189,12 +201,10 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If a layer is unknown, or a model is none.
+            If a layer is unknown, or a model is not a `NeuronModel`.
         """
-        if not isinstance(neurons, Mapping):
-            neurons = dict.fromkeys(self.layer_names, neurons)
-        check_names("neurons", neurons, self.layer_names)
-        models = {name: neurons.get(name, IF()) for name in self.layer_names}
+        given = by_layer("neurons", neurons, self.layer_names)
+        models = {name: given.get(name, IF()) for name in self.layer_names}
         for name, model in models.items():
             if not isinstance(model, NeuronModel):
                 raise InputError(
@@ -221,15 +231,12 @@ class SpikingNetwork(Printed):
         InputError
             If a layer is unknown, or a number is out of its range.
         """
-        if not isinstance(probability, Mapping):
-            probability = dict.fromkeys(self.layer_names, probability)
-        check_names("release_probability", probability, self.layer_names)
-        for name, p in probability.items():
-            if not 0 <= p <= 1:
-                raise InputError(
-                    f"release_probability of {name} is {p}, expected 0 to 1"
-                )
-        return {name: float(p) for name, p in probability.items()}
+        return {
+            name: check_number(f"release_probability of {name}", p, 0, 1)
+            for name, p in by_layer(
+                "release_probability", probability, self.layer_names
+            ).items()
+        }
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -277,42 +284,6 @@ class SpikingNetwork(Printed):
             Thresholds of 1, everything else 0.
         """
         return Parameters.of(self.layer_names, thresholds=1, v_min=0, leak=0, v_init=0)
-
-    def record(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """
-        Describe the network by what JSON can hold, and arrays.
-
-        Returns
-        -------
-        settings : dict
-            Everything but the arrays.
-        arrays : dict of str to ndarray
-            Weights and biases, ``conv1.weight``.
-        """
-        layers, arrays = described_layers(self.layers)
-        settings: dict[str, Any] = {
-            "input_shape": self.input_shape,
-            "layers": layers,
-            "parameters": recorded(self.parameters),
-            **{what: getattr(self, what) for what in CHOICES if what != "propagation"},
-            "dt_s": self.dt_s,
-            "classes": self.classes,
-        }
-        # Only where they differ from the default, so that version 0.1.0 reads the rest.
-        models = {
-            name: described_model(model)
-            for name, model in self.models(self.neurons).items()
-        }
-        if any(model != described_model(IF()) for model in models.values()):
-            settings["neurons"] = models
-        for name in ("delays_s", "release_probability"):
-            if getattr(self, name):
-                settings[name] = getattr(self, name)
-        if self.propagation != "step":
-            settings["propagation"] = self.propagation
-        if self.rules:
-            settings["rules"] = {k: described_model(r) for k, r in self.rules.items()}
-        return settings, arrays
 
     @property
     def fingerprint(self) -> str:
@@ -378,7 +349,7 @@ class SpikingNetwork(Printed):
             A layer with explicit synapses: ``convert(..., synapses={"ip1":
             "explicit"})``.
         rule : Rule
-            The rule: `STDP`, `RewardSTDP` or a `Rule` of your own.
+            The rule: `STDP`, `RewardSTDP` or your own `Rule`.
 
         Returns
         -------
@@ -388,7 +359,8 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If the layer is unknown or has shared or no synapses, or the rule is none.
+            If the layer is unknown or has no explicit synapses, or the rule is not a
+            `Rule`.
         """
         return replace(self, rules={**self.rules, layer: rule})
 
@@ -419,7 +391,7 @@ class SpikingNetwork(Printed):
             Seed of lesions without one, and of lost and displaced input spikes. All
             other random numbers follow ``brian2.seed``.
         input : Group, optional
-            A group of your own in place of the input, such as a `SpikeGeneratorGroup`:
+            Your own group in place of the input, such as a `SpikeGeneratorGroup`:
             anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
             and the network's time step. It keeps its name.
         **perturbations
@@ -440,10 +412,14 @@ class SpikingNetwork(Printed):
         UnsupportedDeviceError
             If input spikes are lost, displaced or silenced in Brian2's standalone mode.
         """
-        for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
+        if late := {KEPT, *BY_TRIAL} & set(perturbations):
             raise InputError(
-                f"{name}: in Brian2, give it to end_trial at the end of a trial"
+                f"{', '.join(sorted(late))}: in Brian2, give it to end_trial when a "
+                "trial ends"
             )
+        if parameters is None:
+            parameters = self.parameters
+        parameters.check_layers(self.layers)
         given = Perturbations.of(self, seed, **perturbations)
         if input is not None:
             if image is not None:
@@ -454,45 +430,16 @@ class SpikingNetwork(Printed):
                 )
             if float(given.input_jitter):
                 raise InputError(
-                    "input_jitter: spikes of a group of your own can't be displaced; "
+                    "input_jitter: spikes of your own group can't be displaced; "
                     "show SpikeTrains for that"
                 )
-        parameters = parameters or self.parameters
-        if input is not None or isinstance(image, Stimulus):
-            stimulus = image if input is None else input
-            return brian_network(self, parameters, given, seed, stimulus)
-        if image is not None:
+        if image is not None and not isinstance(image, Stimulus):
             check_images(as_array("the image", image)[None], self.input_shape)
-        network = brian_network(self, parameters, given, seed)
-        if image is not None:
-            show(self, network, image)
-        return network
-
-    def show(
-        self, network: Network, image: Any, rate_scale: float | None = None
-    ) -> None:
-        """
-        Give a Brian2 network of this CNN another image.
-
-        Potentials are left as they are: for an independent run, set them too, or
-        store the network before the first image and restore it.
-
-        Parameters
-        ----------
-        network : brian2.Network
-            A network that `network` made.
-        image : ndarray, shape (channels, height, width)
-            The image, float in [0, 1] or uint8.
-        rate_scale : float, optional
-            Spikes per step of a pixel of intensity 1, for this image and those after
-            it; by default what the network has.
-
-        Raises
-        ------
-        InputError
-            If the image can't be used.
-        """
-        show(self, network, image, rate_scale)
+            network = brian_network(self, parameters, given, seed)
+            self.show(network, image)
+            return network
+        stimulus = image if input is None else input
+        return brian_network(self, parameters, given, seed, stimulus)
 
     def end_trial(
         self, network: Network, reward: float = 0.0, *, keep_weights: bool = True
@@ -517,14 +464,13 @@ class SpikingNetwork(Printed):
         Raises
         ------
         InputError
-            If nothing learns, the network was not stored, or the reward is no number.
+            If nothing learns, the network was not stored or the reward is not finite.
         """
         if not self.rules:
             raise InputError(
                 "end_trial: no layer of this network learns; use network.restore()"
             )
-        if np.ndim(reward) or not np.isfinite(reward):
-            raise InputError(f"reward is {reward}, expected a finite number")
+        reward = check_number("reward", reward)
         if not has_stored_state(network):
             raise InputError(
                 "end_trial: call network.store() before the first trial, so that there "
@@ -533,7 +479,7 @@ class SpikingNetwork(Printed):
         learned = {}
         for name, rule in self.rules.items():
             synapses = network[f"{name}_synapses"]
-            end_trial(synapses, rule, float(reward))
+            end_trial(synapses, rule, reward)
             learned[name] = np.array(synapses.w_[:])
         network.restore()
         for name in learned if keep_weights else ():
@@ -570,72 +516,6 @@ class SpikingNetwork(Printed):
             If there is no C++ compiler, it fails, or the cache can't be used.
         """
         return Simulator(self, duration, cache_directory=cache_directory)
-
-    def to_nir(
-        self,
-        *,
-        pooling: Pooling = "depthwise",
-        strict: bool = True,
-        resistance: Resistance = "step",
-        integration: Integration = "exact",
-        metadata: bool = True,
-    ) -> Any:
-        """
-        Write the network as a graph of NIR, the format that simulators exchange.
-
-        Weights, biases and leaks are those that act at run time: spikes of all
-        populations count alike, and the graph alone makes the same spikes where a step
-        is computed like here, with spikes that cross all layers within it. Its input is
-        Poisson spikes, or pixels times ``rate_scale`` for images as currents.
-        ``nir.write`` makes a file of it [1]_.
-
-        Parameters
-        ----------
-        pooling : {"depthwise", "avg", "sum"}
-            How average pooling without neurons is written: as a Conv2d, which every
-            simulator reads, as AvgPool2d or as SumPool2d.
-        strict : bool
-            NIR's neurons spike where v is above ``v_threshold``, those here where it
-            reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
-            ``v_th``, so that both say the same; if False it is ``v_th``.
-        resistance : {"step", "second"}
-            Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
-            so that input times dt does.
-        integration : {"exact", "euler"}
-            How the reader computes a step of LIF nodes: by the solution of NIR's
-            differential equation, or as Euler's method does, which takes dt / tau in
-            place of 1 - exp(-dt / tau). ``tau`` is written so that potentials fall as
-            they do here.
-        metadata : bool
-            Whether what NIR can't say is kept with the graph, for `from_nir`.
-
-        Returns
-        -------
-        nir.NIRGraph
-            The graph.
-
-        Raises
-        ------
-        InputError
-            If NIR has no node for a part of the network: other neurons than IF and LIF,
-            a refractory period, membrane noise, synapses that fail, or pooling windows
-            of different sizes.
-        MissingLibraryError
-            If the library nir is not installed.
-
-        References
-        ----------
-        .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
-           doi:10.1038/s41467-024-52259-9
-        """
-        return to_nir(
-            self,
-            pooling=pooling,
-            strict=strict,
-            resistance=resistance,
-            integration=integration,
-            metadata=metadata,
-        )
 
     def save(self, path: str | Path) -> None:
         """

@@ -144,5 +144,5 @@ def test_changed_parameters_keep_the_rest():
     assert before.replace() == before
     with pytest.raises(InputError, match="unknown layer 'conv2'"):
         before.replace(thresholds={"conv2": 1})
-    with pytest.raises(InputError, match="unknown parameter tresholds"):
+    with pytest.raises(InputError, match="unknown parameter 'tresholds'"):
         before.replace(tresholds=1)

@@ -311,7 +311,27 @@ def show(
     image: Any,
     rate_scale: float | None = None,
 ) -> None:
-    """Give a Brian2 network another image."""
+    """
+    Give a Brian2 network of this CNN another image.
+
+    Potentials are left as they are: for an independent run, set them too, or
+    store the network before the first image and restore it.
+
+    Parameters
+    ----------
+    network : brian2.Network
+        A network that `network` made.
+    image : ndarray, shape (channels, height, width)
+        The image, float in [0, 1] or uint8.
+    rate_scale : float, optional
+        Spikes per step of a pixel of intensity 1, for this image and those after
+        it; by default what the network has.
+
+    Raises
+    ------
+    InputError
+        If the image can't be used.
+    """
     pixels = check_images(as_array("the image", image)[None], snn.input_shape)
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)

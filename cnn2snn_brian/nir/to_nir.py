@@ -52,7 +52,54 @@ def to_nir(
     integration: Integration = "exact",
     metadata: bool = True,
 ) -> Any:
-    """Write a network as a NIR graph; see `SpikingNetwork.to_nir`."""
+    """
+    Write the network as a graph of NIR, the format that simulators exchange.
+
+    Weights, biases and leaks are those that act at run time: spikes of all
+    populations count alike, and the graph alone makes the same spikes where a step
+    is computed like here, with spikes that cross all layers within it. Its input is
+    Poisson spikes, or pixels times ``rate_scale`` for images as currents.
+    ``nir.write`` makes a file of it [1]_.
+
+    Parameters
+    ----------
+    pooling : {"depthwise", "avg", "sum"}
+        How average pooling without neurons is written: as a Conv2d, which every
+        simulator reads, as AvgPool2d or as SumPool2d.
+    strict : bool
+        NIR's neurons spike where v is above ``v_threshold``, those here where it
+        reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
+        ``v_th``, so that both say the same; if False it is ``v_th``.
+    resistance : {"step", "second"}
+        Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
+        so that input times dt does.
+    integration : {"exact", "euler"}
+        How the reader computes a step of LIF nodes: by the solution of NIR's
+        differential equation, or as Euler's method does, which takes dt / tau in
+        place of 1 - exp(-dt / tau). ``tau`` is written so that potentials fall as
+        they do here.
+    metadata : bool
+        Whether what NIR can't say is kept with the graph, for `from_nir`.
+
+    Returns
+    -------
+    nir.NIRGraph
+        The graph.
+
+    Raises
+    ------
+    InputError
+        If NIR has no node for a part of the network: other neurons than IF and LIF,
+        a refractory period, membrane noise, synapses that fail, or pooling windows
+        of different sizes.
+    MissingLibraryError
+        If the library nir is not installed.
+
+    References
+    ----------
+    .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
+       doi:10.1038/s41467-024-52259-9
+    """
     check_choice("pooling", pooling, ("depthwise", "avg", "sum"))
     check_choice("resistance", resistance, ("step", "second"))
     check_choice("integration", integration, ("exact", "euler"))

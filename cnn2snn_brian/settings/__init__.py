@@ -60,7 +60,7 @@ from cnn2snn_brian.settings.settings import (
     shown_kind,
     shown_number,
 )
-from cnn2snn_brian.settings.storage import described_layers, described_model, fields_of
+from cnn2snn_brian.settings.storage import described_model, fields_of, network_record
 from cnn2snn_brian.settings.thresholds import (
     ceiling_thresholds,
     data_based_thresholds,

@@ -24,6 +24,51 @@ from cnn2snn_brian.settings.settings import (
 )
 
 
+class Thresholds(LayerNumber):
+    """Threshold of each layer, above 0; an array has one for each channel."""
+
+    variable, called = "v_th", "the threshold"
+    rule = "a finite number above 0"
+
+    def fits(self, number: Any) -> Any:
+        """Whether a neuron can reach it, and not at once."""
+        return np.isfinite(number) & (number > 0)
+
+
+class Floors(LayerNumber):
+    """Floor of the potential, at most 0; ``-inf`` is none."""
+
+    kind = BY_LAYER
+    variable = called = "v_min"
+    rule = "a number of at most 0 (the potential after a reset)"
+
+    def fits(self, number: Any) -> Any:
+        """Whether a reset potential is above it; also refuses NaN."""
+        return number <= 0
+
+
+class Leaks(LayerNumber):
+    """The paper's constant L, added to the potential in each step."""
+
+    variable, called = "leak", "the leak"
+
+
+class Starts(LayerNumber):
+    """Potential at an image's start, as a share of the threshold."""
+
+    variable = called = "v_init"
+    rule = "a finite share of the threshold below 1"
+    is_start = True
+
+    def fits(self, number: Any) -> Any:
+        """Whether it is below the threshold."""
+        return np.isfinite(number) & (number < 1)
+
+
+class RateScale(Setting):
+    """The paper's c, spikes per step of a pixel of intensity 1."""
+
+
 @dataclass(frozen=True, eq=False)
 class Parameters(Settings):
     """
@@ -51,46 +96,11 @@ class Parameters(Settings):
         If a number is out of its range.
     """
 
-    thresholds: Mapping[str, float] = setting(
-        LayerNumber(
-            "Threshold of each layer, above 0; an array has one for each channel.",
-            variable="v_th",
-            called="the threshold",
-            fits=lambda v_th: np.isfinite(v_th) & (v_th > 0),
-            rule="a finite number above 0",
-        )
-    )
-    v_min: Mapping[str, float] = setting(
-        LayerNumber(
-            "Floor of the potential, at most 0; ``-inf`` is none.",
-            kind=BY_LAYER,
-            variable="v_min",
-            called="v_min",
-            fits=lambda floor: floor <= 0,  # also refuses NaN
-            rule="a number of at most 0 (the potential after a reset)",
-        )
-    )
-    leak: Mapping[str, float] = setting(
-        LayerNumber(
-            "The paper's constant L, added to the potential in each step.",
-            variable="leak",
-            called="the leak",
-        )
-    )
-    v_init: Mapping[str, float] = setting(
-        LayerNumber(
-            "Potential at an image's start, as a share of the threshold.",
-            variable="v_init",
-            called="v_init",
-            fits=lambda share: np.isfinite(share) & (share < 1),
-            rule="a finite share of the threshold below 1",
-            is_start=True,
-        )
-    )
-    rate_scale: float = setting(
-        Setting("The paper's c, spikes per step of a pixel of intensity 1."),
-        default=1.0,
-    )
+    thresholds: Mapping[str, float] = setting(Thresholds())
+    v_min: Mapping[str, float] = setting(Floors())
+    leak: Mapping[str, float] = setting(Leaks())
+    v_init: Mapping[str, float] = setting(Starts())
+    rate_scale: float = setting(RateScale(), lambda: 1.0)
 
     def __post_init__(self) -> None:
         for what, kind in NUMBERS.items():
@@ -112,8 +122,8 @@ class Parameters(Settings):
         Parameters
         ----------
         layers : Layers or tuple of str
-            The layers, or their names in order; with these, numbers of channels are not
-            checked.
+            The layers, or their names in order. Numbers of channels are checked where
+            the parameters meet a network.
         default : Parameters, optional
             What holds where nothing is given.
         **given : float or dict of str to float, optional
@@ -132,20 +142,17 @@ class Parameters(Settings):
             range.
         """
         check_known("parameter", given, described(cls))
-        names = layers if isinstance(layers, tuple) else layers.names
-        values = {
+        names = tuple(getattr(layers, "names", layers))
+        values: dict[str, Any] = {
             what: kind.completed(
                 what, given.get(what), getattr(default, what, None), names
             )
             for what, kind in NUMBERS.items()
         }
         scale = given.get("rate_scale")
-        if scale is None:
-            scale = 1.0 if default is None else default.rate_scale
-        made = cls(**values, rate_scale=scale)
-        if not isinstance(layers, tuple):
-            made.check_layers(layers)
-        return made
+        if scale is None and default is not None:
+            scale = default.rate_scale
+        return cls(**values, **({} if scale is None else {"rate_scale": scale}))
 
     def replace(self, **given: Any) -> "Parameters":
         """

@@ -1,7 +1,8 @@
 """
 What one run does in addition to its parameters: lesions, failing synapses, learning.
 
-All of it is a run-time input: nothing is compiled for another value.
+All of it is a run-time input: nothing is compiled for another value. What a class says
+of itself is what the documentation of ``run`` says of its setting.
 """
 
 import math
@@ -18,6 +19,7 @@ from cnn2snn_brian.checks import (
     check_known,
     check_number,
     check_whole,
+    real_numbers,
     seconds,
 )
 from cnn2snn_brian.errors import InputError
@@ -31,6 +33,7 @@ from cnn2snn_brian.settings.settings import (
     Numbers,
     Setting,
     Settings,
+    Shapes,
     described,
     setting,
     shown_by_layer,
@@ -44,39 +47,48 @@ BY_TRIAL = ("reward", "labels")
 KEPT = "keep_weights"
 
 
-@dataclass(frozen=True)
 class NeuronValues(Setting):
-    """Values of the parameters of the neurons' models."""
+    """
+    The network's model with other values of its parameters.
 
-    kind: str = "NeuronModel or dict of str to NeuronModel, optional"
+    ``LIF(tau=10*ms)``, say, for one that was compiled with another time constant.
+    """
+
+    kind = "NeuronModel or dict of str to NeuronModel, optional"
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Take models with the network's equations."""
         own = network.models(network.neurons)
         models = network.models({**own, **by_layer("neurons", given, tuple(own))})
-        for name, model in models.items():
-            if model.structure != own[name].structure:
+        return self._same_code("neurons", models, own)
+
+    def _same_code(self, what: str, given: Mapping[str, Any], own: Any) -> Any:
+        for name, code in given.items():
+            if (
+                not isinstance(code, NeuronModel | Rule)
+                or code.structure != own[name].structure
+            ):
                 raise InputError(
-                    f"neurons of {name}: {model} has other equations than the compiled "
-                    "model; only values of its parameters can change in a run. Convert "
-                    "and compile with neurons=... for that"
+                    f"{what} of {name}: {code} has other equations than those that "
+                    "were compiled; only values of parameters can change in a run. "
+                    "Compile a network with these for that"
                 )
-        return FrozenDict(models)
+        return FrozenDict({**own, **given})
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write the parameters of each layer's model."""
         of_rules = "_synapses" if what == "plasticity" else ""
         return {
             f"{name}{of_rules}.{parameter}": np.array([float(number)])
-            for name, model in value.items()
-            for parameter, number in model.values.items()
+            for name, code in value.items()
+            for parameter, number in code.values.items()
         }
 
     def recorded(self, value: Any) -> Any:
         """Write the models as JSON can hold them."""
         return {name: described_model(model) for name, model in value.items()}
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the models."""
         return FrozenDict({name: model_of(model) for name, model in stored.items()})
 
@@ -85,33 +97,26 @@ class NeuronValues(Setting):
         return shown_by_layer({name: str(model) for name, model in value.items()}, "; ")
 
 
-@dataclass(frozen=True)
 class RuleValues(NeuronValues):
-    """Values of the parameters of rules of plasticity."""
+    """The network's rules of plasticity with other values of their parameters."""
 
-    kind: str = "dict of str to Rule, optional"
+    kind = "dict of str to Rule, optional"
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Take rules with the network's equations."""
-        own = network.rules
         if not isinstance(given, Mapping):
             raise InputError(
                 f"plasticity: {given!r}, expected a dict of rules by layer"
             )
-        for name, rule in by_layer("plasticity", given, network.layer_names).items():
-            if name not in own:
+        for name in by_layer("plasticity", given, network.layer_names):
+            if name not in network.rules:
                 raise InputError(
                     f"plasticity of {name}: the layer was compiled without a rule; "
                     "snn.plasticity(layer, rule) gives it one"
                 )
-            if not isinstance(rule, Rule) or rule.structure != own[name].structure:
-                raise InputError(
-                    f"plasticity of {name}: {rule} has other equations than the "
-                    "compiled rule; only values of its parameters can change in a run"
-                )
-        return FrozenDict({**own, **given})
+        return self._same_code("plasticity", given, network.rules)
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the rules."""
         return FrozenDict({name: model_of(rule, Rule) for name, rule in stored.items()})
 
@@ -120,11 +125,10 @@ class RuleValues(NeuronValues):
         return "; ".join(f"{name} {rule}" for name, rule in value.items())
 
 
-@dataclass(frozen=True)
 class ReleaseProbability(Setting):
-    """How likely a synapse transmits a spike."""
+    """Probability that a synapse transmits a spike, if they were converted with one."""
 
-    kind: str = BY_LAYER
+    kind = BY_LAYER
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Take probabilities for layers that can fail."""
@@ -149,11 +153,10 @@ class ReleaseProbability(Setting):
         return ", ".join(f"{name} {p:g}" for name, p in value.items())
 
 
-@dataclass(frozen=True)
 class LesionMasks(Setting):
-    """Neurons that never spike."""
+    """Neurons that never spike, of layers or of ``input``."""
 
-    kind: str = "Lesion, iterable of Lesion, or dict of str to ndarray, optional"
+    kind = "Lesion, iterable of Lesion, or dict of str to ndarray, optional"
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Find the silenced neurons by layer."""
@@ -170,7 +173,7 @@ class LesionMasks(Setting):
         """Write indices into the flattened arrays of the layers."""
         return {name: np.flatnonzero(mask).tolist() for name, mask in value.items()}
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the masks."""
         masks = {name: np.zeros(shapes[name], bool) for name in stored}
         for name, indices in stored.items():
@@ -192,11 +195,10 @@ def _check_input_spikes(what: str, network: Any) -> None:
         )
 
 
-@dataclass(frozen=True)
 class InputDeletion(Setting):
-    """How likely an input spike is lost."""
+    """Probability that an input spike is lost."""
 
-    kind: str = "float"
+    kind = "float"
 
     def checked(self, given: Any, network: Any, seed: int) -> float:
         """Check that it is a probability."""
@@ -206,11 +208,15 @@ class InputDeletion(Setting):
         return probability
 
 
-@dataclass(frozen=True)
 class InputJitter(Setting):
-    """By how much input spikes are displaced."""
+    """
+    Standard deviation of the time by which an input spike is displaced.
 
-    kind: str = "Quantity [s]"
+    Spikes that leave the image's time are lost, and two spikes of a neuron in one step
+    are one.
+    """
+
+    kind = "Quantity [s]"
 
     def checked(self, given: Any, network: Any, seed: int) -> Quantity:
         """Check that it is a time of at least 0."""
@@ -227,7 +233,7 @@ class InputJitter(Setting):
         """Write it in seconds."""
         return float(value)
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Quantity:
+    def restored(self, stored: Any, shapes: Shapes) -> Quantity:
         """Read it."""
         return stored * second
 
@@ -244,11 +250,14 @@ def _check_learns(what: str, network: Any) -> None:
         )
 
 
-@dataclass(frozen=True)
 class StartWeights(Setting):
-    """Weights of plastic synapses at the start of a run."""
+    """
+    Weights that layers that learn start the run with; by default the network's own.
 
-    kind: str = "dict of str to ndarray, optional"
+    The ``weights`` of an earlier result, for example.
+    """
+
+    kind = "dict of str to ndarray, optional"
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Check shapes and layers."""
@@ -266,15 +275,13 @@ class StartWeights(Setting):
                     f"weights names {name!r}; layers that learn are "
                     f"{', '.join(network.rules)}"
                 )
-            array = np.array(weights, np.float64)
+            array = real_numbers(f"weights of {name}", weights)
             expected = synapse_shape(network.layers[name])
             if array.shape != expected:
                 raise InputError(
                     f"weights of {name}: an array of shape {array.shape}, "
                     f"expected {expected}"
                 )
-            if not np.isfinite(array).all():
-                raise InputError(f"weights of {name}: not all are finite numbers")
             array.setflags(write=False)
             found[name] = array
         return FrozenDict(found)
@@ -290,20 +297,23 @@ class StartWeights(Setting):
         """Write lists of numbers."""
         return {name: weights.tolist() for name, weights in value.items()}
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the weights."""
         return FrozenDict({name: np.array(listed) for name, listed in stored.items()})
 
     def shown(self, value: Any) -> str:
-        """Say which layers had weights of their own."""
+        """Say for which layers weights were given."""
         return f"given for {', '.join(value)}" if value else ""
 
 
-@dataclass(frozen=True)
 class KeptWeights(Setting):
-    """Whether learned weights go on from trial to trial."""
+    """
+    Whether learned weights go on from trial to trial, or are reset for each.
 
-    kind: str = "bool, optional"
+    By default they go on, and trials run in order in one run of the program.
+    """
+
+    kind = "bool, optional"
 
     def checked(self, given: Any, network: Any, seed: int) -> bool:
         """Take a truth value."""
@@ -322,11 +332,10 @@ class KeptWeights(Setting):
         return "" if value else "no, reset for each trial"
 
 
-@dataclass(frozen=True)
 class TrialRewards(Setting):
-    """The reward of each trial, known before the run."""
+    """Reward at the end of each trial; 0 without it and `labels`."""
 
-    kind: str = "array_like of float, shape (n_trials,), optional"
+    kind = "array_like of float, shape (n_trials,), optional"
 
     def checked(
         self, given: Any, network: Any, seed: int, what: str = "reward"
@@ -335,23 +344,19 @@ class TrialRewards(Setting):
         if isinstance(given, Sequence) and not given:
             return ()
         _check_learns(what, network)
-        array = np.asarray(given)
-        if array.ndim != 1 or array.dtype.kind not in "iufb":
+        array = real_numbers(what, given)
+        if array.ndim != 1:
             raise InputError(
-                f"{what}: an array of shape {array.shape} and type {array.dtype}, "
-                "expected one number for each trial"
+                f"{what}: an array of shape {array.shape}, expected one number for "
+                "each trial"
             )
-        if not np.isfinite(array).all():
-            raise InputError(f"{what}: not all of them are finite numbers")
-        return tuple(array.astype(np.float64).tolist())
+        return tuple(array.tolist())
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write one number for each trial."""
         return {what: np.array(value)} if value else {}
 
-    def restored(
-        self, stored: Any, shapes: Mapping[str, tuple[int, ...]]
-    ) -> tuple[float, ...]:
+    def restored(self, stored: Any, shapes: Shapes) -> tuple[float, ...]:
         """Read the numbers."""
         return tuple(stored)
 
@@ -360,11 +365,15 @@ class TrialRewards(Setting):
         return f"{np.mean(value):g} on average" if value else ""
 
 
-@dataclass(frozen=True)
 class TrialLabels(TrialRewards):
-    """Classes of the trials; the reward is whether the network named its class."""
+    """
+    Class of each trial, in place of `reward`.
 
-    kind: str = "array_like of int, shape (n_trials,), optional"
+    The reward is 1 if that output neuron is the first of those with most spikes,
+    else -1.
+    """
+
+    kind = "array_like of int, shape (n_trials,), optional"
 
     def checked(
         self, given: Any, network: Any, seed: int, what: str = "labels"
@@ -431,65 +440,16 @@ class Perturbations(Settings):
         Class of each trial, if rewards followed from it.
     """
 
-    neurons: Mapping[str, NeuronModel] = setting(
-        NeuronValues(
-            "The network's model with other values of its parameters, such as "
-            "``LIF(tau=10*ms)`` for one that was compiled with another time constant."
-        )
-    )
-    release_probability: Mapping[str, float] = setting(
-        ReleaseProbability(
-            "Probability that a synapse transmits a spike, for layers that were "
-            "converted with one."
-        ),
-        default_factory=FrozenDict,
-    )
-    lesion: Mapping[str, npt.NDArray[np.bool_]] = setting(
-        LesionMasks("Neurons that never spike, of layers or of ``input``."),
-        default_factory=FrozenDict,
-    )
-    input_deletion: float = setting(
-        InputDeletion("Probability that an input spike is lost."), default=0.0
-    )
-    input_jitter: Quantity = setting(
-        InputJitter(
-            "Standard deviation of the time by which an input spike is displaced. "
-            "Spikes that leave the image's time are lost, and two spikes of a neuron "
-            "in one step are one."
-        ),
-        default_factory=lambda: 0 * second,
-    )
-    plasticity: Mapping[str, Rule] = setting(
-        RuleValues(
-            "The network's rules of plasticity with other values of their parameters."
-        ),
-        default_factory=FrozenDict,
-    )
-    weights: Mapping[str, npt.NDArray[np.float64]] = setting(
-        StartWeights(
-            "Weights that layers that learn start the run with, such as the "
-            "``weights`` of an earlier result. By default those of the network."
-        ),
-        default_factory=FrozenDict,
-    )
-    keep_weights: bool = setting(
-        KeptWeights(
-            "Whether learned weights go on from trial to trial, which then run in "
-            "order in one program run (the default), or are reset for each."
-        ),
-        default=True,
-    )
-    reward: tuple[float, ...] = setting(
-        TrialRewards("Reward at the end of each trial; 0 without it and `labels`."),
-        default=(),
-    )
-    labels: tuple[float, ...] = setting(
-        TrialLabels(
-            "Class of each trial, in place of `reward`: the reward is 1 if that output "
-            "neuron is the first of those with most spikes, else -1."
-        ),
-        default=(),
-    )
+    neurons: Mapping[str, NeuronModel] = setting(NeuronValues())
+    release_probability: Mapping[str, float] = setting(ReleaseProbability(), FrozenDict)
+    lesion: Mapping[str, npt.NDArray[np.bool_]] = setting(LesionMasks(), FrozenDict)
+    input_deletion: float = setting(InputDeletion(), float)
+    input_jitter: Quantity = setting(InputJitter(), lambda: 0 * second)
+    plasticity: Mapping[str, Rule] = setting(RuleValues(), FrozenDict)
+    weights: Mapping[str, npt.NDArray[np.float64]] = setting(StartWeights(), FrozenDict)
+    keep_weights: bool = setting(KeptWeights(), lambda: True)
+    reward: tuple[float, ...] = setting(TrialRewards(), tuple)
+    labels: tuple[float, ...] = setting(TrialLabels(), tuple)
 
     @classmethod
     def of(cls, network: Any, seed: int = 0, **given: Any) -> "Perturbations":

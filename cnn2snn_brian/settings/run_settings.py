@@ -35,20 +35,18 @@ def check_settings(
         given = {"parameters": given}
     if not isinstance(given, Mapping):
         raise InputError(f"settings: {given!r} is not a dict of settings by name")
-    check_known("setting of a run", given, (*SETTINGS, "parameters"))
-    parameters = given.get("parameters")
-    if parameters is None:
-        parameters = network.parameters
-    elif not isinstance(parameters, Parameters):
+    check_known("setting", given, (*SETTINGS, "parameters"))
+    parameters = given.get("parameters") or network.parameters
+    if not isinstance(parameters, Parameters):
         raise InputError(
             f"parameters: {parameters!r}, expected Parameters, as a network, a tuning "
             "and a result have them"
         )
-    elif parameters is not network.parameters:
-        parameters.check_layers(network.layers)
     changes = {name: given[name] for name in described(Parameters) if name in given}
     if changes:
-        parameters = Parameters.of(network.layers, default=parameters, **changes)
+        parameters = parameters.replace(**changes)
+    if parameters is not network.parameters:
+        parameters.check_layers(network.layers)
     others = {name: given[name] for name in described(Perturbations) if name in given}
     return parameters, Perturbations.of(network, seed, **others)
 
@@ -88,9 +86,7 @@ def run_settings(
 
 
 def documented(function: Documented) -> Documented:
-    """
-    Put the settings of a run into a docstring, in place of the line ``{settings}``.
-    """
+    """Put the settings of a run into a docstring that has a line ``{settings}``."""
     doc = function.__doc__
     if doc is None:  # python -OO
         return function
@@ -98,12 +94,8 @@ def documented(function: Documented) -> Documented:
     indent = line[: line.index("{")]
     entries = [f"{indent}parameters : Parameters, optional\n{indent}    {ALL_AT_ONCE}"]
     for name, item in SETTINGS.items():
-        text = textwrap.fill(
-            item.summary,
-            88,
-            initial_indent=f"{indent}    ",
-            subsequent_indent=f"{indent}    ",
-        )
+        text = textwrap.fill(item.summary, 84 - len(indent))
+        text = textwrap.indent(text, f"{indent}    ")
         entries.append(f"{indent}{name} : {item.kind}\n{text}")
     function.__doc__ = doc.replace(line, "\n".join(entries))
     return function

@@ -14,7 +14,7 @@ them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 import numpy as np
@@ -58,21 +58,21 @@ class FrozenDict(dict[Key, Value]):
 Numbers = dict[str, npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+#: Shapes of populations, by name.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
 class Setting:
-    """
-    One setting of a run: a number, or what a subclass makes of it.
+    """A setting of a run: a number, or what a subclass makes of it."""
 
-    Attributes
-    ----------
-    summary : str
-        What it is, a sentence for documentation.
-    kind : str
-        What a user may give, as in a numpydoc docstring.
-    """
+    #: What a user may give, as in a numpydoc docstring.
+    kind = "float, optional"
 
-    summary: str
-    kind: str = "float, optional"
+    #: What it is, for documentation; by default what its class says of itself.
+    summary = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.summary = " ".join((cls.__doc__ or "").split())
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Check what a user gave for a run of a network."""
@@ -86,7 +86,7 @@ class Setting:
         """Write a value as JSON can hold it."""
         return value
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read what `recorded` wrote."""
         return stored
 
@@ -95,9 +95,12 @@ class Setting:
         return f"{value:.4g}" if value else ""
 
 
-def setting(described: Setting, **options: Any) -> Any:
-    """Make a dataclass field of a setting."""
-    return field(metadata={"setting": described}, **options)
+def setting(described: Setting, default: Callable[[], Any] | None = None) -> Any:
+    """Make a dataclass field of a setting; `default` makes what holds without it."""
+    metadata = {"setting": described}
+    if default is None:
+        return field(metadata=metadata)
+    return field(metadata=metadata, default_factory=default)
 
 
 def described(*holders: Any) -> dict[str, Setting]:
@@ -136,14 +139,11 @@ def recorded(holder: Any) -> dict[str, Any]:
     }
 
 
-def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
+def restored(kind: Any, stored: Mapping[str, Any], shapes: Shapes) -> Any:
     """Read what `recorded` wrote."""
+    known = {name: one for name, one in described(kind).items() if name in stored}
     return kind(
-        **{
-            name: one.restored(stored[name], shapes)
-            for name, one in described(kind).items()
-            if name in stored
-        }
+        **{name: one.restored(stored[name], shapes) for name, one in known.items()}
     )
 
 
@@ -169,24 +169,21 @@ def worth(threshold: ByChannel) -> npt.NDArray[np.float64] | None:
     return np.asarray(threshold) / reference(threshold)
 
 
-@dataclass(frozen=True)
 class LayerNumber(Setting):
     """
     A number for each layer, or an array of a number for each of its channels.
 
     Attributes
     ----------
-    summary, kind
+    kind, summary
         See `Setting`.
     variable : str
         Name of the number in a compiled program, and of the variable of the group if
         there is one.
     called : str
         What messages call it.
-    fits : callable
-        Whether a number is in its range.
     rule : str
-        That range in words.
+        What `fits` asks of a number, in words.
     default : float, optional
         What holds where neither a user nor a network says something, and in files of
         versions that did not have the setting. Without one, a number has to be given.
@@ -194,13 +191,15 @@ class LayerNumber(Setting):
         Whether it is used at an image's start only, and not a variable of the group.
     """
 
-    kind: str = BY_CHANNEL
-    variable: str = ""
-    called: str = ""
-    fits: Callable[[Any], Any] = np.isfinite
-    rule: str = "a finite number"
+    kind = BY_CHANNEL
+    variable = called = ""
+    rule = "a finite number"
     default: float | None = None
-    is_start: bool = False
+    is_start = False
+
+    def fits(self, number: Any) -> Any:
+        """Whether a number is in its range."""
+        return np.isfinite(number)
 
     def completed(
         self, what: str, given: Any, default: Any, names: tuple[str, ...]
@@ -221,22 +220,23 @@ class LayerNumber(Setting):
         found: dict[str, ByChannel] = {}
         for name, value in values.items():
             try:
-                array = np.array(value, np.float64)
+                number = np.array(value, np.float64) if np.ndim(value) else float(value)
             except (TypeError, ValueError) as error:
                 raise InputError(
                     f"{what}: expected a number or a dict by layer name: {error}"
                 ) from error
-            if array.ndim > most:
+            if np.ndim(number) > most:
                 raise InputError(
-                    f"{what} of {name}: an array of shape {array.shape}, expected one "
-                    f"number{', or one for each channel' if most else ' for a layer'}"
+                    f"{what} of {name}: an array of shape {np.shape(number)}, expected "
+                    f"one number{', or one for each channel' if most else ''}"
                 )
-            if not np.all(self.fits(array)):
+            if not np.all(self.fits(number)):
                 raise InputError(
                     f"{self.called} of {name} is {value}, expected {self.rule}"
                 )
-            array.setflags(write=False)
-            found[name] = array if array.ndim else float(array)
+            if isinstance(number, np.ndarray):
+                number.setflags(write=False)
+            found[name] = number
         return FrozenDict(found)
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
