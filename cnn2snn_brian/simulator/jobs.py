@@ -123,8 +123,8 @@ def prepared(
     found = []
     for parameters, perturbations in chosen:
         own = numbers(snn, parameters, perturbations) | inputs.settings
-        given = replace(inputs, settings=own)
-        found.append(Job(parameters, perturbations, given, seed, trials, windows))
+        whole = replace(inputs, settings=own)
+        found.append(Job(parameters, perturbations, whole, seed, trials, windows))
     return found
 
 
