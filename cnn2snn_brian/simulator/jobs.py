@@ -139,33 +139,29 @@ def _shown(
     images = [images] if isinstance(images, Stimulus) else images
     # Of all settings, the largest scale has the highest rates.
     scale = max((parameters.rate_scale for parameters in settings), default=None)
-    if isinstance(images, list | tuple) and any(
-        isinstance(item, Stimulus) for item in images
-    ):
+    is_list = isinstance(images, list | tuple)
+    if is_list and any(isinstance(item, Stimulus) for item in images):
         stimuli = tuple(
             _stimulus(snn, n_steps, k, given, scale) for k, given in enumerate(images)
         )
-        return (
-            stimuli,
-            lambda chosen: np.stack(
-                [_mean(snn, images[k], stimuli[k]) for k in chosen]
-            ),
-            Trials(
-                repeats,
-                tuple(stimulus.n_steps for stimulus in stimuli),
-                tuple(given.label for given in images),
-                tuple(dict(given.parameters) for given in images),
-                tuple(given.items for given in images),
-            ),
+        trials = Trials(
+            repeats,
+            tuple(stimulus.n_steps for stimulus in stimuli),
+            tuple(given.label for given in images),
+            tuple(dict(given.parameters) for given in images),
+            tuple(given.items for given in images),
         )
+
+        def mean(chosen: Any) -> npt.NDArray[Any]:
+            return np.stack([_mean(snn, images[k], stimuli[k]) for k in chosen])
+
+        return stimuli, mean, trials
     pixels = check_images(images, snn.input_shape)
     frames = _in_order(snn, pixels, scale)
-    trials = None
-    if repeats > 1:
-        names = tuple(f"image {k}" for k in range(len(pixels)))
-        trials = Trials(repeats, (n_steps,) * len(pixels), names)
     stimuli = tuple(ProgramStimulus(n_steps, frame[None]) for frame in frames)
-    return stimuli, pixels.__getitem__, trials
+    names = tuple(f"image {k}" for k in range(len(pixels)))
+    trials = Trials(repeats, (n_steps,) * len(pixels), names)
+    return stimuli, pixels.__getitem__, trials if repeats > 1 else None
 
 
 def _in_order(
@@ -202,15 +198,12 @@ def _stimulus(
             needed = int(step.max(initial=0)) + 1 if own is None else own
         else:
             given.check(snn.input_shape, snn.dt_s)
-        if needed > n_steps:
-            own_ms = 1e3 * needed * snn.dt_s
+        if not 1 <= needed <= n_steps:
+            own_ms, dt_ms = 1e3 * needed * snn.dt_s, 1e3 * snn.dt_s
             raise InputError(
-                f"{given.label} takes {own_ms:g} ms, which is longer than the program, "
-                f"{1e3 * n_steps * snn.dt_s:g} ms; compile with duration={own_ms:g}*ms"
-            )
-        if needed < 1:
-            raise InputError(
-                f"{given.label} is shorter than a time step, {1e3 * snn.dt_s:g} ms"
+                f"{given.label} takes {own_ms:g} ms, expected {dt_ms:g} ms to the "
+                f"{n_steps * dt_ms:g} ms of the program; compile with "
+                f"duration={own_ms:g}*ms"
             )
         if isinstance(given, FrameStimulus):
             frames = _in_order(snn, given.frames, scale)
@@ -229,22 +222,16 @@ def _stimulus(
     return ProgramStimulus(own or n_steps, none, neuron=neuron, step=step)
 
 
-def _mean(
-    snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus
-) -> npt.NDArray[np.float32]:
-    """
-    Average a stimulus over time, to estimate rates with.
-
-    Of given spikes, it is the intensity that would have as many.
-    """
+def _mean(snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus) -> Any:
+    """Average over time, to estimate rates; of spikes, what would have as many."""
     if isinstance(given, FrameStimulus):
+        of_step = given.frame_of_step(snn.dt_s, stimulus.n_steps)
         frames = given.frames
-        of_step = stimulus.frame_of_step if len(frames) > 1 else np.zeros(1, int)
-        share = np.bincount(of_step, minlength=len(frames)) / len(of_step)
-        return np.tensordot(share, frames, 1).astype(np.float32)
+        weights = np.bincount(of_step, minlength=len(frames))
+        return np.average(frames, axis=0, weights=weights)
     counts = np.bincount(stimulus.neuron, minlength=math.prod(snn.input_shape))
     image = from_neurons(counts / stimulus.n_steps, snn.input_shape)
-    return np.minimum(image / snn.parameters.rate_scale, 1).astype(np.float32)
+    return np.minimum(image / snn.parameters.rate_scale, 1)
 
 
 def _currents(snn: "SpikingNetwork") -> tuple[npt.NDArray[Any], ...]:

@@ -10,10 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, second
-from brian2.units import have_same_dimensions
+from brian2 import second
 
-from cnn2snn_brian.checks import seconds
+from cnn2snn_brian.checks import real_numbers, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, written_whole
 from cnn2snn_brian.printing import Printed
@@ -22,43 +21,30 @@ from cnn2snn_brian.printing import Printed
 def list_of_seconds(times: Any) -> npt.NDArray[np.float64]:
     """Read times of events, with the units of whatever library they are from."""
     try:
-        array = np.atleast_1d(_without_unit(times))
+        array = real_numbers("times", _in_seconds(times), least=0, unit=second)
     except (TypeError, ValueError) as error:
         raise InputError(f"times can't be read as seconds: {error}") from error
+    array = np.atleast_1d(array)
     if array.ndim != 1:
         raise InputError(
             f"times have the shape {array.shape}, expected a list of times"
         )
-    wrong = ~(np.isfinite(array) & (array >= 0))
-    if wrong.any():
-        raise InputError(
-            f"time {np.flatnonzero(wrong)[0]} is {array[wrong][0]} s, before 0"
-        )
     return array
 
 
-def _has_unit(given: Any) -> bool:
-    known = isinstance(given, Quantity | np.timedelta64)
-    return known or hasattr(given, "unit") or hasattr(given, "units")
-
-
-def _without_unit(given: Any) -> npt.NDArray[np.float64]:
-    """Convert to seconds; numpy alone would drop units without a word."""
-    if isinstance(given, list | tuple) and any(map(_has_unit, given)):
-        return np.array([_without_unit(one) for one in given])
+def _in_seconds(given: Any) -> Any:
+    """Convert times of other libraries than Brian2; numpy alone would drop units."""
+    if isinstance(given, list | tuple):
+        return [_in_seconds(one) for one in given]
     if hasattr(given, "rescale"):  # of the library quantities, as Neo's SpikeTrains
-        return np.array(given.rescale("s").magnitude, np.float64)
-    array = np.array(given)
-    if array.dtype.kind == "m":
-        return np.asarray(array / np.timedelta64(1, "s"), np.float64)
-    is_ours = isinstance(given, Quantity)
-    if _has_unit(given) and not (is_ours and have_same_dimensions(given, second)):
-        unit = given.dim if is_ours else getattr(given, "unit", None) or given.units
+        return np.array(given.rescale("s").magnitude)
+    if np.asarray(given).dtype.kind == "m":
+        return np.asarray(given) / np.timedelta64(1, "s")
+    unit = getattr(given, "unit", None) or getattr(given, "units", None)
+    if unit is not None:
         kind = f"{type(given).__module__}.{type(given).__qualname__}"
         raise ValueError(f"a {kind} in {unit}; expected seconds, such as [1, 2]*ms")
-    if array.size and array.dtype.kind not in "fiu":
-        raise ValueError(f"they are of the type {array.dtype}")
-    return array.astype(np.float64)
+    return given
 
 
 def whole_steps(

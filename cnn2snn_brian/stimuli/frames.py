@@ -139,9 +139,9 @@ class FrameStimulus(Stimulus):
         channels, height, width = shown.shape[1:]
         images = shown if channels == 3 else shown.mean(1)[:, None].repeat(3, 1)
         # Gaps of a colour, since frames may be as bright as paper at their edges.
-        strip = np.ones((height, (width + 1) * len(chosen) - 1, 3)) * GAP
-        for k, image in enumerate(images.transpose(0, 2, 3, 1)):
-            strip[:, k * (width + 1) : k * (width + 1) + width] = image
+        strip = np.tile(GAP, (height, len(chosen), width + 1, 1))
+        strip[:, :, :width] = images.transpose(2, 0, 3, 1)
+        strip = strip.reshape(height, -1, 3)[:, :-1]
         ax.imshow(strip, interpolation="nearest")
         centres = np.arange(len(chosen)) * (width + 1) + (width - 1) / 2
         ax.set_xticks(centres, [f"{1e3 * t:g}" for t in starts[chosen]])

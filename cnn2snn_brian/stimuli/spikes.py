@@ -33,22 +33,10 @@ def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _of_trains(what: str, trains: Any, index: Any, places: Any) -> tuple[Any, Any]:
-    """Put trains together: the neuron and the time of each spike."""
-    if index is None:
-        index = np.arange(len(trains)) if places is None else _placed(what, places)
-    neuron = np.asarray(index)
-    if neuron.shape != (len(trains),):
-        raise InputError(
-            f"index has the shape {neuron.shape}, but there are {len(trains)} {what}"
-        )
-    neuron = np.repeat(neuron, [len(one) for one in trains])
-    return neuron, np.concatenate([np.zeros(0), *trains])
-
-
-def _placed(what: str, places: Any) -> npt.NDArray[np.int64]:
+def _placed(what: str, known: Any) -> npt.NDArray[np.int64]:
     """Turn places (channel, y, x) into neurons, ordered (y, x, channel)."""
-    channel, y, x = np.array(places, np.int64).reshape(-1, 3).T.clip(0)
+    places = np.array([[int(one[name]) for name in PLACE] for one in known])
+    channel, y, x = places.reshape(-1, 3).T.clip(0)
     channels, height, width = (int(axis.max(initial=0)) + 1 for axis in (channel, y, x))
     neuron = (y * width + x) * channels + channel
     if len(np.unique(neuron)) < len(places) or len(places) < channels * height * width:
@@ -259,16 +247,9 @@ class SpikeTrains(SpikeStimulus):
                     "them to the same time (neo.SpikeTrain.time_slice)"
                 )
             ends.append(min(found))
-        start, stop = ends
-        places = None
-        if all(set(PLACE) <= set(one.annotations) for one in listed):
-            places = [[one.annotations[what] for what in PLACE] for one in listed]
-        # A spike at the end is that of what follows; `time_slice` keeps it in both.
-        end = (stop - start) * (1 - 1e-9)
-        times = [one.rescale("s").magnitude - start for one in listed]
-        times = [one[one < end] for one in times]
-        spikes = _of_trains("trains", times, index, places)
-        return cls(*spikes, **{"duration": (stop - start) * second, **more})
+        times = [one.rescale("s").magnitude for one in listed]
+        known = [one.annotations for one in listed]
+        return cls._joined("trains", times, ends, index, known, more)
 
     @classmethod
     def from_nwb(
@@ -333,24 +314,41 @@ class SpikeTrains(SpikeStimulus):
         if not set(rows) <= set(range(len(table))):
             raise InputError(f"units {rows}: the table has rows 0 to {len(table) - 1}")
         times = [np.asarray(table["spike_times"][row], np.float64) for row in rows]
-        duration = None
+        ends = None
         if window is not None:
             if len(window) != 2:
                 raise InputError(f"window is {window!r}, expected a start and an end")
-            start, end = (
-                seconds("window", time, plain=False, least=0) for time in window
+            ends = [seconds("window", t, plain=False, least=0) for t in window]
+            seconds("what is shown", ends[1] - ends[0], above=0)
+        columns = [what for what in PLACE if what in table.colnames]
+        known = [{what: table[what][row] for what in columns} for row in rows]
+        return cls._joined("units", times, ends, index, known, more)
+
+    @classmethod
+    def _joined(
+        cls, what: str, trains: Any, ends: Any, index: Any, known: Any, more: Any
+    ) -> "SpikeTrains":
+        """Put trains together, as far as they are between two times."""
+        duration = None
+        if ends is not None:
+            start, stop = ends
+            duration = (stop - start) * second
+            # A spike at the end is that of what follows; Neo's `time_slice` keeps both.
+            slack = 1e-9 * (stop - start)
+            trains = [t[(t >= start - slack) & (t < stop - slack)] for t in trains]
+            trains = [np.maximum(times - start, 0) for times in trains]
+        if index is None:
+            have_places = known and all(set(PLACE) <= set(one) for one in known)
+            index = _placed(what, known) if have_places else np.arange(len(trains))
+        neuron: Any = np.asarray(index)
+        if neuron.shape != (len(trains),):
+            raise InputError(
+                f"index has the shape {neuron.shape}, but there are {len(trains)} "
+                f"{what}"
             )
-            shown = seconds("what is shown", (end - start) * second, above=0)
-            duration = shown * second
-            # A spike at the end of a trial is the next one's.
-            slack = 1e-9 * (end - start)
-            times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
-            times = [np.maximum(one - start, 0) for one in times]
-        places = None
-        if set(PLACE) <= set(table.colnames):
-            places = [[int(table[what][row]) for what in PLACE] for row in rows]
-        spikes = _of_trains("units", times, index, places)
-        return cls(*spikes, **{"duration": duration, **more})
+        neuron = np.repeat(neuron, [len(one) for one in trains])
+        times = np.concatenate([np.zeros(0), *trains])
+        return cls(neuron, times, **{"duration": duration, **more})
 
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
         """Check that each neuron exists; see `SpikeStimulus.neurons`."""
