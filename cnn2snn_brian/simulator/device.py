@@ -1,8 +1,8 @@
 """
 Brian2's C++ standalone device, for programs that show many images.
 
-The device is one of our own, so that a simulation that a user has under way on
-Brian2's ``cpp_standalone`` device is not touched.
+It is a separate device, so that a simulation that a user has under way on Brian2's
+``cpp_standalone`` device is not touched.
 """
 
 import gc
@@ -165,7 +165,7 @@ def _delayed_spikes(network: Any, synapses: str) -> list[str]:
 
 
 def _read_shape(layer: Any) -> tuple[int, ...]:
-    """Shape of what a layer reads, behind poolings in front of it."""
+    """Shape of what a layer reads, after any pooling in front of it."""
     shape: tuple[int, ...] = (
         layer.layer.input_shape if isinstance(layer, Pooled) else layer.input_shape
     )
@@ -196,8 +196,8 @@ def _worth_of_spikes(network: Any, snn: "SpikingNetwork") -> list[str]:
     return lines
 
 
-def _picture_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
-    """C++ in front of and behind Brian2's run of one image."""
+def _image_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
+    """C++ before and after Brian2's run of one image."""
 
     def array(group: str, variable: str) -> str:
         return _array(network[group], variable)
@@ -239,7 +239,7 @@ def _picture_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
     lines += [
         "program.open();",
         "cnn2snn::current_program() = &program;",
-        # Behind all of Brian2's own objects: after the last slot of a step.
+        # After all of Brian2's own objects, and the last slot of a step.
         added_to_steps(network, clock, "cnn2snn::after_step"),
         "while (program.next([](uint64_t seed) {",
         seeded("seed & 0xffffffffu"),
@@ -265,10 +265,10 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
             network.add(_after_thresholds(group, place, population))
         header = "learning.h" if snn.rules else "picture_program.h"
         DEVICE.headers.append(f'"{header}"')
-        before, after = _picture_loop(network, snn)
+        before, after = _image_loop(network, snn)
         DEVICE.insert_code("before_network_run", before)
         DEVICE.insert_code("after_network_run", after)
-        # The results are in files of our own. Without this, all synapses would be
+        # The program writes its own result files. Without this, all synapses would be
         # written to disk at the end of each program run.
         DEVICE.insert_code("before_end", "return 0;")
         # The duration is that of each trial; Brian2 needs one to write its line.

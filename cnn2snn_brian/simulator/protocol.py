@@ -158,7 +158,7 @@ class ProgramInputs:
 def _read(
     path: Path, dtype: type[np.generic], n_sizes: int, *rows: int
 ) -> dict[tuple[int, int], npt.NDArray[Any]]:
-    """Read arrays, each behind the index of its image, another one, and its sizes."""
+    """Read arrays; each has its image, another index and its sizes in front."""
     raw = path.read_bytes() if path.exists() else b""
     found, position = {}, 0
     while position < len(raw):

@@ -48,7 +48,7 @@ Results = Generator[tuple[int, SimulationResult], None, None]
 #: Packages whose versions a result has.
 VERSIONS = ("cnn2snn-brian", "brian2", "numpy")
 
-#: Show a progress bar from so many images on.
+#: With fewer images, there is no progress bar.
 MIN_PROGRESS = 10
 
 
@@ -167,8 +167,8 @@ class Simulator:
             with the given indices; or a `Recording`, which keeps potentials too. The
             last layer is always recorded. What will not fit into memory is refused.
         executor : int or concurrent.futures.Executor, optional
-            Who runs the images: all cores of this machine (None), so many of them, or
-            an executor, such as ``dask.distributed.Client(...).get_executor()`` or
+            What runs the images: all cores of this machine (None), that many of them,
+            or an executor, such as ``dask.distributed.Client(...).get_executor()`` or
             ``mpi4py.futures.MPIPoolExecutor()``. It does not change the result.
         shard_size : int, optional
             Images of one program run. It does not change the result either.
@@ -176,8 +176,8 @@ class Simulator:
             Whether to show a progress bar.
         repeats : int
             Trials of each image or stimulus. A trial starts from the starting
-            potentials and has input spikes of its own. The result has a row for each:
-            stimulus after stimulus, its repeats in order.
+            potentials and draws its own input spikes. The result has a row for each
+            trial: stimulus after stimulus, its repeats in order.
         **settings
             Any of these. A dict by layer may leave layers out; the network's own
             values hold where nothing is given.
@@ -223,7 +223,7 @@ class Simulator:
         images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
             Images or stimuli, as in `run`.
         settings : sequence of dict or Parameters
-            What each run has of its own: the settings that `run` takes by name, or
+            What differs from run to run: a dict of the settings that `run` takes, or
             `Parameters` as they are.
         seed, record, executor, shard_size, progress, repeats
             As in `run`.

@@ -77,7 +77,7 @@ def run_shard(
     cache = check_cache()
     place = socket.gethostname(), str(cache)
     kept = programs(cache) / f"{project.name}{PROJECT}"
-    # In a folder that nobody else uses, and that trimming the cache leaves alone.
+    # In a separate folder, which trimming the cache leaves alone.
     with working_folder(cache, project.name) as folder:
         with locked(cache, project.name):
             if not kept.is_dir():
@@ -90,10 +90,10 @@ def run_shard(
         return place, run(folder, inputs)
 
 
-#: Who runs the shards: None for all cores, a number of programs at a time, an executor.
+#: What runs the shards: all cores (None), a number of programs at a time, an executor.
 Workers = int | Executor | None
 
-#: A shard has at most so many images: it bounds memory, and what a retry costs.
+#: Most images of a shard: it bounds memory, and what a retry costs.
 MAX_SHARD = 100
 #: Shards for each local worker: the last ones fill up the time of a slow one.
 SHARDS_PER_WORKER = 2
@@ -104,7 +104,7 @@ MAX_TRIES = 2
 
 
 def check_workers(workers: Workers, shard_size: int | None) -> Workers:
-    """Check who runs the shards, and how large they are."""
+    """Check what runs the shards, and how large they are."""
     if shard_size is not None:
         check_whole("shard_size", shard_size, 1)
     if workers is None or hasattr(workers, "submit"):
@@ -123,7 +123,7 @@ def run_shards(
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, ProgramOutputs]]:
     """Run the images of several jobs in shards, all shards at once."""
-    if hasattr(workers, "submit"):  # an executor, of whichever library
+    if hasattr(workers, "submit"):  # an executor, from any library
         remote = _Remote(workers, Project.pack(project))
         size = shard_size or REMOTE_SHARD
         yield from _collected(jobs, size, remote.submit, remote.outputs, advance)
@@ -150,7 +150,7 @@ def run_shards(
 
 class _Remote:
     """
-    An executor, of whichever library.
+    An executor, from any library.
 
     Shards name their project. Where a worker does not have it, the shard comes back at
     once, and one shard for each such place takes the project's files along.

@@ -154,7 +154,7 @@ class Stimulus(Printed, ABC):
         Raises
         ------
         InputError
-            If its duration is no whole number of steps.
+            If its duration is not a whole number of steps.
         """
         if self.duration_s is None:
             return None
@@ -175,7 +175,7 @@ class Stimulus(Printed, ABC):
         Raises
         ------
         InputError
-            If its shape is another, or its times are no multiples of the step.
+            If it has another shape, or its times are not multiples of the step.
         """
 
     def plot(self, ax: Any = None) -> Any:

@@ -13,7 +13,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import as_array, check_images
 from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
 
-#: A plot shows at most so many frames.
+#: The most frames that a plot shows.
 MAX_SHOWN = 12
 
 #: Colour between the frames of a plot.
@@ -85,7 +85,7 @@ class FrameStimulus(Stimulus):
         dt_s : float
             The time step in seconds.
         n_steps : int
-            Number of steps, for an image that has no time of its own.
+            Number of steps of an image that was given no duration.
 
         Returns
         -------
@@ -190,7 +190,7 @@ class Still(FrameStimulus):
 @dataclass(frozen=True, eq=False)
 class Sequence(FrameStimulus):
     """
-    Images one after another, with a gray screen behind each.
+    Images one after another, with a gray screen after each.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ class Sequence(FrameStimulus):
     on : Quantity [s]
         How long an image is shown.
     off : Quantity [s]
-        How long the background is shown behind each image; 0 for none.
+        How long the background is shown after each image; 0 for none.
     background : float
         Its intensity, 0 to 1.
     labels : sequence of int or str, optional
@@ -240,7 +240,7 @@ class Sequence(FrameStimulus):
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
-        """The images, and the background behind them if it is shown at all."""
+        """The images, and after them the background if it is shown at all."""
         if not float(self.off):
             return self.images
         screen = np.full_like(self.images[:1], self.background)

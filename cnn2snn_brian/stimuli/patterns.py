@@ -179,7 +179,8 @@ def drifting_grating(
     Raises
     ------
     InputError
-        If an argument is out of its range, or the duration is no multiple of a frame.
+        If an argument is out of its range, or the duration is not a multiple of
+        a frame.
     """
     drift = 2 * np.pi * float(temporal_frequency) * _frame_starts(duration, frame)
     frames, made = _grating(
@@ -225,7 +226,8 @@ def moving_bar(
     Raises
     ------
     InputError
-        If an argument is out of its range, or the duration is no multiple of a frame.
+        If an argument is out of its range, or the duration is not a multiple of
+        a frame.
     """
     check_number("width in pixels", width, above=0)
     times = _frame_starts(duration, frame)

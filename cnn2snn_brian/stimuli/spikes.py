@@ -226,8 +226,8 @@ class SpikeTrains(SpikeStimulus):
         Raises
         ------
         InputError
-            If these are other objects, start or stop at different times, or have no
-            neuron each.
+            If these are other objects, start or stop at different times, or not
+            every train has a neuron.
         MissingLibraryError
             If Neo is not installed.
         """
@@ -289,8 +289,8 @@ class SpikeTrains(SpikeStimulus):
         Raises
         ------
         InputError
-            If the file can't be read or has no spikes, the window is no pair of times,
-            or units have no neuron each.
+            If the file can't be read or has no spikes, the window is not a pair of
+            times, or not every unit has a neuron.
         MissingLibraryError
             If pynwb is not installed.
         """
