@@ -450,7 +450,7 @@ def test_trials_that_do_not_fit_into_memory_are_refused(simulator, monkeypatch):
     monkeypatch.setattr(recording_size, "SMALL", 0)
     monkeypatch.setattr(recording_size, "free_memory", lambda: 10**5)
     record = Recording(["conv1", "input"])
-    with pytest.raises(InputError, match=r"100 trials.*window="):
+    with pytest.raises(InputError, match=r"of it input; .*window="):
         simulator.run(movie(), repeats=100, record=record)
 
 

@@ -367,34 +367,25 @@ def check_recording(
         name: BYTES_PER_SPIKE * math.prod(layers.shapes[name]) * int(steps.sum())
         for name, steps in recorded.items()
     }
-    potentials = BYTES_PER_POTENTIAL * n_potentials
-    bound = len(settings) * (sum(parts.values()) + potentials)
+    has_spikes = any(parts.values())
+    parts["membrane potentials"] = BYTES_PER_POTENTIAL * n_potentials
+    bound = len(settings) * sum(parts.values())
     if bound < SMALL:
         return None
-    spikes = 0.0
-    if any(parts.values()):
+    each = float(parts["membrane potentials"])
+    if has_spikes:
         expected = _expected_spikes(layers, mean, settings, recorded, repeats)
-        spikes = BYTES_PER_SPIKE * expected
-    size = round(len(settings) * (spikes + potentials))
-    largest = max(parts, key=lambda name: parts[name])
-    kept = [name for name in recorded if parts[name]]
-    if potentials > spikes:
-        kept.append("membrane potentials")
-        most = f"{n_potentials:,} membrane potentials"
-        advice = "Record fewer potentials: Recording(..., images=range(20))"
-    else:
-        steps = recorded[largest]
-        are_trials = repeats > 1 or len(np.unique(steps)) > 1
-        rows = "trials" if are_trials else "images"
-        most = f"{largest} of {np.count_nonzero(steps)} {rows}"
-        advice = f"Record fewer {rows}: record={{{largest!r}: range(20)}}"
-        if are_trials:
-            advice += ", or Recording(..., window=(start, stop))"
+        each += BYTES_PER_SPIKE * expected
+    size = round(len(settings) * each)
+    kept = {name: part for name, part in parts.items() if part}
+    most = max(kept, key=lambda name: kept[name])
     said = (
         f"the recording of {', '.join(kept)} is expected to take {size / 1e9:.1f} GB "
         f"(at most {bound / 1e9:.1f} GB), most of it {most}"
     )
     if len(settings) > 1:
         said += f" with each of {len(settings)} settings"
+    advice = "Record fewer images or trials: record={'conv1': range(20)}; or use "
+    advice += "Recording(..., images=range(20), window=(start, stop))"
     _check_fits(said, size, advice, warn=True)
     return bound, size
