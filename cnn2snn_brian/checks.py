@@ -37,7 +37,9 @@ def check_number(
     below: float = math.inf,
 ) -> float:
     """Check a plain finite number in a range, which `low` and `high` belong to."""
-    is_plain = not (np.ndim(number) or hasattr(number, "dim"))
+    # Of Brian2's quantities only those without unit, without importing Brian2.
+    unit = getattr(number, "dim", None)
+    is_plain = np.ndim(number) == 0 and getattr(unit, "is_dimensionless", True)
     try:
         value = math.nan if isinstance(number, str) else float(number)
     except (TypeError, ValueError):
@@ -57,6 +59,20 @@ def check_number(
         rule = f"a number {' and '.join(words)}" if words else "a finite number"
         raise InputError(f"{what} is {number!r}, expected {rule}")
     return value
+
+
+def check_share(what: str, number: Any) -> None:
+    """Check a number between 0 and 1, without these."""
+    if not isinstance(number, float | np.floating) or not 0 < number < 1:
+        raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
+
+
+def check_numbers(what: str, given: Any, **limits: float) -> list[float]:
+    """Check some numbers to choose from."""
+    numbers = np.ravel(np.array(given, dtype=object))
+    if not len(numbers):
+        raise InputError(f"{what} is {given!r}, expected at least one number")
+    return [check_number(f"{what}: one", number, **limits) for number in numbers]
 
 
 def real_numbers(
@@ -125,15 +141,11 @@ def seconds(
         number = real_numbers(what, time, unit=second)
     except InputError:
         number = np.empty(0)
-    has_unit = plain or hasattr(time, "dim") or number == 0
-    if number.ndim or isinstance(time, bool) or not has_unit:
-        number = np.full((), np.nan)
-    if not (number >= least and number > above):
-        rule = "a time"
-        if above == 0:
-            rule = "a time above 0"
-        elif least == 0:
-            rule = "a time of at least 0"
+    is_time = number.ndim == 0 and not isinstance(time, bool)
+    is_time = is_time and (plain or hasattr(time, "dim") or number == 0)
+    if not is_time or number < least or number <= above:
+        rule = "a time above 0" if above == 0 else "a time"
+        rule += " of at least 0" if least == 0 else ""
         raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
     return float(number)
 

@@ -22,9 +22,9 @@ ORDER = """
     projections
     settings
     cnn data stimuli
-    brian nir models spikes train
-    diagnosis inspector physiology
+    brian inspector nir models train
     results
+    diagnosis physiology
     simulator
     network
     conversion tuning

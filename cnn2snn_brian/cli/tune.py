@@ -159,7 +159,7 @@ def tune_command(
             method=method.value,
             objective=objective,
             category=category,
-            tune=tune or ("thresholds",),
+            tune=tune or None,
             start=start,
             step=step,
             budget=budget,

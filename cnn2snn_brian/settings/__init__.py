@@ -66,5 +66,6 @@ from cnn2snn_brian.settings.thresholds import (
     data_based_thresholds,
     input_scales,
     largest_activation,
+    thresholds_of_activations,
     with_gates,
 )

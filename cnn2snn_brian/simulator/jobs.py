@@ -19,6 +19,7 @@ from cnn2snn_brian.projections import (
     runs,
     to_neurons,
 )
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
@@ -37,7 +38,6 @@ from cnn2snn_brian.simulator.recording import (
     check_weights,
     steps_in,
 )
-from cnn2snn_brian.spikes import Trials
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from cnn2snn_brian.projections import (
     parts,
     to_neurons,
 )
-from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.settings import Parameters, check_units, documented
 from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
 from cnn2snn_brian.simulator.device import write_sources
@@ -36,7 +36,6 @@ from cnn2snn_brian.simulator.jobs import Job, prepared
 from cnn2snn_brian.simulator.protocol import ProgramOutputs
 from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
-from cnn2snn_brian.spikes import SpikeCounts
 from cnn2snn_brian.stimuli import whole_steps
 
 if TYPE_CHECKING:
