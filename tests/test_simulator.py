@@ -515,6 +515,15 @@ def test_several_settings_at_once_equal_separate_runs(build, encoding, arguments
     assert (found[0].spike_counts["conv2"] != found[1].spike_counts["conv2"]).any()
 
 
+def test_parameters_are_taken_as_they_are(build):
+    simulator = build("zero", False, "poisson")
+    expected = simulator.run(IMAGES, thresholds={"conv2": 0.5}, leak=0.25)
+    ((_, found),) = simulator.run_many(IMAGES, [expected.parameters])
+    assert found.parameters == expected.parameters
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(found.spike_counts[name], counts)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
