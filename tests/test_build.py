@@ -1,6 +1,7 @@
 """Building and keeping programs: what can go wrong before and while compiling."""
 
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -14,7 +15,7 @@ import pytest
 from brian2 import ms
 from torch import nn
 
-from cnn2snn_brian import BuildError, convert
+from cnn2snn_brian import STDP, BuildError, convert
 from cnn2snn_brian.errors import CompilerNotFoundError
 from cnn2snn_brian.simulator.compiler import (
     build_program,
@@ -23,7 +24,7 @@ from cnn2snn_brian.simulator.compiler import (
     find_compiler,
     programs,
 )
-from cnn2snn_brian.simulator.device import ProgramDevice
+from cnn2snn_brian.simulator.device import ProgramDevice, write_sources
 
 pytestmark = pytest.mark.standalone
 
@@ -302,7 +303,7 @@ def test_a_new_cache_is_private(tmp_path):
 
 def test_nothing_is_compiled_for_bad_input(tmp_path):
     cache = tmp_path / "cache"
-    with pytest.raises(ValueError, match="no multiple of dt"):
+    with pytest.raises(ValueError, match="expected a multiple of the time step"):
         small_network().compile(0.3 * ms, cache_directory=cache)
     assert not cache.exists()
 
@@ -370,6 +371,16 @@ def test_temporary_files_are_removed(tmp_path, monkeypatch):
         simulator.run(np.ones((2, 1, 2, 2)))
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_states_of_learning_have_the_same_order_in_each_process(tmp_path):
+    # Brian2 has their names as a set. Another order would be another program.
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    snn = convert(module, (1, 2, 2), thresholds=1.0, synapses={"ip1": "explicit"})
+    write_sources(snn.plasticity("ip1", STDP()), tmp_path)
+    states = re.findall(r"add_state\(brian::(\w+)", (tmp_path / "main.cpp").read_text())
+    assert len(states) == 3
+    assert states[:2] == sorted(states[:2])
 
 
 # The environment

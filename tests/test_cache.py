@@ -159,9 +159,9 @@ def project(directory):
 def test_building_trims_the_cache(tmp_path, monkeypatch):
     directory = cache.check_cache(tmp_path / "cache")
     entry(directory, OLD, 400, 1_000)
+    trim = cache.trim
     monkeypatch.setattr(
-        "cnn2snn_brian.simulator.compiler.trim",
-        lambda where, keep: cache.trim(where, limit=100, keep=keep),
+        cache, "trim", lambda where, keep: trim(where, limit=100, keep=keep)
     )
     built = build_program(project(tmp_path / "project"), directory)
     assert names(directory) == [built.program.name]

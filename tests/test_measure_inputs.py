@@ -449,7 +449,7 @@ def test_a_window_counts_from_the_onset_of_an_item(random_result):
         (((), ()), None, "no stimulus has items"),
         (ITEMS, (-2 * ms, 5 * ms), "from 0 to 0.02 s"),
         (ITEMS, (0, 11 * ms), "from 0 to 0.02 s"),
-        (ITEMS, (0, 1.5 * ms), "no multiple of the time step"),
+        (ITEMS, (0, 1.5 * ms), "expected a multiple of the time step"),
         (ITEMS, (5 * ms, 5 * ms), "two times in order"),
         (ITEMS, 5 * ms, "expected .start, end."),
         ((ITEMS[0], (Item(5e-3, 1e-3, 0),)), None, "last 0.01 to 0.015 s"),

@@ -8,8 +8,12 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Recording, from_torch
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.simulator import jobs as recording
-from cnn2snn_brian.simulator.jobs import check_recording, expected_rates, free_memory
+from cnn2snn_brian.simulator import recording as recording
+from cnn2snn_brian.simulator.recording import (
+    check_recording,
+    expected_rates,
+    free_memory,
+)
 
 SHAPE = (2, 7, 6)
 N_STEPS = 400
@@ -58,46 +62,49 @@ def test_the_bound_is_every_neuron_in_every_step(cnn, monkeypatch):
     layers = from_torch(cnn, SHAPE)
     pixels = np.ones((5, *SHAPE))
     monkeypatch.setattr(recording, "SMALL", 0)
-    recorded = {"input": np.arange(5) < 3, "conv1": np.arange(5) < 1}
-    size = check_recording(layers, pixels, [parameters(layers)], recorded, 10)
-    assert size.bound == 8 * 10 * (3 * 84 + 75)
+    recorded = {"input": 10 * (np.arange(5) < 3), "conv1": 10 * (np.arange(5) < 1)}
+    bound, expected = check_recording(
+        layers, pixels.__getitem__, [parameters(layers)], recorded
+    )
+    assert bound == 8 * 10 * (3 * 84 + 75)
     # Pixels of 1 spike in each step.
-    assert 8 * 10 * 3 * 84 <= size.expected <= size.bound
+    assert 8 * 10 * 3 * 84 <= expected <= bound
 
 
 def test_a_recording_that_does_not_fit_is_refused(cnn, monkeypatch):
     layers = from_torch(cnn, SHAPE)
     pixels = np.ones((5, *SHAPE))
-    recorded = {"input": np.ones(5, bool), "conv1": np.zeros(5, bool)}
-    arguments = layers, pixels, [parameters(layers)], recorded
+    recorded = {"input": np.full(5, 10**6), "conv1": np.zeros(5, int)}
+    arguments = layers, pixels.__getitem__, [parameters(layers)]
     size = 8 * 84 * 5 * 10**6
     monkeypatch.setattr(recording, "free_memory", lambda: 2 * size - 1)
-    with pytest.raises(InputError, match=r"3\.4 GB .* input of 5 images; 6\.7 GB"):
-        check_recording(*arguments, 10**6)
+    with pytest.raises(InputError, match=r"3\.4 GB .* of it input; 6\.7 GB"):
+        check_recording(*arguments, recorded)
     monkeypatch.setattr(recording, "free_memory", lambda: 2 * size)
-    with pytest.warns(UserWarning, match=r"Record fewer images: record={'input'"):
-        found = check_recording(*arguments, 10**6)
-    assert found.expected == size
+    with pytest.warns(UserWarning, match=r"Record fewer images or trials: record={"):
+        _, expected = check_recording(*arguments, recorded)
+    assert expected == size
     # Nothing is said of small ones.
-    assert check_recording(*arguments, 100) is None
+    assert check_recording(*arguments, {"input": np.full(5, 100)}) is None
 
 
 def test_potentials_and_settings_add_up(cnn, monkeypatch):
     layers = from_torch(cnn, SHAPE)
     pixels = np.ones((5, *SHAPE))
     monkeypatch.setattr(recording, "SMALL", 0)
-    recorded = {"input": np.ones(5, bool)}
     settings = [parameters(layers, rate_scale=c) for c in (1.0, 0.5, 0.25)]
-    size = check_recording(layers, pixels, settings, recorded, 10, n_potentials=7)
-    assert size.bound == 3 * 10 * (8 * 84 * 5 + 4 * 7)
-    assert size.expected == 10 * (8 * 84 * 5 * 1.75 + 3 * 4 * 7)
+    arguments = layers, pixels.__getitem__, settings
+    recorded = {"input": np.full(5, 10)}
+    bound, expected = check_recording(*arguments, recorded, n_potentials=7 * 10)
+    assert bound == 3 * 10 * (8 * 84 * 5 + 4 * 7)
+    assert expected == 10 * (8 * 84 * 5 * 1.75 + 3 * 4 * 7)
     # Potentials alone are known exactly.
-    nothing = {"input": np.zeros(5, bool)}
-    size = check_recording(layers, pixels, settings, nothing, 10, n_potentials=7)
-    assert size.bound == size.expected == 3 * 10 * 4 * 7
-    monkeypatch.setattr(recording, "free_memory", lambda: 2 * size.bound - 1)
+    nothing = {"input": np.zeros(5, int)}
+    bound, expected = check_recording(*arguments, nothing, n_potentials=7 * 10)
+    assert bound == expected == 3 * 10 * 4 * 7
+    monkeypatch.setattr(recording, "free_memory", lambda: 2 * bound - 1)
     with pytest.raises(InputError, match=r"each of 3 settings.*images=range"):
-        check_recording(layers, pixels, settings, nothing, 10, n_potentials=7)
+        check_recording(*arguments, nothing, n_potentials=7 * 10)
 
 
 def test_free_memory_is_known():
@@ -117,7 +124,7 @@ def test_run_checks_before_it_simulates(cnn, monkeypatch):
 
     with convert(cnn, SHAPE, thresholds=4.0).compile(15 * ms) as compiled:
         monkeypatch.setattr(recording, "SMALL", 0)
-        monkeypatch.setattr(recording, "free_memory", lambda: 1000)
+        monkeypatch.setattr(recording, "free_memory", lambda: 1400)
         monkeypatch.setattr(simulator, "run_shards", fail)
         with pytest.raises(InputError, match="Record fewer images"):
             compiled.run(torch.ones(2, *SHAPE), record=["conv1"])

@@ -353,7 +353,7 @@ def test_run_refuses(build, arguments, message):
 
 def test_compile_refuses_a_duration_that_is_no_multiple_of_dt():
     snn = convert(zoo(bias=False), SHAPE, thresholds=1.0)
-    with pytest.raises(InputError, match="no multiple of dt 1 ms"):
+    with pytest.raises(InputError, match="expected a multiple of the time step, 1 ms"):
         snn.compile(10.5 * ms)
     with pytest.raises(InputError, match="duration is 0"):
         snn.compile(0 * ms)
@@ -515,6 +515,15 @@ def test_several_settings_at_once_equal_separate_runs(build, encoding, arguments
     assert (found[0].spike_counts["conv2"] != found[1].spike_counts["conv2"]).any()
 
 
+def test_parameters_are_taken_as_they_are(build):
+    simulator = build("zero", False, "poisson")
+    expected = simulator.run(IMAGES, thresholds={"conv2": 0.5}, leak=0.25)
+    ((_, found),) = simulator.run_many(IMAGES, [expected.parameters])
+    assert found.parameters == expected.parameters
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(found.spike_counts[name], counts)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -529,7 +538,7 @@ def test_several_settings_at_once_equal_separate_runs(build, encoding, arguments
         ({"images": IMAGES * 2}, r"pixels have to be in \[0, 1\]"),
         ({"seed": -1}, "seed is -1"),
         ({"record": ["conv7"]}, "conv7"),
-        ({"executor": 0}, "executor=0"),
+        ({"executor": 0}, "executor is 0"),
         ({"shard_size": 0}, "shard_size is 0"),
     ],
 )

@@ -19,7 +19,7 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationResult, convert
 from cnn2snn_brian.projections import to_neurons
-from cnn2snn_brian.simulator import jobs as recording_size
+from cnn2snn_brian.simulator import recording as recording_size
 from cnn2snn_brian.stimuli import Events, Movie, Sequence, SpikeTrains, Still
 
 SHAPE = (2, 7, 6)
@@ -133,7 +133,7 @@ def test_events_are_spikes_of_their_pixels(simulator):
     events = Events(t, x, y, polarity)
     with pytest.warns(UserWarning, match="of 300 spikes are left out") as said:
         result = simulator.run(events, repeats=2, record=["input"])
-    assert len(said) == 1
+    assert [warning.category for warning in said].count(UserWarning) == 1
     expected = np.zeros((N_STEPS, *SHAPE), bool)
     # By Brian2's rule for times that are a little before a step.
     expected[timestep(t, 1e-3), polarity, y, x] = True
@@ -408,12 +408,12 @@ def test_first_spike_and_psth_count_what_was_recorded(simulator):
             {},
             r"stimulus 0: Movie has frames of the shape \(2, 6, 6\), the .*7, 6",
         ),
-        (movie(7), {}, "takes 35 ms, which is longer than the program, 30 ms"),
-        (movie(time=1.5 * ms), {}, "takes 1.5 ms, which is no multiple"),
+        (movie(7), {}, "takes 35 ms, expected 1 ms to the 30 ms of the program"),
+        (movie(time=1.5 * ms), {}, "is 1.5 ms, expected a multiple"),
         (movie(), {"rate_scale": 2.0}, "at most once in a step"),
         (movie(), {"repeats": 0}, "repeats is 0"),
         (SpikeTrains([84], [1 * ms]), {}, "neuron 84; the input has neurons 0 to 83"),
-        (SpikeTrains([1], [30 * ms]), {}, "takes 31 ms, which is longer"),
+        (SpikeTrains([1], [30 * ms]), {}, "takes 31 ms, expected 1 ms to the 30"),
         (SpikeTrains([1, 1], [1.2 * ms, 1.4 * ms]), {}, "rates above 1/dt"),
         (SpikeTrains([1], [9 * ms], 5 * ms), {}, "after the end, 5 ms"),
         (Events([0.001], [6], [0], [1]), {}, "event 0 is at x 6, y 0, outside"),
@@ -428,7 +428,7 @@ def test_first_spike_and_psth_count_what_was_recorded(simulator):
             {"record": Recording(window=[(1 * ms, 5 * ms), (4 * ms, 6 * ms)])},
             "overlap",
         ),
-        (movie(), {"record": Recording(window=(1.5 * ms, 5 * ms))}, "no multiples"),
+        (movie(), {"record": Recording(window=(1.5 * ms, 5 * ms))}, "a multiple of"),
     ],
 )
 def test_what_can_not_be_shown_is_refused(
@@ -450,7 +450,7 @@ def test_trials_that_do_not_fit_into_memory_are_refused(simulator, monkeypatch):
     monkeypatch.setattr(recording_size, "SMALL", 0)
     monkeypatch.setattr(recording_size, "free_memory", lambda: 10**5)
     record = Recording(["conv1", "input"])
-    with pytest.raises(InputError, match=r"100 trials.*window="):
+    with pytest.raises(InputError, match=r"of it input; .*window="):
         simulator.run(movie(), repeats=100, record=record)
 
 

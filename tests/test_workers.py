@@ -89,7 +89,7 @@ def test_all_cores_are_the_default(simulator, images):
 
 @pytest.mark.parametrize("executor", [0, -2, "two", True, 1.5])
 def test_other_executors_are_refused(simulator, images, executor):
-    with pytest.raises(InputError, match="executor="):
+    with pytest.raises(InputError, match="executor is"):
         simulator.run(images, executor=executor)
 
 
@@ -251,12 +251,12 @@ def test_every_way_to_end_has_a_sentence(tmp_path, ends, expected):
     script.write_text(f"#!/bin/sh\n{ends}\n")
     script.chmod(0o700)
     with pytest.raises(SimulationError, match=f"^the compiled program .*{expected}$"):
-        process.run(script, tmp_path, NoInputs())
+        process.run(tmp_path, NoInputs())
 
 
 def test_a_program_that_can_not_be_started(tmp_path):
     with pytest.raises(SimulationError, match="could not be run: .*program"):
-        process.run(tmp_path / "program", tmp_path, NoInputs())
+        process.run(tmp_path, NoInputs())
 
 
 LONG = """
@@ -324,7 +324,7 @@ class Counting:
         self.executor, self.sent = executor, 0
 
     def submit(self, function, project, part):
-        self.sent += project.archive is not None
+        self.sent += project.files is not None
         return self.executor.submit(function, project, part)
 
 

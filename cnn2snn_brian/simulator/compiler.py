@@ -17,10 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 from brian2 import prefs
@@ -70,7 +69,16 @@ def check_cache(directory: str | Path | None = None) -> Path:
     try:
         for folder in (cache, programs(cache)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_owner(folder, advice)
+            status = folder.stat()
+            if hasattr(os, "getuid") and status.st_uid != os.getuid():
+                raise BuildError(
+                    f"{folder}: the cache directory belongs to another user. {advice}"
+                )
+            if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise BuildError(
+                    f"{folder}: other users can write to the cache directory. Run "
+                    f"chmod go-w on it. {advice}"
+                )
         with tempfile.NamedTemporaryFile(dir=programs(cache)) as probe:
             probe.write(b"x")
             probe.flush()
@@ -87,21 +95,7 @@ def check_cache(directory: str | Path | None = None) -> Path:
     return cache
 
 
-def _check_owner(folder: Path, advice: str) -> None:
-    status = folder.stat()
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        raise BuildError(
-            f"{folder}: the cache directory belongs to another user. {advice}"
-        )
-    if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BuildError(
-            f"{folder}: other users can write to the cache directory. Run "
-            f"chmod go-w on it. {advice}"
-        )
-
-
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A program or project in the cache: name, bytes, and when it was last used."""
 
     name: str
@@ -112,16 +106,14 @@ class Entry:
 def entries(cache: Path) -> list[Entry]:
     """List what is in a cache."""
     found = []
-    folder = programs(cache)
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in programs(cache).glob("*"):
         try:
+            used = path.stat().st_mtime
             if PROJECT_NAME.fullmatch(path.name) and path.is_dir():
                 size = sum(file.stat().st_size for file in path.rglob("*"))
+                found.append(Entry(path.name, size, used))
             elif PROGRAM_NAME.fullmatch(path.name) and path.is_file():
-                size = path.stat().st_size
-            else:
-                continue
-            found.append(Entry(path.name, size, path.stat().st_mtime))
+                found.append(Entry(path.name, path.stat().st_size, used))
         except FileNotFoundError:
             continue  # another process removed it in between
     return sorted(found, key=lambda entry: entry.used, reverse=True)
@@ -150,11 +142,15 @@ def _remove(cache: Path, name: str) -> None:
         with FileLock(folder / f"{digest}{LOCK}", timeout=0):
             if name.endswith(PROJECT):
                 shutil.rmtree(folder / name, ignore_errors=True)
-                return
-            for suffix in ("", CHECKSUM, UNFINISHED):
-                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+            else:
+                _unlink(folder / name, CHECKSUM, UNFINISHED)
     except Timeout:
         return
+
+
+def _unlink(program: Path, *suffixes: str) -> None:
+    for suffix in ("", *suffixes):
+        program.with_name(f"{program.name}{suffix}").unlink(missing_ok=True)
 
 
 def trim(cache: Path, limit: int = MAX_CACHE_BYTES, keep: str = "") -> None:
@@ -181,12 +177,11 @@ def clear(cache: Path) -> None:
     for lock in programs(cache).glob(f"*{LOCK}"):
         if PROGRAM_NAME.fullmatch(lock.stem):
             lock.unlink(missing_ok=True)
-    for path in cache.iterdir() if cache.is_dir() else ():
+    for path in cache.glob("*"):
         if PROJECT_NAME.fullmatch(path.name) and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif PROGRAM_NAME.fullmatch(path.name) and path.with_suffix(CHECKSUM).is_file():
-            for suffix in ("", CHECKSUM, LOCK, UNFINISHED):
-                path.with_suffix(suffix).unlink(missing_ok=True)
+            _unlink(path, CHECKSUM, LOCK, UNFINISHED)
 
 
 logger = logging.getLogger(__name__)
@@ -202,29 +197,24 @@ def find_compiler() -> tuple[str, ...]:
     wanted = os.environ.get("CXX", "").strip()
     candidates = [wanted] if wanted else ["g++", "clang++"]
     for candidate in candidates:
+        try:
+            words = shlex.split(candidate)
+        except ValueError:  # a quotation mark without its partner
+            words = []
         # A path may have spaces in it.
-        whole = shutil.which(candidate) is not None
-        name, *arguments = [candidate] if whole else _words(candidate)
-        path = shutil.which(name)
-        if path is not None:
-            return path, *arguments
+        for name, *arguments in filter(None, ([candidate], words)):
+            if path := shutil.which(name):
+                return path, *arguments
     raise CompilerNotFoundError(
         f"no C++ compiler found on PATH (looked for {', '.join(candidates)}). On "
         "Debian and Ubuntu: sudo apt-get install g++"
     )
 
 
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command) or [command]
-    except ValueError:  # a quotation mark without its partner
-        return [command]
-
-
-def _said(command: list[str], directory: Path | None = None) -> Any:
+def _said(command: list[str], directory: Path | None = None, failure: str = "") -> Any:
     """Run a compiler; its words may be in any language and encoding."""
     try:
-        return subprocess.run(
+        result = subprocess.run(
             command,
             cwd=directory,
             capture_output=True,
@@ -236,14 +226,14 @@ def _said(command: list[str], directory: Path | None = None) -> Any:
         raise BuildError(
             f"the C++ compiler {command[0]} can't be run: {error.strerror}"
         ) from error
+    if failure and result.returncode:
+        raise BuildError(f"{failure}{result.stderr[-4000:]}")
+    return result
 
 
 def _run(command: list[str], directory: Path) -> str:
-    result = _said(command, directory)
-    if result.returncode:
-        message = f"the C++ compiler failed: {shlex.join(command)}\n"
-        raise BuildError(message + result.stderr[-4000:])
-    return str(result.stdout)
+    failure = f"the C++ compiler failed: {shlex.join(command)}\n"
+    return str(_said(command, directory, failure).stdout)
 
 
 def accepted_flags(compiler: tuple[str, ...]) -> list[str]:
@@ -268,30 +258,22 @@ def _takes(compiler: tuple[str, ...], *flags: str) -> bool:
     return bool(_said(command).returncode == 0)
 
 
-def _target(compiler: tuple[str, ...], flags: list[str]) -> str:
-    """Say which processor a compiler makes code for."""
-    said = _said([*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull])
-    if said.returncode:
-        raise BuildError(
-            f"the C++ compiler {shlex.join(compiler)} does not list its macros (-dM "
-            f"-E), which tell processors apart. GCC and Clang do: {said.stderr[-400:]}"
-        )
-    return str(said.stdout)
-
-
 def _fingerprint(
     directory: Path, compiler: tuple[str, ...], flags: list[str], version: str
 ) -> str:
     """Hash what decides about the program: sources, compiler, flags, processor."""
+    macros = _said(
+        [*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull],
+        failure=f"the C++ compiler {shlex.join(compiler)} does not list its macros "
+        "(-dM -E), which tell processors apart. GCC and Clang do: ",
+    ).stdout
     digest = hashlib.sha256()
-    for text in (version, _target(compiler, flags), *compiler[1:], *flags):
+    for text in (version, macros, *compiler[1:], *flags):
         digest.update(text.encode() + b"\0")
-    sources = sorted(
-        path for path in directory.rglob("*") if path.suffix in (".cpp", ".h")
-    )
-    for path in sources:
-        digest.update(str(path.relative_to(directory)).encode() + b"\0")
-        digest.update(path.read_bytes() + b"\0")
+    for path in sorted(directory.rglob("*")):
+        if path.suffix in (".cpp", ".h"):
+            digest.update(str(path.relative_to(directory)).encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()[:32]
 
 
@@ -299,38 +281,23 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Build:
-    """
-    A compiled program.
-
-    Attributes
-    ----------
-    program : Path
-        The program in the cache.
-    compiled : bool
-        False if it was there before.
-    compiler : str
-        First line of what the compiler says of its version.
-    flags : str
-        Its flags.
-    """
+class Build(NamedTuple):
+    """A compiled program, in the cache."""
 
     program: Path
+    #: False if it was there before.
     compiled: bool
+    #: First line of what the compiler says of its version.
     compiler: str
     flags: str
 
 
-def _own_copy(program: Path, own: Path) -> None:
-    """Give a project its program, which stays when the cache is emptied."""
-    # A link where it can be one. A file that was just written can't be executed while a
-    # process that another thread has started still holds it open.
-    own.unlink(missing_ok=True)
+def linked(source: str | Path, target: str | Path) -> None:
+    """Make a hard link, or a copy on a file system that has none."""
     try:
-        os.link(program, own)
+        os.link(source, target)
     except OSError:
-        shutil.copy2(program, own)
+        shutil.copy2(source, target)
 
 
 def build_program(directory: Path, cache: Path) -> Build:
@@ -350,7 +317,11 @@ def build_program(directory: Path, cache: Path) -> Build:
                 if checksum.read_text() == _checksum(program):
                     logger.info("found the compiled program %s", program)
                     os.utime(program)  # it was of use: others are removed before it
-                    _own_copy(program, own)
+                    # A copy, which stays when the cache is emptied; a link where it can
+                    # be one: a file that was just written can't be executed while a
+                    # process that another thread has started still holds it open.
+                    own.unlink(missing_ok=True)
+                    linked(program, own)
                     return Build(program, False, *said)
                 logger.warning("%s is damaged, it is compiled again", program)
             _run([*compiler, *flags, "-I.", UNIT, "-o", str(own)], directory)

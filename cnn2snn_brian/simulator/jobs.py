@@ -1,214 +1,39 @@
 """What a run asks for: checked before it runs, and put together for the program."""
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole, free_memory
+from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Network, by_channel, to_neurons
+from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
+    check_images,
+    check_rate_scale,
     check_settings,
     check_trials,
-    input_gains,
     numbers,
 )
-from cnn2snn_brian.simulator.protocol import (
-    CurrentReader,
-    ProgramInputs,
-    count_dtype,
-    picture_seeds,
+from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramStimulus
+from cnn2snn_brian.simulator.recording import (
+    Record,
+    Recording,
+    check_counts,
+    check_recording,
+    check_weights,
+    steps_in,
 )
-from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
-from cnn2snn_brian.simulator.shown import shown_in_run
+from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
-
-#: A spike is kept as its neuron and its step, both int32.
-BYTES_PER_SPIKE = 8
-
-#: A recorded potential is a float32.
-BYTES_PER_POTENTIAL = 4
-
-#: A learned weight is a float64.
-BYTES_PER_WEIGHT = 8
-
-#: While a recording is read, the program's file of it is in memory too.
-PEAK = 2
-
-#: Below this bound in bytes nothing is estimated: any machine has so much.
-SMALL = 200e6
-
-#: Spike counts below this size in bytes are not compared with the memory.
-SMALL_COUNTS = 200e6
-
-#: From this expected size in bytes on there is a warning.
-LARGE = 2e9
-
-#: Images, and settings, that the expected size is estimated from.
-N_SAMPLED = 8
-
-
-@dataclass(frozen=True)
-class RecordingSize:
-    """
-    Size of recorded spikes and potentials in memory.
-
-    Attributes
-    ----------
-    bound : int
-        Bytes if every recorded neuron spikes in each step, and of the potentials.
-    expected : int
-        Bytes at the rates of `expected_rates`, and of the potentials.
-    """
-
-    bound: int
-    expected: int
-
-
-def expected_rates(
-    layers: Network, pixels: npt.NDArray[Any], parameters: Parameters
-) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    r"""Estimate how often neurons spike, without a simulation."""
-    rates: dict[str, npt.NDArray[np.floating[Any]]] = {
-        INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
-    }
-    # In the units of the CNN, where what comes from several layers can be added.
-    activations = {INPUT: np.clip(pixels, 0, 1 / parameters.rate_scale)}
-    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
-    for layer in layers:
-        threshold, gain = parameters.thresholds[layer.name], gains[layer.name]
-        total: Any = layers.drive(layer.name, activations) * gain
-        total = total + by_channel(parameters.leak[layer.name], layer.shape)
-        if layer.bias is not None:
-            total = total + layer.bias * gain
-        by_neuron = by_channel(threshold, layer.shape)
-        rates[layer.name] = np.clip(total / by_neuron, 0, 1)
-        activations[layer.name] = rates[layer.name] * by_neuron / gain
-    return rates
-
-
-def _expected_spikes(
-    layers: Network,
-    pixels: npt.NDArray[Any],
-    settings: Sequence[Parameters],
-    steps: Mapping[str, npt.NDArray[np.int64]],
-    repeats: int,
-) -> float:
-    """Estimate the spikes of one setting, from a few settings and images."""
-    chosen = np.linspace(0, len(settings) - 1, min(N_SAMPLED, len(settings)))
-    shown = np.flatnonzero(np.any(list(steps.values()), axis=0))
-    n_pictures = max(1, N_SAMPLED // len(chosen))
-    sampled = shown[np.linspace(0, len(shown) - 1, n_pictures).astype(int)]
-    total = 0.0
-    for index in chosen.astype(int):
-        rates = expected_rates(
-            layers, pixels[np.unique(sampled // repeats)], settings[index]
-        )
-        for name, kept in steps.items():
-            cells = math.prod(layers.shapes[name]) * int(kept.sum())
-            total += cells * float(rates[name].mean())
-    return total / len(chosen)
-
-
-def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
-    """Refuse trials whose spike counts won't fit into memory, before they run."""
-    size = n_rows * n_settings * bytes_per_row
-    if size < SMALL_COUNTS:
-        return
-    free = free_memory()
-    if free is not None and PEAK * size > free:
-        raise InputError(
-            f"the spike counts of {n_rows:,} trials take {size / 1e9:.1f} GB, and "
-            f"{PEAK} times the size is needed; {free / 1e9:.1f} GB of memory are free. "
-            "Run fewer images or repeats at a time"
-        )
-
-
-def check_recording(
-    layers: Network,
-    pixels: npt.NDArray[Any],
-    settings: Sequence[Parameters],
-    recorded: Mapping[str, npt.NDArray[Any]],
-    n_steps: int = 1,
-    n_potentials: int = 0,
-    repeats: int = 1,
-) -> RecordingSize | None:
-    """Refuse a recording that will not fit into memory, before it is made."""
-    steps = {
-        name: n_steps * np.asarray(kept).astype(np.int64)
-        for name, kept in recorded.items()
-    }
-    parts = {
-        name: BYTES_PER_SPIKE * math.prod(layers.shapes[name]) * int(kept.sum())
-        for name, kept in steps.items()
-    }
-    traces = BYTES_PER_POTENTIAL * n_potentials * n_steps
-    bound = len(settings) * (sum(parts.values()) + traces)
-    if bound < SMALL:
-        return None
-    spikes = 0.0
-    if any(parts.values()):
-        spikes = _expected_spikes(layers, pixels, settings, steps, repeats)
-    size = RecordingSize(
-        bound, round(len(settings) * (BYTES_PER_SPIKE * spikes + traces))
-    )
-    free = free_memory()
-    largest = max(parts, key=lambda name: parts[name])
-    kept = [name for name in recorded if parts[name]]
-    if traces > BYTES_PER_SPIKE * spikes:
-        kept.append("membrane potentials")
-        most = f"{n_potentials} membrane potentials"
-        most += " a step" if n_steps > 1 else ""
-        advice = "Record fewer potentials: Recording(..., images=range(20))"
-    else:
-        n_images = np.count_nonzero(recorded[largest])
-        most = f"{largest} of {n_images} images"
-        advice = f"Record fewer images: record={{{largest!r}: range(20)}}"
-        if repeats > 1 or len(np.unique(steps[largest])) > 1:
-            most = f"{largest} of {n_images} trials"
-            advice = f"Record fewer trials: record={{{largest!r}: range(20)}}"
-            advice += ", or Recording(..., window=(start, stop))"
-    said = (
-        f"the recording of {', '.join(kept)} is expected to take "
-        f"{size.expected / 1e9:.1f} GB (at most {size.bound / 1e9:.1f} GB), most of it "
-        f"{most}"
-    )
-    if len(settings) > 1:
-        said += f" with each of {len(settings)} settings"
-    if free is not None:
-        said += f"; {free / 1e9:.1f} GB of memory are free"
-    if free is not None and PEAK * size.expected > free:
-        raise InputError(f"{said}, and {PEAK} times the size is needed. {advice}")
-    if size.expected > LARGE or (free is not None and PEAK * size.expected > free / 2):
-        warnings.warn(f"{said}. {advice}", stacklevel=5)
-    return size
-
-
-def check_weights(
-    snn: "SpikingNetwork", settings: Sequence[Perturbations], n_images: int
-) -> None:
-    """Refuse to keep learned weights of all images, if they don't fit into memory."""
-    n_runs = sum(not perturbations.keep_weights for perturbations in settings)
-    learning = [p for p in snn.layers.projections if p.target in snn.rules]
-    each = BYTES_PER_WEIGHT * sum(p.connection.n_synapses for p in learning)
-    size, free = n_runs * n_images * each, free_memory()
-    if size > SMALL and free is not None and PEAK * size > free:
-        raise InputError(
-            f"the learned weights of {n_images} trials take {size / 1e9:.1f} GB and a "
-            f"copy of them, {free / 1e9:.1f} GB of memory are free; show fewer images, "
-            "or keep the weights from trial to trial"
-        )
-
 
 #: Arguments of version 0.1.0 that are part of `Recording` now.
 FORMERLY = {
@@ -216,29 +41,23 @@ FORMERLY = {
     "potential_images": "record=Recording(potentials=..., images=...)",
 }
 
+#: What is shown, each once; the mean intensities of some of it; and its trials.
+Shown = tuple[
+    tuple[ProgramStimulus, ...], Callable[[Any], npt.NDArray[Any]], Trials | None
+]
+
 
 @dataclass(frozen=True)
 class Job:
-    """
-    One setting of a run.
-
-    Attributes
-    ----------
-    parameters, perturbations : Parameters, Perturbations
-        Its values.
-    inputs : ProgramInputs
-        What the program gets.
-    trials : Trials, optional
-        What the rows of the result are; None for plain images.
-    windows : tuple of (int, int)
-        Steps that are recorded, from the first to the one behind the last; empty if all
-        are.
-    """
+    """One setting of a run: its values, and what the program gets."""
 
     parameters: Parameters
     perturbations: Perturbations
     inputs: ProgramInputs
+    seed: int
+    #: What the rows of the result are; None for plain images.
     trials: Trials | None
+    #: Steps that are recorded, the first and the one after the last; empty for all.
     windows: tuple[tuple[int, int], ...]
 
 
@@ -253,13 +72,17 @@ def prepared(
 ) -> list[Job]:
     """Check all that was asked for, and put together what the program gets."""
     seed = check_whole("seed", seed, 0)
-    chosen = _checked(snn, settings, seed)
-    scales = [parameters.rate_scale for parameters, _ in chosen]
-    showing = shown_in_run(snn, n_steps, images, repeats, scales)
-    names, n_rows = tuple(snn.population_shapes), showing.n_rows
-    dtype = count_dtype(max(part.n_steps for part in showing.shown))
-    sizes = [math.prod(shape) for shape in snn.population_shapes.values()]
-    check_counts(n_rows, len(chosen), np.dtype(dtype).itemsize * sum(sizes))
+    repeats = check_whole("repeats", repeats, 1)
+    for given in settings:
+        for old in FORMERLY.keys() & (given if isinstance(given, Mapping) else ()):
+            raise InputError(f"{old}: give {FORMERLY[old]}")
+    chosen = [check_settings(snn, given, seed) for given in settings]
+    all_parameters = [parameters for parameters, _ in chosen]
+    stimuli, mean, trials = _shown(snn, n_steps, images, all_parameters, repeats)
+    names, n_rows = tuple(snn.population_shapes), len(stimuli) * repeats
+    count_dtype = np.min_scalar_type(max(stimulus.n_steps for stimulus in stimuli))
+    n_neurons = sum(map(math.prod, snn.population_shapes.values()))
+    check_counts(n_rows, len(chosen), count_dtype.itemsize * n_neurons)
     for _, perturbations in chosen:
         check_trials(perturbations, n_rows)
     check_weights(snn, [perturbations for _, perturbations in chosen], n_rows)
@@ -267,44 +90,145 @@ def prepared(
     mask = recording.spike_mask(names, n_rows)
     traced, trace = recording.traced(names, snn.layers.shapes, n_rows)
     windows = recording.windows(snn.dt_s, n_steps)
-    kept = steps_in(windows, showing.steps_of_row)
+    steps_of_row = np.repeat([stimulus.n_steps for stimulus in stimuli], repeats)
+    kept = steps_in(windows, steps_of_row)
     check_recording(
         snn.layers,
-        showing.mean,
-        [parameters for parameters, _ in chosen],
+        mean,
+        all_parameters,
         dict(zip(names, (mask * kept[:, None]).T, strict=True)),
-        n_potentials=sum(map(len, traced)) * int(kept[trace].sum()),
-        repeats=showing.repeats,
+        sum(map(len, traced)) * int(kept[trace].sum()),
+        repeats,
     )
-    readers = _current_readers(snn)
-    stimulus = np.repeat(np.arange(len(showing.shown)), showing.repeats)
-    seeds = picture_seeds(int(seed), 0, n_rows)
-    in_windows = {"record_windows": np.array(windows, np.float64).ravel()}
-    return [
-        Job(
-            parameters,
-            perturbations,
-            ProgramInputs(
-                numbers(snn, parameters, perturbations) | in_windows,
-                showing.shown,
-                stimulus,
-                readers,
-                seeds,
-                mask,
-                dtype,
-                traced,
-                trace,
-            ),
-            showing.trials,
-            windows,
+    children = np.random.SeedSequence(seed).spawn(n_rows)
+    inputs = ProgramInputs(
+        {"record_windows": np.array(windows, np.float64).ravel()},
+        stimuli,
+        np.repeat(np.arange(len(stimuli)), repeats),
+        _currents(snn),
+        np.array([child.generate_state(1, np.uint64)[0] for child in children]),
+        mask,
+        count_dtype,
+        traced,
+        trace,
+    )
+    found = []
+    for parameters, perturbations in chosen:
+        own = numbers(snn, parameters, perturbations) | inputs.settings
+        whole = replace(inputs, settings=own)
+        found.append(Job(parameters, perturbations, whole, seed, trials, windows))
+    return found
+
+
+def _shown(
+    snn: "SpikingNetwork",
+    n_steps: int,
+    images: Any,
+    settings: Sequence[Parameters],
+    repeats: int,
+) -> Shown:
+    """Check images or stimuli, and turn them into what the program gets."""
+    images = [images] if isinstance(images, Stimulus) else images
+    # Of all settings, the largest scale has the highest rates.
+    scale = max((parameters.rate_scale for parameters in settings), default=None)
+    is_list = isinstance(images, list | tuple)
+    if is_list and any(isinstance(item, Stimulus) for item in images):
+        stimuli = tuple(
+            _stimulus(snn, n_steps, k, given, scale) for k, given in enumerate(images)
         )
-        for parameters, perturbations in chosen
-    ]
+        trials = Trials(
+            repeats,
+            tuple(stimulus.n_steps for stimulus in stimuli),
+            tuple(given.label for given in images),
+            tuple(dict(given.parameters) for given in images),
+            tuple(given.items for given in images),
+        )
+
+        def mean(chosen: Any) -> npt.NDArray[Any]:
+            return np.stack([_mean(snn, images[k], stimuli[k]) for k in chosen])
+
+        return stimuli, mean, trials
+    pixels = check_images(images, snn.input_shape)
+    frames = _in_order(snn, pixels, scale)
+    stimuli = tuple(ProgramStimulus(n_steps, frame[None]) for frame in frames)
+    names = tuple(f"image {k}" for k in range(len(pixels)))
+    trials = Trials(repeats, (n_steps,) * len(pixels), names)
+    return stimuli, pixels.__getitem__, trials if repeats > 1 else None
 
 
-def _current_readers(snn: "SpikingNetwork") -> tuple[CurrentReader, ...]:
-    """List all that reads an image as a constant current."""
-    found: list[CurrentReader] = []
+def _in_order(
+    snn: "SpikingNetwork", pixels: npt.NDArray[np.float32], scale: float | None
+) -> npt.NDArray[np.float32]:
+    """Give the program what each reader of an image reads, in the order of neurons."""
+    if snn.encoding != "current":
+        if scale is not None:
+            check_rate_scale(scale, pixels)
+        return to_neurons(pixels, pixels.shape[1:])
+    read = []
+    for p in snn.layers.out_of(INPUT):
+        values, window = pixels, p.connection.window
+        if window is not None and p.connection.kernel is not None:
+            values = window.drive(pixels).astype(np.float32)
+        read.append(to_neurons(values, values.shape[1:]))
+    return np.concatenate(read, axis=1)
+
+
+def _stimulus(
+    snn: "SpikingNetwork", n_steps: int, k: int, given: Any, scale: float | None
+) -> ProgramStimulus:
+    """Check a stimulus, and turn it into what the program gets."""
+    if not isinstance(given, Stimulus):
+        raise InputError(
+            f"stimulus {k} is a {type(given).__name__}; a list has stimuli, an image "
+            "among them as Still(image)"
+        )
+    try:
+        own = given.n_steps(snn.dt_s)
+        needed = n_steps if own is None else own
+        if isinstance(given, SpikeStimulus):
+            neuron, step = given.spikes(snn.dt_s, snn.input_shape, warn=True)
+            needed = int(step.max(initial=0)) + 1 if own is None else own
+        else:
+            given.check(snn.input_shape, snn.dt_s)
+        if not 1 <= needed <= n_steps:
+            own_ms, dt_ms = 1e3 * needed * snn.dt_s, 1e3 * snn.dt_s
+            raise InputError(
+                f"{given.label} takes {own_ms:g} ms, expected {dt_ms:g} ms to the "
+                f"{n_steps * dt_ms:g} ms of the program; compile with "
+                f"duration={own_ms:g}*ms"
+            )
+        if isinstance(given, FrameStimulus):
+            frames = _in_order(snn, given.frames, scale)
+            of_step = given.frame_of_step(snn.dt_s, n_steps)
+            if len(frames) == 1:
+                return ProgramStimulus(len(of_step), frames)
+            return ProgramStimulus(len(of_step), frames, of_step)
+        if snn.encoding != "poisson":
+            raise InputError(
+                f"{given.label} gives input spikes, and with encoding={snn.encoding!r} "
+                "there are none; convert with encoding='poisson'"
+            )
+    except InputError as error:
+        raise InputError(f"stimulus {k}: {error}") from error
+    none = np.zeros((0, math.prod(snn.input_shape)), np.float32)
+    return ProgramStimulus(own or n_steps, none, neuron=neuron, step=step)
+
+
+def _mean(snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus) -> Any:
+    """Average over time, to estimate rates; of spikes, what would have as many."""
+    if isinstance(given, FrameStimulus):
+        of_step = given.frame_of_step(snn.dt_s, stimulus.n_steps)
+        frames = given.frames
+        weights = np.bincount(of_step, minlength=len(frames))
+        return np.average(frames, axis=0, weights=weights)
+    counts = np.bincount(stimulus.neuron, minlength=math.prod(snn.input_shape))
+    image = from_neurons(counts / stimulus.n_steps, snn.input_shape)
+    return np.minimum(image / snn.parameters.rate_scale, 1)
+
+
+def _currents(snn: "SpikingNetwork") -> tuple[npt.NDArray[Any], ...]:
+    """List runs, weights and biases of what reads an image as a constant current."""
+    arrays: list[npt.NDArray[Any]] = []
     before = ""
     for p in snn.layers.out_of(INPUT) if snn.encoding == "current" else ():
         layer = snn.layers[p.target]
@@ -312,17 +236,9 @@ def _current_readers(snn: "SpikingNetwork") -> tuple[CurrentReader, ...]:
         in_order = to_neurons(bias, layer.shape).astype(np.float32)
         if layer.name == before:
             in_order = in_order[:0]  # biases come once
-        found.append(CurrentReader(p.connection.after_window(), in_order))
+        inner = p.connection.after_window()
+        table, weights = inner.runs(), inner.stored().astype(np.float32)
+        arrays += [table.first, table.post, table.weight, table.length]
+        arrays += [weights, in_order]
         before = layer.name
-    return tuple(found)
-
-
-def _checked(
-    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any] | Parameters], seed: int
-) -> list[tuple[Parameters, Perturbations]]:
-    chosen = []
-    for given in settings:
-        for old in FORMERLY.keys() & (given if isinstance(given, Mapping) else ()):
-            raise InputError(f"{old}: give {FORMERLY[old]}")
-        chosen.append(check_settings(snn, given, seed))
-    return chosen
+    return tuple(arrays)

@@ -1,74 +1,65 @@
 """
-Inputs and results of a compiled program as files.
+Inputs and results of a compiled program as files, and how it is run.
 
 The C++ side is ``picture_program.h``; both follow the same order.
 """
 
+import math
 import os
 import signal
 import struct
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import SimulationError
 from cnn2snn_brian.files import write_errors
-from cnn2snn_brian.projections import Connection
 from cnn2snn_brian.settings import BY_TRIAL, KEPT, Numbers
-from cnn2snn_brian.simulator.shown import Shown
+from cnn2snn_brian.simulator.compiler import PROGRAM
 
 MAGIC = b"PICTURE8"
 
-
-def count_dtype(n_steps: int) -> type[np.unsignedinteger[Any]]:
-    """Choose the smallest type that holds a neuron's spikes of one image."""
-    if n_steps <= np.iinfo(np.uint8).max:
-        return np.uint8
-    return np.uint16 if n_steps <= np.iinfo(np.uint16).max else np.uint32
+_NONE = np.zeros(0, np.int32)
 
 
-def picture_seeds(seed: int, first: int, n: int) -> npt.NDArray[np.uint64]:
-    """Seed the random numbers of each image, by its index alone."""
-    return np.array(
-        [
-            np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(
-                1, np.uint64
-            )[0]
-            for index in range(first, first + n)
-        ],
-        dtype=np.uint64,
-    )
+def _write(file: BinaryIO, array: npt.NDArray[Any]) -> None:
+    """Write an array with its size in front."""
+    file.write(struct.pack("=q", array.size))
+    file.write(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True)
-class CurrentReader:
+class ProgramStimulus:
     """
-    What reads an image as a constant current.
+    An image or stimulus as a compiled program gets it; ``shown.h`` reads it.
 
     Attributes
     ----------
-    connection : Connection
-        Its connection, without a window in front of a kernel.
-    biases : ndarray of float32, shape (n_neurons,)
-        Biases of the neurons; empty if they come with other connections.
+    n_steps : int
+        Steps of a trial.
+    frames : ndarray of float32, shape (n_frames, n_inputs)
+        Different frames, in the order of neurons; none if spikes are given.
+    frame_of_step : ndarray of int32, shape (n_steps,)
+        Index of the frame of each step; empty if there is one frame only.
+    neuron, step : ndarray of int32, shape (n_spikes,)
+        Given spikes, in order of time.
     """
 
-    connection: Connection
-    biases: npt.NDArray[np.float32]
-
-    def arrays(self) -> list[npt.NDArray[Any]]:
-        """List the runs, weights and biases that turn pixels into currents."""
-        table = self.connection.runs()
-        weights = self.connection.stored().astype(np.float32)
-        targets = [table.first, table.post, table.weight, table.length]
-        return [*targets, weights, self.biases]
+    n_steps: int
+    frames: npt.NDArray[np.float32]
+    frame_of_step: npt.NDArray[np.int32] = field(default_factory=lambda: _NONE)
+    neuron: npt.NDArray[np.int32] = field(default_factory=lambda: _NONE)
+    step: npt.NDArray[np.int32] = field(default_factory=lambda: _NONE)
 
 
 @dataclass(frozen=True)
@@ -79,18 +70,18 @@ class ProgramInputs:
     Attributes
     ----------
     settings : dict of str to ndarray of float64
-        Named numbers of the run, see `run_settings.numbers`.
-    shown : tuple of Shown
-        The images, or stimuli, each once.
+        Named numbers of the run, see `settings.numbers`.
+    stimuli : tuple of ProgramStimulus
+        What is shown, each once.
     stimulus : ndarray of int64, shape (n_images,)
         Which of these each row of the result is of; repeats are neighbours.
-    current_readers : tuple of CurrentReader
-        With images as currents, all that reads them, in the order of the layers.
+    currents : tuple of ndarray
+        With images as currents, the runs, weights and biases of all that reads them.
     seeds : ndarray of uint64, shape (n_images,)
         Seed of each image.
     record : ndarray of bool, shape (n_images, n_populations)
         Whose spikes are kept; populations in the order of the program.
-    count_dtype : type
+    count_dtype : dtype
         Type of the spike counts.
     traced : tuple of ndarray of int32
         Neurons of each population whose potentials are kept; empty if there are none.
@@ -99,12 +90,12 @@ class ProgramInputs:
     """
 
     settings: Numbers
-    shown: tuple[Shown, ...]
+    stimuli: tuple[ProgramStimulus, ...]
     stimulus: npt.NDArray[np.int64]
-    current_readers: tuple[CurrentReader, ...]
+    currents: tuple[npt.NDArray[Any], ...]
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
-    count_dtype: type[np.unsignedinteger[Any]]
+    count_dtype: np.dtype[Any]
     traced: tuple[npt.NDArray[np.int32], ...]
     trace: npt.NDArray[np.bool_]
 
@@ -129,7 +120,7 @@ class ProgramInputs:
         return replace(
             self,
             settings=settings,
-            shown=tuple(self.shown[k] for k in own),
+            stimuli=tuple(self.stimuli[k] for k in own),
             stimulus=stimulus,
             seeds=self.seeds[which],
             record=self.record[which],
@@ -138,29 +129,46 @@ class ProgramInputs:
 
     def write(self, path: Path) -> None:
         """Write the inputs file of a program."""
-        n_bytes = np.dtype(self.count_dtype).itemsize
         with path.open("wb") as file:
+            n_bytes = self.count_dtype.itemsize
             file.write(MAGIC)
             file.write(struct.pack("=3q", self.n_images, n_bytes, len(self.settings)))
             for name, values in self.settings.items():
-                key = name.encode()
-                file.write(struct.pack("=q", len(key)) + key)
-                file.write(struct.pack("=q", len(values)) + values.tobytes())
-            for reader in self.current_readers:
-                for array in reader.arrays():
-                    file.write(struct.pack("=q", len(array)) + array.tobytes())
-            for neurons in self.traced:
-                file.write(struct.pack("=q", len(neurons)) + neurons.tobytes())
+                _write(file, np.frombuffer(name.encode(), np.uint8))
+                _write(file, values)
+            for array in (*self.currents, *self.traced):
+                _write(file, array)
             before = -1
-            for seed, traced, record, stimulus in zip(
+            for seed, traced, record, index in zip(
                 self.seeds, self.trace, self.record, self.stimulus, strict=True
             ):
-                file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
                 # Repeats of a stimulus: it is written once.
-                file.write(bytes([int(stimulus != before)]))
-                if stimulus != before:
-                    self.shown[stimulus].write(file)
-                before = stimulus
+                is_new = bytes([int(index != before)])
+                file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
+                file.write(is_new)
+                if index != before:
+                    shown = self.stimuli[index]
+                    file.write(struct.pack("=q", shown.n_steps))
+                    of_step = shown.frame_of_step
+                    for array in (shown.frames, of_step, shown.neuron, shown.step):
+                        _write(file, array)
+                before = index
+
+
+def _read(
+    path: Path, dtype: type[np.generic], n_sizes: int, *rows: int
+) -> dict[tuple[int, int], npt.NDArray[Any]]:
+    """Read arrays; each has its image, another index and its sizes in front."""
+    raw = path.read_bytes() if path.exists() else b""
+    found, position = {}, 0
+    while position < len(raw):
+        image, index, *sizes = struct.unpack_from(f"={2 + n_sizes}q", raw, position)
+        position += 8 * (2 + n_sizes)
+        shape = (*rows, *sizes)
+        array = np.frombuffer(raw, dtype, math.prod(shape), position)
+        found[image, index] = array.reshape(shape).copy()
+        position += array.nbytes
+    return found
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,7 @@ class ProgramOutputs:
         Spikes of all neurons of all populations.
     potentials : ndarray of float, shape (n_images, n_outputs)
         Potential of the last layer's neurons at the end of each image.
-    spikes : dict of (image, population) to (ndarray of int32, ndarray of int32)
+    spikes : dict of (image, population) to ndarray of int32, shape (2, n_spikes)
         Neuron and step of each recorded spike, in order of time.
     traces : dict of (image, population) to ndarray of float32
         Potentials of the traced neurons at the end of each recorded step, of shape
@@ -186,64 +194,40 @@ class ProgramOutputs:
 
     counts: npt.NDArray[np.unsignedinteger[Any]]
     potentials: npt.NDArray[np.float64]
-    spikes: dict[tuple[int, int], tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
-    traces: dict[tuple[int, int], npt.NDArray[np.float32]] = field(default_factory=dict)
-    weights: dict[tuple[int, int], npt.NDArray[np.float64]] = field(
-        default_factory=dict
-    )
+    spikes: dict[tuple[int, int], npt.NDArray[np.int32]]
+    traces: dict[tuple[int, int], npt.NDArray[np.float32]]
+    weights: dict[tuple[int, int], npt.NDArray[np.float64]]
 
     @classmethod
     def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
         """Join the results of images that were run one part after another."""
-        spikes, traces, weights = {}, {}, {}
-        start = 0
-        for part in parts:
-            for (picture, population), recorded in part.spikes.items():
-                spikes[start + picture, population] = recorded
-            for (picture, population), trace in part.traces.items():
-                traces[start + picture, population] = trace
-            for (picture, layer), learned in part.weights.items():
-                weights[start + picture, layer] = learned
-            start += len(part.counts)
+        starts = list(accumulate((len(part.counts) for part in parts), initial=0))
+
+        def together(name: str) -> dict[tuple[int, int], Any]:
+            return {
+                (start + image, index): array
+                for start, part in zip(starts, parts, strict=False)
+                for (image, index), array in getattr(part, name).items()
+            }
+
         return cls(
             np.concatenate([part.counts for part in parts]),
             np.concatenate([part.potentials for part in parts]),
-            spikes,
-            traces,
-            weights,
+            *map(together, ("spikes", "traces", "weights")),
         )
 
     @classmethod
-    def read(
-        cls, directory: Path, n_images: int, dtype: type[np.unsignedinteger[Any]]
-    ) -> "ProgramOutputs":
+    def read(cls, directory: Path, inputs: ProgramInputs) -> "ProgramOutputs":
         """Read the results of a program."""
-        counts = np.fromfile(directory / "counts", dtype).reshape(n_images, -1)
-        potentials = np.fromfile(directory / "potentials").reshape(n_images, -1)
-        raw = (directory / "spikes").read_bytes()
-        spikes, position = {}, 0
-        while position < len(raw):
-            picture, population, n = struct.unpack_from("=3q", raw, position)
-            position += 24
-            both = np.frombuffer(raw, np.int32, 2 * n, position)
-            spikes[picture, population] = both[:n].copy(), both[n:].copy()
-            position += 8 * n
-        raw = (directory / "traces").read_bytes()
-        traces, position = {}, 0
-        while position < len(raw):
-            picture, population, n_steps, n = struct.unpack_from("=4q", raw, position)
-            position += 32
-            trace = np.frombuffer(raw, np.float32, n_steps * n, position)
-            traces[picture, population] = trace.reshape(n_steps, n).copy()
-            position += trace.nbytes
-        learned = directory / "weights"
-        raw = learned.read_bytes() if learned.exists() else b""
-        weights, position = {}, 0
-        while position < len(raw):
-            picture, layer, n = struct.unpack_from("=3q", raw, position)
-            weights[picture, layer] = np.frombuffer(raw, float, n, position + 24).copy()
-            position += 24 + 8 * n
-        return cls(counts, potentials, spikes, traces, weights)
+        counts = np.fromfile(directory / "counts", inputs.count_dtype)
+        potentials = np.fromfile(directory / "potentials")
+        return cls(
+            counts.reshape(inputs.n_images, -1),
+            potentials.reshape(inputs.n_images, -1),
+            _read(directory / "spikes", np.int32, 1, 2),
+            _read(directory / "traces", np.float32, 2),
+            _read(directory / "weights", np.float64, 1),
+        )
 
 
 #: The exit codes of ``population.h`` in words.
@@ -268,24 +252,22 @@ class Running:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._stopped = False
 
-    def start(self, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-        """Start a program."""
+    @contextmanager
+    def program(self, command: list[str], **options: Any) -> Iterator[Any]:
+        """Start a program, and end it with the block, if it has not ended by itself."""
         with self._lock:
             if self._stopped:
                 raise SimulationError("interrupted")
             process = subprocess.Popen(command, **options)
-            self._processes.add(process)
-            return process
-
-    def end(self, process: "subprocess.Popen[bytes]") -> None:
-        """End a program, if it has not ended by itself, and wait until it is gone."""
-        process.kill()
-        process.wait()
-        with self._lock:
-            self._processes.discard(process)
+            self._processes.append(process)
+        with process:  # closes its pipes
+            try:
+                yield process
+            finally:
+                process.kill()  # also on Ctrl-C: none goes on without its parent
 
     def stop(self) -> None:
         """End all programs, and let no other start."""
@@ -296,47 +278,33 @@ class Running:
 
 
 def run(
-    program: Path,
     project: Path,
     inputs: ProgramInputs,
     advance: Callable[[int], object] = lambda steps: None,
     running: Running | None = None,
 ) -> ProgramOutputs:
-    """Run a compiled program on images."""
+    """Run a project's program on images."""
     running = running or Running()
     try:
         with tempfile.TemporaryDirectory(prefix="cnn2snn-brian-") as name:
             directory = Path(name)
             with write_errors(directory / "inputs"):
                 inputs.write(directory / "inputs")
-            process = running.start(
-                [str(program), "--results_dir", os.path.join(name, "")],
-                cwd=project,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            assert process.stdout is not None
-            assert process.stderr is not None
-            # Not to a file: what it says last is that the disk is full.
-            said: list[bytes] = []
-            listener = threading.Thread(
-                target=lambda stream: said.append(stream.read()), args=[process.stderr]
-            )
-            listener.start()
-            try:
+            command = [str(project / PROGRAM), "--results_dir", os.path.join(name, "")]
+            pipe = subprocess.PIPE
+            options = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe}
+            with (
+                ThreadPoolExecutor(1) as listener,
+                running.program(command, cwd=project, **options) as process,
+            ):
+                # Not to a file: what it says last is that the disk is full.
+                said = listener.submit(process.stderr.read)
                 while process.stdout.read(1):
                     advance(1)
-                status = process.wait()
-            finally:
-                # Also on Ctrl-C: no program goes on without its parent.
-                running.end(process)
-                listener.join()
-                process.stdout.close()
-                process.stderr.close()
+                status, words = process.wait(), said.result()
             if status:
-                raise _failure(status, b"".join(said))
-            return ProgramOutputs.read(directory, inputs.n_images, inputs.count_dtype)
+                raise _failure(status, words)
+            return ProgramOutputs.read(directory, inputs)
     except OSError as error:
         raise SimulationError(
             f"the compiled program could not be run: {error}"

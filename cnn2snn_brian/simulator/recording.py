@@ -1,25 +1,56 @@
-"""What a run records: spikes of layers, and membrane potentials of neurons."""
+"""
+What a run records, and whether that will fit into memory.
+
+These are spikes of layers and membrane potentials of neurons, and all spike counts.
+"""
 
 import math
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, second
-from brian2.units import have_same_dimensions
 
-from cnn2snn_brian.checks import check_names
+from cnn2snn_brian.checks import check_names, free_memory, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Shape, from_neurons, index_of
+from cnn2snn_brian.projections import (
+    INPUT,
+    Network,
+    Shape,
+    by_channel,
+    from_neurons,
+    index_of,
+)
+from cnn2snn_brian.settings import Parameters, Perturbations, input_gains
+from cnn2snn_brian.stimuli import whole_steps
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: Layers whose spikes are kept, for all images or for those with the given indices.
 Spikes = Iterable[str] | Mapping[str, Iterable[int]]
 
 #: Neurons whose potentials are kept, by layer.
 Neurons = Mapping[str, Iterable[tuple[int, ...]]]
+
+#: Bytes of a recorded spike (its neuron and its step, both int32), of a potential
+#: (float32) and of a learned weight (float64).
+BYTES_PER_SPIKE, BYTES_PER_POTENTIAL, BYTES_PER_WEIGHT = 8, 4, 8
+
+#: While a recording is read, the program's file of it is in memory too.
+PEAK = 2
+
+#: Below this bound in bytes nothing is estimated: any machine has so much.
+SMALL = 200e6
+
+#: From this expected size in bytes on there is a warning.
+LARGE = 2e9
+
+#: Images, and settings, that the expected size is estimated from.
+N_SAMPLED = 8
 
 
 @dataclass(frozen=True)
@@ -50,16 +81,14 @@ class Recording:
     window: Any = None
 
     def __post_init__(self) -> None:
-        def kept(given: Any) -> Any:
-            # Something that can be gone through once only would be empty in a next run.
-            if isinstance(given, Mapping):
-                return {name: tuple(chosen) for name, chosen in given.items()}
-            return (given,) if isinstance(given, str) else tuple(given)
-
+        # Something that can be gone through once only would be empty in a next run.
         for name in ("spikes", "potentials", "images"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, kept(value))
+            given = getattr(self, name)
+            if isinstance(given, Mapping):
+                kept: Any = {layer: tuple(chosen) for layer, chosen in given.items()}
+            elif given is not None:
+                kept = (given,) if isinstance(given, str) else tuple(given)
+            object.__setattr__(self, name, None if given is None else kept)
         if self.window is not None:
             object.__setattr__(self, "window", _pairs(self.window))
 
@@ -106,20 +135,12 @@ class Recording:
             If a layer or an image does not exist.
         """
         mask = np.zeros((n_images, len(populations)), dtype=bool)
-        chosen: dict[str, Any] = (
-            {name: list(images) for name, images in self.spikes.items()}
-            if isinstance(self.spikes, Mapping)
-            else dict.fromkeys(self.spikes, slice(None))
-        )
+        check_names("record", self.spikes, populations)
+        chosen = self.spikes
+        chosen = chosen if isinstance(chosen, Mapping) else dict.fromkeys(chosen)
         for name, images in chosen.items():
-            if name not in populations:
-                raise InputError(
-                    f"record names the unknown layer {name!r}; there are "
-                    f"{', '.join(populations)}"
-                )
-            if not isinstance(images, slice):
-                _check_images(f"record of {name!r}", images, n_images)
-            mask[images, populations.index(name)] = True
+            of_layer = _image_mask(f"record of {name!r}", images, n_images)
+            mask[:, populations.index(name)] = of_layer
         mask[:, -1] = True
         return mask
 
@@ -157,11 +178,7 @@ class Recording:
             _neurons_at(name, potentials.get(name, ()), shapes[name])
             for name in populations
         )
-        images = list(range(n_images) if self.images is None else self.images)
-        _check_images("images of potentials", images, n_images)
-        chosen = np.zeros(n_images, dtype=bool)
-        chosen[images] = True
-        return neurons, chosen
+        return neurons, _image_mask("images of potentials", self.images, n_images)
 
     def windows(self, dt_s: float, n_steps: int) -> tuple[tuple[int, int], ...]:
         """
@@ -177,7 +194,7 @@ class Recording:
         Returns
         -------
         tuple of (int, int)
-            First step and the one behind the last, in order; empty if all are recorded.
+            First step and the one after the last, in order; empty if all are recorded.
 
         Raises
         ------
@@ -187,19 +204,18 @@ class Recording:
         """
         found = []
         for start, stop in self.window or ():
-            steps = [float(time) / dt_s for time in (start, stop)]
-            first, behind = (round(step) for step in steps)
-            if any(abs(step - round(step)) > 1e-6 * max(1, step) for step in steps):
-                raise InputError(
-                    f"the window {start} to {stop}: its times are no multiples of the "
-                    f"time step {1e3 * dt_s:g} ms"
+            first, after = (
+                whole_steps(
+                    f"a time of the window {start} to {stop}", float(time), dt_s
                 )
-            if not 0 <= first < behind <= n_steps:
+                for time in (start, stop)
+            )
+            if not 0 <= first < after <= n_steps:
                 raise InputError(
                     f"the window {start} to {stop} is not within the time of the "
                     f"program, 0 to {1e3 * n_steps * dt_s:g} ms"
                 )
-            found.append((first, behind))
+            found.append((first, after))
         found.sort()
         if any(b[0] < a[1] for a, b in pairwise(found)):
             raise InputError("windows overlap; give each time once")
@@ -210,40 +226,40 @@ def steps_in(
     windows: tuple[tuple[int, int], ...], n_steps: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.int64]:
     """Count the steps of trials that are recorded."""
-    if not windows:
-        return n_steps.astype(np.int64)
-    total = np.zeros(len(n_steps), np.int64)
-    for start, stop in windows:
-        total += np.minimum(n_steps, stop) - np.minimum(n_steps, start)
-    return total
+    ends = windows or ((0, n_steps.max()),)
+    return sum(np.minimum(n_steps, b) - np.minimum(n_steps, a) for a, b in ends)
 
 
 def _pairs(window: Any) -> tuple[tuple[Any, Any], ...]:
     """Take one window or several."""
-    given = tuple(window)
-    one = len(given) == 2 and all(np.ndim(time) == 0 for time in given)
-    pairs = tuple(tuple(pair) for pair in ((given,) if one else given))
-    for pair in pairs:
-        if len(pair) != 2 or not all(
-            isinstance(time, Quantity) and have_same_dimensions(time, second)
-            if float(time)
-            else np.ndim(time) == 0
-            for time in pair
-        ):
-            raise InputError(
-                f"window is {window!r}, expected (start, stop) in units of time, such "
-                "as (50*ms, 150*ms), or several of these"
-            )
-    return pairs  # type: ignore[return-value]
+    try:
+        given = tuple(window)
+        is_one = len(given) == 2 and all(np.ndim(time) == 0 for time in given)
+        pairs = tuple((start, stop) for start, stop in ([given] if is_one else given))
+        for time in chain(*pairs):
+            seconds("window", time, plain=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"window is {window!r}, expected (start, stop) in units of time, such as "
+            "(50*ms, 150*ms), or several of these"
+        ) from error
+    return pairs
 
 
 #: What `Simulator.run` takes as ``record``.
 Record = Recording | Spikes
 
 
-def _check_images(what: str, images: Iterable[int], n_images: int) -> None:
-    if any(not 0 <= image < n_images for image in images):
+def _image_mask(
+    what: str, images: Iterable[int] | None, n_images: int
+) -> npt.NDArray[np.bool_]:
+    """Mark images by their indices; without any given, all."""
+    chosen = list(range(n_images) if images is None else images)
+    if any(not 0 <= image < n_images for image in chosen):
         raise InputError(f"{what} names images outside 0 to {n_images - 1}")
+    mask = np.zeros(n_images, bool)
+    mask[chosen] = True
+    return mask
 
 
 def _neurons_at(
@@ -254,3 +270,121 @@ def _neurons_at(
     return in_group[index_of(f"potentials of {name!r}", positions, shape)].astype(
         np.int32
     )
+
+
+def _check_fits(said: str, size: float, advice: str, *, warn: bool = False) -> None:
+    free = free_memory()
+    if free is not None:
+        said += f"; {free / 1e9:.1f} GB of memory are free"
+        if PEAK * size > free:
+            raise InputError(f"{said}, and {PEAK} times the size is needed. {advice}")
+    if warn and (size > LARGE or (free is not None and PEAK * size > free / 2)):
+        warnings.warn(f"{said}. {advice}", stacklevel=6)
+
+
+def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
+    """Refuse trials whose spike counts will not fit into memory."""
+    size = n_rows * n_settings * bytes_per_row
+    if size > SMALL:
+        said = f"the spike counts of {n_rows:,} trials take {size / 1e9:.1f} GB"
+        _check_fits(said, size, "Run fewer images or repeats at a time")
+
+
+def check_weights(
+    snn: "SpikingNetwork", settings: Sequence[Perturbations], n_rows: int
+) -> None:
+    """Refuse to keep the learned weights of each trial, if they will not fit."""
+    n_runs = sum(not perturbations.keep_weights for perturbations in settings)
+    learning = [p.connection for p in snn.layers.projections if p.target in snn.rules]
+    n = sum(connection.n_synapses for connection in learning)
+    size = n_runs * n_rows * BYTES_PER_WEIGHT * n
+    if size > SMALL:
+        said = f"the learned weights of {n_rows:,} trials take {size / 1e9:.1f} GB"
+        advice = "Show fewer images, or keep the weights from trial to trial"
+        _check_fits(said, size, advice)
+
+
+def expected_rates(
+    layers: Network, pixels: npt.NDArray[Any], parameters: Parameters
+) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    r"""Estimate how often neurons spike, without a simulation."""
+    rates: dict[str, npt.NDArray[np.floating[Any]]] = {
+        INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
+    }
+    # In the units of the CNN, where what comes from several layers can be added.
+    activations = {INPUT: np.clip(pixels, 0, 1 / parameters.rate_scale)}
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
+    for layer in layers:
+        threshold, gain = parameters.thresholds[layer.name], gains[layer.name]
+        total: Any = layers.drive(layer.name, activations) * gain
+        total = total + by_channel(parameters.leak[layer.name], layer.shape)
+        if layer.bias is not None:
+            total = total + layer.bias * gain
+        by_neuron = by_channel(threshold, layer.shape)
+        rates[layer.name] = np.clip(total / by_neuron, 0, 1)
+        activations[layer.name] = rates[layer.name] * by_neuron / gain
+    return rates
+
+
+def _expected_spikes(
+    layers: Network,
+    mean: Callable[[Any], npt.NDArray[Any]],
+    settings: Sequence[Parameters],
+    recorded: Mapping[str, npt.NDArray[Any]],
+    repeats: int,
+) -> float:
+    """Estimate the spikes of one setting, from a few settings and images."""
+    chosen = np.linspace(0, len(settings) - 1, min(N_SAMPLED, len(settings)))
+    shown = np.flatnonzero(np.any(list(recorded.values()), axis=0))
+    n_images = max(1, N_SAMPLED // len(chosen))
+    sampled = shown[np.linspace(0, len(shown) - 1, n_images).astype(int)]
+    pixels = mean(np.unique(sampled // repeats))
+    total = 0.0
+    for index in chosen.astype(int):
+        rates = expected_rates(layers, pixels, settings[index])
+        for name, steps in recorded.items():
+            cells = math.prod(layers.shapes[name]) * int(steps.sum())
+            total += cells * float(rates[name].mean())
+    return total / len(chosen)
+
+
+def check_recording(
+    layers: Network,
+    mean: Callable[[Any], npt.NDArray[Any]],
+    settings: Sequence[Parameters],
+    recorded: Mapping[str, npt.NDArray[Any]],
+    n_potentials: int = 0,
+    repeats: int = 1,
+) -> tuple[int, int] | None:
+    """
+    Refuse a recording that will not fit; give its largest and its expected size.
+
+    `mean` gives the mean intensities of the stimuli of some indices, and `recorded` has
+    the number of steps that are recorded of each trial, by layer.
+    """
+    parts = {
+        name: BYTES_PER_SPIKE * math.prod(layers.shapes[name]) * int(steps.sum())
+        for name, steps in recorded.items()
+    }
+    has_spikes = any(parts.values())
+    parts["membrane potentials"] = BYTES_PER_POTENTIAL * n_potentials
+    bound = len(settings) * sum(parts.values())
+    if bound < SMALL:
+        return None
+    each = float(parts["membrane potentials"])
+    if has_spikes:
+        expected = _expected_spikes(layers, mean, settings, recorded, repeats)
+        each += BYTES_PER_SPIKE * expected
+    size = round(len(settings) * each)
+    kept = {name: part for name, part in parts.items() if part}
+    most = max(kept, key=lambda name: kept[name])
+    said = (
+        f"the recording of {', '.join(kept)} is expected to take {size / 1e9:.1f} GB "
+        f"(at most {bound / 1e9:.1f} GB), most of it {most}"
+    )
+    if len(settings) > 1:
+        said += f" with each of {len(settings)} settings"
+    advice = "Record fewer images or trials: record={'conv1': range(20)}; or use "
+    advice += "Recording(..., images=range(20), window=(start, stop))"
+    _check_fits(said, size, advice, warn=True)
+    return bound, size

@@ -13,47 +13,36 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from brian2 import Quantity, second
 
+from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import BuildError, InputError, SimulationError
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.settings import Parameters, check_units, documented
-from cnn2snn_brian.simulator.compiler import (
-    PROGRAM,
-    build_program,
-    check_cache,
-    find_compiler,
-)
+from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
 from cnn2snn_brian.simulator.device import write_sources
 from cnn2snn_brian.simulator.jobs import Job, prepared
 from cnn2snn_brian.simulator.protocol import ProgramOutputs
 from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
+from cnn2snn_brian.stimuli import whole_steps
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
 
-#: Show a progress bar from so many images on.
+#: Index of a setting and its result, as they finish.
+Results = Generator[tuple[int, SimulationResult], None, None]
+
+#: Packages whose versions a result has.
+VERSIONS = ("cnn2snn-brian", "brian2", "numpy")
+
+#: With fewer images, there is no progress bar.
 MIN_PROGRESS = 10
-
-
-def _n_steps(duration_s: float, dt_s: float) -> int:
-    """Check that an image's time is a whole number of steps."""
-    if not (math.isfinite(duration_s) and duration_s > 0):
-        raise InputError(f"duration is {duration_s} s, expected a time above 0")
-    steps = duration_s / dt_s
-    n_steps = round(steps)
-    if n_steps < 1 or abs(steps - n_steps) > 1e-6 * n_steps:
-        raise InputError(
-            f"duration {1e3 * duration_s:g} ms is no multiple of dt {1e3 * dt_s:g} ms"
-        )
-    return n_steps
 
 
 class Simulator:
@@ -98,29 +87,27 @@ class Simulator:
     ) -> None:
         start = time.perf_counter()
         self.snn = snn
-        self.duration_s = float(duration / second)
-        self.n_steps = _n_steps(self.duration_s, snn.dt_s)
+        self.duration_s = seconds("duration", duration, above=0)
+        self.n_steps = whole_steps("duration", self.duration_s, snn.dt_s)
+        check_whole("steps of the duration", self.n_steps, 1)
         self._structure = _structure(snn)
         # All that can go wrong without Brian2 comes first: it takes seconds.
         find_compiler()
         cache = check_cache(cache_directory)
         self._directory = tempfile.TemporaryDirectory(prefix="cnn2snn-brian-")
-        self._closed = False
+        self._project, self._closed = Path(self._directory.name), False
         try:
-            self._project = Path(self._directory.name)
             write_sources(snn, self._project)
-            built = build_program(self._project, cache)
-            self.compiled, self._build = built.compiled, built
-            self._program = self._project / PROGRAM
-        except OSError as error:
+            self._build = build_program(self._project, cache)
+        except BaseException as error:
             self.close()
+            if not isinstance(error, OSError):
+                raise
             raise BuildError(
                 f"{self._project}: the network could not be built here: "
                 f"{error.strerror or error}. TMPDIR can name a folder with more space"
             ) from error
-        except BaseException:
-            self.close()
-            raise
+        self.compiled = self._build.compiled
         self._fan_out = {
             p.name: to_neurons(p.connection.fan_out(), p.connection.input_shape).astype(
                 float
@@ -132,12 +119,7 @@ class Simulator:
     def __enter__(self) -> "Simulator":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -179,8 +161,8 @@ class Simulator:
             with the given indices; or a `Recording`, which keeps potentials too. The
             last layer is always recorded. What will not fit into memory is refused.
         executor : int or concurrent.futures.Executor, optional
-            Who runs the images: all cores of this machine (None), so many of them, or
-            an executor, such as ``dask.distributed.Client(...).get_executor()`` or
+            What runs the images: all cores of this machine (None), that many of them,
+            or an executor, such as ``dask.distributed.Client(...).get_executor()`` or
             ``mpi4py.futures.MPIPoolExecutor()``. It does not change the result.
         shard_size : int, optional
             Images of one program run. It does not change the result either.
@@ -188,8 +170,8 @@ class Simulator:
             Whether to show a progress bar.
         repeats : int
             Trials of each image or stimulus. A trial starts from the starting
-            potentials and has input spikes of its own. The result has a row for each:
-            stimulus after stimulus, its repeats in order.
+            potentials and draws its own input spikes. The result has a row for each
+            trial: stimulus after stimulus, its repeats in order.
         **settings
             Any of these. A dict by layer may leave layers out; the network's own
             values hold where nothing is given.
@@ -208,16 +190,8 @@ class Simulator:
             If the program ends before its time twice for the same images, or the
             simulator is closed.
         """
-        ((_, result),) = self.run_many(
-            images,
-            [settings],
-            seed=seed,
-            record=record,
-            executor=executor,
-            shard_size=shard_size,
-            progress=progress,
-            repeats=repeats,
-        )
+        jobs = self._jobs(images, [settings], seed, record, repeats)
+        ((_, result),) = self._results(jobs, executor, shard_size, progress)
         return result
 
     def run_many(
@@ -231,7 +205,7 @@ class Simulator:
         shard_size: int | None = None,
         progress: bool = True,
         repeats: int = 1,
-    ) -> Generator[tuple[int, SimulationResult], None, None]:
+    ) -> Results:
         """
         Show the same images with several settings; all are run at once.
 
@@ -243,8 +217,8 @@ class Simulator:
         images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
             Images or stimuli, as in `run`.
         settings : sequence of dict or Parameters
-            What each run has of its own, by name: the settings that `run` takes; or all
-            of its parameters.
+            What differs from run to run: a dict of the settings that `run` takes, or
+            `Parameters` as they are.
         seed, record, executor, shard_size, progress, repeats
             As in `run`.
 
@@ -262,6 +236,10 @@ class Simulator:
             If the program ends before its time twice for the same images, or the
             simulator is closed.
         """
+        jobs = self._jobs(images, settings, seed, record, repeats)
+        return self._results(jobs, executor, shard_size, progress)
+
+    def _jobs(self, *asked: Any) -> list[Job]:
         if self._closed:
             raise SimulationError("the simulator is closed; compile the network again")
         if _structure(self.snn) != self._structure:
@@ -269,35 +247,32 @@ class Simulator:
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
-        workers = check_workers(executor, shard_size)
-        jobs = prepared(self.snn, self.n_steps, images, settings, seed, record, repeats)
-        return self._results(jobs, int(seed), workers, shard_size, progress)
+        return prepared(self.snn, self.n_steps, *asked)
 
     def _results(
-        self,
-        jobs: Sequence[Job],
-        seed: int,
-        workers: Workers,
-        shard_size: int | None,
-        progress: bool,
-    ) -> Generator[tuple[int, SimulationResult], None, None]:
+        self, jobs: list[Job], workers: Workers, size: int | None, progress: bool
+    ) -> Results:
+        """Check the workers at once, and run the jobs as results are asked for."""
+        workers = check_workers(workers, size)
         inputs = [job.inputs for job in jobs]
         n_images = sum(part.n_images for part in inputs)
         show = progress and n_images >= MIN_PROGRESS
-        start = time.perf_counter()
-        with progress_bar("simulating", n_images, show=show) as advance:
-            for index, outputs in run_shards(
-                self._program, self._project, inputs, workers, shard_size, advance
-            ):
-                seconds = time.perf_counter() - start
-                yield index, self._result(outputs, jobs[index], seed, seconds)
+
+        def results() -> Results:
+            start = time.perf_counter()
+            with progress_bar("simulating", n_images, show=show) as advance:
+                for index, outputs in run_shards(
+                    self._project, inputs, workers, size, advance
+                ):
+                    taken = time.perf_counter() - start
+                    yield index, self._result(outputs, jobs[index], taken)
+
+        return results()
 
     def _result(
-        self, outputs: ProgramOutputs, job: Job, seed: int, seconds: float
+        self, outputs: ProgramOutputs, job: Job, taken: float
     ) -> SimulationResult:
-        snn = self.snn
-        shapes = snn.layers.shapes
-        names = self.populations
+        snn, names, shapes = self.snn, self.populations, self.snn.layers.shapes
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
         raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
         events = {}
@@ -309,25 +284,24 @@ class Simulator:
                 )
                 events[name] = np.asarray(delivered).astype(np.int64)
         last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
+        longest = job.trials and max(job.trials.n_steps) * snn.dt_s
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
             output_potentials=last.reshape(len(last), -1),
             events=events,
-            duration_s=self.duration_s
-            if job.trials is None
-            else max(job.trials.n_steps) * snn.dt_s,
+            duration_s=longest or self.duration_s,
             dt_s=snn.dt_s,
-            seed=seed,
+            seed=job.seed,
             parameters=job.parameters,
             perturbations=job.perturbations,
             network=snn.summary(),
             program={"compiler": self._build.compiler, "flags": self._build.flags},
-            timings={"build": self._build_seconds, "run": seconds},
-            versions=_versions(),
+            timings={"build": self._build_seconds, "run": taken},
+            versions={name: _version(name) for name in VERSIONS},
             shapes=shapes,
             recorded={
-                (names[population], image): spikes
-                for (image, population), spikes in outputs.spikes.items()
+                (names[population], image): (neuron, step)
+                for (image, population), (neuron, step) in outputs.spikes.items()
             },
             recorded_potentials={
                 (names[population], image): (job.inputs.traced[population], v)
@@ -348,9 +322,8 @@ class Simulator:
                 projection.connection.from_synapses(outputs.weights[image, index])
                 for image in images
             ]
-            found[name] = (
-                of_images[-1] if job.inputs.is_one_run else np.stack(of_images)
-            )
+            is_one = job.inputs.is_one_run
+            found[name] = of_images[-1] if is_one else np.stack(of_images)
         return found
 
 
@@ -360,15 +333,8 @@ def _reached(counts: Any, fan_out: Any) -> Any:
     return np.array([image.astype(float) @ fan_out for image in counts])
 
 
-@cache
-def _found_versions() -> tuple[tuple[str, str], ...]:
-    # Reading the metadata of a package takes longer than a short run.
-    names = ("cnn2snn-brian", "brian2", "numpy")
-    return tuple((name, importlib.metadata.version(name)) for name in names)
-
-
-def _versions() -> dict[str, str]:
-    return dict(_found_versions())
+#: Cached: reading the metadata of a package takes longer than a short run.
+_version = cache(importlib.metadata.version)
 
 
 def _structure(snn: "SpikingNetwork") -> Any:

@@ -7,21 +7,15 @@ size of the shards changes a result.
 """
 
 import hashlib
-import io
 import os
 import shutil
 import socket
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError, SimulationError
@@ -31,6 +25,7 @@ from cnn2snn_brian.simulator.compiler import (
     UNFINISHED,
     build_program,
     check_cache,
+    linked,
     locked,
     programs,
     working_folder,
@@ -41,76 +36,38 @@ from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs, Runn
 Place = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Project:
-    """
-    A project's files as bytes, or its name alone.
-
-    Attributes
-    ----------
-    name : str
-        Hash of the files.
-    archive : bytes, optional
-        A tar archive of the generated sources and the weights.
-    """
+class Project(NamedTuple):
+    """A project by the hash of its files, and these by name if they are sent along."""
 
     name: str
-    archive: bytes | None = None
+    files: dict[str, bytes] | None = None
 
     @classmethod
     def pack(cls, directory: Path) -> "Project":
-        """Pack a project."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for path in sorted(directory.rglob("*")):
-                if path.is_file() and path != directory / PROGRAM:
-                    entry = tarfile.TarInfo(str(path.relative_to(directory)))
-                    content = path.read_bytes()
-                    entry.size = len(content)
-                    tar.addfile(entry, io.BytesIO(content))
-        archive = buffer.getvalue()
-        return cls(hashlib.sha256(archive).hexdigest()[:32], archive)
+        """Read the generated sources and the weights."""
+        files, digest = {}, hashlib.sha256()
+        for path in sorted(directory.rglob("*")):
+            if path.is_file() and path != directory / PROGRAM:
+                name, content = str(path.relative_to(directory)), path.read_bytes()
+                files[name] = content
+                digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        return cls(digest.hexdigest()[:32], files)
 
-    @property
-    def named(self) -> "Project":
-        """The project without its files."""
-        return replace(self, archive=None)
-
-    @contextmanager
-    def unpacked(self, cache: Path) -> Iterator[Path | None]:
-        """Give a folder with the project's files, which nobody else uses."""
-        kept = programs(cache) / f"{self.name}{PROJECT}"
-        with working_folder(cache, self.name) as folder:
-            with locked(cache, self.name):
-                if not kept.is_dir() and self.archive is not None:
-                    self._keep(kept)
-                found = kept.is_dir()
-                if found:
-                    os.utime(kept)  # it was of use: others are removed before it
-                    shutil.copytree(
-                        kept, folder, copy_function=_linked, dirs_exist_ok=True
-                    )
-            yield folder if found else None
-
-    def _keep(self, kept: Path) -> None:
-        unfinished = kept.with_suffix(UNFINISHED)
+    def keep(self, folder: Path) -> None:
+        """Write the files, if they are there, so that the folder appears whole."""
+        if self.files is None:
+            return
+        unfinished = folder.with_suffix(UNFINISHED)
         shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that was killed
         try:
-            with tarfile.open(fileobj=io.BytesIO(self.archive or b"")) as tar:
-                tar.extractall(unfinished, filter="data")
-            (unfinished / "results").mkdir(exist_ok=True)
-            unfinished.rename(kept)
+            (unfinished / "results").mkdir(parents=True)
+            for name, content in self.files.items():
+                (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+                (unfinished / name).write_bytes(content)
+            unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-
-
-def _linked(source: str, target: str) -> None:
-    """Make a hard link, or a copy on a file system that has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def run_shard(
@@ -119,17 +76,24 @@ def run_shard(
     """Run a shard on a worker, which may be on another machine."""
     cache = check_cache()
     place = socket.gethostname(), str(cache)
-    with project.unpacked(cache) as folder:
-        if folder is None:
-            return place, None
+    kept = programs(cache) / f"{project.name}{PROJECT}"
+    # In a separate folder, which trimming the cache leaves alone.
+    with working_folder(cache, project.name) as folder:
+        with locked(cache, project.name):
+            if not kept.is_dir():
+                project.keep(kept)
+            if not kept.is_dir():
+                return place, None
+            os.utime(kept)  # it was of use: others are removed before it
+            shutil.copytree(kept, folder, copy_function=linked, dirs_exist_ok=True)
         build_program(folder, cache)
-        return place, run(folder / PROGRAM, folder, inputs)
+        return place, run(folder, inputs)
 
 
-#: Who runs the shards: None for all cores, a number of programs at a time, an executor.
+#: What runs the shards: all cores (None), a number of programs at a time, an executor.
 Workers = int | Executor | None
 
-#: A shard has at most so many images: it bounds memory, and what a retry costs.
+#: Most images of a shard: it bounds memory, and what a retry costs.
 MAX_SHARD = 100
 #: Shards for each local worker: the last ones fill up the time of a slow one.
 SHARDS_PER_WORKER = 2
@@ -139,96 +103,54 @@ REMOTE_SHARD = 25
 MAX_TRIES = 2
 
 
-def n_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _shards(n: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
 def check_workers(workers: Workers, shard_size: int | None) -> Workers:
-    """Check who runs the shards, and how large they are."""
+    """Check what runs the shards, and how large they are."""
     if shard_size is not None:
         check_whole("shard_size", shard_size, 1)
     if workers is None or hasattr(workers, "submit"):
         return workers
-    is_whole = isinstance(workers, int | np.integer) and not isinstance(workers, bool)
-    if not is_whole or workers < 1:  # type: ignore[operator]
-        raise InputError(
-            f"executor={workers!r}: expected None, a number of at least 1, or an "
-            "executor with a method submit"
-        )
-    return int(workers)  # type: ignore[arg-type]
+    try:
+        return check_whole("executor", workers, 1)
+    except InputError as error:
+        raise InputError(f"{error}, None, or what has a method submit") from error
 
 
 def run_shards(
-    compiled: Path,
-    directory: Path,
+    project: Path,
     jobs: Sequence[ProgramInputs],
-    workers: Workers,
+    workers: Any,
     shard_size: int | None,
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, ProgramOutputs]]:
     """Run the images of several jobs in shards, all shards at once."""
-    if hasattr(workers, "submit"):  # an executor, of whichever library
-        remote = _Remote(workers, Project.pack(directory))
-        yield from _collected(remote, jobs, shard_size or REMOTE_SHARD, advance)
+    if hasattr(workers, "submit"):  # an executor, from any library
+        remote = _Remote(workers, Project.pack(project))
+        size = shard_size or REMOTE_SHARD
+        yield from _collected(jobs, size, remote.submit, remote.outputs, advance)
         return
-    n_workers = n_cores() if workers is None else workers
-    assert isinstance(n_workers, int)
-    n_shards = n_workers * SHARDS_PER_WORKER if n_workers > 1 else 1
+    if workers is None:  # the cores that this process may use
+        has_affinity = hasattr(os, "sched_getaffinity")
+        workers = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    n_shards = workers * SHARDS_PER_WORKER if workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
     size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
-    with ThreadPoolExecutor(n_workers) as threads:
-        local = _Local(threads, compiled, directory, advance)
+    running = Running()
+    with ThreadPoolExecutor(workers) as threads:
+
+        def submit(part: ProgramInputs) -> "Future[ProgramOutputs]":
+            return threads.submit(run, project, part, advance, running)
+
         try:
-            yield from _collected(local, jobs, size, lambda done: None)
+            yield from _collected(jobs, size, submit, Future.result)
         except BaseException:
             # Also on Ctrl-C: threads wait for their programs, so these end first.
-            local.running.stop()
+            running.stop()
             raise
-
-
-class _Crew(Protocol):
-    """Who runs shards."""
-
-    def submit(self, part: ProgramInputs) -> Any:
-        """Start a shard; None if that has to wait for another one."""
-
-    def outputs(self, future: Any) -> ProgramOutputs | None:
-        """Give a shard's results; None if it has to be started again. May raise."""
-
-
-class _Local:
-    """Threads of this process, each of which waits for one program."""
-
-    def __init__(
-        self,
-        threads: ThreadPoolExecutor,
-        compiled: Path,
-        directory: Path,
-        advance: Callable[[int], object],
-    ) -> None:
-        self.threads, self.advance = threads, advance
-        self.compiled, self.directory = compiled, directory
-        self.running = Running()
-
-    def submit(self, part: ProgramInputs) -> "Future[ProgramOutputs]":
-        return self.threads.submit(
-            run, self.compiled, self.directory, part, self.advance, self.running
-        )
-
-    def outputs(self, future: "Future[ProgramOutputs]") -> ProgramOutputs:
-        return future.result()
 
 
 class _Remote:
     """
-    An executor, of whichever library.
+    An executor, from any library.
 
     Shards name their project. Where a worker does not have it, the shard comes back at
     once, and one shard for each such place takes the project's files along.
@@ -246,7 +168,7 @@ class _Remote:
         # Until somebody has the project, shards without files only come back.
         if not takes_files and self.lacking and not self.known:
             return None
-        project = self.project if takes_files else self.project.named
+        project = self.project if takes_files else self.project._replace(files=None)
         future = self.executor.submit(run_shard, project, part)
         if takes_files:
             self.sent.add(future)
@@ -255,31 +177,35 @@ class _Remote:
     def outputs(self, future: Any) -> ProgramOutputs | None:
         self.sent.discard(future)
         place, outputs = future.result()
+        gains, loses = self.known, self.lacking
         if outputs is None:
-            self.known.discard(place)
-            self.lacking.add(place)
-        else:
-            self.lacking.discard(place)
-            self.known.add(place)
+            gains, loses = loses, gains
+        gains.add(place)
+        loses.discard(place)
         return outputs  # type: ignore[no-any-return]
 
 
 def _collected(
-    crew: _Crew,
     jobs: Sequence[ProgramInputs],
     size: int,
-    advance: Callable[[int], object],
+    submit: Callable[[ProgramInputs], Any],
+    outputs_of: Callable[[Any], ProgramOutputs | None],
+    advance: Callable[[int], object] = lambda done: None,
 ) -> Iterator[tuple[int, ProgramOutputs]]:
-    """Run all shards, try failed ones again, and join the results of each job."""
-    shards = [
-        (index, part)
-        for index, job in enumerate(jobs)
+    """
+    Run all shards, try failed ones again, and join the results of each job.
+
+    `submit` gives None for a shard that has to wait for another one, `outputs_of` for
+    one that has to be started again.
+    """
+    shards = []
+    for index, job in enumerate(jobs):
         # Images that go on with what was learned before are one run, in order.
-        for part in _shards(job.n_images, job.n_images if job.is_one_run else size)
-    ]
+        n, own = job.n_images, job.n_images if job.is_one_run else size
+        shards += [(index, slice(k, min(k + own, n))) for k in range(0, n, own)]
     missing = Counter(index for index, _ in shards)
     found: dict[int, ProgramOutputs] = {}
-    tries = dict.fromkeys(range(len(shards)), 1)
+    failures: Counter[int] = Counter()
     waiting = list(range(len(shards)))
     pending: dict[Any, int] = {}
     # Not `concurrent.futures.wait`: a Ctrl-C while it holds the locks of its futures
@@ -287,21 +213,28 @@ def _collected(
     finished: SimpleQueue[Any] = SimpleQueue()
     try:
         while waiting or pending:
-            waiting = _started(crew, waiting, shards, jobs, pending, finished)
+            started, waiting = waiting, []
+            for shard in started:
+                index, part = shards[shard]
+                future = submit(jobs[index].part(part))
+                if future is None:
+                    waiting.append(shard)
+                    continue
+                pending[future] = shard
+                future.add_done_callback(finished.put)
             future = finished.get()
             shard = pending.pop(future)
             index, part = shards[shard]
             try:
-                outputs = crew.outputs(future)
+                outputs = outputs_of(future)
             except Exception as error:
-                if tries[shard] == MAX_TRIES:
+                failures[shard] += 1
+                if failures[shard] == MAX_TRIES:
                     raise SimulationError(
                         f"images {part.start} to {part.stop - 1} failed "
                         f"{MAX_TRIES} times: {error}"
                     ) from error
-                tries[shard] += 1
-                waiting.append(shard)
-                continue
+                outputs = None
             if outputs is None:
                 waiting.append(shard)
                 continue
@@ -309,29 +242,8 @@ def _collected(
             advance(part.stop - part.start)
             missing[index] -= 1
             if not missing[index]:
-                own = [n for n, (job, _) in enumerate(shards) if job == index]
-                yield index, ProgramOutputs.joined([found.pop(n) for n in own])
+                own_shards = [n for n, (job, _) in enumerate(shards) if job == index]
+                yield index, ProgramOutputs.joined([found.pop(n) for n in own_shards])
     finally:
         for future in pending:
             future.cancel()
-
-
-def _started(
-    crew: _Crew,
-    waiting: Sequence[int],
-    shards: Sequence[tuple[int, slice]],
-    jobs: Sequence[ProgramInputs],
-    pending: dict[Any, int],
-    finished: "SimpleQueue[Any]",
-) -> list[int]:
-    """Start the shards that wait, and list those that have to go on waiting."""
-    left = []
-    for shard in waiting:
-        index, part = shards[shard]
-        future = crew.submit(jobs[index].part(part))
-        if future is None:
-            left.append(shard)
-            continue
-        pending[future] = shard
-        future.add_done_callback(finished.put)
-    return left

@@ -1,13 +1,14 @@
 """Stimuli in time: images, sequences, movies, events, spikes, and their makers."""
 
-from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
-from cnn2snn_brian.stimuli.files import load
+from cnn2snn_brian.stimuli.base import Item, Stimulus, load, whole_steps
 from cnn2snn_brian.stimuli.frames import FrameStimulus, Movie, Sequence, Still
-from cnn2snn_brian.stimuli.gratings import drifting_grating, moving_bar, static_grating
-from cnn2snn_brian.stimuli.noise import (
+from cnn2snn_brian.stimuli.patterns import (
     contrast_ramp,
+    drifting_grating,
+    moving_bar,
     noise_on,
     sparse_noise,
+    static_grating,
     white_noise,
 )
 from cnn2snn_brian.stimuli.spikes import Events, SpikeStimulus, SpikeTrains

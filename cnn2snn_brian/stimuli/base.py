@@ -10,63 +10,52 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, second
-from brian2.units import have_same_dimensions
+from brian2 import second
 
+from cnn2snn_brian.checks import real_numbers, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import written_whole
+from cnn2snn_brian.files import DAMAGE, written_whole
 from cnn2snn_brian.printing import Printed
 
 
 def list_of_seconds(times: Any) -> npt.NDArray[np.float64]:
     """Read times of events, with the units of whatever library they are from."""
     try:
-        array = np.atleast_1d(_without_unit(times))
+        array = real_numbers("times", _in_seconds(times), least=0, unit=second)
     except (TypeError, ValueError) as error:
         raise InputError(f"times can't be read as seconds: {error}") from error
+    array = np.atleast_1d(array)
     if array.ndim != 1:
         raise InputError(
             f"times have the shape {array.shape}, expected a list of times"
         )
-    wrong = ~(np.isfinite(array) & (array >= 0))
-    if wrong.any():
-        raise InputError(
-            f"time {np.flatnonzero(wrong)[0]} is {array[wrong][0]} s, before 0"
-        )
     return array
 
 
-def _has_unit(given: Any) -> bool:
-    known = isinstance(given, Quantity | np.timedelta64)
-    return known or any(hasattr(given, name) for name in ("unit", "units"))
-
-
-def _without_unit(given: Any) -> npt.NDArray[np.float64]:
-    """Convert to seconds; numpy alone would drop units without a word."""
-    if isinstance(given, list | tuple) and any(map(_has_unit, given)):
-        return np.array([_without_unit(one) for one in given])
+def _in_seconds(given: Any) -> Any:
+    """Convert times of other libraries than Brian2; numpy alone would drop units."""
+    if isinstance(given, list | tuple):
+        return [_in_seconds(one) for one in given]
     if hasattr(given, "rescale"):  # of the library quantities, as Neo's SpikeTrains
-        return np.array(given.rescale("s").magnitude, np.float64)
-    array = np.array(given)
-    if array.dtype.kind == "m":
-        return np.asarray(array / np.timedelta64(1, "s"), np.float64)
-    is_other = isinstance(given, Quantity) and not have_same_dimensions(given, second)
-    if is_other or (_has_unit(given) and not isinstance(given, Quantity)):
+        return np.array(given.rescale("s").magnitude)
+    if np.asarray(given).dtype.kind == "m":
+        return np.asarray(given) / np.timedelta64(1, "s")
+    unit = getattr(given, "unit", None) or getattr(given, "units", None)
+    if unit is not None:
         kind = f"{type(given).__module__}.{type(given).__qualname__}"
-        unit = given.dim if is_other else getattr(given, "unit", None) or given.units
         raise ValueError(f"a {kind} in {unit}; expected seconds, such as [1, 2]*ms")
-    if array.size and array.dtype.kind not in "fiu":
-        raise ValueError(f"they are of the type {array.dtype}")
-    return array.astype(np.float64)
+    return given
 
 
-def whole_steps(what: str, time_s: float, dt_s: float) -> int:
+def whole_steps(
+    what: str, time_s: float, dt_s: float, step: str = "the time step"
+) -> int:
     """Turn a time into steps."""
     steps = time_s / dt_s
     n_steps = round(steps)
     if abs(steps - n_steps) > 1e-6 * max(1, n_steps):
         raise InputError(
-            f"{what} takes {1e3 * time_s:g} ms, which is no multiple of the time step "
+            f"{what} is {1e3 * time_s:g} ms, expected a multiple of {step}, "
             f"{1e3 * dt_s:g} ms"
         )
     return n_steps
@@ -74,27 +63,6 @@ def whole_steps(what: str, time_s: float, dt_s: float) -> int:
 
 #: Raised when a file that was written before can no longer be read.
 FORMAT = "cnn2snn-brian stimulus 1"
-
-
-def save(stimulus: Any, path: str | os.PathLike[str]) -> None:
-    """Write a stimulus."""
-    if Path(path).suffix != ".npz":
-        raise InputError(f"{path}: the file of a stimulus has to end with .npz")
-    arrays: dict[str, Any] = {}
-    numbers: dict[str, Any] = {}
-    for item in fields(stimulus):
-        value = getattr(stimulus, item.name)
-        if isinstance(value, np.ndarray) and value.ndim:
-            arrays[item.name] = value
-        elif item.name in stimulus.TIMES:
-            numbers[item.name] = None if value is None else float(value)
-        elif item.name == "parameters":
-            numbers[item.name] = {key: float(number) for key, number in value.items()}
-        else:
-            numbers[item.name] = value
-    head = {"format": FORMAT, "kind": type(stimulus).__name__, "fields": numbers}
-    with written_whole(path) as unfinished:
-        np.savez_compressed(unfinished, stimulus=np.array(json.dumps(head)), **arrays)
 
 
 class Item(NamedTuple):
@@ -131,6 +99,8 @@ class Stimulus(Printed, ABC):
 
     #: Fields that are times; files keep them in seconds.
     TIMES: ClassVar[tuple[str, ...]] = ("duration",)
+    #: All kinds, by name.
+    KINDS: ClassVar[dict[str, "type[Stimulus]"]] = {}
 
     name: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -145,10 +115,27 @@ class Stimulus(Printed, ABC):
         """What it shows one after another, in order; empty if that is one thing."""
         return ()
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        Stimulus.KINDS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        duration = getattr(self, "duration", None)
+        if duration is not None:
+            what = f"the duration of {self.label}"
+            time = seconds(what, duration, plain=False, above=0)
+            self._keep(duration=time * second)
+
+    def _keep(self, **checked: Any) -> None:
+        """Set fields to what a check has made of them."""
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
     @property
-    @abstractmethod
     def duration_s(self) -> float | None:
         """How long it takes in seconds; None is as long as it is shown."""
+        duration = getattr(self, "duration", None)
+        return None if duration is None else float(duration)
 
     def n_steps(self, dt_s: float) -> int | None:
         """
@@ -167,7 +154,7 @@ class Stimulus(Printed, ABC):
         Raises
         ------
         InputError
-            If its duration is no whole number of steps.
+            If its duration is not a whole number of steps.
         """
         if self.duration_s is None:
             return None
@@ -188,10 +175,9 @@ class Stimulus(Printed, ABC):
         Raises
         ------
         InputError
-            If its shape is another, or its times are no multiples of the step.
+            If it has another shape, or its times are not multiples of the step.
         """
 
-    @abstractmethod
     def plot(self, ax: Any = None) -> Any:
         """
         Draw it over time.
@@ -206,6 +192,17 @@ class Stimulus(Printed, ABC):
         matplotlib.axes.Axes
             The axes.
         """
+        import matplotlib.pyplot as plt
+
+        ax = plt.gca() if ax is None else ax
+        self._draw(ax)
+        ax.set_xlabel("time (ms)")
+        ax.set_title(self.label)
+        return ax
+
+    @abstractmethod
+    def _draw(self, ax: Any) -> None:
+        """Draw frames, or spikes."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """
@@ -225,4 +222,58 @@ class Stimulus(Printed, ABC):
         WriteError
             If the disk is full, or the like.
         """
-        save(self, path)
+        if Path(path).suffix != ".npz":
+            raise InputError(f"{path}: the file of a stimulus has to end with .npz")
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        arrays: dict[str, Any] = {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, np.ndarray) and value.ndim
+        }
+        numbers = {name: values[name] for name in values if name not in arrays}
+        for name in self.TIMES:
+            numbers[name] = None if values[name] is None else float(values[name])
+        numbers["parameters"] = {k: float(v) for k, v in self.parameters.items()}
+        head = {"format": FORMAT, "kind": type(self).__name__, "fields": numbers}
+        with written_whole(path) as unfinished:
+            np.savez_compressed(
+                unfinished, stimulus=np.array(json.dumps(head)), **arrays
+            )
+
+
+def load(path: str | os.PathLike[str]) -> Stimulus:
+    """
+    Read a stimulus that `Stimulus.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Stimulus
+        The same stimulus.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another kind.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            head = json.loads(str(file["stimulus"]))
+            if head["format"] != FORMAT:
+                raise ValueError(f"its format is {head['format']!r}")
+            kind = Stimulus.KINDS[head["kind"]]
+            values = {name: file[name] for name in file.files if name != "stimulus"}
+        values |= head["fields"]
+        for name in kind.TIMES:
+            values[name] = None if values[name] is None else values[name] * second
+        return kind(**values)
+    except DAMAGE as error:
+        raise InputError(
+            f"{path}: not a saved stimulus, or damaged: {type(error).__name__}: {error}"
+        ) from error

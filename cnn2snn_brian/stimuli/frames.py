@@ -1,5 +1,6 @@
 """Stimuli of frames: a still image, a sequence of images, a movie."""
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -7,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, ms, second
 
-from cnn2snn_brian.checks import seconds
+from cnn2snn_brian.checks import check_number, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import as_array, check_images
 from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
 
-#: A plot shows at most so many frames.
+#: The most frames that a plot shows.
 MAX_SHOWN = 12
 
 #: Colour between the frames of a plot.
@@ -26,8 +27,7 @@ def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
         raise InputError(
             f"{what} has the shape {array.shape}, expected (n, channels, height, width)"
         )
-    channels, height, width = array.shape[1:]
-    pixels = check_images(array, (channels, height, width))
+    pixels = check_images(array, array.shape[1:])
     pixels.flags.writeable = False
     return pixels
 
@@ -44,6 +44,38 @@ class FrameStimulus(Stimulus):
 
     frames: Any
 
+    @abstractmethod
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        """Say how many cycles it has, and what in each takes how many seconds."""
+
+    def _frame_order(self) -> npt.NDArray[np.int64]:
+        """List frames by cycle and place: another image in each, then the last one."""
+        n, cycle = self._cycle()
+        return np.array([[k, *[n] * (len(cycle) - 1)] for k in range(n)])
+
+    def _cycle_steps(self, dt_s: float) -> list[int]:
+        return [whole_steps(what, s, dt_s) for what, s in self._cycle()[1].items()]
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it takes in seconds; None is as long as it is shown."""
+        n, cycle = self._cycle()
+        return n * sum(cycle.values()) or None
+
+    @property
+    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Start of each presentation in seconds, and the index of its frame."""
+        n, cycle = self._cycle()
+        starts = np.arange(n)[:, None] * sum(cycle.values())
+        within = np.cumsum([0, *cycle.values()])[:-1]
+        return (starts + within).ravel(), self._frame_order().ravel()
+
+    def n_steps(self, dt_s: float) -> int | None:
+        """Say how many steps it takes; see `Stimulus.n_steps`."""
+        if self.duration_s is None:
+            return None
+        return self._cycle()[0] * sum(self._cycle_steps(dt_s))
+
     def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
         """
         Say which frame is shown when.
@@ -53,7 +85,7 @@ class FrameStimulus(Stimulus):
         dt_s : float
             The time step in seconds.
         n_steps : int
-            Number of steps, for an image that has no time of its own.
+            Number of steps of an image that was given no duration.
 
         Returns
         -------
@@ -63,14 +95,11 @@ class FrameStimulus(Stimulus):
         Raises
         ------
         InputError
-            If a time is no whole number of steps.
+            If a time is not a whole number of steps.
         """
-        raise NotImplementedError
-
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Start of each presentation in seconds, and the index of its frame."""
-        raise NotImplementedError
+        steps = [n_steps] if self.duration_s is None else self._cycle_steps(dt_s)
+        order = self._frame_order().astype(np.int32)
+        return np.repeat(order.ravel(), np.tile(steps, len(order)))
 
     def at(self, t: Any) -> npt.NDArray[np.float32]:
         """
@@ -101,11 +130,8 @@ class FrameStimulus(Stimulus):
             )
         self.n_steps(dt_s)
 
-    def plot(self, ax: Any = None) -> Any:
+    def _draw(self, ax: Any) -> None:
         """Draw frames side by side, at most 12, with their times in ms."""
-        import matplotlib.pyplot as plt
-
-        ax = plt.gca() if ax is None else ax
         starts, frame = self.frame_times
         n = len(starts)
         chosen = np.unique(np.linspace(0, n - 1, min(n, MAX_SHOWN)).astype(int))
@@ -113,16 +139,13 @@ class FrameStimulus(Stimulus):
         channels, height, width = shown.shape[1:]
         images = shown if channels == 3 else shown.mean(1)[:, None].repeat(3, 1)
         # Gaps of a colour, since frames may be as bright as paper at their edges.
-        strip = np.ones((height, (width + 1) * len(chosen) - 1, 3)) * GAP
-        for k, image in enumerate(images.transpose(0, 2, 3, 1)):
-            strip[:, k * (width + 1) : k * (width + 1) + width] = image
+        strip = np.tile(GAP, (height, len(chosen), width + 1, 1))
+        strip[:, :, :width] = images.transpose(2, 0, 3, 1)
+        strip = strip.reshape(height, -1, 3)[:, :-1]
         ax.imshow(strip, interpolation="nearest")
         centres = np.arange(len(chosen)) * (width + 1) + (width - 1) / 2
         ax.set_xticks(centres, [f"{1e3 * t:g}" for t in starts[chosen]])
         ax.set_yticks([])
-        ax.set_xlabel("time (ms)")
-        ax.set_title(self.label)
-        return ax
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,43 +170,27 @@ class Still(FrameStimulus):
     duration: Quantity | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         shape = np.shape(self.image)
         if len(shape) != 3:
             raise InputError(
                 f"the image has the shape {shape}, expected (channels, height, width)"
             )
-        pixels = _checked("the image", self.image[None])
-        object.__setattr__(self, "image", pixels[0])
-        if self.duration is not None:
-            what = "the duration of an image"
-            duration = seconds(what, self.duration, plain=False, above=0) * second
-            object.__setattr__(self, "duration", duration)
+        self._keep(image=_checked("the image", self.image[None])[0])
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
         """The image, of shape (1, channels, height, width)."""
         return self.image[None]
 
-    @property
-    def duration_s(self) -> float | None:
-        """How long it is shown, in seconds."""
-        return None if self.duration is None else float(self.duration)
-
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """One presentation from the start on."""
-        return np.zeros(1), np.zeros(1, np.int64)
-
-    def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
-        """Show the image in each step."""
-        own = self.n_steps(dt_s)
-        return np.zeros(n_steps if own is None else own, np.int32)
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        return 1, {self.label: 0.0 if self.duration is None else float(self.duration)}
 
 
 @dataclass(frozen=True, eq=False)
 class Sequence(FrameStimulus):
     """
-    Images one after another, with a gray screen behind each.
+    Images one after another, with a gray screen after each.
 
     Attributes
     ----------
@@ -192,7 +199,7 @@ class Sequence(FrameStimulus):
     on : Quantity [s]
         How long an image is shown.
     off : Quantity [s]
-        How long the background is shown behind each image; 0 for none.
+        How long the background is shown after each image; 0 for none.
     background : float
         Its intensity, 0 to 1.
     labels : sequence of int or str, optional
@@ -214,7 +221,7 @@ class Sequence(FrameStimulus):
     labels: Any = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", _checked("images", self.images))
+        self._keep(images=_checked("images", self.images))
         n = len(self.images)
         labels = np.asarray(range(n) if self.labels is None else self.labels)
         if labels.dtype == object:  # texts of pandas
@@ -224,26 +231,20 @@ class Sequence(FrameStimulus):
                 f"labels are {self.labels!r}, expected a whole number or a name for "
                 f"each of {n} images"
             )
-        object.__setattr__(self, "labels", tuple(labels.tolist()))
-        on = seconds("on", self.on, plain=False, above=0) * second
-        off = seconds("off", self.off, plain=False, least=0) * second
-        object.__setattr__(self, "on", on)
-        object.__setattr__(self, "off", off)
-        if not 0 <= float(self.background) <= 1:
-            raise InputError(f"background is {self.background}, expected 0 to 1")
+        self._keep(
+            labels=tuple(labels.tolist()),
+            on=seconds("on", self.on, plain=False, above=0) * second,
+            off=seconds("off", self.off, plain=False, least=0) * second,
+        )
+        check_number("background", self.background, 0, 1)
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
-        """The images, and the background behind them if it is shown at all."""
+        """The images, and after them the background if it is shown at all."""
         if not float(self.off):
             return self.images
         screen = np.full_like(self.images[:1], self.background)
         return np.concatenate([self.images, screen])
-
-    @property
-    def duration_s(self) -> float:
-        """Time of all images with the background behind each, in seconds."""
-        return len(self.images) * (float(self.on) + float(self.off))
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -251,30 +252,10 @@ class Sequence(FrameStimulus):
         on, both = float(self.on), float(self.on) + float(self.off)
         return tuple(Item(k * both, on, label) for k, label in enumerate(self.labels))
 
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Images and backgrounds in turn."""
-        n = len(self.images)
-        starts = np.arange(n) * (float(self.on) + float(self.off))
-        if not float(self.off):
-            return starts, np.arange(n)
-        both = np.column_stack([starts, starts + float(self.on)]).ravel()
-        frames = np.column_stack([np.arange(n), np.full(n, n)]).ravel()
-        return both, frames
-
-    def n_steps(self, dt_s: float) -> int:
-        """Say how many steps it takes, from whole steps on and off."""
-        on = whole_steps("an image of the sequence", float(self.on), dt_s)
-        off = whole_steps("the background of the sequence", float(self.off), dt_s)
-        return len(self.images) * (on + off)
-
-    def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
-        """Show images and backgrounds in turn."""
-        n = len(self.images)
-        on = whole_steps("an image of the sequence", float(self.on), dt_s)
-        off = self.n_steps(dt_s) // n - on
-        each = np.column_stack([np.arange(n), np.full(n, n)]).astype(np.int32)
-        return np.repeat(each.ravel(), np.tile([on, off], n))
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        off = {"the background of the sequence": float(self.off)}
+        on = {"an image of the sequence": float(self.on)}
+        return len(self.images), on | off if float(self.off) else on
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,27 +282,8 @@ class Movie(FrameStimulus):
     frame: Quantity = field(default_factory=lambda: 20 * ms)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "frames", _checked("frames", self.frames))
         frame = seconds("the time of a frame", self.frame, plain=False, above=0)
-        object.__setattr__(self, "frame", frame * second)
+        self._keep(frames=_checked("frames", self.frames), frame=frame * second)
 
-    @property
-    def duration_s(self) -> float:
-        """Time of all frames, in seconds."""
-        return len(self.frames) * float(self.frame)
-
-    @property
-    def frame_times(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Each frame once."""
-        n = len(self.frames)
-        return np.arange(n) * float(self.frame), np.arange(n)
-
-    def n_steps(self, dt_s: float) -> int:
-        """Say how many steps it takes, from the whole steps of a frame."""
-        own = whole_steps(f"a frame of {self.label}", float(self.frame), dt_s)
-        return own * len(self.frames)
-
-    def frame_of_step(self, dt_s: float, n_steps: int) -> npt.NDArray[np.int32]:
-        """Show each frame for its time."""
-        n = len(self.frames)
-        return np.repeat(np.arange(n, dtype=np.int32), self.n_steps(dt_s) // n)
+    def _cycle(self) -> tuple[int, dict[str, float]]:
+        return len(self.frames), {f"a frame of {self.label}": float(self.frame)}

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,117 +16,11 @@ from cnn2snn_brian.checks import check_choice, optional_library, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds
 
-#: Neurons and times of all spikes, and how long the recording is.
-Trains = tuple[npt.NDArray[Any], npt.NDArray[np.float64], Quantity | None]
-#: What our own exports say of a neuron's place.
-PLACE = ("channel", "y", "x")
-
-
-def trains_of_neo(trains: Any, index: Any) -> Trains:
-    """Read trains of Neo; see `SpikeTrains.from_neo`."""
-    neo = optional_library("neo", "export", "SpikeTrains.from_neo")
-    trains = getattr(trains, "spiketrains", trains)
-    listed = [trains] if isinstance(trains, neo.SpikeTrain) else list(trains)
-    if not listed or any(not isinstance(one, neo.SpikeTrain) for one in listed):
-        raise InputError(
-            "trains: expected neo.SpikeTrain objects, or a neo.Segment with some"
-        )
-    ends = []
-    for what in ("t_start", "t_stop"):
-        found = {float(getattr(one, what).rescale("s")) for one in listed}
-        if max(found) - min(found) > 1e-9:
-            raise InputError(
-                f"trains: their {what} is {min(found):g} to {max(found):g} s; cut them "
-                "to the same time (neo.SpikeTrain.time_slice)"
-            )
-        ends.append(min(found))
-    start, stop = ends
-    places = None
-    if all(set(PLACE) <= set(one.annotations) for one in listed):
-        places = [[one.annotations[what] for what in PLACE] for one in listed]
-    # A spike at the end is that of what follows; `time_slice` keeps it in both.
-    end = (stop - start) * (1 - 1e-9)
-    times = [one.rescale("s").magnitude - start for one in listed]
-    times = [one[one < end] for one in times]
-    return _joined("trains", times, index, places, (stop - start) * second)
-
-
-def trains_of_nwb(
-    file: Any,
-    window: tuple[Quantity, Quantity] | None,
-    units: Sequence[int] | None,
-    index: Any,
-) -> Trains:
-    """Read units of an NWB file; see `SpikeTrains.from_nwb`."""
-    pynwb = optional_library("pynwb", "nwb", "SpikeTrains.from_nwb")
-    if not isinstance(file, pynwb.NWBFile):
-        if not Path(file).is_file():
-            raise InputError(f"{file}: there is no such file")
-        try:
-            source = pynwb.NWBHDF5IO(str(file), "r")
-            opened = source.read()
-        except Exception as error:  # h5py and hdmf raise many kinds
-            raise InputError(
-                f"{file}: not an NWB file: {type(error).__name__}: {error}"
-            ) from error
-        with source:
-            return trains_of_nwb(opened, window, units, index)
-    table = file.units
-    if table is None or "spike_times" not in table.colnames:
-        raise InputError(f"{file.identifier}: has no units with spike times")
-    rows = list(range(len(table)) if units is None else units)
-    if not set(rows) <= set(range(len(table))):
-        raise InputError(f"units {rows}: the table has rows 0 to {len(table) - 1}")
-    times = [np.asarray(table["spike_times"][row], np.float64) for row in rows]
-    duration = None
-    if window is not None:
-        if len(window) != 2:
-            raise InputError(f"window is {window!r}, expected a start and an end")
-        start, end = (seconds("window", t, plain=False, least=0) for t in window)
-        duration = seconds("what is shown", end - start, above=0) * second
-        # A spike at the end of a trial is the next one's.
-        slack = 1e-9 * (end - start)
-        times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
-        times = [np.maximum(one - start, 0) for one in times]
-    places = None
-    if set(PLACE) <= set(table.colnames):
-        places = [[int(table[what][row]) for what in PLACE] for row in rows]
-    return _joined("units", times, index, places, duration)
-
-
-def _joined(
-    what: str, trains: Any, index: Any, places: Any, duration: Quantity | None
-) -> Trains:
-    """Put trains together, each with its neuron."""
-    if index is None:
-        index = np.arange(len(trains)) if places is None else _placed(what, places)
-    neuron = np.asarray(index)
-    if neuron.shape != (len(trains),):
-        raise InputError(
-            f"index has the shape {neuron.shape}, but there are {len(trains)} {what}"
-        )
-    times = np.concatenate([np.zeros(0), *trains])
-    lengths = [len(one) for one in trains]
-    return np.repeat(neuron, lengths), list_of_seconds(times), duration
-
-
-def _placed(what: str, places: Any) -> npt.NDArray[np.int64]:
-    """Turn places (channel, y, x) into neurons, ordered (y, x, channel)."""
-    channel, y, x = np.array(places, np.int64).reshape(-1, 3).T.clip(0)
-    channels, height, width = (int(axis.max(initial=0)) + 1 for axis in (channel, y, x))
-    neuron = (y * width + x) * channels + channel
-    if len(np.unique(neuron)) < len(places) or len(places) < channels * height * width:
-        raise InputError(
-            f"{what}: their places are not all those of one layer, each once, so that "
-            "the size of the input is not known; choose those of the input, or give "
-            "index=..."
-        )
-    return neuron
-
-
 IntArray = npt.NDArray[np.integer[Any]]
 #: What becomes of further spikes of a neuron in a step, which has at most one.
 Duplicates = Literal["refuse", "warn", "first"]
+#: What our own exports say of a neuron's place.
+PLACE = ("channel", "y", "x")
 
 
 def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
@@ -138,9 +33,19 @@ def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _steps(times_s: npt.NDArray[np.float64], dt_s: float) -> npt.NDArray[np.int64]:
-    """Give the step that each time falls into, by the rule of Brian2's `timestep`."""
-    return ((times_s + 1e-3 * dt_s) / dt_s).astype(np.int64)
+def _placed(what: str, known: Any) -> npt.NDArray[np.int64]:
+    """Turn places (channel, y, x) into neurons, ordered (y, x, channel)."""
+    places = np.array([[int(one[name]) for name in PLACE] for one in known])
+    channel, y, x = places.reshape(-1, 3).T.clip(0)
+    channels, height, width = (int(axis.max(initial=0)) + 1 for axis in (channel, y, x))
+    neuron = (y * width + x) * channels + channel
+    if len(np.unique(neuron)) < len(places) or len(places) < channels * height * width:
+        raise InputError(
+            f"{what}: their places are not all those of one layer, each once, so that "
+            "the size of the input is not known; choose those of the input, or give "
+            "index=..."
+        )
+    return neuron
 
 
 class SpikeStimulus(Stimulus):
@@ -151,17 +56,10 @@ class SpikeStimulus(Stimulus):
     duplicates: Duplicates
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("duplicates", self.duplicates, ("refuse", "warn", "first"))
-        if self.duration is not None:
-            what = f"the duration of {self.label}"
-            duration = seconds(what, self.duration, plain=False, above=0)
-            object.__setattr__(self, "duration", duration * second)
 
-    @property
-    def duration_s(self) -> float | None:
-        """How long it takes in seconds, if it was said."""
-        return None if self.duration is None else float(self.duration)
-
+    @abstractmethod
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
         """
         Say which neuron of the input each spike is of.
@@ -181,10 +79,13 @@ class SpikeStimulus(Stimulus):
         InputError
             If a spike is outside of the input.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def _rows(self) -> IntArray:
+        """Give each spike its row in a plot."""
 
     def spikes(
-        self, dt_s: float, input_shape: tuple[int, int, int]
+        self, dt_s: float, input_shape: tuple[int, int, int], *, warn: bool = False
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """
         Give the spikes as a network gets them.
@@ -195,6 +96,8 @@ class SpikeStimulus(Stimulus):
             The time step in seconds.
         input_shape : tuple of int
             Shape of the network's input.
+        warn : bool
+            Whether to say how many spikes `duplicates` leaves out.
 
         Returns
         -------
@@ -209,7 +112,9 @@ class SpikeStimulus(Stimulus):
             If a spike is outside of the input or of the time, or `duplicates` is
             "refuse" and a neuron spikes twice in a step.
         """
-        neuron, step = self.neurons(input_shape), _steps(self.times, dt_s)
+        neuron = self.neurons(input_shape)
+        # The step that each time falls into, by the rule of Brian2's `timestep`.
+        step = ((self.times + 1e-3 * dt_s) / dt_s).astype(np.int64)
         n_steps = self.n_steps(dt_s)
         if n_steps is not None and len(step) and step.max() >= n_steps:
             late = int(step.argmax())
@@ -228,6 +133,14 @@ class SpikeStimulus(Stimulus):
                 f"at {1e3 * at[k] * dt_s:g} ms; rates above 1/dt can't be simulated. "
                 f"{self._short_enough(neuron)}, duplicates='first' keeps one spike"
             )
+        if warn and self.duplicates == "warn" and again.any():
+            message = (
+                f"{self.label}: {again.sum():,} of {len(again):,} spikes are left out, "
+                "because their neuron spikes before in the same step. "
+                f"{self._short_enough(neuron)}, duplicates='first' leaves them out "
+                "without a warning"
+            )
+            warnings.warn(message, stacklevel=3)
         return in_order[~again].astype(np.int32), at[~again].astype(np.int32)
 
     def _short_enough(self, neuron: npt.NDArray[np.int64]) -> str:
@@ -243,31 +156,11 @@ class SpikeStimulus(Stimulus):
 
     def check(self, input_shape: tuple[int, int, int], dt_s: float) -> None:
         """Check places and times; see `Stimulus.check`."""
-        neuron, _ = self.spikes(dt_s, input_shape)
-        n, lost = len(self.times), len(self.times) - len(neuron)
-        if self.duplicates == "warn" and lost:
-            message = (
-                f"{self.label}: {lost:,} of {n:,} spikes are left out, because their "
-                "neuron spikes before in the same step. "
-                f"{self._short_enough(self.neurons(input_shape))}, duplicates='first' "
-                "leaves them out without a warning"
-            )
-            warnings.warn(message, stacklevel=2)
+        self.spikes(dt_s, input_shape, warn=True)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw each spike as a dot."""
-        import matplotlib.pyplot as plt
-
-        ax = plt.gca() if ax is None else ax
-        ax.plot(1e3 * self.times, self._row(), ".", color="black", markersize=2)
-        ax.set_xlabel("time (ms)")
+    def _draw(self, ax: Any) -> None:
+        ax.plot(1e3 * self.times, self._rows(), ".", color="black", markersize=2)
         ax.set_ylabel("input neuron")
-        ax.set_title(self.label)
-        return ax
-
-    def _row(self) -> IntArray:
-        """Give each spike its row in a plot."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,8 +198,7 @@ class SpikeTrains(SpikeStimulus):
     def __post_init__(self) -> None:
         super().__post_init__()
         times = list_of_seconds(self.times)
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "index", indices("index", self.index, len(times)))
+        self._keep(times=times, index=indices("index", self.index, len(times)))
 
     @classmethod
     def from_neo(cls, trains: Any, index: Any = None, **more: Any) -> "SpikeTrains":
@@ -334,13 +226,30 @@ class SpikeTrains(SpikeStimulus):
         Raises
         ------
         InputError
-            If these are other objects, start or stop at different times, or have no
-            neuron each.
+            If these are other objects, start or stop at different times, or not
+            every train has a neuron.
         MissingLibraryError
             If Neo is not installed.
         """
-        neuron, times, duration = trains_of_neo(trains, index)
-        return cls(neuron, times, **{"duration": duration, **more})
+        neo = optional_library("neo", "export", "SpikeTrains.from_neo")
+        trains = getattr(trains, "spiketrains", trains)
+        listed = [trains] if isinstance(trains, neo.SpikeTrain) else list(trains)
+        if not listed or any(not isinstance(one, neo.SpikeTrain) for one in listed):
+            raise InputError(
+                "trains: expected neo.SpikeTrain objects, or a neo.Segment with some"
+            )
+        ends = []
+        for what in ("t_start", "t_stop"):
+            found = {float(getattr(one, what).rescale("s")) for one in listed}
+            if max(found) - min(found) > 1e-9:
+                raise InputError(
+                    f"trains: their {what} is {min(found):g} to {max(found):g} s; cut "
+                    "them to the same time (neo.SpikeTrain.time_slice)"
+                )
+            ends.append(min(found))
+        times = [one.rescale("s").magnitude for one in listed]
+        known = [one.annotations for one in listed]
+        return cls._joined("trains", times, ends, index, known, more)
 
     @classmethod
     def from_nwb(
@@ -380,12 +289,65 @@ class SpikeTrains(SpikeStimulus):
         Raises
         ------
         InputError
-            If the file can't be read or has no spikes, the window is no pair of times,
-            or units have no neuron each.
+            If the file can't be read or has no spikes, the window is not a pair of
+            times, or not every unit has a neuron.
         MissingLibraryError
             If pynwb is not installed.
         """
-        neuron, times, duration = trains_of_nwb(file, window, units, index)
+        pynwb = optional_library("pynwb", "nwb", "SpikeTrains.from_nwb")
+        if not isinstance(file, pynwb.NWBFile):
+            if not Path(file).is_file():
+                raise InputError(f"{file}: there is no such file")
+            try:
+                source = pynwb.NWBHDF5IO(str(file), "r")
+                opened = source.read()
+            except Exception as error:  # h5py and hdmf raise many kinds
+                raise InputError(
+                    f"{file}: not an NWB file: {type(error).__name__}: {error}"
+                ) from error
+            with source:
+                return cls.from_nwb(opened, window, units=units, index=index, **more)
+        table = file.units
+        if table is None or "spike_times" not in table.colnames:
+            raise InputError(f"{file.identifier}: has no units with spike times")
+        rows = list(range(len(table)) if units is None else units)
+        if not set(rows) <= set(range(len(table))):
+            raise InputError(f"units {rows}: the table has rows 0 to {len(table) - 1}")
+        times = [np.asarray(table["spike_times"][row], np.float64) for row in rows]
+        ends = None
+        if window is not None:
+            if len(window) != 2:
+                raise InputError(f"window is {window!r}, expected a start and an end")
+            ends = [seconds("window", t, plain=False, least=0) for t in window]
+            seconds("what is shown", ends[1] - ends[0], above=0)
+        columns = [what for what in PLACE if what in table.colnames]
+        known = [{what: table[what][row] for what in columns} for row in rows]
+        return cls._joined("units", times, ends, index, known, more)
+
+    @classmethod
+    def _joined(
+        cls, what: str, trains: Any, ends: Any, index: Any, known: Any, more: Any
+    ) -> "SpikeTrains":
+        """Put trains together, as far as they are between two times."""
+        duration = None
+        if ends is not None:
+            start, stop = ends
+            duration = (stop - start) * second
+            # A spike at the end is that of what follows; Neo's `time_slice` keeps both.
+            slack = 1e-9 * (stop - start)
+            trains = [t[(t >= start - slack) & (t < stop - slack)] for t in trains]
+            trains = [np.maximum(times - start, 0) for times in trains]
+        if index is None:
+            have_places = known and all(set(PLACE) <= set(one) for one in known)
+            index = _placed(what, known) if have_places else np.arange(len(trains))
+        neuron: Any = np.asarray(index)
+        if neuron.shape != (len(trains),):
+            raise InputError(
+                f"index has the shape {neuron.shape}, but there are {len(trains)} "
+                f"{what}"
+            )
+        neuron = np.repeat(neuron, [len(one) for one in trains])
+        times = np.concatenate([np.zeros(0), *trains])
         return cls(neuron, times, **{"duration": duration, **more})
 
     def neurons(self, input_shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
@@ -399,7 +361,7 @@ class SpikeTrains(SpikeStimulus):
             )
         return self.index
 
-    def _row(self) -> IntArray:
+    def _rows(self) -> IntArray:
         return self.index
 
 
@@ -449,12 +411,10 @@ class Events(SpikeStimulus):
                 f"events are not sorted by time: event {k + 1} at "
                 f"{1e3 * times[k + 1]:g} ms comes after one at {1e3 * times[k]:g} ms"
             )
-        object.__setattr__(self, "t", times)
-        if np.asarray(self.polarity).dtype == bool:
-            object.__setattr__(self, "polarity", np.asarray(self.polarity).astype(int))
-        for what in ("x", "y", "polarity"):
-            found = indices(what, getattr(self, what), len(times))
-            object.__setattr__(self, what, found)
+        polarity = np.asarray(self.polarity)
+        polarity = polarity.astype(int) if polarity.dtype == bool else polarity
+        given = {"x": self.x, "y": self.y, "polarity": polarity}
+        self._keep(t=times, **{k: indices(k, v, len(times)) for k, v in given.items()})
         if not np.isin(self.polarity, (-1, 0, 1)).all():
             raise InputError("polarity has other values than 1, and 0 or -1")
 
@@ -517,5 +477,5 @@ class Events(SpikeStimulus):
         channel = (self.polarity == 1) if channels == 2 else np.zeros(len(self.x), int)
         return (self.y * width + self.x) * channels + channel
 
-    def _row(self) -> IntArray:
+    def _rows(self) -> IntArray:
         return self.y * (int(self.x.max(initial=0)) + 1) + self.x
