@@ -266,7 +266,7 @@ def test_other_numbers_of_channels_are_refused(tmp_path, channels):
 
 
 def test_folders_without_pictures_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(InputError, match="not a folder of class.*No such file"):
         load_folder(tmp_path / "nowhere")
     with pytest.raises(InputError, match="not a folder of class folders"):
         load_folder(tmp_path)

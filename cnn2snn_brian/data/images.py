@@ -1,8 +1,9 @@
 """Labelled images, as 8-bit arrays in torch's order."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ class LabelledImages(Printed):
         Raises
         ------
         InputError
-            If a class has fewer than `n` images, or `n` or `seed` is no whole number.
+            If a class has fewer than `n` images, or `n` or `seed` is not a whole
+            number.
         """
         check_whole("n", n, 1)
         rng = np.random.default_rng(check_whole("seed", seed, 0))
@@ -99,6 +101,60 @@ class LabelledImages(Printed):
                 )
             chosen.append(rng.choice(members, size=n, replace=False))
         return self[np.sort(np.concatenate(chosen))]
+
+    def drawn(self, n: int, seed: int) -> "LabelledImages":
+        """
+        Draw images at random, of whatever class.
+
+        Parameters
+        ----------
+        n : int
+            Number of images.
+        seed : int
+            Seed of the draw.
+
+        Returns
+        -------
+        LabelledImages
+            The drawn images, in the order of this set.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than `n` images, or `n` or `seed` is not a whole number.
+        """
+        if check_whole("n", n, 1) > len(self):
+            raise InputError(f"n is {n}; there are {len(self)} images")
+        rng = np.random.default_rng(check_whole("seed", seed, 0))
+        return self[np.sort(rng.choice(len(self), n, replace=False))]
+
+    def with_classes(self, classes: tuple[str, ...]) -> "LabelledImages":
+        """
+        Give the classes other numbers, such as those of a network's outputs.
+
+        Parameters
+        ----------
+        classes : tuple of str
+            Names in the order of the numbers; the classes of this set are among them.
+
+        Returns
+        -------
+        LabelledImages
+            The same images.
+
+        Raises
+        ------
+        InputError
+            If a class is not one of `classes`.
+        """
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise InputError(
+                f"the network has no class {', '.join(map(repr, unknown))}; "
+                f"it has {', '.join(classes)}"
+            )
+        number = np.array([classes.index(name) for name in self.classes], np.int64)
+        return LabelledImages(self.images, number[self.labels], classes)
 
 
 #: Share of a folder without ``train`` and ``test`` that is kept for testing.
@@ -135,10 +191,8 @@ def load_folder(
         If the folder is missing or empty, the images differ in size, or one can't be
         read or has other numbers than those of 8 or 16 bits.
     """
-    directory = Path(directory)
-    _check_channels(input_shape)
-    files, labels, classes = _listed(directory)
-    return _read(directory, files, labels, classes, input_shape)
+    folder = _opened(directory, input_shape)
+    return _read(folder, range(len(folder)))
 
 
 def split_folder(
@@ -149,93 +203,66 @@ def split_folder(
     """
     Load parts of a folder of class folders: what trains, and what is kept for testing.
     """
-    _check_channels(input_shape)
-    files, labels, classes = _listed(directory)
-    kept = _kept_for_testing(files, labels)
-    loaded = []
-    for part in parts:
-        chosen = np.flatnonzero(kept == (part == "test"))
-        if not len(chosen):
-            raise InputError(
-                f"{directory}: no class has two different images, so that none can be "
-                "kept for testing"
-            )
-        of_part = [files[index] for index in chosen]
-        loaded.append(_read(directory, of_part, labels[chosen], classes, input_shape))
-    return loaded
+    folder = _opened(directory, input_shape)
+    kept = _kept_for_testing(folder)
+    chosen = [np.flatnonzero(kept == (part == "test")) for part in parts]
+    if not all(map(len, chosen)):
+        raise InputError(
+            f"{directory}: no class has two different images, so that none can be kept "
+            "for testing"
+        )
+    return [_read(folder, indices) for indices in chosen]
 
 
-def class_names(directory: Path) -> tuple[str, ...]:
-    """Say which classes a folder has, without reading an image."""
-    return tuple(sorted(path.name for path in directory.iterdir() if path.is_dir()))
-
-
-def _check_channels(input_shape: tuple[int, int, int] | None) -> None:
-    if input_shape is not None and input_shape[0] not in (1, 3):
-        raise InputError(f"an image has 1 or 3 channels, {input_shape[0]} were asked")
-
-
-def _listed(
-    directory: Path,
-) -> tuple[list[Path], npt.NDArray[np.int64], tuple[str, ...]]:
-    """List files, their labels, and the names of the classes."""
+def _opened(directory: str | Path, input_shape: tuple[int, int, int] | None) -> Any:
+    """List a folder as torchvision does; items are decoded when they are asked for."""
     from torchvision.datasets import ImageFolder
 
-    if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such folder")
+    if input_shape is not None and input_shape[0] not in (1, 3):
+        raise InputError(f"an image has 1 or 3 channels, {input_shape[0]} were asked")
     try:
-        folder = ImageFolder(str(directory))
-    except FileNotFoundError as error:
+        return ImageFolder(directory, loader=partial(_decoded, input_shape=input_shape))
+    except OSError as error:
         raise InputError(
             f"{directory}: not a folder of class folders with images: {error}"
         ) from error
-    files = [Path(path) for path, _ in folder.samples]
-    return files, np.asarray(folder.targets, np.int64), tuple(folder.classes)
 
 
-def _read(
-    directory: Path,
-    files: Sequence[Path],
-    labels: npt.NDArray[np.int64],
-    classes: tuple[str, ...],
-    input_shape: tuple[int, int, int] | None,
-) -> LabelledImages:
-    arrays = [_decoded(path, input_shape) for path in files]
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1:
+def _read(folder: Any, indices: Iterable[int]) -> LabelledImages:
+    items = [folder[index] for index in indices]
+    images = [image for image, _ in items]
+    n_shapes = len({image.shape for image in images})
+    if n_shapes > 1:
         raise InputError(
-            f"{directory}: the images have {len(shapes)} different sizes; "
-            "give one size to scale them to"
+            f"{folder.root}: the images have {n_shapes} different sizes; give one size "
+            "to scale them to"
         )
-    return LabelledImages(np.stack(arrays), labels, classes)
+    labels = np.array([label for _, label in items], np.int64)
+    return LabelledImages(np.stack(images), labels, tuple(folder.classes))
 
 
 def _decoded(
-    path: Path, input_shape: tuple[int, int, int] | None
+    path: str, input_shape: tuple[int, int, int] | None
 ) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    mode = "L" if input_shape is not None and input_shape[0] == 1 else "RGB"
     try:
         with Image.open(path) as image:
-            converted = _of_8_bits(image).convert(mode)
+            channels, *size = input_shape or (3, image.height, image.width)
+            converted = _of_8_bits(image).convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image: {error}") from error
-    if input_shape is not None:
-        size = input_shape[2], input_shape[1]
-        if converted.size != size:
-            converted = converted.resize(size, Image.Resampling.BILINEAR)
-    return np.atleast_3d(np.asarray(converted)).transpose(2, 0, 1)
+    scaled = converted.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.atleast_3d(np.asarray(scaled)).transpose(2, 0, 1)
 
 
 def _of_8_bits(image: Any) -> Any:
     """Keep the upper 8 bits of a grey image that has more; Pillow would clip it."""
     from PIL import Image
 
-    is_16_bit = image.mode.startswith("I;16")
-    # What Pillow has no narrower mode for, in formats that have at most 16 bits.
-    is_16_bit |= image.mode == "I" and image.format in ("PNG", "PPM")
-    if is_16_bit:
+    # "I" is what Pillow has no narrower mode for, in formats of at most 16 bits.
+    in_16_bits = image.mode == "I" and image.format in ("PNG", "PPM")
+    if in_16_bits or image.mode.startswith("I;16"):
         (bits,) = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -247,25 +274,22 @@ def _of_8_bits(image: Any) -> Any:
     return image
 
 
-def _digest(path: Path) -> int:
+def _digest(path: str) -> int:
     """Hash what is in a file to a number that is uniform below `DIGEST_END`."""
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: not a readable image: {error}") from error
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 
-def _kept_for_testing(
-    files: Sequence[Path], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
+def _kept_for_testing(folder: Any) -> npt.NDArray[np.bool_]:
     """Say of each file whether it is kept for testing."""
-    digests = [_digest(path) for path in files]
+    digests = [(_digest(path), label) for path, label in folder.samples]
     kept: set[int] = set()
-    for label in np.unique(labels):
-        of_class = sorted({digests[index] for index in np.flatnonzero(labels == label)})
-        if len(of_class) < 2:
-            continue
+    for label in range(len(folder.classes)):
+        of_class = sorted({digest for digest, its in digests if its == label})
         below = sum(digest < TEST_SHARE * DIGEST_END for digest in of_class)
+        # At least one is kept, and one is left.
         kept.update(of_class[: min(max(below, 1), len(of_class) - 1)])
-    return np.array([digest in kept for digest in digests])
+    return np.array([digest in kept for digest, _ in digests])

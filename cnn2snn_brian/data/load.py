@@ -3,18 +3,12 @@
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.data.images import (
-    LabelledImages,
-    class_names,
-    load_folder,
-    split_folder,
-)
+from cnn2snn_brian.data.images import LabelledImages, load_folder, split_folder
 from cnn2snn_brian.errors import InputError
 
 #: Of the 1,797 digits, so many are kept for testing.
@@ -44,7 +38,7 @@ def load_digits() -> tuple[LabelledImages, LabelledImages]:
     everything = LabelledImages(
         images[order],
         digits.target[order].astype(np.int64),
-        tuple(str(name) for name in digits.target_names),
+        tuple(map(str, digits.target_names)),
     )
     return everything[N_TEST_DIGITS:], everything[:N_TEST_DIGITS]
 
@@ -165,7 +159,7 @@ def load_training_images(
         If they can't be loaded, or a class is none of the network's.
     """
     (training,) = _parts(name, input_shape, ("train",))
-    return _with_classes_of(training, classes)
+    return training if classes is None else training.with_classes(classes)
 
 
 def load_test_images(
@@ -207,19 +201,16 @@ def load_test_images(
         If they can't be loaded, `n` or the seed are out of range, a class is none of
         the network's, or `whole` is asked of what has test images of its own.
     """
-    seed = check_whole("seed", seed, 0)
+    check_whole("seed", seed, 0)
+    if whole and not is_split(name):
+        raise InputError(f"all of {name}: it has test images of its own")
     if whole:
-        if not is_split(name):
-            raise InputError(f"all of {name}: it has test images of its own")
         test = load_folder(name, input_shape)
     else:
         (test,) = _parts(name, input_shape, ("test",))
     if n is not None:
-        if check_whole("n", n, 1) > len(test):
-            raise InputError(f"n is {n}; there are {len(test)} images")
-        drawn = np.random.default_rng(seed).choice(len(test), n, replace=False)
-        test = test[np.sort(drawn)]
-    return _with_classes_of(test, classes)
+        test = test.drawn(n, seed)
+    return test if classes is None else test.with_classes(classes)
 
 
 def is_split(name: str | Path) -> bool:
@@ -257,6 +248,10 @@ def _part_folders(directory: Path) -> list[str]:
     return [part for part in PARTS if (directory / part).is_dir()]
 
 
+def _class_names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir() if path.is_dir()}
+
+
 def _parts(
     name: str | Path,
     input_shape: tuple[int, int, int] | None,
@@ -279,22 +274,7 @@ def _parts(
             raise InputError(
                 f"{directory}: has a folder {there[0]!r}, but no folder {part!r}"
             )
-    if len({class_names(directory / part) for part in there}) > 1:
+    classes = [_class_names(directory / part) for part in there]
+    if classes[0] != classes[-1]:
         raise InputError(f"{directory}: train and test have different class folders")
     return [load_folder(directory / part, input_shape) for part in wanted]
-
-
-def _with_classes_of(
-    images: LabelledImages, classes: tuple[str, ...] | None
-) -> LabelledImages:
-    """Give the classes the numbers of the network's outputs of the same names."""
-    if classes is None or images.classes == classes:
-        return images
-    unknown = [name for name in images.classes if name not in classes]
-    if unknown:
-        raise InputError(
-            f"the network has no class {', '.join(map(repr, unknown))}; "
-            f"it has {', '.join(classes)}"
-        )
-    number = np.array([classes.index(name) for name in images.classes])
-    return replace(images, labels=number[images.labels], classes=classes)
