@@ -211,7 +211,7 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
         (("inspect", "missing.h5", "--data", "digits"), 1, "there is no such file"),
         (("run", "x.snn", "--data", "digits", "--save", "no/r.h5"), 1, "no does not"),
         (
-            ("train", "resnet", "--data", "digits", "--out", "x.st"),
+            ("train", "resnet", "--data", "digits", "--out", "x.safetensors"),
             2,
             "resnet",
         ),

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from typer import Option
 
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.cli.convert import convert_command, export_command
 from cnn2snn_brian.cli.inspect import inspect_command
 from cnn2snn_brian.cli.reproduce import demo, reproduce
 from cnn2snn_brian.cli.run import run
-from cnn2snn_brian.cli.shared import PROGRAM, Command, console, print_table
 from cnn2snn_brian.cli.train import train_command
 from cnn2snn_brian.cli.tune import calibrate_command, tune_command
 from cnn2snn_brian.errors import ConversionError
@@ -37,7 +37,7 @@ def cache(*, clear: Annotated[bool, Option("--clear")] = False) -> None:
     total = f"{len(found)} entries, {sum(entry.size for entry in found) / 1e6:.1f} MB"
     if clear:
         programs.clear(directory)
-        console.print(f"removed {total}, of {directory}")
+        shared.say(f"removed {total}, of {directory}")
         return
     rows = [
         (
@@ -47,12 +47,12 @@ def cache(*, clear: Annotated[bool, Option("--clear")] = False) -> None:
         )
         for entry in found
     ]
-    print_table(str(directory), ("entry", "last used", "MB"), rows)
-    console.print(f"{total} of at most {programs.MAX_CACHE_BYTES / 1e6:.0f} MB")
+    shared.print_table(str(directory), ("entry", "last used", "MB"), rows)
+    shared.say(f"{total} of at most {programs.MAX_CACHE_BYTES / 1e6:.0f} MB")
 
 
 app = typer.Typer(
-    name=PROGRAM,
+    name=shared.PROGRAM,
     help="Turn a trained PyTorch CNN into a spiking network in Brian2.",
     no_args_is_help=True,
     add_completion=False,
@@ -63,7 +63,7 @@ app = typer.Typer(
 
 def _show_version(*, show: bool) -> None:
     if show:
-        console.print(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
+        shared.say(f"{shared.PROGRAM} {importlib.metadata.version(shared.PROGRAM)}")
         raise typer.Exit
 
 
@@ -104,7 +104,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cache": cache,
 }
 for name, command in COMMANDS.items():
-    app.command(name, cls=Command)(command)
+    app.command(name, cls=shared.Command)(command)
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
     # Accepted anywhere: users add it after the command that failed.
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app(prog_name=PROGRAM)
+        app(prog_name=shared.PROGRAM)
     except (ConversionError, OSError) as error:
         if debug:
             raise

@@ -12,18 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, BadParameter, Context
 
 import cnn2snn_brian as c2s
-from cnn2snn_brian.cli.shared import (
-    Architecture,
-    AtLeastOne,
-    NetworkFile,
-    Seed,
-    Thresholds,
-    console,
-    load_trained,
-    numbers_by_layer,
-    output,
-    print_written,
-)
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_from_memory
 
@@ -93,12 +82,12 @@ def _trained(
         shape = _numbers(input_shape, "--input-shape", int)
         cnn = _imported(module)
         if weights is None:
-            console.print(f"no --weights: those that {module} gives are converted")
+            shared.say(f"no --weights: those that {module} gives are converted")
         else:
             load_state(cnn, weights)
         return cnn, shape, None
     if weights is not None:
-        cnn, card = load_trained(weights)
+        cnn, card = shared.load_trained(weights)
     elif architecture is not None:
         cnn, card = c2s.models.pretrained(architecture)
     else:
@@ -116,7 +105,7 @@ def _named(snn: "c2s.SpikingNetwork", names: tuple[str, ...]) -> "c2s.SpikingNet
     n_outputs = math.prod(snn.layers[-1].shape)
     if len(names) == n_outputs:
         return replace(snn, classes=names)
-    console.print(
+    shared.say(
         f"the classes stay without names: {n_outputs} outputs, but {len(names)} "
         "class folders"
     )
@@ -141,15 +130,15 @@ def _read_nir(path: Path, context: Context) -> "c2s.SpikingNetwork":
         snn = c2s.from_nir(path, **given)
     for warning in said:
         if warning.category is UserWarning:
-            console.print(str(warning.message), highlight=False)
+            shared.say(warning.message)
     return snn
 
 
 def convert_command(
     context: Context,
-    out: Annotated[Path, output(Argument)],
+    out: Annotated[Path, shared.output(Argument)],
     *,
-    architecture: Architecture | None = None,
+    architecture: shared.Architecture | None = None,
     module: str | None = None,
     weights: Path | None = None,
     input_shape: str | None = None,
@@ -157,10 +146,10 @@ def convert_command(
     std: str | None = None,
     from_nir: Path | None = None,
     calibration: str | None = None,
-    n_calibration: AtLeastOne = 200,
+    n_calibration: shared.AtLeastOne = 200,
     preset: Literal["paper", "free-floor", "few-steps"] = "paper",
     percentile: float | None = None,
-    threshold: Thresholds = None,
+    threshold: shared.Thresholds = None,
     v_min: float | None = None,
     leak: float = 0.0,
     v_init: float | None = None,
@@ -168,7 +157,7 @@ def convert_command(
     encoding: Literal["poisson", "current"] | None = None,
     max_pooling: Literal["gate", "largest-count"] | None = None,
     rate_scale: float = 1.0,
-    seed: Seed = 0,
+    seed: shared.Seed = 0,
 ) -> None:
     """
     Convert a trained CNN: one file with layers, weights, thresholds and settings.
@@ -222,14 +211,14 @@ def convert_command(
     if from_nir is not None:
         snn = _read_nir(from_nir, context)
         snn.save(out)
-        print_written(snn, out)
+        shared.say_written(snn, out)
         return
     if (mean is None) != (std is None):
         raise BadParameter("--mean and --std belong together")
     normalize = None
     if mean is not None:
         normalize = _numbers(mean, "--mean"), _numbers(std, "--std")
-    thresholds = numbers_by_layer(threshold)
+    thresholds = shared.numbers_by_layer(threshold)
     cnn, shape, classes = _trained(architecture, module, weights, input_shape)
     training = None
     if calibration is not None:
@@ -247,12 +236,12 @@ def convert_command(
     if training is not None:
         snn = _named(snn, training.classes)
     snn.save(out)
-    print_written(snn, out)
+    shared.say_written(snn, out)
 
 
 def export_command(
-    network: NetworkFile,
-    out: Annotated[Path, output(Argument, suffix=".nir")],
+    network: shared.NetworkFile,
+    out: Annotated[Path, shared.output(Argument, suffix=".nir")],
     *,
     pooling: Literal["depthwise", "avg", "sum"] = "depthwise",
     strict: bool = True,
@@ -290,4 +279,4 @@ def export_command(
     )
     with written_from_memory(out) as image:
         nir.write(image, graph)
-    print_written(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges", out)
+    shared.say_written(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges", out)

@@ -6,18 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, BadParameter, Option
 
 import cnn2snn_brian as c2s
-from cnn2snn_brian.cli.shared import (
-    DATA,
-    OutFile,
-    Repeats,
-    StimulusFiles,
-    Whole,
-    check_shown,
-    console,
-    in_ms,
-    load_stimuli,
-    longest_ms,
-)
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,11 +36,11 @@ def _test_images(
 def inspect_command(
     source: Annotated[Path, Argument()],
     *,
-    out: OutFile = Path("inspector.html"),
-    data: Annotated[str | None, DATA] = None,
-    stimulus: StimulusFiles = None,
-    repeats: Repeats = 1,
-    whole: Whole = False,
+    out: shared.OutFile = Path("inspector.html"),
+    data: Annotated[str | None, shared.DATA] = None,
+    stimulus: shared.StimulusFiles = None,
+    repeats: shared.Repeats = 1,
+    whole: shared.Whole = False,
     n: int | None = None,
     seed: Annotated[int | None, Option(min=0)] = None,
     duration: float | None = None,
@@ -94,8 +83,8 @@ def inspect_command(
     # All that is cheap to check comes before a simulation.
     optional_library("bokeh", "inspector", "The inspector")
     if data or stimulus or repeats != 1:
-        check_shown(data, stimulus, repeats, n if data else None, whole=whole)
-    stimuli = load_stimuli(stimulus)
+        shared.check_shown(data, stimulus, repeats, n, whole=whole)
+    stimuli = shared.load_stimuli(stimulus)
     if source.is_file() and h5py.is_hdf5(source):
         result = c2s.SimulationResult.load(source)
         snn = None if network is None else c2s.SpikingNetwork.load(network)
@@ -126,8 +115,8 @@ def inspect_command(
         n = N_IMAGES if n is None else n
         test = _test_images(data, snn.input_shape, n, seed, classes, whole=whole)
         if duration is None:
-            duration = longest_ms(snn, stimuli)
-        with snn.compile(in_ms(duration)) as simulator:
+            duration = shared.longest_ms(snn, stimuli)
+        with snn.compile(shared.in_ms(duration)) as simulator:
             result = simulator.run(
                 stimuli if test is None else test.images,
                 seed=seed,
@@ -148,6 +137,6 @@ def inspect_command(
         stimuli=stimuli or None,
         title=f"Spikes of {source.name}",
     )
-    console.print(str(result), highlight=False)
+    shared.say(result)
     size = written.stat().st_size / 1e6
-    console.print(f"written: {written} ({size:.1f} MB); open it with a browser")
+    shared.say(f"written: {written} ({size:.1f} MB); open it with a browser")

@@ -6,22 +6,14 @@ from typing import Annotated
 from typer import Option
 
 import cnn2snn_brian as c2s
-from cnn2snn_brian.cli.shared import (
-    DEFAULT_MS,
-    NWorkers,
-    OutFile,
-    Seed,
-    console,
-    in_ms,
-    print_table,
-)
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.files import written_whole
 
 #: Image that is drawn.
 DRAWN = 0
 
 
-def demo(figure: OutFile = Path("digit.png"), seed: Seed = 0) -> None:
+def demo(figure: shared.OutFile = Path("digit.png"), seed: shared.Seed = 0) -> None:
     """
     See it work: scikit-learn's 8x8 digits through a CNN and through its SNN.
 
@@ -32,25 +24,25 @@ def demo(figure: OutFile = Path("digit.png"), seed: Seed = 0) -> None:
     seed
         Seed of the Poisson spikes.
     """
-    console.print("Converting the digits CNN and compiling its Brian2 network ...")
+    shared.say("Converting the digits CNN and compiling its Brian2 network ...")
     training, test = c2s.data.load_digits()
     cnn, _ = c2s.models.pretrained("digits")
     snn = c2s.convert(
         cnn, test.input_shape, calibration=training.images, percentile=100
     )
-    with snn.compile(in_ms(DEFAULT_MS)) as simulator:
+    with snn.compile(shared.in_ms(shared.DEFAULT_MS)) as simulator:
         record = {name: [DRAWN] for name in simulator.populations}
         result = simulator.run(test.images, seed=seed, record=record)
     _draw(result, test.classes[test.labels[DRAWN]], figure)
     shares = {"CNN": c2s.train.accuracy(cnn, test), "SNN": result.accuracy(test.labels)}
-    print_table(
+    shared.print_table(
         f"{len(test)} test digits",
         ("network", "accuracy"),
         [(name, f"{share:.1%}") for name, share in shares.items()],
     )
-    console.print(str(result), highlight=False)
+    shared.say(result)
     build = result.timings["build"]
-    console.print(f"program ready after {build:.1f} s; raster: {figure}")
+    shared.say(f"program ready after {build:.1f} s; raster: {figure}")
 
 
 def _draw(result: "c2s.SimulationResult", label: str, path: Path) -> None:
@@ -74,8 +66,8 @@ def reproduce(
     out: Annotated[Path, Option()],
     *,
     quick: Annotated[bool, Option("--quick")] = False,
-    seed: Seed = 0,
-    workers: NWorkers = None,
+    seed: shared.Seed = 0,
+    workers: shared.NWorkers = None,
 ) -> None:
     """
     Reproduce every table and figure of the paper on CIFAR-10.
@@ -100,4 +92,4 @@ def reproduce(
     extent = paper.QUICK if quick else paper.FULL
     with paper.Reproduction(data, out, extent, seed, workers) as work:
         paper.write_report(work, paper.collect(work), command)
-    console.print(f"written: {out / 'reproduction.md'}, .html and .json")
+    shared.say(f"written: {out / 'reproduction.md'}, .html and .json")

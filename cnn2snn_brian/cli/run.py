@@ -6,24 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 import cnn2snn_brian as c2s
-from cnn2snn_brian.cli.shared import (
-    DATA,
-    NetworkFile,
-    NWorkers,
-    Repeats,
-    Seed,
-    StimulusFiles,
-    Thresholds,
-    Whole,
-    check_shown,
-    console,
-    in_ms,
-    load_stimuli,
-    longest_ms,
-    numbers_by_layer,
-    output,
-    print_table,
-)
+from cnn2snn_brian.cli import shared
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
@@ -58,16 +41,22 @@ def _by_stimulus(result: "c2s.SimulationResult") -> list[dict[str, Any]]:
 def _print_stimuli(
     title: str, rows: list[dict[str, Any]], classes: tuple[str, ...] | None
 ) -> None:
-    columns = ["trials", "ms", *(f"{layer} Hz" for layer in rows[0]["rates_hz"])]
+    rates = [f"{layer} Hz" for layer in rows[0]["rates_hz"]]
+    columns = ["stimulus", "trials", "ms", *rates, "most frequent prediction"]
     cells = []
     for row in rows:
-        best = max(row["predictions"], key=row["predictions"].get)
+        best, share = max(row["predictions"].items(), key=lambda pair: pair[1])
         name = best if classes is None else classes[best]
-        numbers = [f"{row['trials']:,}", f"{row['duration_ms']:g}"]
-        numbers += [f"{rate:.1f}" for rate in row["rates_hz"].values()]
-        prediction = f"{name} ({row['predictions'][best]:.0%} of trials)"
-        cells.append([row["stimulus"], *numbers, prediction])
-    print_table(title, ["stimulus", *columns, "most frequent prediction"], cells)
+        cells.append(
+            [
+                row["stimulus"],
+                f"{row['trials']:,}",
+                f"{row['duration_ms']:g}",
+                *(f"{rate:.1f}" for rate in row["rates_hz"].values()),
+                f"{name} ({share:.0%} of trials)",
+            ]
+        )
+    shared.print_table(title, columns, cells)
 
 
 def _by_class(
@@ -98,23 +87,23 @@ def _print_classes(title: str, rows: list[dict[str, Any]]) -> None:
         )
         for row in rows
     ]
-    print_table(title, ("class", "images", "correct", "accuracy"), cells, total)
+    shared.print_table(title, ("class", "images", "correct", "accuracy"), cells, total)
 
 
 def run(
-    network: NetworkFile,
-    data: Annotated[str | None, DATA] = None,
+    network: shared.NetworkFile,
+    data: Annotated[str | None, shared.DATA] = None,
     *,
-    stimulus: StimulusFiles = None,
-    repeats: Repeats = 1,
-    whole: Whole = False,
+    stimulus: shared.StimulusFiles = None,
+    repeats: shared.Repeats = 1,
+    whole: shared.Whole = False,
     n: int | None = None,
     duration: float | None = None,
-    seed: Seed = 0,
-    threshold: Thresholds = None,
+    seed: shared.Seed = 0,
+    threshold: shared.Thresholds = None,
     record: list[str] | None = None,
-    save: Annotated[Path | None, output()] = None,
-    workers: NWorkers = None,
+    save: Annotated[Path | None, shared.output()] = None,
+    workers: shared.NWorkers = None,
     as_json: Annotated[bool, Option("--json")] = False,
 ) -> None:
     """
@@ -139,19 +128,19 @@ def run(
     as_json
         Print JSON instead of tables.
     """
-    check_shown(data, stimulus, repeats, n, whole=whole)
-    thresholds = numbers_by_layer(threshold)
+    shared.check_shown(data, stimulus, repeats, n, whole=whole)
+    thresholds = shared.numbers_by_layer(threshold)
     from cnn2snn_brian.settings import recorded
 
     snn = c2s.SpikingNetwork.load(network)
-    stimuli, test = load_stimuli(stimulus), None
+    stimuli, test = shared.load_stimuli(stimulus), None
     if data is not None:
         test = c2s.data.load_test_images(
             data, snn.input_shape, n, seed, snn.classes, whole=whole
         )
     if duration is None:
-        duration = longest_ms(snn, stimuli)
-    with snn.compile(in_ms(duration)) as simulator:
+        duration = shared.longest_ms(snn, stimuli)
+    with snn.compile(shared.in_ms(duration)) as simulator:
         result = simulator.run(
             stimuli if test is None else test.images,
             thresholds=thresholds,
@@ -183,15 +172,15 @@ def run(
             "timings_s": result.timings,
             "versions": result.versions,
         }
-        console.print_json(data=report)
+        shared.console.print_json(data=report)
         return
     if test is None:
         _print_stimuli(str(network), rows, snn.classes)
     else:
         if is_part:
-            console.print(
+            shared.say(
                 f"{data}: {len(test)} images of those that are kept for testing; "
                 "--all shows all"
             )
         _print_classes(f"{network} on {data}", rows)
-    console.print(str(result), highlight=False)
+    shared.say(result)

@@ -181,7 +181,12 @@ def print_table(
     console.print(table)
 
 
-def print_written(what: object, out: Path) -> None:
-    """Print what was made, and where it is."""
+def say(what: object) -> None:
+    """Print without colours."""
     console.print(str(what), highlight=False)
-    console.print(f"written: {out}")
+
+
+def say_written(what: object, out: Path) -> None:
+    """Print what was made, and where it is."""
+    say(what)
+    say(f"written: {out}")

@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, BadParameter, Context, Option
 
 import cnn2snn_brian as c2s
-from cnn2snn_brian.cli.shared import (
-    DATA,
-    PROGRAM,
-    Architecture,
-    Seed,
-    console,
-    load_trained,
-    output,
-)
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +32,7 @@ def _loaded(
     architecture: str | None = None,
 ) -> "tuple[nn.Module, ModelCard]":
     """Load a trained CNN, and check that it is one for these images."""
-    module, card = load_trained(weights)
+    module, card = shared.load_trained(weights)
     found = card.architecture, len(card.classes), card.input_shape
     expected = architecture or found[0], len(images.classes), images.input_shape
     if found != expected:
@@ -81,9 +73,9 @@ def _started(
 
 def train_command(
     context: Context,
-    architecture: Annotated[Architecture, Argument()],
-    data: Annotated[str, DATA],
-    out: Annotated[Path, output(suffix=".safetensors")],
+    architecture: Annotated[shared.Architecture, Argument()],
+    data: Annotated[str, shared.DATA],
+    out: Annotated[Path, shared.output(suffix=".safetensors")],
     *,
     epochs: int = 40,
     optimizer: Literal["sgd", "adamw"] = "sgd",
@@ -103,7 +95,7 @@ def train_command(
     start: Annotated[Path | None, Option("--from")] = None,
     activation: Literal["relu", "quantized"] | None = None,
     steps: Annotated[int | None, Option(min=1)] = None,
-    seed: Seed = 0,
+    seed: shared.Seed = 0,
     resume: Annotated[bool, Option("--resume")] = False,
 ) -> None:
     """
@@ -168,7 +160,7 @@ def train_command(
     # Each setting is an option of the same name.
     names = [item.name for item in fields(c2s.train.TrainingSettings)]
     settings = c2s.train.TrainingSettings(**{n: context.params[n] for n in names})
-    console.print(f"Reading {data} ...")
+    shared.say(f"Reading {data} ...")
     training, test = c2s.data.load_data(data, shape)
     if training.input_shape != shape:
         raise InputError(
@@ -195,7 +187,7 @@ def train_command(
         input_shape=shape,
         classes=training.classes,
         data=data,
-        command=shlex.join([PROGRAM, *sys.argv[1:]]),
+        command=shlex.join([shared.PROGRAM, *sys.argv[1:]]),
         test_accuracy=share,
         n_test=len(test),
         date=datetime.now(timezone.utc).date().isoformat(),
@@ -204,5 +196,5 @@ def train_command(
     )
     save_weights(out, module, card)
     checkpoint.unlink(missing_ok=True)
-    console.print(f"accuracy on {len(test)} test images: {share:.2%}")
-    console.print(f"weights: {out}")
+    shared.say(f"accuracy on {len(test)} test images: {share:.2%}")
+    shared.say(f"weights: {out}")

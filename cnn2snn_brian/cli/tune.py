@@ -5,18 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import cnn2snn_brian as c2s
-from cnn2snn_brian.cli.shared import (
-    DATA,
-    AtLeastOne,
-    CheckpointFile,
-    NetworkFile,
-    NWorkers,
-    OutFile,
-    Seed,
-    in_ms,
-    output,
-    print_written,
-)
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.files import written_whole
 
 if TYPE_CHECKING:
@@ -33,16 +22,16 @@ def _loaded(
 
 
 def calibrate_command(
-    network: NetworkFile,
-    data: Annotated[str, DATA],
-    out: OutFile,
+    network: shared.NetworkFile,
+    data: Annotated[str, shared.DATA],
+    out: shared.OutFile,
     *,
     duration: float | None = None,
-    n: AtLeastOne = 30,
-    rounds: AtLeastOne = 3,
-    seed: Seed = 0,
-    workers: NWorkers = None,
-    checkpoint: CheckpointFile = None,
+    n: shared.AtLeastOne = 30,
+    rounds: shared.AtLeastOne = 3,
+    seed: shared.Seed = 0,
+    workers: shared.NWorkers = None,
+    checkpoint: shared.CheckpointFile = None,
 ) -> None:
     """
     Fit thresholds and leaks by channel to a number of steps, without training.
@@ -66,35 +55,35 @@ def calibrate_command(
     result = c2s.calibrate(
         snn,
         images.images,
-        duration=None if duration is None else in_ms(duration),
+        duration=None if duration is None else shared.in_ms(duration),
         rounds=rounds,
         seed=seed,
         executor=workers,
         checkpoint=checkpoint,
     )
     replace(snn, parameters=result.parameters).save(out)
-    print_written(result, out)
+    shared.say_written(result, out)
 
 
 def tune_command(
-    network: NetworkFile,
-    data: Annotated[str, DATA],
-    out: OutFile,
+    network: shared.NetworkFile,
+    data: Annotated[str, shared.DATA],
+    out: shared.OutFile,
     *,
     method: Literal["feedback", "bisection", "data", "search"] = "search",
     objective: str | None = None,
     category: str | None = None,
     duration: float = 100.0,
-    n: AtLeastOne = 20,
+    n: shared.AtLeastOne = 20,
     tune: list[str] | None = None,
     start: float | None = None,
     step: float | None = None,
     budget: int = 100,
     accept: Literal["better", "always"] = "better",
-    seed: Seed = 0,
-    workers: NWorkers = None,
-    checkpoint: CheckpointFile = None,
-    history: Annotated[Path | None, output()] = None,
+    seed: shared.Seed = 0,
+    workers: shared.NWorkers = None,
+    checkpoint: shared.CheckpointFile = None,
+    history: Annotated[Path | None, shared.output()] = None,
 ) -> None:
     """
     Set the thresholds of a converted network by what it makes of training images.
@@ -135,7 +124,7 @@ def tune_command(
     snn, images = _loaded(network, data, n, seed)
     # A network without class names takes those of the images.
     named = replace(snn, classes=images.classes) if snn.classes is None else snn
-    with named.compile(in_ms(duration)) as simulator:
+    with named.compile(shared.in_ms(duration)) as simulator:
         result = c2s.tune_thresholds(
             simulator,
             images.images,
@@ -156,4 +145,4 @@ def tune_command(
         with written_whole(history) as unfinished:
             result.history.to_csv(unfinished, index=False)
     replace(snn, parameters=result.parameters).save(out)
-    print_written(result, out)
+    shared.say_written(result, out)
