@@ -1,15 +1,15 @@
-"""The steps that set thresholds: searches, and the paper's own methods."""
+"""The steps that set thresholds, and test them: searches, and the paper's methods."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from cnn2snn_brian import models
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.reproduction.steps import (
     CHUNK,
     CNNS,
@@ -26,115 +26,48 @@ from cnn2snn_brian.reproduction.steps import (
 )
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import recorded
-from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.train import classify
 from cnn2snn_brian.tuning import OBJECTIVES, Target, calibrate, tune_thresholds
 
-#: Resampled sets of test images for a confidence interval.
-N_BOOTSTRAP = 2000
 
+def cnns(work: Reproduction) -> dict[str, Any]:
+    """Classify the test images with the CNN and with the adjusted CNN."""
 
-class Truth:
-    """
-    Right classes and the CNNs' answers for the test images, and what follows.
+    def compute() -> dict[str, Any]:
+        answers = {
+            key: classify(models.pretrained(name)[0], work.test.images).tolist()
+            for key, name in CNNS.items()
+        }
+        return {"labels": work.test.labels.tolist(), **answers}
 
-    Parameters
-    ----------
-    found : dict
-        What `cnns` found.
-    classes : tuple of str
-        Names of the classes.
-
-    Attributes
-    ----------
-    labels : ndarray of int64, shape (n_images,)
-        The right classes.
-    cnn_predictions, adjusted_predictions : ndarray of int64, shape (n_images,)
-        The classes that the CNN and the adjusted CNN give.
-    cnn, adjusted : ndarray of bool, shape (n_images,)
-        Whether these are right.
-    """
-
-    def __init__(self, found: dict[str, Any], classes: tuple[str, ...]) -> None:
-        self.classes = classes
-        self.labels = np.array(found["labels"])
-        self.cnn_predictions = np.array(found["cnn"])
-        self.adjusted_predictions = np.array(found["adjusted"])
-        self.cnn = self.cnn_predictions == self.labels
-        self.adjusted = self.adjusted_predictions == self.labels
-
-    def by_class(
-        self, right: npt.NDArray[np.bool_], members: npt.NDArray[np.intp] | None = None
-    ) -> list[float]:
-        """Compute the accuracy of every class, then of all."""
-        labels = self.labels
-        if members is not None:
-            right, labels = right[members], labels[members]
-        each = [float(right[labels == k].mean()) for k in range(len(self.classes))]
-        return [*each, float(right.mean())]
-
-    def scored(
-        self, predictions: Iterable[int], members: Iterable[int]
-    ) -> dict[str, Any]:
-        """
-        Compute the accuracy, and its ratio to the CNNs' with a bootstrap interval.
-        """
-        chosen = np.array(list(members))
-        right = np.array(list(predictions)) == self.labels[chosen]
-        rng = np.random.default_rng(0)
-        drawn = rng.integers(len(chosen), size=(N_BOOTSTRAP, len(chosen)))
-        resampled = right[drawn].mean(1)
-        found: dict[str, Any] = {"accuracy": float(right.mean())}
-        for name, reference in (("adjusted", self.adjusted), ("cnn", self.cnn)):
-            same = reference[chosen]
-            ratios = resampled / same[drawn].mean(1)
-            found[f"to_{name}"] = float(right.mean() / same.mean())
-            found[f"to_{name}_interval"] = np.percentile(ratios, [2.5, 97.5]).tolist()
-        return found
-
-    def drawn(self, n: int, seed: int) -> npt.NDArray[np.intp]:
-        """Draw as many test images of each class as the paper has."""
-        rng = np.random.default_rng(seed)
-        chosen = [
-            rng.permutation(np.flatnonzero(self.labels == label))[:n]
-            for label in range(len(self.classes))
-        ]
-        return np.sort(np.concatenate(chosen))
-
-
-def target_of(simulator: Simulator, images: LabelledImages) -> Target:
-    """Compute what an objective compares a simulation with."""
-    pixels = images.images.astype(np.float32) / 255
-    return Target.of(simulator.snn.layers, pixels, images.labels)
+    return work.step("cnns", compute)
 
 
 def _tuned(
     work: Reproduction,
-    name: str,
-    simulator: Simulator,
-    parts: tuple[LabelledImages, LabelledImages],
+    step: str,
+    setting: tuple[str, int],
+    n_images: int,
     **options: Any,
 ) -> dict[str, Any]:
     """Tune, with a checkpoint until the step is done; what the report needs of it."""
-    images, unseen = parts
+    images, unseen = work.training(n_images, work.extent.n_unseen)
     result = tune_thresholds(
-        simulator,
+        work.simulator(*setting),
         images.images,
         images.labels,
         held_out=(unseen.images, unseen.labels),
         accept="always",  # the report is about what each method finds
         seed=work.seed,
         executor=work.executor,
-        checkpoint=work.unfinished(name),
+        checkpoint=work.unfinished(step),
         progress=work.progress,
         **options,
     )
     history = result.history
     return {
         "parameters": recorded(result.parameters),
-        "method": result.settings["method"],
-        "objective": result.settings["objective"],
-        "start": result.settings["start"],
+        **{key: result.settings[key] for key in ("method", "objective", "start")},
         "n_candidates": len(history),
         "tuning": asdict(result.tuning),
         "held_out": asdict(result.held_out) if result.held_out else None,
@@ -145,24 +78,23 @@ def _tuned(
 
 def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
     """Search parameters of a preset for a number of steps."""
-    extent = work.extent
-    start = None
+    extent, name = work.extent, f"searched-{preset}-{n_steps}"
     shorter = [n for n in extent.durations if n < n_steps]
+    start = None
     if preset == "paper" and shorter:
         if n_steps >= extent.long:
-            return _scaled(work, shorter[-1], n_steps)
+            return work.step(name, lambda: _scaled(work, name, shorter[-1], n_steps))
         start = _longer(work, shorter[-1], n_steps, LONGER_FACTOR)
     elif preset in CONTINUED:
         start = searched(work, "paper", n_steps)["parameters"]["thresholds"]
     effort = VARIANTS_EFFORT if preset in VARIANTS else 1
-    name = f"searched-{preset}-{n_steps}"
 
     def compute() -> dict[str, Any]:
         return _tuned(
             work,
             name,
-            work.simulator(preset, n_steps),
-            work.training(max(1, round(effort * extent.n_tuning)), extent.n_unseen),
+            (preset, n_steps),
+            max(1, round(effort * extent.n_tuning)),
             method="search",
             tune=setting_named(preset).tune,
             start=start,
@@ -172,15 +104,68 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
     return work.step(name, compute)
 
 
+def _longer(
+    work: Reproduction, shorter: int, n_steps: int, factor: float
+) -> dict[str, float]:
+    """Thresholds of the paper's setting for fewer steps, made for more."""
+    found = searched(work, "paper", shorter)["parameters"]["thresholds"]
+    growth = factor ** np.log2(n_steps / shorter)
+    return {**found, **{name: float(growth * found[name]) for name in SWEPT}}
+
+
+def _scaled(
+    work: Reproduction, step: str, shorter: int, n_steps: int
+) -> dict[str, Any]:
+    """Choose a factor for the thresholds of fewer steps, on training images."""
+    n_images = work.extent.n_tuning
+    candidates = [_longer(work, shorter, n_steps, f) for f in LONG_FACTORS]
+    (values,) = _judged(
+        work,
+        n_steps,
+        work.training(n_images, 0)[0],
+        [{"thresholds": thresholds} for thresholds in candidates],
+        {"likelihood": OBJECTIVES["likelihood"]},
+    ).values()
+    best = candidates[int(np.argmax(values))]
+    setting = "paper", n_steps
+    found = _tuned(work, step, setting, n_images, method="search", start=best, budget=1)
+    factors = dict(zip(map(str, LONG_FACTORS), values, strict=True))
+    return {**found, "factors": factors}
+
+
+def _judged(
+    work: Reproduction,
+    n_steps: int,
+    images: LabelledImages,
+    settings: Sequence[dict[str, Any]],
+    judges: Mapping[str, Callable[[SimulationResult, Target], float]],
+) -> dict[str, list[float]]:
+    """Run the paper's setting with several parameters, and judge each result."""
+    simulator = work.simulator("paper", n_steps)
+    pixels = images.images.astype(np.float32) / 255
+    target = Target.of(simulator.snn.layers, pixels, images.labels)
+    found = {name: [0.0] * len(settings) for name in judges}
+    for index, result in simulator.run_many(
+        images.images,
+        settings,
+        seed=work.seed,
+        executor=work.executor,
+        progress=work.progress,
+    ):
+        for name, judge in judges.items():
+            found[name][index] = judge(result, target)
+    return found
+
+
 def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
     """Calibrate the preset "few-steps" for a number of steps."""
     name = f"calibrated-{n_steps}"
-    n_images = min(N_CALIBRATION, work.extent.n_tuning)
 
     def compute() -> dict[str, Any]:
+        images, _ = work.training(min(N_CALIBRATION, work.extent.n_tuning), 0)
         result = calibrate(
             work.simulator("few-steps", n_steps),
-            work.training(n_images, 0)[0].images,
+            images.images,
             seed=work.seed,
             executor=work.executor,
             checkpoint=work.unfinished(name),
@@ -196,135 +181,74 @@ def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
     return work.step(name, compute)
 
 
-def _longer(
-    work: Reproduction, shorter: int, n_steps: int, factor: float
-) -> dict[str, float]:
-    """Thresholds of the paper's setting for fewer steps, made for more."""
-    found = searched(work, "paper", shorter)["parameters"]["thresholds"]
-    growth = factor ** np.log2(n_steps / shorter)
-    scaled = {name: float(growth * found[name]) for name in SWEPT}
-    return {**found, **scaled}
-
-
-def _scaled(work: Reproduction, shorter: int, n_steps: int) -> dict[str, Any]:
-    """Choose a factor for the thresholds of fewer steps, on training images."""
-    name = f"searched-paper-{n_steps}"
-
-    def compute() -> dict[str, Any]:
-        parts = work.training(work.extent.n_tuning, work.extent.n_unseen)
-        simulator = work.simulator("paper", n_steps)
-        target = target_of(simulator, parts[0])
-        candidates = [_longer(work, shorter, n_steps, f) for f in LONG_FACTORS]
-        values = [0.0] * len(candidates)
-        for index, result in simulator.run_many(
-            parts[0].images,
-            [{"thresholds": thresholds} for thresholds in candidates],
-            seed=work.seed,
-            executor=work.executor,
-            progress=work.progress,
-        ):
-            values[index] = OBJECTIVES["likelihood"](result, target)
-        best = candidates[int(np.argmax(values))]
-        found = _tuned(
-            work, name, simulator, parts, method="search", start=best, budget=1
-        )
-        factors = dict(zip(map(str, LONG_FACTORS), values, strict=True))
-        return {**found, "factors": factors}
-
-    return work.step(name, compute)
-
-
 def papers_method(
     work: Reproduction, method: Literal["feedback", "bisection"], n_steps: int
 ) -> dict[str, Any]:
     """Set thresholds as the paper's listing or text does."""
-    extent = work.extent
-    name = f"{method}-{n_steps}"
-
-    def compute() -> dict[str, Any]:
-        return _tuned(
-            work,
-            name,
-            work.simulator("paper", n_steps),
-            work.training(extent.n_listing, extent.n_unseen),
-            method=method,
-            budget=extent.listing_budget,
-        )
-
-    return work.step(name, compute)
-
-
-def cnns(work: Reproduction) -> dict[str, Any]:
-    """Classify the test images with the CNN and with the adjusted CNN."""
-
-    def compute() -> dict[str, Any]:
-        found = {"labels": work.test.labels.tolist()}
-        for key, name in CNNS.items():
-            module, _ = models.pretrained(name)
-            found[key] = classify(module, work.test.images).tolist()
-        return found
-
-    return work.step("cnns", compute)
-
-
-def _summary(result: SimulationResult) -> dict[str, Any]:
-    """Numbers of a test that the report needs."""
-    return {
-        "predictions": result.predictions.tolist(),
-        "with_potential": result.predict("spikes+potential").tolist(),
-        "ties": int(result.ties.sum()),
-        "silent": int(result.silent.sum()),
-        "output_spikes": int(result.output_counts().sum()),
-        "events": {layer: int(each.sum()) for layer, each in result.events.items()},
-        "seconds": result.timings["run"],
-    }
+    extent, name = work.extent, f"{method}-{n_steps}"
+    options = {"method": method, "budget": extent.listing_budget}
+    setting = "paper", n_steps
+    return work.step(
+        name, lambda: _tuned(work, name, setting, extent.n_listing, **options)
+    )
 
 
 def simulated(
     work: Reproduction,
-    name: str,
-    preset: str,
-    n_steps: int,
-    parameters: dict[str, Any] | None,
+    kind: str,
+    setting: tuple[str, int],
+    parameters: dict[str, Any],
     most: int | None = None,
-) -> dict[str, Any]:
-    """Show test images to the network, classes in turn."""
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Show test images to a network, classes in turn: answers by image, and sums."""
+    preset, n_steps = setting
+    # The paper's own methods and the calibration have one preset each.
+    name = f"{kind}-{preset}" if kind in ("data", "searched") else kind
     n_chunks = -(-len(work.test) // CHUNK)
 
     def compute(number: int) -> dict[str, Any]:
-        members: npt.NDArray[np.intp] = np.arange(number, len(work.test), n_chunks)
-        result = work.simulator(preset, n_steps).run(
+        members = np.arange(number, len(work.test), n_chunks)
+        result = work.simulator(*setting).run(
             work.test.images[members],
             seed=work.seed + number,
             executor=work.executor,
             progress=work.progress,
-            **(parameters or {}),
+            **parameters,
         )
-        return {"members": members.tolist(), **_summary(result)}
+        return {
+            "members": members.tolist(),
+            "predictions": result.predictions.tolist(),
+            "with_potential": result.predict("spikes+potential").tolist(),
+            "ties": int(result.ties.sum()),
+            "silent": int(result.silent.sum()),
+            "output_spikes": int(result.output_counts().sum()),
+            "events": {layer: int(each.sum()) for layer, each in result.events.items()},
+            "seconds": result.timings["run"],
+        }
 
     chunks = [
-        work.step(f"tested-{name}-{n_steps}-{k}", lambda k=k: compute(k))  # type: ignore[misc]
+        work.step(f"tested-{name}-{n_steps}-{k}", partial(compute, k))
         for k in range(n_chunks if most is None else min(most, n_chunks))
     ]
-    return _joined(chunks)
-
-
-def _joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put chunks together, images in the order of the test images."""
-    members = np.concatenate([chunk["members"] for chunk in chunks])
-    order = np.argsort(members)
-    joined: dict[str, Any] = {"members": members[order].tolist()}
-    for key in ("predictions", "with_potential"):
-        together = np.concatenate([chunk[key] for chunk in chunks])
-        joined[key] = together[order].tolist()
-    for key in ("ties", "silent", "output_spikes", "seconds"):
-        joined[key] = sum(chunk[key] for chunk in chunks)
-    joined["output_spikes"] /= len(members)
-    joined["events"] = {
-        layer: sum(chunk["events"][layer] for chunk in chunks) / len(members)
-        for layer in chunks[0]["events"]
+    answers = pd.concat(
+        pd.DataFrame(
+            {key: chunk[key] for key in ("predictions", "with_potential")},
+            index=chunk["members"],
+        )
+        for chunk in chunks
+    ).sort_index()
+    sums = pd.DataFrame(chunks)[["ties", "silent", "output_spikes"]].sum()
+    events = pd.DataFrame([chunk["events"] for chunk in chunks]).sum() / len(answers)
+    return answers, {
+        **(sums / len(answers)).to_dict(),
+        "events": float(sum(events)),
+        "seconds": sum(chunk["seconds"] for chunk in chunks),
     }
-    return joined
+
+
+def _right_spikes(result: SimulationResult, target: Target) -> float:
+    counts = result.output_counts()
+    return float(counts[np.arange(len(counts)), target.labels].mean())
 
 
 def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
@@ -337,36 +261,21 @@ def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
         {**chosen, "thresholds": {**chosen["thresholds"], layer: float(value)}}
         for value in thresholds
     ]
+    judges = {key: OBJECTIVES[key] for key in ("spike_ratio", "accuracy")}
 
     def compute() -> dict[str, Any]:
         images, _ = work.training(work.extent.n_sweep, 0)
-        simulator = work.simulator("paper", n_steps)
-        target = target_of(simulator, images)
-        found: dict[str, list[float]] = {
-            key: [0.0] * len(settings)
-            for key in ("right_spikes", "spike_ratio", "accuracy")
-        }
-        with progress_bar(
-            f"sweeping {layer}", len(settings), show=work.progress
-        ) as advance:
-            for index, result in simulator.run_many(
-                images.images,
-                settings,
-                seed=work.seed,
-                executor=work.executor,
-                progress=False,
-            ):
-                counts = result.output_counts()
-                right = counts[np.arange(len(counts)), target.labels]
-                found["right_spikes"][index] = float(right.mean())
-                for key in ("spike_ratio", "accuracy"):
-                    found[key][index] = OBJECTIVES[key](result, target)
-                advance(1)
         return {
             "thresholds": thresholds.tolist(),
             "chosen": chosen["thresholds"][layer],
             "n_images": len(images),
-            **found,
+            **_judged(
+                work,
+                n_steps,
+                images,
+                settings,
+                {"right_spikes": _right_spikes, **judges},
+            ),
         }
 
     return work.step(f"swept-{layer}-{n_steps}", compute)

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from brian2 import ms
 from filelock import FileLock, Timeout
 
@@ -181,73 +182,6 @@ QUICK = Extent(
 
 #: Other names of CIFAR-10's classes, as folders have them.
 ALIASES = {"plane": "airplane", "aeroplane": "airplane", "car": "automobile"}
-
-
-def with_classes(
-    images: LabelledImages, classes: tuple[str, ...], where: str | Path
-) -> LabelledImages:
-    """Give the classes the numbers of the CNN's outputs of the same names."""
-    lower = [name.lower() for name in images.classes]
-    names = [ALIASES.get(name, name) for name in lower]
-    if sorted(names) != sorted(classes):
-        raise InputError(
-            f"{where}: the classes are {', '.join(images.classes)}, but the CNN has "
-            f"{', '.join(classes)}. Rename the folders of the classes"
-        )
-    number = np.array([classes.index(name) for name in names], np.int64)
-    return replace(images, labels=number[images.labels], classes=classes)
-
-
-@dataclass(frozen=True)
-class Images:
-    """
-    Training and test images.
-
-    Attributes
-    ----------
-    training, test : LabelledImages
-        The images.
-    """
-
-    training: LabelledImages
-    test: LabelledImages
-
-    @classmethod
-    def load(
-        cls,
-        data: str | Path,
-        classes: tuple[str, ...],
-        n_test: int | None,
-        seed: int,
-    ) -> "Images":
-        """Load them."""
-        training, test = (
-            with_classes(part, classes, data) for part in load_data(data, (3, 32, 32))
-        )
-        if n_test is not None:
-            test = test.per_class(n_test, seed)
-        return cls(training, test)
-
-    def drawn(
-        self, n: int, n_first: int, n_last: int, seed: int
-    ) -> tuple[LabelledImages, LabelledImages]:
-        """Draw training images."""
-        drawn = self.training.per_class(n, seed)
-        rank = np.zeros(len(drawn), int)
-        for label in range(len(drawn.classes)):
-            members = drawn.labels == label
-            rank[members] = np.arange(members.sum())
-        return drawn[rank < n_first], drawn[rank >= n - n_last]
-
-    def fingerprint(self) -> str:
-        """Hash images and labels."""
-        digest = hashlib.sha256()
-        for part in (self.training, self.test):
-            digest.update(part.images.tobytes())
-            digest.update(part.labels.tobytes())
-        return digest.hexdigest()[:16]
-
-
 #: The CNN and its adjusted form, by the names of the report.
 CNNS = {"cnn": "cifar10_quick", "adjusted": "cifar10_quick_adjusted"}
 #: Where version 0.1.0 kept its steps.
@@ -260,11 +194,10 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _weights_fingerprint() -> str:
+def _fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
     digest = hashlib.sha256()
-    for name in CNNS.values():
-        for tensor in models.pretrained(name)[0].state_dict().values():
-            digest.update(tensor.numpy().tobytes())
+    for array in arrays:
+        digest.update(array.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -328,45 +261,63 @@ class Reproduction:
         self._simulators.clear()
 
     @cached_property
-    def images(self) -> Images:
-        """Training images and test images."""
+    def images(self) -> tuple[LabelledImages, LabelledImages]:
+        """All training images, and the test images, with the CNN's classes."""
         _, card = models.pretrained(CNNS["adjusted"])
-        return Images.load(self.data, card.classes, self.extent.n_test, self.seed)
+        training, test = (
+            self._with_classes(images, card.classes)
+            for images in load_data(self.data, (3, 32, 32))
+        )
+        if self.extent.n_test is not None:
+            test = test.per_class(self.extent.n_test, self.seed)
+        return training, test
+
+    def _with_classes(
+        self, images: LabelledImages, classes: tuple[str, ...]
+    ) -> LabelledImages:
+        """Give the classes the numbers of the CNN's outputs of the same names."""
+        lower = [name.lower() for name in images.classes]
+        names = tuple(ALIASES.get(name, name) for name in lower)
+        if sorted(names) != sorted(classes):
+            raise InputError(
+                f"{self.data}: the classes are {', '.join(images.classes)}, but the "
+                f"CNN has {', '.join(classes)}. Rename the folders of the classes"
+            )
+        return replace(images, classes=names).with_classes(classes)
 
     @property
     def test(self) -> LabelledImages:
         """The test images."""
-        return self.images.test
+        return self.images[1]
 
     def training(
         self, n_first: int, n_last: int
     ) -> tuple[LabelledImages, LabelledImages]:
-        """Draw training images, always the same ones."""
+        """Draw training images, always the same ones: the first and last of a class."""
         n = self.extent.n_tuning + self.extent.n_unseen
-        return self.images.drawn(n, n_first, n_last, self.seed)
-
-    @cached_property
-    def _calibration(self) -> npt.NDArray[np.uint8]:
-        """Training images that data-based thresholds come from."""
-        return self.training(min(20, self.extent.n_tuning), 0)[0].images
+        drawn = self.images[0].per_class(n, self.seed)
+        labels = pd.Series(drawn.labels)
+        rank = labels.groupby(labels).cumcount().to_numpy()
+        return drawn[rank < n_first], drawn[rank >= n - n_last]
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """What the steps depend on besides their own names."""
+        parts = [(part.images, part.labels) for part in self.images]
+        states = [models.pretrained(name)[0].state_dict() for name in CNNS.values()]
         return {
             **versions(),
             "seed": self.seed,
             "extent": asdict(self.extent),
-            "images": self.images.fingerprint(),
-            "weights": _weights_fingerprint(),
+            "images": _fingerprint(array for part in parts for array in part),
+            "weights": _fingerprint(x.numpy() for s in states for x in s.values()),
         }
 
     @cached_property
     def _steps(self) -> Checkpoint:
         path = self.out / "reproduction-steps.jsonl"
-        settings = self._settings
         try:
-            return Checkpoint(path, "reproduction", settings)
+            return Checkpoint(path, "reproduction", self._settings)
         except WriteError:
             raise
         except InputError as error:
@@ -395,7 +346,8 @@ class Reproduction:
         snn = convert(
             cnn,
             card.input_shape,
-            calibration=self._calibration,
+            # Training images that data-based thresholds come from.
+            calibration=self.training(min(20, self.extent.n_tuning), 0)[0].images,
             preset=setting_named(preset),
             classes=card.classes,
         )
