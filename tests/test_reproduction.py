@@ -13,7 +13,6 @@ from PIL import Image
 from torch import nn
 
 from cnn2snn_brian import InputError, models
-from cnn2snn_brian.reproduction import searches as simulations
 from cnn2snn_brian.reproduction import steps as paper_steps
 from cnn2snn_brian.reproduction.report import collect, html_page, markdown, write_report
 from cnn2snn_brian.reproduction.searches import cnns
@@ -79,7 +78,7 @@ def quick_simulations():
     brian2.prefs[arguments] = ["-w", "-O1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "pretrained", lambda name: (cnn, card))
-        patch.setattr(simulations, "SWEEP_FACTORS", np.array([0.5, 1, 2]))
+        patch.setattr(paper_steps, "SWEEP_FACTORS", np.array([0.5, 1, 2]))
         yield
     brian2.prefs[arguments] = before
 

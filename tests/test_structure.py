@@ -209,7 +209,8 @@ for module in first:
 import cnn2snn_brian as c2s
 
 modules = set(
-    "data errors models physiology plots projections results stimuli train tuning".split()
+    "data errors models physiology plots projections results stimuli train "
+    "tuning".split()
 )
 for name in names:
     value = getattr(c2s, name)

@@ -200,9 +200,7 @@ def split_folder(
     input_shape: tuple[int, int, int] | None,
     parts: Sequence[str],
 ) -> list[LabelledImages]:
-    """
-    Load parts of a folder of class folders: what trains, and what is kept for testing.
-    """
+    """Load what trains of a folder of class folders, or what is kept for testing."""
     folder = _opened(directory, input_shape)
     kept = _kept_for_testing(folder)
     chosen = [np.flatnonzero(kept == (part == "test")) for part in parts]

@@ -12,25 +12,9 @@ import pandas as pd
 
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.projections import Layers
+from cnn2snn_brian.reproduction import searches, steps
 from cnn2snn_brian.reproduction.figures import draw
-from cnn2snn_brian.reproduction.searches import (
-    calibrated,
-    cnns,
-    papers_method,
-    searched,
-    simulated,
-    swept,
-)
-from cnn2snn_brian.reproduction.steps import (
-    LONG_FACTORS,
-    PER_CLASS,
-    SWEPT,
-    VARIANTS,
-    VARIANTS_EFFORT,
-    Reproduction,
-    to_json,
-    versions,
-)
+from cnn2snn_brian.reproduction.steps import Reproduction, to_json
 from cnn2snn_brian.settings import PRESETS
 
 
@@ -53,8 +37,6 @@ METHODS: tuple[Method, ...] = ("feedback", "bisection")
 NOTHING: Mapping[str, Any] = {}
 #: What of a tuning is reported.
 OF_A_TUNING = ("tuning", "held_out", "n_candidates")
-#: And of a calibration.
-OF_A_CALIBRATION = ("agreement_before", "agreement", "n_images")
 
 
 class Rows:
@@ -78,7 +60,7 @@ class Rows:
 
     def __init__(self, work: Reproduction) -> None:
         self.work, self.classes = work, work.test.classes
-        self.answers = pd.DataFrame(cnns(work))
+        self.answers = pd.DataFrame(searches.cnns(work))
         self.labels = self.answers.pop("labels").to_numpy()
         self.right = self.is_right(self.answers)
 
@@ -87,7 +69,7 @@ class Rows:
         return answers.eq(self.labels, axis=0)
 
     def _scored(self, answers: pd.Series) -> dict[str, Any]:
-        """Compute the accuracy, and its ratio to the CNNs' with a bootstrap interval."""
+        """Compute the accuracy, and its ratio to the CNNs' with its interval."""
         right = (answers == self.labels[answers.index]).to_numpy()
         n = len(right)
         drawn = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
@@ -110,7 +92,7 @@ class Rows:
     ) -> dict[str, Any]:
         """Test a setting with what a step found, or with data-based thresholds."""
         setting, parameters = (preset, n_steps), found.get("parameters", {})
-        answers, sums = simulated(self.work, kind, setting, parameters, most)
+        answers, sums = searches.simulated(self.work, kind, setting, parameters, most)
         return {
             "n_steps": n_steps,
             "n_test": len(answers),
@@ -121,7 +103,7 @@ class Rows:
 
     def searched(self, preset: str, n_steps: int) -> dict[str, Any]:
         """Search for thresholds, and test them."""
-        found = searched(self.work, preset, n_steps)
+        found = searches.searched(self.work, preset, n_steps)
         return {
             **self.row(preset, n_steps, "searched", found),
             "search": {key: found[key] for key in OF_A_TUNING},
@@ -130,15 +112,15 @@ class Rows:
 
     def calibrated(self, n_steps: int) -> dict[str, Any]:
         """Calibrate, and test it."""
-        found = calibrated(self.work, n_steps)
+        found = searches.calibrated(self.work, n_steps)
         return {
             **self.row("few-steps", n_steps, "calibrated", found),
-            "calibration": {key: found[key] for key in OF_A_CALIBRATION},
+            "calibration": {key: found[key] for key in searches.OF_A_CALIBRATION},
         }
 
     def papers_method(self, method: Method, n_steps: int) -> dict[str, Any]:
         """Set thresholds as the paper does, and test them."""
-        found = papers_method(self.work, method, n_steps)
+        found = searches.papers_method(self.work, method, n_steps)
         return {
             # Nearly all neurons spike with these: slow, and few images tell enough.
             **self.row("paper", n_steps, method, found, most=1),
@@ -148,15 +130,17 @@ class Rows:
     def predictions(self, kind: str, n_steps: int) -> pd.Series:
         """Classes of all test images, "data" or "searched", the paper's setting."""
         setting = "paper", n_steps
-        searches = kind == "searched"
-        parameters = searched(self.work, *setting)["parameters"] if searches else {}
-        return simulated(self.work, kind, setting, parameters)[0]["predictions"]
+        is_searched = kind == "searched"
+        found = searches.searched(self.work, *setting) if is_searched else NOTHING
+        parameters = found.get("parameters", {})
+        answers, _ = searches.simulated(self.work, kind, setting, parameters)
+        return answers["predictions"]
 
     def by_class(self, right: pd.DataFrame) -> dict[str, list[float]]:
         """Compute the accuracies of every class, then of all."""
         each = right.groupby(self.labels[right.index]).mean()
         each.loc["all"] = right.mean()
-        return each.to_dict("list")
+        return {str(name): each[name].tolist() for name in each}
 
 
 def collect(work: Reproduction) -> dict[str, Any]:
@@ -177,12 +161,12 @@ def collect(work: Reproduction) -> dict[str, Any]:
         "n_test": len(rows.labels),
         "seed": work.seed,
         "extent": asdict(extent),
-        "versions": versions(),
+        "versions": steps.versions(),
         "classes": list(rows.classes),
         "layers": list(snn.layers.names),
-        **rows.right.mean().to_dict(),
+        **{str(name): float(rows.right[name].mean()) for name in rows.right},
         "long": extent.long,
-        "long_factors": list(LONG_FACTORS),
+        "long_factors": list(steps.LONG_FACTORS),
         "shown": shown,
         "main": main,
         "over_time": over_time,
@@ -204,16 +188,16 @@ def collect(work: Reproduction) -> dict[str, Any]:
                 "n_steps": n_steps,
                 # Untuned, a variant that only tunes more is the paper's setting.
                 "data": None
-                if len(VARIANTS[variant].tune) > 1
+                if len(steps.VARIANTS[variant].tune) > 1
                 else rows.row(variant, n_steps),
                 "searched": rows.searched(variant, n_steps),
             }
             for n_steps in extent.variants
-            for variant in VARIANTS
+            for variant in steps.VARIANTS
         ],
         **_table2(rows, main),
         **_fig5(rows, shown),
-        "sweeps": {layer: swept(work, layer, shown) for layer in SWEPT},
+        "sweeps": {layer: searches.swept(work, layer, shown) for layer in steps.SWEPT},
         "energy": _energy(snn.layers, settings),
     }
 
@@ -234,7 +218,7 @@ def _table2(rows: Rows, n_steps: int) -> dict[str, Any]:
     right = rows.is_right(answers)
     rng = np.random.default_rng(rows.work.seed)
     drawn = [
-        rng.permutation(np.flatnonzero(rows.labels == label))[:PER_CLASS]
+        rng.permutation(np.flatnonzero(rows.labels == label))[: steps.PER_CLASS]
         for label in range(len(rows.classes))
     ]
     pairs = (("cnn", "adjusted"), ("adjusted", "snn"), ("cnn", "snn"))
@@ -306,8 +290,12 @@ def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> 
     from jinja2 import Environment, StrictUndefined
 
     # Not autoescape: it is for HTML. The text is Markdown, with the filter `name`.
-    blocks = {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(undefined=StrictUndefined, autoescape=False, **blocks)
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(FILTERS)
     return environment.from_string(_template("reproduction.md")).render(
         **numbers,
@@ -316,8 +304,8 @@ def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> 
         command=command,
         presets=PRESETS,
         n_bootstrap=N_BOOTSTRAP,
-        forms=VARIANTS,
-        variants_effort=VARIANTS_EFFORT,
+        forms=steps.VARIANTS,
+        variants_effort=steps.VARIANTS_EFFORT,
     )
 
 

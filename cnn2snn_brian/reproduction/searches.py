@@ -10,24 +10,15 @@ import pandas as pd
 
 from cnn2snn_brian import models
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.reproduction.steps import (
-    CHUNK,
-    CNNS,
-    CONTINUED,
-    LONG_FACTORS,
-    LONGER_FACTOR,
-    N_CALIBRATION,
-    SWEEP_FACTORS,
-    SWEPT,
-    VARIANTS,
-    VARIANTS_EFFORT,
-    Reproduction,
-    setting_named,
-)
+from cnn2snn_brian.reproduction import steps
+from cnn2snn_brian.reproduction.steps import Reproduction
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import recorded
 from cnn2snn_brian.train import classify
 from cnn2snn_brian.tuning import OBJECTIVES, Target, calibrate, tune_thresholds
+
+#: What of a calibration is reported.
+OF_A_CALIBRATION = ("agreement_before", "agreement", "n_images")
 
 
 def cnns(work: Reproduction) -> dict[str, Any]:
@@ -36,7 +27,7 @@ def cnns(work: Reproduction) -> dict[str, Any]:
     def compute() -> dict[str, Any]:
         answers = {
             key: classify(models.pretrained(name)[0], work.test.images).tolist()
-            for key, name in CNNS.items()
+            for key, name in steps.CNNS.items()
         }
         return {"labels": work.test.labels.tolist(), **answers}
 
@@ -84,10 +75,10 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
     if preset == "paper" and shorter:
         if n_steps >= extent.long:
             return work.step(name, lambda: _scaled(work, name, shorter[-1], n_steps))
-        start = _longer(work, shorter[-1], n_steps, LONGER_FACTOR)
-    elif preset in CONTINUED:
+        start = _longer(work, shorter[-1], n_steps, steps.LONGER_FACTOR)
+    elif preset in steps.CONTINUED:
         start = searched(work, "paper", n_steps)["parameters"]["thresholds"]
-    effort = VARIANTS_EFFORT if preset in VARIANTS else 1
+    effort = steps.VARIANTS_EFFORT if preset in steps.VARIANTS else 1
 
     def compute() -> dict[str, Any]:
         return _tuned(
@@ -96,7 +87,7 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
             (preset, n_steps),
             max(1, round(effort * extent.n_tuning)),
             method="search",
-            tune=setting_named(preset).tune,
+            tune=steps.setting_named(preset).tune,
             start=start,
             budget=round(effort * extent.budget(n_steps)),
         )
@@ -110,7 +101,7 @@ def _longer(
     """Thresholds of the paper's setting for fewer steps, made for more."""
     found = searched(work, "paper", shorter)["parameters"]["thresholds"]
     growth = factor ** np.log2(n_steps / shorter)
-    return {**found, **{name: float(growth * found[name]) for name in SWEPT}}
+    return {**found, **{name: float(growth * found[name]) for name in steps.SWEPT}}
 
 
 def _scaled(
@@ -118,7 +109,7 @@ def _scaled(
 ) -> dict[str, Any]:
     """Choose a factor for the thresholds of fewer steps, on training images."""
     n_images = work.extent.n_tuning
-    candidates = [_longer(work, shorter, n_steps, f) for f in LONG_FACTORS]
+    candidates = [_longer(work, shorter, n_steps, f) for f in steps.LONG_FACTORS]
     (values,) = _judged(
         work,
         n_steps,
@@ -129,7 +120,7 @@ def _scaled(
     best = candidates[int(np.argmax(values))]
     setting = "paper", n_steps
     found = _tuned(work, step, setting, n_images, method="search", start=best, budget=1)
-    factors = dict(zip(map(str, LONG_FACTORS), values, strict=True))
+    factors = dict(zip(map(str, steps.LONG_FACTORS), values, strict=True))
     return {**found, "factors": factors}
 
 
@@ -162,7 +153,7 @@ def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
     name = f"calibrated-{n_steps}"
 
     def compute() -> dict[str, Any]:
-        images, _ = work.training(min(N_CALIBRATION, work.extent.n_tuning), 0)
+        images, _ = work.training(min(steps.N_CALIBRATION, work.extent.n_tuning), 0)
         result = calibrate(
             work.simulator("few-steps", n_steps),
             images.images,
@@ -173,9 +164,7 @@ def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
         )
         return {
             "parameters": recorded(result.found),
-            "agreement_before": result.agreement_before,
-            "agreement": result.agreement,
-            "n_images": result.n_images,
+            **{key: getattr(result, key) for key in OF_A_CALIBRATION},
         }
 
     return work.step(name, compute)
@@ -201,10 +190,8 @@ def simulated(
     most: int | None = None,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Show test images to a network, classes in turn: answers by image, and sums."""
-    preset, n_steps = setting
-    # The paper's own methods and the calibration have one preset each.
-    name = f"{kind}-{preset}" if kind in ("data", "searched") else kind
-    n_chunks = -(-len(work.test) // CHUNK)
+    name = "-".join(map(str, ("tested", kind, *setting)))
+    n_chunks = -(-len(work.test) // steps.CHUNK)
 
     def compute(number: int) -> dict[str, Any]:
         members = np.arange(number, len(work.test), n_chunks)
@@ -227,20 +214,19 @@ def simulated(
         }
 
     chunks = [
-        work.step(f"tested-{name}-{n_steps}-{k}", partial(compute, k))
+        work.step(f"{name}-{k}", partial(compute, k))
         for k in range(n_chunks if most is None else min(most, n_chunks))
     ]
-    answers = pd.concat(
-        pd.DataFrame(
-            {key: chunk[key] for key in ("predictions", "with_potential")},
-            index=chunk["members"],
-        )
-        for chunk in chunks
-    ).sort_index()
-    sums = pd.DataFrame(chunks)[["ties", "silent", "output_spikes"]].sum()
-    events = pd.DataFrame([chunk["events"] for chunk in chunks]).sum() / len(answers)
+    columns = ["members", "predictions", "with_potential"]
+    parts = [pd.DataFrame({key: chunk[key] for key in columns}) for chunk in chunks]
+    answers = pd.concat(parts).set_index("members").sort_index()
+    n = len(answers)
+    events = pd.DataFrame([chunk["events"] for chunk in chunks]).sum() / n
     return answers, {
-        **(sums / len(answers)).to_dict(),
+        **{
+            key: sum(chunk[key] for chunk in chunks) / n
+            for key in ("ties", "silent", "output_spikes")
+        },
         "events": float(sum(events)),
         "seconds": sum(chunk["seconds"] for chunk in chunks),
     }
@@ -252,11 +238,9 @@ def _right_spikes(result: SimulationResult, target: Target) -> float:
 
 
 def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
-    """
-    Sweep the threshold of one layer, the others as the search found them (Fig. 3).
-    """
+    """Sweep the threshold of one layer, the others as searched (Fig. 3)."""
     chosen = searched(work, "paper", n_steps)["parameters"]
-    thresholds = chosen["thresholds"][layer] * SWEEP_FACTORS
+    thresholds = chosen["thresholds"][layer] * steps.SWEEP_FACTORS
     settings = [
         {**chosen, "thresholds": {**chosen["thresholds"], layer: float(value)}}
         for value in thresholds
