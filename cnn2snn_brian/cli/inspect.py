@@ -1,7 +1,7 @@
 """The command ``inspect``: write the inspector's page of a result or a network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, BadParameter, Option
 
@@ -9,28 +9,8 @@ import cnn2snn_brian as c2s
 from cnn2snn_brian.cli import shared
 from cnn2snn_brian.errors import InputError
 
-if TYPE_CHECKING:
-    from cnn2snn_brian.data import LabelledImages
-
 #: Images that are simulated unless the user says how many.
 N_IMAGES = 5
-
-
-def _test_images(
-    data: str | None,
-    shape: tuple[int, ...],
-    n: int | None,
-    seed: int,
-    classes: tuple[str, ...] | None,
-    *,
-    whole: bool,
-) -> "LabelledImages | None":
-    """Load images of a network's shape, if any are given."""
-    if data is None:
-        return None
-    channels, height, width = shape
-    shape = channels, height, width
-    return c2s.data.load_test_images(data, shape, n, seed, classes, whole=whole)
 
 
 def inspect_command(
@@ -84,7 +64,7 @@ def inspect_command(
     optional_library("bokeh", "inspector", "The inspector")
     if data or stimulus or repeats != 1:
         shared.check_shown(data, stimulus, repeats, n, whole=whole)
-    stimuli = shared.load_stimuli(stimulus)
+    stimuli, test = shared.load_stimuli(stimulus), None
     if source.is_file() and h5py.is_hdf5(source):
         result = c2s.SimulationResult.load(source)
         snn = None if network is None else c2s.SpikingNetwork.load(network)
@@ -94,14 +74,14 @@ def inspect_command(
             )
         classes = result.network.get("classes") if snn is None else snn.classes
         seed = result.seed if seed is None else seed
-        known = None if snn is None else classes
-        shape = result.shapes[INPUT]
-        test = _test_images(data, shape, n, seed, known, whole=whole)
-        if test is not None and len(test) != result.n_images:
-            raise InputError(
-                f"--data has {len(test)} images, {source} is of {result.n_images}; "
-                "give --n, --seed and --all as in its run"
-            )
+        if data is not None:
+            shape, known = result.shapes[INPUT], None if snn is None else classes
+            test = c2s.data.load_test_images(data, shape, n, seed, known, whole=whole)
+            if len(test) != result.n_images:
+                raise InputError(
+                    f"--data has {len(test)} images, {source} is of {result.n_images}; "
+                    "give --n, --seed and --all as in its run"
+                )
     elif network is not None:
         raise BadParameter(f"--network goes with a result (.h5), which {source} is not")
     else:
@@ -113,7 +93,9 @@ def inspect_command(
             )
         classes, seed = snn.classes, seed or 0
         n = N_IMAGES if n is None else n
-        test = _test_images(data, snn.input_shape, n, seed, classes, whole=whole)
+        if data is not None:
+            shape = snn.input_shape
+            test = c2s.data.load_test_images(data, shape, n, seed, classes, whole=whole)
         if duration is None:
             duration = shared.longest_ms(snn, stimuli)
         with snn.compile(shared.in_ms(duration)) as simulator:

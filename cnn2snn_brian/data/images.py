@@ -166,7 +166,7 @@ BITS_PER_SAMPLE = 258
 
 
 def load_folder(
-    directory: str | Path, input_shape: tuple[int, int, int] | None = None
+    directory: str | Path, input_shape: tuple[int, ...] | None = None
 ) -> LabelledImages:
     """
     Load a folder of class folders (torchvision's ``ImageFolder``).
@@ -197,7 +197,7 @@ def load_folder(
 
 def split_folder(
     directory: Path,
-    input_shape: tuple[int, int, int] | None,
+    input_shape: tuple[int, ...] | None,
     parts: Sequence[str],
 ) -> list[LabelledImages]:
     """Load what trains of a folder of class folders, or what is kept for testing."""
@@ -212,7 +212,7 @@ def split_folder(
     return [_read(folder, indices) for indices in chosen]
 
 
-def _opened(directory: str | Path, input_shape: tuple[int, int, int] | None) -> Any:
+def _opened(directory: str | Path, input_shape: tuple[int, ...] | None) -> Any:
     """List a folder as torchvision does; items are decoded when they are asked for."""
     from torchvision.datasets import ImageFolder
 
@@ -239,9 +239,7 @@ def _read(folder: Any, indices: Iterable[int]) -> LabelledImages:
     return LabelledImages(np.stack(images), labels, tuple(folder.classes))
 
 
-def _decoded(
-    path: str, input_shape: tuple[int, int, int] | None
-) -> npt.NDArray[np.uint8]:
+def _decoded(path: str, input_shape: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     try:

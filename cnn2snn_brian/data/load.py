@@ -34,12 +34,9 @@ def load_digits() -> tuple[LabelledImages, LabelledImages]:
     digits = load_sklearn_digits()
     # Intensities are whole numbers from 0 to 16.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels, classes = digits.target.astype(np.int64), tuple("0123456789")
     order = np.random.default_rng(seed=0).permutation(len(images))
-    everything = LabelledImages(
-        images[order],
-        digits.target[order].astype(np.int64),
-        tuple(map(str, digits.target_names)),
-    )
+    everything = LabelledImages(images, labels, classes)[order]
     return everything[N_TEST_DIGITS:], everything[:N_TEST_DIGITS]
 
 
@@ -68,18 +65,21 @@ def load_cifar10(
     """
     from torchvision.datasets import CIFAR10
 
-    sets = []
-    for train in (True, False):
-        try:
-            data = CIFAR10(root, train=train, download=download)
-        except (RuntimeError, OSError) as error:
-            raise InputError(
-                f"CIFAR-10 is not in {root} and could not be downloaded: {error}"
-            ) from error
-        images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-        labels = np.asarray(data.targets, dtype=np.int64)
-        sets.append(LabelledImages(images, labels, tuple(data.classes)))
-    return sets[0], sets[1]
+    try:
+        both = [CIFAR10(root, train=part, download=download) for part in (True, False)]
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"CIFAR-10 is not in {root} and could not be downloaded: {error}"
+        ) from error
+    training, test = (
+        LabelledImages(
+            np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)),
+            np.asarray(part.targets, np.int64),
+            tuple(part.classes),
+        )
+        for part in both
+    )
+    return training, test
 
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def load_training_images(
 
 def load_test_images(
     name: str | Path,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     n: int | None = None,
     seed: int = 0,
     classes: tuple[str, ...] | None = None,
@@ -232,20 +232,16 @@ def is_split(name: str | Path) -> bool:
     InputError
         If it is neither a data set nor a folder.
     """
-    return name not in DATA_SETS and not _part_folders(_folder(name))
+    return name not in DATA_SETS and not _part_folders(name)
 
 
-def _folder(name: str | Path) -> Path:
-    directory = Path(name)
-    if not directory.is_dir():
+def _part_folders(name: str | Path) -> list[str]:
+    """Say which parts a folder has; none if it is a folder of class folders itself."""
+    if not Path(name).is_dir():
         raise InputError(
             f"data {str(name)!r}: expected 'digits', 'cifar10', or an existing folder"
         )
-    return directory
-
-
-def _part_folders(directory: Path) -> list[str]:
-    return [part for part in PARTS if (directory / part).is_dir()]
+    return [part for part in PARTS if Path(name, part).is_dir()]
 
 
 def _class_names(directory: Path) -> set[str]:
@@ -254,7 +250,7 @@ def _class_names(directory: Path) -> set[str]:
 
 def _parts(
     name: str | Path,
-    input_shape: tuple[int, int, int] | None,
+    input_shape: tuple[int, ...] | None,
     wanted: Sequence[str],
 ) -> list[LabelledImages]:
     """Load the parts that are asked for, and decode no others."""
@@ -265,16 +261,15 @@ def _parts(
             )
         both = load_digits() if name == "digits" else load_cifar10(CIFAR10_FOLDER)
         return [both[PARTS.index(part)] for part in wanted]
-    directory = _folder(name)
-    there = _part_folders(directory)
+    directory, there = Path(name), _part_folders(name)
     if not there:
         return split_folder(directory, input_shape, wanted)
     for part in wanted:
         if part not in there:
             raise InputError(
-                f"{directory}: has a folder {there[0]!r}, but no folder {part!r}"
+                f"{name}: has a folder {there[0]!r}, but no folder {part!r}"
             )
     classes = [_class_names(directory / part) for part in there]
     if classes[0] != classes[-1]:
-        raise InputError(f"{directory}: train and test have different class folders")
+        raise InputError(f"{name}: train and test have different class folders")
     return [load_folder(directory / part, input_shape) for part in wanted]
