@@ -2,10 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,12 +30,10 @@ N_BOOTSTRAP = 2000
 SHOWN = 100
 #: Shares of a CNN's accuracy that a smallest number of steps is given for.
 BARS = (("adjusted", 0.99), ("adjusted", 0.995), ("cnn", 0.9804))
-Method = Literal["feedback", "bisection"]
-METHODS: tuple[Method, ...] = ("feedback", "bisection")
-#: A step that found nothing: thresholds are data-based.
-NOTHING: Mapping[str, Any] = {}
 #: What of a tuning is reported.
 OF_A_TUNING = ("tuning", "held_out", "n_candidates")
+#: And of a calibration.
+OF_A_CALIBRATION = ("agreement_before", "agreement", "n_images")
 
 
 class Rows:
@@ -82,58 +79,28 @@ class Rows:
             found[f"to_{name}_interval"] = np.percentile(ratios, [2.5, 97.5]).tolist()
         return found
 
-    def row(
-        self,
-        preset: str,
-        n_steps: int,
-        kind: str = "data",
-        found: Mapping[str, Any] = NOTHING,
-        most: int | None = None,
-    ) -> dict[str, Any]:
-        """Test a setting with what a step found, or with data-based thresholds."""
-        setting, parameters = (preset, n_steps), found.get("parameters", {})
-        answers, sums = searches.simulated(self.work, kind, setting, parameters, most)
+    def row(self, kind: str, preset: str, n_steps: int) -> dict[str, Any]:
+        """Set thresholds in a way that `searches.KINDS` has, and test them."""
+        found, answers, sums = searches.tested(self.work, kind, preset, n_steps)
+        tuning = {key: found[key] for key in OF_A_TUNING if key in found}
+        # Of the paper's methods these stand in the row itself.
+        reported = {"search": tuning} if kind == "searched" else tuning
+        if kind == "calibrated":
+            reported["calibration"] = {key: found[key] for key in OF_A_CALIBRATION}
+        elif reported:
+            reported["parameters"] = found["parameters"]
         return {
             "n_steps": n_steps,
             "n_test": len(answers),
             **self._scored(answers["predictions"]),
             "with_potential": self._scored(answers["with_potential"]),
             **sums,
-        }
-
-    def searched(self, preset: str, n_steps: int) -> dict[str, Any]:
-        """Search for thresholds, and test them."""
-        found = searches.searched(self.work, preset, n_steps)
-        return {
-            **self.row(preset, n_steps, "searched", found),
-            "search": {key: found[key] for key in OF_A_TUNING},
-            "parameters": found["parameters"],
-        }
-
-    def calibrated(self, n_steps: int) -> dict[str, Any]:
-        """Calibrate, and test it."""
-        found = searches.calibrated(self.work, n_steps)
-        return {
-            **self.row("few-steps", n_steps, "calibrated", found),
-            "calibration": {key: found[key] for key in searches.OF_A_CALIBRATION},
-        }
-
-    def papers_method(self, method: Method, n_steps: int) -> dict[str, Any]:
-        """Set thresholds as the paper does, and test them."""
-        found = searches.papers_method(self.work, method, n_steps)
-        return {
-            # Nearly all neurons spike with these: slow, and few images tell enough.
-            **self.row("paper", n_steps, method, found, most=1),
-            **{key: found[key] for key in (*OF_A_TUNING, "parameters")},
+            **reported,
         }
 
     def predictions(self, kind: str, n_steps: int) -> pd.Series:
         """Classes of all test images, "data" or "searched", the paper's setting."""
-        setting = "paper", n_steps
-        is_searched = kind == "searched"
-        found = searches.searched(self.work, *setting) if is_searched else NOTHING
-        parameters = found.get("parameters", {})
-        answers, _ = searches.simulated(self.work, kind, setting, parameters)
+        _, answers, _ = searches.tested(self.work, kind, "paper", n_steps)
         return answers["predictions"]
 
     def by_class(self, right: pd.DataFrame) -> dict[str, list[float]]:
@@ -149,9 +116,9 @@ def collect(work: Reproduction) -> dict[str, Any]:
     snn = work.network("paper")
     shown = max(n for n in extent.durations if n <= SHOWN)
     main = extent.durations[-1]
-    over_time = [rows.searched("paper", n_steps) for n_steps in extent.durations]
-    free_floor = rows.searched("free-floor", shown)
-    few_steps = [rows.calibrated(n) for n in extent.few_steps]
+    over_time = [rows.row("searched", "paper", n_steps) for n_steps in extent.durations]
+    free_floor = rows.row("searched", "free-floor", shown)
+    few_steps = [rows.row("calibrated", "few-steps", n) for n in extent.few_steps]
     settings = [
         *(("paper", row) for row in over_time),
         ("free-floor", free_floor),
@@ -174,14 +141,14 @@ def collect(work: Reproduction) -> dict[str, Any]:
             f"{cnn} {bar}": _smallest(over_time, f"to_{cnn}", bar) for cnn, bar in BARS
         },
         "data_based": {
-            **rows.row("paper", shown),
+            **rows.row("data", "paper", shown),
             "thresholds": dict(snn.thresholds),
         },
-        "methods": {method: rows.papers_method(method, shown) for method in METHODS},
+        "methods": {kind: rows.row(kind, "paper", shown) for kind in searches.METHODS},
         "free_floor": free_floor,
-        "free_floor_data": rows.row("free-floor", shown),
+        "free_floor_data": rows.row("data", "free-floor", shown),
         "few_steps": few_steps,
-        "few_steps_data": [rows.row("few-steps", n) for n in extent.few_steps],
+        "few_steps_data": [rows.row("data", "few-steps", n) for n in extent.few_steps],
         "variants": [
             {
                 "variant": variant,
@@ -189,8 +156,8 @@ def collect(work: Reproduction) -> dict[str, Any]:
                 # Untuned, a variant that only tunes more is the paper's setting.
                 "data": None
                 if len(steps.VARIANTS[variant].tune) > 1
-                else rows.row(variant, n_steps),
-                "searched": rows.searched(variant, n_steps),
+                else rows.row("data", variant, n_steps),
+                "searched": rows.row("searched", variant, n_steps),
             }
             for n_steps in extent.variants
             for variant in steps.VARIANTS

@@ -17,9 +17,6 @@ from cnn2snn_brian.settings import recorded
 from cnn2snn_brian.train import classify
 from cnn2snn_brian.tuning import OBJECTIVES, Target, calibrate, tune_thresholds
 
-#: What of a calibration is reported.
-OF_A_CALIBRATION = ("agreement_before", "agreement", "n_images")
-
 
 def cnns(work: Reproduction) -> dict[str, Any]:
     """Classify the test images with the CNN and with the adjusted CNN."""
@@ -87,7 +84,7 @@ def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
             (preset, n_steps),
             max(1, round(effort * extent.n_tuning)),
             method="search",
-            tune=steps.setting_named(preset).tune,
+            tune=steps.SETTINGS[preset].tune,
             start=start,
             budget=round(effort * extent.budget(n_steps)),
         )
@@ -148,14 +145,14 @@ def _judged(
     return found
 
 
-def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
-    """Calibrate the preset "few-steps" for a number of steps."""
+def calibrated(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
+    """Calibrate a preset for a number of steps."""
     name = f"calibrated-{n_steps}"
 
     def compute() -> dict[str, Any]:
         images, _ = work.training(min(steps.N_CALIBRATION, work.extent.n_tuning), 0)
         result = calibrate(
-            work.simulator("few-steps", n_steps),
+            work.simulator(preset, n_steps),
             images.images,
             seed=work.seed,
             executor=work.executor,
@@ -164,43 +161,61 @@ def calibrated(work: Reproduction, n_steps: int) -> dict[str, Any]:
         )
         return {
             "parameters": recorded(result.found),
-            **{key: getattr(result, key) for key in OF_A_CALIBRATION},
+            "agreement_before": result.agreement_before,
+            "agreement": result.agreement,
+            "n_images": result.n_images,
         }
 
     return work.step(name, compute)
 
 
-def papers_method(
-    work: Reproduction, method: Literal["feedback", "bisection"], n_steps: int
+def _papers_method(
+    method: Literal["feedback", "bisection"],
+    work: Reproduction,
+    preset: str,
+    n_steps: int,
 ) -> dict[str, Any]:
     """Set thresholds as the paper's listing or text does."""
-    extent, name = work.extent, f"{method}-{n_steps}"
+    extent, name, setting = work.extent, f"{method}-{n_steps}", (preset, n_steps)
     options = {"method": method, "budget": extent.listing_budget}
-    setting = "paper", n_steps
     return work.step(
         name, lambda: _tuned(work, name, setting, extent.n_listing, **options)
     )
 
 
-def simulated(
-    work: Reproduction,
-    kind: str,
-    setting: tuple[str, int],
-    parameters: dict[str, Any],
-    most: int | None = None,
-) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Show test images to a network, classes in turn: answers by image, and sums."""
-    name = "-".join(map(str, ("tested", kind, *setting)))
+#: The paper's own methods.
+METHODS = ("feedback", "bisection")
+#: What finds parameters for a setting, other than those from the CNN's activations.
+KINDS: dict[str, Callable[[Reproduction, str, int], dict[str, Any]]] = {
+    "data": lambda *_: {"parameters": {}},
+    "searched": searched,
+    "calibrated": calibrated,
+    "feedback": partial(_papers_method, "feedback"),
+    "bisection": partial(_papers_method, "bisection"),
+}
+
+
+def tested(
+    work: Reproduction, kind: str, preset: str, n_steps: int
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, float]]:
+    """
+    Show test images to a network, classes in turn.
+
+    It gives what the search found, the answers by image, and sums over all images.
+    """
+    found = KINDS[kind](work, preset, n_steps)
     n_chunks = -(-len(work.test) // steps.CHUNK)
+    # Nearly all neurons spike with the paper's: slow, and few images tell enough.
+    numbers = range(1 if kind in METHODS else n_chunks)
 
     def compute(number: int) -> dict[str, Any]:
         members = np.arange(number, len(work.test), n_chunks)
-        result = work.simulator(*setting).run(
+        result = work.simulator(preset, n_steps).run(
             work.test.images[members],
             seed=work.seed + number,
             executor=work.executor,
             progress=work.progress,
-            **parameters,
+            **found["parameters"],
         )
         return {
             "members": members.tolist(),
@@ -214,22 +229,26 @@ def simulated(
         }
 
     chunks = [
-        work.step(f"{name}-{k}", partial(compute, k))
-        for k in range(n_chunks if most is None else min(most, n_chunks))
+        work.step(f"tested-{kind}-{preset}-{n_steps}-{k}", partial(compute, k))
+        for k in numbers
     ]
     columns = ["members", "predictions", "with_potential"]
     parts = [pd.DataFrame({key: chunk[key] for key in columns}) for chunk in chunks]
     answers = pd.concat(parts).set_index("members").sort_index()
     n = len(answers)
     events = pd.DataFrame([chunk["events"] for chunk in chunks]).sum() / n
-    return answers, {
-        **{
-            key: sum(chunk[key] for chunk in chunks) / n
-            for key in ("ties", "silent", "output_spikes")
+    return (
+        found,
+        answers,
+        {
+            **{
+                key: sum(chunk[key] for chunk in chunks) / n
+                for key in ("ties", "silent", "output_spikes")
+            },
+            "events": float(sum(events)),
+            "seconds": sum(chunk["seconds"] for chunk in chunks),
         },
-        "events": float(sum(events)),
-        "seconds": sum(chunk["seconds"] for chunk in chunks),
-    }
+    )
 
 
 def _right_spikes(result: SimulationResult, target: Target) -> float:

@@ -28,7 +28,7 @@ from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.data import LabelledImages, load_data
 from cnn2snn_brian.errors import InputError, WriteError
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.settings import PRESETS, Preset, find_preset
+from cnn2snn_brian.settings import PRESETS, Preset
 from cnn2snn_brian.simulator import Simulator, Workers
 
 _TEXTS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -101,11 +101,8 @@ LONG_FACTORS = (0.9, 1.0, 1.1, 1.2)
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
-
-
-def setting_named(name: str) -> Preset:
-    """Find a setting of the report."""
-    return VARIANTS[name] if name in VARIANTS else find_preset(name)
+#: All settings of the report.
+SETTINGS = {**PRESETS, **VARIANTS}
 
 
 @dataclass(frozen=True)
@@ -348,7 +345,7 @@ class Reproduction:
             card.input_shape,
             # Training images that data-based thresholds come from.
             calibration=self.training(min(20, self.extent.n_tuning), 0)[0].images,
-            preset=setting_named(preset),
+            preset=SETTINGS[preset],
             classes=card.classes,
         )
         if preset in FLOORS:
