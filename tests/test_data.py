@@ -413,7 +413,7 @@ def test_a_folder_with_only_a_test_part(tmp_path):
     for load in (load_data, load_training_images):
         with pytest.raises(InputError, match="a folder 'test', but no folder 'train'"):
             load(tmp_path)
-    with pytest.raises(InputError, match="it has test images of its own"):
+    with pytest.raises(InputError, match="it comes with test images"):
         load_test_images(tmp_path, (1, 8, 8), whole=True)
 
 

@@ -57,9 +57,8 @@ def _numbers(
     try:
         return tuple(kind(part) for part in (text or "").split(","))
     except ValueError as error:
-        example = "0.5,0.5,0.5" if kind is float else "channels,height,width"
         raise InputError(
-            f"{option} {text!r}: expected numbers, as in {example}"
+            f"{option} {text!r}: expected numbers with commas between them"
         ) from error
 
 

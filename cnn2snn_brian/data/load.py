@@ -11,7 +11,7 @@ from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.data.images import LabelledImages, load_folder, split_folder
 from cnn2snn_brian.errors import InputError
 
-#: Of the 1,797 digits, so many are kept for testing.
+#: How many of the 1,797 digits are kept for testing.
 N_TEST_DIGITS = 500
 
 
@@ -156,7 +156,7 @@ def load_training_images(
     Raises
     ------
     InputError
-        If they can't be loaded, or a class is none of the network's.
+        If they can't be loaded, or a class is not one of the network's.
     """
     (training,) = _parts(name, input_shape, ("train",))
     return training if classes is None else training.with_classes(classes)
@@ -199,11 +199,11 @@ def load_test_images(
     ------
     InputError
         If they can't be loaded, `n` or the seed are out of range, a class is none of
-        the network's, or `whole` is asked of what has test images of its own.
+        the network's, or `whole` is asked of data that come with test images.
     """
     check_whole("seed", seed, 0)
     if whole and not is_split(name):
-        raise InputError(f"all of {name}: it has test images of its own")
+        raise InputError(f"all of {name}: it comes with test images")
     if whole:
         test = load_folder(name, input_shape)
     else:
