@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -35,14 +35,8 @@ _TEXTS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 def finite(value: Any) -> Any:
-    """Write infinities as text."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    return value
+    """Write infinities as text, which JSON has no numbers for."""
+    return json.loads(json.dumps(value), parse_constant=lambda name: str(float(name)))
 
 
 def restored(value: Any) -> Any:
