@@ -12,7 +12,7 @@ from cnn2snn_brian.plots import (
     plot_threshold_sweep,
 )
 from cnn2snn_brian.projections import INPUT
-from cnn2snn_brian.reproduction.searches import cnns, searched
+from cnn2snn_brian.reproduction.searches import cnns, found_by
 from cnn2snn_brian.reproduction.steps import Reproduction
 
 
@@ -73,7 +73,7 @@ def _fig4(work: Reproduction, numbers: dict[str, Any]) -> Any:
     # Of a few images, none may be right: then it is the first one.
     image = work.test.images[[*right, 0][:1]]
     simulator = work.simulator("paper", n_steps)
-    parameters = searched(work, "paper", n_steps)["parameters"]
+    parameters = found_by(work, "searched", "paper", n_steps)["parameters"]
     result = simulator.run(image, seed=work.seed, progress=False, **parameters)
     pixels = image.astype(np.float32) / 255
     activations = {INPUT: pixels, **simulator.snn.layers.activations(pixels)}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,25 +31,40 @@ def cnns(work: Reproduction) -> dict[str, Any]:
     return work.step("cnns", compute)
 
 
+def found_by(
+    work: Reproduction, kind: str, preset: str, n_steps: int
+) -> dict[str, Any]:
+    """Find parameters for a setting and a number of steps, in a way of `KINDS`."""
+    if kind == "data":
+        return {"parameters": {}}  # those from the CNN's activations
+    name = f"{kind}-{preset}-{n_steps}"
+    return work.step(name, lambda: KINDS[kind](work, name, preset, n_steps))
+
+
+def thresholds_of(work: Reproduction, n_steps: int) -> dict[str, float]:
+    """Give the thresholds that the search found for the paper's setting."""
+    found = found_by(work, "searched", "paper", n_steps)
+    return dict(found["parameters"]["thresholds"])
+
+
 def _tuned(
     work: Reproduction,
-    step: str,
-    setting: tuple[str, int],
+    name: str,
+    preset: str,
+    n_steps: int,
     n_images: int,
     **options: Any,
 ) -> dict[str, Any]:
     """Tune, with a checkpoint until the step is done; what the report needs of it."""
     images, unseen = work.training(n_images, work.extent.n_unseen)
     result = tune_thresholds(
-        work.simulator(*setting),
+        work.simulator(preset, n_steps),
         images.images,
         images.labels,
         held_out=(unseen.images, unseen.labels),
         accept="always",  # the report is about what each method finds
-        seed=work.seed,
-        executor=work.executor,
-        checkpoint=work.unfinished(step),
-        progress=work.progress,
+        checkpoint=work.unfinished(name),
+        **work.options,
         **options,
     )
     history = result.history
@@ -64,61 +79,93 @@ def _tuned(
     }
 
 
-def searched(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
+def _searched(
+    work: Reproduction, name: str, preset: str, n_steps: int
+) -> dict[str, Any]:
     """Search parameters of a preset for a number of steps."""
-    extent, name = work.extent, f"searched-{preset}-{n_steps}"
+    extent = work.extent
     shorter = [n for n in extent.durations if n < n_steps]
     start = None
     if preset == "paper" and shorter:
         if n_steps >= extent.long:
-            return work.step(name, lambda: _scaled(work, name, shorter[-1], n_steps))
+            return _scaled(work, name, shorter[-1], n_steps)
         start = _longer(work, shorter[-1], n_steps, steps.LONGER_FACTOR)
     elif preset in steps.CONTINUED:
-        start = searched(work, "paper", n_steps)["parameters"]["thresholds"]
+        start = thresholds_of(work, n_steps)
     effort = steps.VARIANTS_EFFORT if preset in steps.VARIANTS else 1
-
-    def compute() -> dict[str, Any]:
-        return _tuned(
-            work,
-            name,
-            (preset, n_steps),
-            max(1, round(effort * extent.n_tuning)),
-            method="search",
-            tune=steps.SETTINGS[preset].tune,
-            start=start,
-            budget=round(effort * extent.budget(n_steps)),
-        )
-
-    return work.step(name, compute)
+    return _tuned(
+        work,
+        name,
+        preset,
+        n_steps,
+        max(1, round(effort * extent.n_tuning)),
+        method="search",
+        tune=steps.SETTINGS[preset].tune,
+        start=start,
+        budget=round(effort * extent.budget(n_steps)),
+    )
 
 
 def _longer(
     work: Reproduction, shorter: int, n_steps: int, factor: float
 ) -> dict[str, float]:
     """Thresholds of the paper's setting for fewer steps, made for more."""
-    found = searched(work, "paper", shorter)["parameters"]["thresholds"]
+    found = thresholds_of(work, shorter)
     growth = factor ** np.log2(n_steps / shorter)
     return {**found, **{name: float(growth * found[name]) for name in steps.SWEPT}}
 
 
 def _scaled(
-    work: Reproduction, step: str, shorter: int, n_steps: int
+    work: Reproduction, name: str, shorter: int, n_steps: int
 ) -> dict[str, Any]:
     """Choose a factor for the thresholds of fewer steps, on training images."""
-    n_images = work.extent.n_tuning
+    n = work.extent.n_tuning
     candidates = [_longer(work, shorter, n_steps, f) for f in steps.LONG_FACTORS]
-    (values,) = _judged(
-        work,
-        n_steps,
-        work.training(n_images, 0)[0],
-        [{"thresholds": thresholds} for thresholds in candidates],
-        {"likelihood": OBJECTIVES["likelihood"]},
-    ).values()
-    best = candidates[int(np.argmax(values))]
-    setting = "paper", n_steps
-    found = _tuned(work, step, setting, n_images, method="search", start=best, budget=1)
-    factors = dict(zip(map(str, steps.LONG_FACTORS), values, strict=True))
-    return {**found, "factors": factors}
+    settings = [{"thresholds": thresholds} for thresholds in candidates]
+    judges = {"likelihood": OBJECTIVES["likelihood"]}
+    values = _judged(work, n_steps, work.training(n, 0)[0], settings, judges)
+    best = candidates[int(np.argmax(values["likelihood"]))]
+    options = {"method": "search", "start": best, "budget": 1}
+    found = _tuned(work, name, "paper", n_steps, n, **options)
+    factors = zip(map(str, steps.LONG_FACTORS), values["likelihood"], strict=True)
+    return {**found, "factors": dict(factors)}
+
+
+def _calibrated(
+    work: Reproduction, name: str, preset: str, n_steps: int
+) -> dict[str, Any]:
+    """Calibrate a preset for a number of steps."""
+    images, _ = work.training(min(steps.N_CALIBRATION, work.extent.n_tuning), 0)
+    result = calibrate(
+        work.simulator(preset, n_steps),
+        images.images,
+        checkpoint=work.unfinished(name),
+        **work.options,
+    )
+    return {
+        "parameters": recorded(result.found),
+        "agreement_before": result.agreement_before,
+        "agreement": result.agreement,
+        "n_images": result.n_images,
+    }
+
+
+def _papers_method(
+    work: Reproduction, name: str, preset: str, n_steps: int, method: str
+) -> dict[str, Any]:
+    """Set thresholds as the paper's listing or text does."""
+    options = {"method": method, "budget": work.extent.listing_budget}
+    return _tuned(work, name, preset, n_steps, work.extent.n_listing, **options)
+
+
+#: The paper's own methods.
+METHODS = ("feedback", "bisection")
+#: What finds parameters: steps.
+KINDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "searched": _searched,
+    "calibrated": _calibrated,
+    **{method: partial(_papers_method, method=method) for method in METHODS},
+}
 
 
 def _judged(
@@ -133,66 +180,10 @@ def _judged(
     pixels = images.images.astype(np.float32) / 255
     target = Target.of(simulator.snn.layers, pixels, images.labels)
     found = {name: [0.0] * len(settings) for name in judges}
-    for index, result in simulator.run_many(
-        images.images,
-        settings,
-        seed=work.seed,
-        executor=work.executor,
-        progress=work.progress,
-    ):
+    for index, result in simulator.run_many(images.images, settings, **work.options):
         for name, judge in judges.items():
             found[name][index] = judge(result, target)
     return found
-
-
-def calibrated(work: Reproduction, preset: str, n_steps: int) -> dict[str, Any]:
-    """Calibrate a preset for a number of steps."""
-    name = f"calibrated-{n_steps}"
-
-    def compute() -> dict[str, Any]:
-        images, _ = work.training(min(steps.N_CALIBRATION, work.extent.n_tuning), 0)
-        result = calibrate(
-            work.simulator(preset, n_steps),
-            images.images,
-            seed=work.seed,
-            executor=work.executor,
-            checkpoint=work.unfinished(name),
-            progress=work.progress,
-        )
-        return {
-            "parameters": recorded(result.found),
-            "agreement_before": result.agreement_before,
-            "agreement": result.agreement,
-            "n_images": result.n_images,
-        }
-
-    return work.step(name, compute)
-
-
-def _papers_method(
-    method: Literal["feedback", "bisection"],
-    work: Reproduction,
-    preset: str,
-    n_steps: int,
-) -> dict[str, Any]:
-    """Set thresholds as the paper's listing or text does."""
-    extent, name, setting = work.extent, f"{method}-{n_steps}", (preset, n_steps)
-    options = {"method": method, "budget": extent.listing_budget}
-    return work.step(
-        name, lambda: _tuned(work, name, setting, extent.n_listing, **options)
-    )
-
-
-#: The paper's own methods.
-METHODS = ("feedback", "bisection")
-#: What finds parameters for a setting, other than those from the CNN's activations.
-KINDS: dict[str, Callable[[Reproduction, str, int], dict[str, Any]]] = {
-    "data": lambda *_: {"parameters": {}},
-    "searched": searched,
-    "calibrated": calibrated,
-    "feedback": partial(_papers_method, "feedback"),
-    "bisection": partial(_papers_method, "bisection"),
-}
 
 
 def tested(
@@ -203,7 +194,7 @@ def tested(
 
     It gives what the search found, the answers by image, and sums over all images.
     """
-    found = KINDS[kind](work, preset, n_steps)
+    found = found_by(work, kind, preset, n_steps)
     n_chunks = -(-len(work.test) // steps.CHUNK)
     # Nearly all neurons spike with the paper's: slow, and few images tell enough.
     numbers = range(1 if kind in METHODS else n_chunks)
@@ -212,9 +203,7 @@ def tested(
         members = np.arange(number, len(work.test), n_chunks)
         result = work.simulator(preset, n_steps).run(
             work.test.images[members],
-            seed=work.seed + number,
-            executor=work.executor,
-            progress=work.progress,
+            **{**work.options, "seed": work.seed + number},
             **found["parameters"],
         )
         return {
@@ -258,13 +247,16 @@ def _right_spikes(result: SimulationResult, target: Target) -> float:
 
 def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
     """Sweep the threshold of one layer, the others as searched (Fig. 3)."""
-    chosen = searched(work, "paper", n_steps)["parameters"]
+    chosen = found_by(work, "searched", "paper", n_steps)["parameters"]
     thresholds = chosen["thresholds"][layer] * steps.SWEEP_FACTORS
     settings = [
         {**chosen, "thresholds": {**chosen["thresholds"], layer: float(value)}}
         for value in thresholds
     ]
-    judges = {key: OBJECTIVES[key] for key in ("spike_ratio", "accuracy")}
+    judges = {
+        "right_spikes": _right_spikes,
+        **{key: OBJECTIVES[key] for key in ("spike_ratio", "accuracy")},
+    }
 
     def compute() -> dict[str, Any]:
         images, _ = work.training(work.extent.n_sweep, 0)
@@ -272,13 +264,7 @@ def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
             "thresholds": thresholds.tolist(),
             "chosen": chosen["thresholds"][layer],
             "n_images": len(images),
-            **_judged(
-                work,
-                n_steps,
-                images,
-                settings,
-                {"right_spikes": _right_spikes, **judges},
-            ),
+            **_judged(work, n_steps, images, settings, judges),
         }
 
     return work.step(f"swept-{layer}-{n_steps}", compute)

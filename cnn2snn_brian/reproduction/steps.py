@@ -318,6 +318,11 @@ class Reproduction:
                 f"remove {path} to do the steps again"
             ) from error
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every run of images takes."""
+        return {"seed": self.seed, "executor": self.executor, "progress": self.progress}
+
     def unfinished(self, name: str) -> Path:
         """Name a file for a step that is not yet done."""
         digest = hashlib.sha256(repr(self._settings).encode()).hexdigest()[:16]
