@@ -1,8 +1,8 @@
 """
 Rows of long work in a file, kept as they come in.
 
-The file has one line of JSON for each row, behind a first line that says which work the
-rows belong to. A row is appended and flushed to the disk, so that a long work does not
+The file has one line of JSON for each row, after a first line that says which work the
+rows belong to. A row is appended and flushed to the disk, so that long work does not
 write its whole past again; a last line that was cut off when the machine stopped is
 dropped. Each line ends with a checksum.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import DAMAGE, check_folder, write_errors, written_whole
+from cnn2snn_brian.files import check_folder, damage, write_errors, written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Checkpoint:
     Raises
     ------
     InputError
-        If the file can't be written or read, is no checkpoint, one of version 0.1.0 or
+        If the file can't be written or read, is not a checkpoint, of version 0.1.0 or
         of other work or settings, or damaged. Such a file is left as it is.
     """
 
@@ -77,12 +77,11 @@ class Checkpoint:
         # As they come back from the file: tuples are lists.
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.rows: dict[str, dict[str, Any]] = {}
-        self._columns = set(columns)
         if self.path is None:
             return
         check_folder(self.path)
         if self.path.exists():
-            self._read(self.path)
+            self._read(self.path, set(columns))
         else:
             head = {"checkpoint": VERSION, "work": work, "settings": self.settings}
             with written_whole(self.path) as unfinished:
@@ -95,32 +94,26 @@ class Checkpoint:
         if isinstance(error, KeyboardInterrupt) and self.path is not None:
             say_kept(error, f"this {self.work}", self.path, "Do the same again")
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path, columns: set[str]) -> None:
         """Take the rows of a file, and drop a last line that was cut off."""
-        try:
+        with damage(
+            f"checkpoint {path}: not a readable checkpoint, give another file or "
+            "remove this one"
+        ):
             content = path.read_bytes()
-            head, *rows = _lines(content)
+            *whole, rest = content.split(b"\n")
+            # A file of version 0.1.0 has one line without an end.
+            head, *rows = map(_content, whole or [rest])
             self._check_head(path, head)
-            n_whole = content.rfind(b"\n") + 1
-            if not n_whole:
+            if not whole:
                 raise ValueError("its first line was cut off")
-            found = {row["key"]: dict(row["row"]) for row in rows}
-            for key, row in found.items():
-                missing = self._columns - row.keys()
-                if missing:
+            self.rows = {row["key"]: dict(row["row"]) for row in rows}
+            for key, row in self.rows.items():
+                if missing := columns - row.keys():
                     raise ValueError(f"row {key} has no {', '.join(sorted(missing))}")
-            # Only now: a file that is none of ours is left as it is.
-            if n_whole < len(content):
-                os.truncate(path, n_whole)
-        except InputError:
-            raise
-        except DAMAGE as error:
-            raise InputError(
-                f"checkpoint {path}: not a readable checkpoint "
-                f"({type(error).__name__}: {error}). Give another file, or remove this "
-                "one"
-            ) from error
-        self.rows = found
+            # Only now: a file that is not one of ours is left as it is.
+            if rest:
+                os.truncate(path, len(content) - len(rest))
 
     def _check_head(self, path: Path, head: dict[str, Any]) -> None:
         """Refuse a file of another version, another work or other settings."""
@@ -130,9 +123,8 @@ class Checkpoint:
                 "trusted: they do not say which neurons they are of. Give another "
                 "file, or finish this work with version 0.1.0"
             )
-        version, work = head["checkpoint"], head["work"]
-        found = dict(head["settings"])
-        if version != VERSION or work != self.work:
+        version, work, found = head["checkpoint"], head["work"], dict(head["settings"])
+        if (version, work) != (VERSION, self.work):
             raise InputError(
                 f"checkpoint {path} is one of {work} in version {version}, expected "
                 f"{self.work} in version {VERSION}. Give another file"
@@ -171,15 +163,6 @@ class Checkpoint:
         if key not in self.rows:
             self.add(key, work())
         return self.rows[key]
-
-
-def _lines(content: bytes) -> list[dict[str, Any]]:
-    """Read the lines; what is behind the last line's end was cut off."""
-    *whole, rest = content.split(b"\n")
-    if not whole:
-        # A file of version 0.1.0 has one line without an end.
-        whole = [rest]
-    return [_content(line) for line in whole]
 
 
 def _line(content: dict[str, Any]) -> bytes:

@@ -1,19 +1,19 @@
 """Convert a trained CNN: read it, set its thresholds, choose how it is simulated."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, ms, second
 
+from cnn2snn_brian.checks import check_choice, check_known, check_names
 from cnn2snn_brian.cnn import from_torch
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import damage
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.nir import Integration, Resistance, network_fields
 from cnn2snn_brian.projections import GateRule, Layers, MaxPool2d
 from cnn2snn_brian.settings import (
     CHOICES,
-    IF,
     PRESETS,
     ByLayer,
     Encoding,
@@ -22,11 +22,10 @@ from cnn2snn_brian.settings import (
     Propagation,
     Reset,
     ceiling_thresholds,
-    check_choice,
-    check_names,
     check_units,
     data_based_thresholds,
     delays_in_seconds,
+    described,
     find_preset,
     with_gates,
 )
@@ -35,17 +34,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-#: Arguments of `convert` that say how the network is simulated.
+#: Arguments of `convert` that a preset may set.
 OPTIONS = (
-    *(item.name for item in fields(Parameters) if item.name != "thresholds"),
+    *(name for name in described(Parameters) if name != "thresholds"),
     *CHOICES,
     "neurons",
     "delay",
     "release_probability",
+    "percentile",
+    "per_channel",
+    "pooling",
 )
-
-#: Arguments of `convert` that a preset may set.
-_OF_PRESETS = (*OPTIONS, "percentile", "per_channel", "pooling")
 
 
 @check_units(dt=second)
@@ -55,13 +54,10 @@ def convert(
     *,
     thresholds: ByLayer | None = None,
     calibration: Any = None,
-    percentile: float | None = None,
-    per_channel: bool | None = None,
     preset: str | Preset = "paper",
     dt: Quantity = 1 * ms,
     normalize: tuple[Any, Any] | None = None,
     names: Literal["role", "module"] = "role",
-    pooling: Literal["neurons", "synapses"] | None = None,
     max_pooling: GateRule | None = None,
     classes: Sequence[str] | None = None,
     **options: Any,
@@ -79,17 +75,13 @@ def convert(
     input_shape : tuple of int
         Shape of an image, (channels, height, width). Not needed with `Layers`.
     thresholds : float or dict of str to float, optional
-        One number for all layers, or a number for each by name; populations behind
-        the gates of maximum pooling may be left out. Without it, they
-        come from `calibration`; a dict of some layers takes the rest from there. A
+        One number for all layers, or a number for each by name; those of the
+        gates of maximum pooling may be left out. Without it, they come from
+        `calibration`; a dict of some layers takes the rest from there. A
         quantized CNN (see `adjust`) needs neither: it was trained with its thresholds.
     calibration : ndarray or torch.Tensor, shape (n, channels, height, width), optional
         Training images that thresholds are computed from, see
         `data_based_thresholds`.
-    percentile : float, optional
-        Percentile of the activations that counts as the largest.
-    per_channel : bool, optional
-        Whether `calibration` gives each channel a threshold of its own.
     preset : str or Preset
         Options that belong together, which hold where no other is given: "paper",
         "free-floor" or "few-steps", see `PRESETS`.
@@ -99,9 +91,6 @@ def convert(
         (mean, std) that the CNN's images were normalized with, see `from_torch`.
     names : {"role", "module"}
         How layers are named, see `from_torch`.
-    pooling : {"neurons", "synapses"}, optional
-        Whether average pooling is a population of neurons (the paper's), or part of the
-        synapses into the layer behind it: no neurons, thresholds or rounding there.
     max_pooling : {"gate", "largest-count"}, optional
         What maximum pooling becomes: a population of neurons that pass on the spikes
         of the input with most spikes so far, or those that make the largest count
@@ -109,7 +98,14 @@ def convert(
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
     **options
-        How the network is simulated, any of these. None is nothing given.
+        How the CNN is converted and simulated, any of these. None is nothing given.
+    percentile : float, optional
+        Percentile of the activations that counts as the largest.
+    per_channel : bool, optional
+        Whether `calibration` gives each channel its own threshold.
+    pooling : {"neurons", "synapses"}, optional
+        Whether average pooling is a population of neurons (the paper's), or part of the
+        synapses into the next layer: no neurons, thresholds or rounding there.
     v_min : float or dict of str to float, optional
         Floor of the potential, at most 0; ``-inf`` is none.
     leak : float or dict of str to float, optional
@@ -134,7 +130,7 @@ def convert(
         Type of the state of neurons and synapses; float32 by default.
     neurons : NeuronModel or dict of str to NeuronModel, optional
         What a neuron computes: `IF` (the paper's, the default), `LIF`,
-        `ConductanceLIF`, `AdaptiveIF` or a `NeuronModel` of your own; for all layers,
+        `ConductanceLIF`, `AdaptiveIF` or your own `NeuronModel`; for all layers,
         or by layer.
     delay : Quantity [s] or dict of str to Quantity [s], optional
         Delay of the synapses into all layers, or into some by name; a multiple of dt.
@@ -156,17 +152,27 @@ def convert(
         If an argument is unknown or out of its range, or there are neither thresholds
         nor calibration images.
     """
-    _check_known("argument", options, OPTIONS)
-    chosen = preset if isinstance(preset, Preset) else find_preset(preset)
-    _check_known("argument of the preset", chosen.arguments, _OF_PRESETS)
-    settings = {**PRESETS["paper"].arguments, **chosen.arguments}
-    settings |= {name: value for name, value in options.items() if value is not None}
-    if percentile is not None:
-        settings["percentile"] = percentile
-    if per_channel is not None:
-        settings["per_channel"] = per_channel
-    layers = _layers(module, input_shape, normalize, names, max_pooling)
-    pooling = settings.pop("pooling", "neurons") if pooling is None else pooling
+    check_known("argument", options, OPTIONS)
+    chosen = find_preset(preset).arguments
+    check_known("argument of the preset", chosen, OPTIONS)
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = {**PRESETS["paper"].arguments, **chosen, **given, "classes": classes}
+    if not isinstance(module, Layers):
+        if input_shape is None:
+            raise InputError(
+                "input_shape is missing: (channels, height, width) of an image"
+            )
+        layers = from_torch(
+            module, input_shape, normalize, names=names, max_pooling=max_pooling
+        )
+    elif normalize is not None or max_pooling is not None:
+        what = "normalize" if max_pooling is None else "max_pooling"
+        raise InputError(
+            f"{what}: these layers were read before; give it to from_torch"
+        )
+    else:
+        layers = module
+    pooling = settings.get("pooling", "neurons")
     check_choice("pooling", pooling, ("neurons", "synapses"))
     if pooling == "synapses":
         composed = layers.without_pooling_neurons()
@@ -177,62 +183,15 @@ def convert(
                     "has no threshold; leave it out"
                 )
         layers = composed
-    numbers = {
-        item.name: settings.get(item.name)
-        for item in fields(Parameters)
-        if item.name != "thresholds"
-    }
-    parameters = Parameters.of(
-        layers,
-        thresholds=_thresholds(layers, thresholds, calibration, settings),
-        **numbers,
-    )
-    release = settings.get("release_probability", {})
-    if not isinstance(release, Mapping):
-        release = dict.fromkeys(layers.names, release)
+    numbers = {what: settings.get(what) for what in described(Parameters)}
+    numbers["thresholds"] = _thresholds(layers, thresholds, calibration, settings)
+    fields = (*CHOICES, "neurons", "release_probability", "classes")
     return SpikingNetwork(
         layers,
-        parameters,
-        **{what: settings[what] for what in CHOICES if what in settings},
+        Parameters.of(layers, **numbers),
+        **{what: settings[what] for what in fields if what in settings},
         dt_s=float(dt / second),
-        classes=None if classes is None else tuple(classes),
-        neurons=settings.get("neurons", IF()),
-        delays_s=delays_in_seconds(settings.get("delay", 0 * ms), layers.names),
-        release_probability=dict(release),
-    )
-
-
-def _check_known(what: str, given: Iterable[str], known: tuple[str, ...]) -> None:
-    """Refuse names that say nothing about how a network is simulated."""
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise InputError(
-            f"unknown {what}: {', '.join(unknown)}; how a network is simulated is said "
-            f"by {', '.join(known)}"
-        )
-
-
-def _layers(
-    module: Any,
-    input_shape: tuple[int, int, int] | None,
-    normalize: tuple[Any, Any] | None,
-    names: Literal["role", "module"],
-    max_pooling: GateRule | None,
-) -> Layers:
-    """Read a CNN, unless it has been read before."""
-    if isinstance(module, Layers):
-        for what, given in (("normalize", normalize), ("max_pooling", max_pooling)):
-            if given is not None:
-                raise InputError(
-                    f"{what}: these layers were read before; give it to from_torch"
-                )
-        return module
-    if input_shape is None:
-        raise InputError(
-            "input_shape is missing: (channels, height, width) of an image"
-        )
-    return from_torch(
-        module, input_shape, normalize, names=names, max_pooling=max_pooling
+        delays_s=delays_in_seconds(settings.get("delay", {}), layers.names),
     )
 
 
@@ -241,35 +200,34 @@ def _thresholds(
     thresholds: ByLayer | None,
     calibration: Any,
     settings: Mapping[str, Any],
-) -> ByLayer:
+) -> dict[str, Any]:
     """Take thresholds that are given, and the rest from calibration images."""
     given: dict[str, Any] = {}
-    if isinstance(thresholds, Mapping):
+    if thresholds is not None and not isinstance(thresholds, Mapping):
+        # One number is for neurons that sum; a gate's is 1.
+        summing = (layer for layer in layers if not isinstance(layer, MaxPool2d))
+        thresholds = {layer.name: thresholds for layer in summing}
+    if thresholds is not None:
         check_names("thresholds", thresholds, layers.names)
         given = with_gates(layers, thresholds)
-        if not set(layers.names) - {*given}:
-            return given
-    elif thresholds is not None:
-        gates = [layer for layer in layers if isinstance(layer, MaxPool2d)]
-        # One number is for neurons that sum; a gate's is 1.
-        summing = (layer.name for layer in layers if layer not in gates)
-        named = dict.fromkeys(summing, thresholds)
-        return with_gates(layers, named) if gates else thresholds
-    if calibration is None and layers.ceilings:
-        found = ceiling_thresholds(layers, settings.get("rate_scale", 1.0))
-        return with_gates(layers, found, given)
-    if calibration is None:
+    if not {*layers.names} - {*given}:
+        return given
+    scale = settings.get("rate_scale", 1.0)
+    if calibration is not None:
+        found = data_based_thresholds(
+            layers,
+            calibration,
+            settings["percentile"],
+            scale,
+            per_channel=settings.get("per_channel", False),
+        )
+    elif layers.ceilings:
+        found = ceiling_thresholds(layers, scale)
+    else:
         raise InputError(
             "thresholds: give numbers, or calibration=... (training images) to compute "
             "them from the CNN's activations"
         )
-    found = data_based_thresholds(
-        layers,
-        calibration,
-        settings["percentile"],
-        settings.get("rate_scale", 1.0),
-        per_channel=settings.get("per_channel", False),
-    )
     return with_gates(layers, found, given)
 
 
@@ -342,11 +300,7 @@ def from_nir(
     >>> snn = from_nir("network.nir", reset="subtract")  # doctest: +SKIP
     """
     known = ("v_min", "v_init", "rate_scale", "synapses", "dtype", "classes")
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise InputError(
-            f"unknown argument {', '.join(unknown)}; expected {', '.join(known)}"
-        )
+    check_known("argument", options, known)
     given = {
         "reset": reset,
         "strict": strict,
@@ -358,6 +312,6 @@ def from_nir(
         **options,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if "classes" in given:
-        given["classes"] = tuple(given["classes"])
-    return SpikingNetwork(**network_fields(graph, given))
+    network = network_fields(graph, given)
+    with damage("what the graph says of its network does not fit together"):
+        return SpikingNetwork(**network)

@@ -1,9 +1,10 @@
 """Where a spiking network loses what its CNN computes, and what to try."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,112 +13,84 @@ from rich.table import Table
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed, frame_table
 from cnn2snn_brian.projections import INPUT, Layers, by_channel, drive, parts, squared
+from cnn2snn_brian.results import (
+    SATURATED,
+    Correlation,
+    SimulationResult,
+    check_one_duration,
+)
 from cnn2snn_brian.settings import (
-    Parameters,
     activations_of_spikes,
     check_images,
     input_gains,
     reference,
 )
-from cnn2snn_brian.spikes import SATURATED, Correlation, SpikeData, check_one_duration
 
 if TYPE_CHECKING:
     import pandas
     from torch import nn
 
 
-class Branches:
-    """
-    Sums over images of what arrives on the branches of a network.
+@dataclass
+class _Branch:
+    """Sums over images of what arrives in a layer from one of those that it reads."""
 
-    Parameters
-    ----------
-    layers : Layers
-        The layers.
-    parameters : Parameters
-        What the neurons ran with.
-    """
+    layer: str
+    source: str
+    part: Any
+    correlation: Correlation = field(default_factory=Correlation)
+    size: float = 0.0
 
-    def __init__(self, layers: Layers, parameters: Parameters) -> None:
-        self.layers = layers
-        self.worth = activations_of_spikes(layers, parameters)
-        joins = [layer for layer in layers if len(parts(layer)) > 1]
-        self.parts = {
-            (layer.name, part.inputs[0], part.name): part
-            for layer in joins
-            for part in parts(layer)
-        }
-        self.correlations = {key: Correlation() for key in self.parts}
-        self.sizes = dict.fromkeys(self.parts, 0.0)
+    def add(self, activations: Any, spikes: Any) -> None:
+        """Add some images: what the source computes, and what its spikes stand for."""
+        wanted = self.part.drive(activations.astype(np.float32))
+        self.correlation.add(self.part.drive(spikes.astype(np.float32)), wanted)
+        self.size += float(np.abs(wanted).sum(dtype=float))
 
-    def add(
-        self,
-        activations: Mapping[str, npt.NDArray[Any]],
-        counts: Mapping[str, npt.NDArray[Any]],
-    ) -> None:
-        """Add some images."""
-        for (layer, source, name), part in self.parts.items():
-            if source not in counts:
-                continue
-            wanted = part.drive(activations[source].astype(np.float32))
-            spikes = (counts[source] * self.worth[source]).astype(np.float32)
-            key = layer, source, name
-            self.correlations[key].add(part.drive(spikes), wanted)
-            self.sizes[key] += float(np.abs(wanted).sum(dtype=float))
 
-    def table(self) -> "pandas.DataFrame | None":
-        """Give what was found."""
-        import pandas as pd
+def _branch_table(branches: list[_Branch]) -> "pandas.DataFrame | None":
+    import pandas as pd
 
-        if not self.parts:
-            return None
-        totals: dict[str, float] = {}
-        for (layer, _, _), size in self.sizes.items():
-            totals[layer] = totals.get(layer, 0.0) + size
-        return pd.DataFrame(
-            [
-                {
-                    "layer": key[0],
-                    "reads": key[1],
-                    "correlation": found.value,
-                    "share": self.sizes[key] / totals[key[0]]
-                    if totals[key[0]]
-                    else 0.0,
-                }
-                for key, found in self.correlations.items()
-            ]
-        ).set_index(["layer", "reads"])
+    if not branches:
+        return None
+    totals: dict[str, float] = defaultdict(float)
+    for own in branches:
+        totals[own.layer] += own.size
+    # Of a layer that gets nothing, all sizes are 0.
+    shares = [own.size / (totals[own.layer] or 1) for own in branches]
+    correlations = [own.correlation.value for own in branches]
+    index = pd.MultiIndex.from_tuples(
+        [(own.layer, own.source) for own in branches], names=["layer", "reads"]
+    )
+    return pd.DataFrame({"correlation": correlations, "share": shares}, index)
 
-    def said_of(self, layer: str) -> str:
-        """Say on which branch a layer is, or which of its branches is worst."""
-        own = {
-            source: found.value
-            for (name, source, _), found in self.correlations.items()
-            if name == layer
-        }
-        if own:
-            worst = min(own, key=lambda source: own[source])
+
+def _said_of(layers: Layers, branches: list[_Branch], layer: str) -> str:
+    """Say on which branch a layer is, or which of its branches is worst."""
+    read = [own for own in branches if own.layer == layer]
+    if read:
+        worst = min(read, key=lambda own: own.correlation.value)
+        return (
+            f" Of what it reads, the branch from {worst.source} is furthest from the "
+            f"CNN (correlation {worst.correlation.value:.3f})."
+        )
+    name = layer
+    while True:
+        readers = [other for other in layers if name in other.inputs]
+        if len(readers) != 1:
+            return ""
+        (reader,) = readers
+        if len(reader.inputs) > 1:
+            others = ", ".join(other for other in reader.inputs if other != name)
             return (
-                f" Of what it reads, the branch from {worst} is furthest from the CNN "
-                f"(correlation {own[worst]:.3f})."
+                f" It is on the branch through {name} into {reader.name}, next to "
+                f"{others}."
             )
-        name = layer
-        while True:
-            readers = [other for other in self.layers if name in other.inputs]
-            if len(readers) != 1:
-                return ""
-            (reader,) = readers
-            if len(reader.inputs) > 1:
-                others = [other for other in reader.inputs if other != name]
-                return (
-                    f" It is on the branch through {name} into {reader.name}, beside "
-                    f"{', '.join(others)}."
-                )
-            name = reader.name
+        name = reader.name
 
 
-#: With all layers correlated so well, or so little lost in each, and so many answers of
-#: the CNN, nothing needs doing.
+#: Nothing needs doing if all layers correlate with the CNN at least this well, or lose
+#: this little, and this share of the answers are the CNN's.
 GOOD_CORRELATION = GOOD_TRANSFER = GOOD_AGREEMENT = 0.95
 #: A layer is named before the worst one if it loses this share of what that one loses:
 #: what goes wrong in a layer puts the next ones out of their range, too.
@@ -131,9 +104,9 @@ MANY_MISSED = 0.25
 #: A threshold is too high if the strongest input of a step is less than this share of
 #: it, and too low if it is more than the other: a neuron spikes at most once a step.
 TOO_HIGH, TOO_LOW = 0.25, 1.25
-#: It is not too high below so many standard deviations of the input of a step, and not
-#: lowered to less than the other: where input is rare, its mean is far below that of
-#: the steps in which it comes, and what these are above the threshold by is lost.
+#: It is too high only above the first number of standard deviations of the input of a
+#: step, and is lowered to no less than the second: where input is rare, its mean is far
+#: below that of the steps in which it comes, and what exceeds the threshold is lost.
 MANY_SPREADS, FEW_SPREADS = 16, 4
 
 
@@ -145,7 +118,7 @@ class Diagnosis(Printed):
     Attributes
     ----------
     table : pandas.DataFrame
-        A row a layer, by name, with the columns
+        One row per layer, by name, with the columns
 
         ``correlation``
             Pearson's correlation of spike counts with the CNN's activations (after
@@ -162,20 +135,19 @@ class Diagnosis(Printed):
             Share of the CNN's summed activation that is at neurons and images
             without a spike.
         ``spikes``
-            Mean number of spikes a neuron and image.
+            Mean number of spikes per neuron and image.
         ``events``
-            Synaptic events delivered into the layer, an image. NaN if its input is no
-            spikes.
+            Synaptic events delivered into the layer per image. NaN if its input does
+            not consist of spikes.
         ``threshold``
             Threshold of the layer.
         ``strongest``
-            Strongest input a step (99.9th percentile over neurons and images). A
+            Strongest input per step (99.9th percentile over neurons and images). A
             threshold of this size makes the strongest neurons spike in every step.
         ``spread``
             Standard deviation of the input of a step (99.9th percentile over neurons
-            and images), estimated from the spikes that arrive as if each came at a
-            time of its own. A threshold that is not some times as large lets single
-            spikes decide.
+            and images), estimated as if the spikes that arrive were independent. If
+            the threshold is not several times as large, single spikes decide.
     agreement : float
         Share of images for which SNN and CNN give the same answer.
     layer : str or None
@@ -232,8 +204,44 @@ class _LayerSums:
         self.strongest: list[float] = []
         self.spread: list[float] = []
 
+    def add(
+        self, counts: Any, coded: Any, activations: Any, drives: Any, n_steps: int
+    ) -> None:
+        """Add some images."""
+        total, variance = drives
+        activations = np.maximum(activations, 0)
+        self.with_cnn.add(coded, activations)
+        self.with_input.add(coded, np.maximum(total, 0))
+        flat = counts.reshape(len(counts), -1)
+        self.ever |= flat.any(0)
+        self.n += flat.size
+        self.spikes += int(flat.sum())
+        self.saturated += int((flat > SATURATED * n_steps).sum())
+        self.missed += float(activations[counts == 0].sum())
+        self.activation += float(activations.sum())
+        strongest = np.percentile(total, np.float64(99.9)) / n_steps
+        self.strongest.append(float(strongest))
+        spread = np.sqrt(np.percentile(variance, 99.9) / n_steps)
+        self.spread.append(float(spread))
 
-def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
+    def row(self, result: SimulationResult, name: str) -> dict[str, float]:
+        """Give the row of the table."""
+        events = result.events.get(name)
+        return {
+            "correlation": self.with_cnn.value,
+            "transfer": self.with_input.value,
+            "silent": float(1 - self.ever.mean()),
+            "saturated": self.saturated / self.n,
+            "missed": self.missed / self.activation if self.activation else 0.0,
+            "spikes": self.spikes / self.n,
+            "events": math.nan if events is None else float(events.mean()),
+            "threshold": reference(result.parameters.thresholds[name]),
+            "strongest": float(np.mean(self.strongest)),
+            "spread": float(np.mean(self.spread)),
+        }
+
+
+def _layers_of(module: "nn.Module | Layers", result: SimulationResult) -> Layers:
     """Read the layers with the names that the result has."""
     names = tuple(name for name in result.spike_counts if name != INPUT)
     if isinstance(module, Layers):
@@ -243,16 +251,13 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
 
         channels, height, width = result.shapes[INPUT]
         shape = (channels, height, width)
-        found = [
-            from_torch(module, shape, names="role"),
-            from_torch(module, shape, names="module"),
-        ]
+        names_by: tuple[Literal["role", "module"], ...] = ("role", "module")
+        found = [from_torch(module, shape, names=by) for by in names_by]
     # A network whose pooling is in its synapses has no layers for it.
     found += [layers.without_pooling_neurons() for layers in found]
+    expected = [(name, result.shapes[name]) for name in names]
     for layers in found:
-        if layers.names == names and all(
-            layers.shapes[name] == result.shapes[name] for name in names
-        ):
+        if [(name, layers.shapes[name]) for name in layers.names] == expected:
             return layers
     raise InputError(
         f"the CNN has the layers {', '.join(found[0].names)}, the result "
@@ -262,7 +267,7 @@ def _layers_of(module: "nn.Module | Layers", result: SpikeData) -> Layers:
 
 def _drives(
     layers: Layers,
-    result: SpikeData,
+    result: SimulationResult,
     counts: dict[str, Any],
     pixels: Any,
     each: Mapping[str, Any],
@@ -288,13 +293,15 @@ def _drives(
         yield layer.name, np.asarray(total), np.maximum(variance, 0)
 
 
-def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Diagnosis:
+def diagnose(
+    result: SimulationResult, module: "nn.Module | Layers", images: Any
+) -> Diagnosis:
     """
     Compare every layer with the CNN, and name the one to look at.
 
     Parameters
     ----------
-    result : SpikeData
+    result : SimulationResult
         A simulation. Nothing needs to be recorded; some hundred images will do.
     module : nn.Module or Layers
         The CNN that was converted, or its layers, ``snn.layers``. Give the layers if
@@ -305,7 +312,7 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     Returns
     -------
     Diagnosis
-        A table a layer, and what to try. ``print`` shows it.
+        A table with a row per layer, and what to try. ``print`` shows it.
 
     Raises
     ------
@@ -315,75 +322,44 @@ def diagnose(result: SpikeData, module: "nn.Module | Layers", images: Any) -> Di
     """
     import pandas as pd
 
-    check_one_duration(
-        result.steps_of_row.min() * result.dt_s, result.steps_of_row.max() * result.dt_s
-    )
+    steps = result.steps_of_row
+    check_one_duration(steps.min() * result.dt_s, steps.max() * result.dt_s)
     layers = _layers_of(module, result)
     pixels = check_images(images, layers.input_shape)
     if len(pixels) != result.n_images:
         raise InputError(f"{len(pixels)} images, the result has {result.n_images}")
     sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
     answers = np.zeros(len(pixels), dtype=np.int64)
-    branches = Branches(layers, result.parameters)
+    worth = activations_of_spikes(layers, result.parameters)
+    branches = [
+        _Branch(layer.name, part.inputs[0], part)
+        for layer in layers
+        if len(parts(layer)) > 1
+        for part in parts(layer)
+    ]
+    counted = result.spike_counts
     for part, activations in layers.activation_batches(pixels):
-        batch = {
-            name: result.spike_counts.part(name, part) for name in result.spike_counts
-        }
+        batch = {name: counted.part(name, part) for name in counted}
         last = activations[layers.names[-1]]
         answers[part] = last.reshape(len(last), -1).argmax(1)
-        branches.add({INPUT: pixels[part], **activations}, batch)
-        for name, total, variance in _drives(
-            layers, result, batch, pixels[part], branches.worth
-        ):
-            each, n_steps = branches.worth[name], result.n_steps
-            _add(sums[name], batch[name], each, activations[name], total, n_steps)
-            spread = np.sqrt(np.percentile(variance, 99.9) / n_steps)
-            sums[name].spread.append(float(spread))
-    rows = {}
-    for name, found in sums.items():
-        events = result.events.get(name)
-        rows[name] = {
-            "correlation": found.with_cnn.value,
-            "transfer": found.with_input.value,
-            "silent": float(1 - found.ever.mean()),
-            "saturated": found.saturated / found.n,
-            "missed": found.missed / found.activation if found.activation else 0.0,
-            "spikes": found.spikes / found.n,
-            "events": math.nan if events is None else float(events.mean()),
-            "threshold": reference(result.parameters.thresholds[name]),
-            "strongest": float(np.mean(found.strongest)),
-            "spread": float(np.mean(found.spread)),
-        }
+        activations = {INPUT: pixels[part], **activations}
+        for branch in branches:
+            if (source := branch.source) in batch:
+                branch.add(activations[source], batch[source] * worth[source])
+        for name, *drives in _drives(layers, result, batch, pixels[part], worth):
+            coded, n_steps = batch[name] * worth[name], result.n_steps
+            sums[name].add(batch[name], coded, activations[name], drives, n_steps)
+    rows = {name: found.row(result, name) for name, found in sums.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
     agreement = float((result.predictions == answers).mean())
     layer = _worst(table, agreement)
-    advice, threshold = _advice(table, layer, result, agreement)
-    if layer is not None:
-        advice += branches.said_of(layer)
-    named = {} if layer is None or threshold is None else {layer: threshold}
-    return Diagnosis(table, agreement, layer, advice, named, branches.table())
-
-
-def _add(
-    sums: _LayerSums,
-    counts: npt.NDArray[Any],
-    worth_of_spike: Any,
-    activations: npt.NDArray[Any],
-    drive: npt.NDArray[Any],
-    n_steps: int,
-) -> None:
-    activations = np.maximum(activations, 0)
-    coded = counts * worth_of_spike
-    sums.with_cnn.add(coded, activations)
-    sums.with_input.add(coded, np.maximum(drive, 0))
-    flat = counts.reshape(len(counts), -1)
-    sums.ever |= flat.any(0)
-    sums.n += flat.size
-    sums.spikes += int(flat.sum())
-    sums.saturated += int((flat > SATURATED * n_steps).sum())
-    sums.missed += float(activations[counts == 0].sum())
-    sums.activation += float(activations.sum())
-    sums.strongest.append(float(np.percentile(drive, np.float64(99.9))) / n_steps)
+    if layer is None:
+        said = _nothing_to_do(table, result, agreement)
+        return Diagnosis(table, agreement, None, said, {}, _branch_table(branches))
+    said, threshold = _advice(table.loc[layer], layer, result)
+    named = {} if threshold is None else {layer: threshold}
+    said += _said_of(layers, branches, layer)
+    return Diagnosis(table, agreement, layer, said, named, _branch_table(branches))
 
 
 def _loss(row: Any) -> float:
@@ -407,9 +383,8 @@ def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
     losses = {str(name): _loss(row) for name, row in table.iterrows()}
     most = max(losses.values())
     follows = most <= 1 - GOOD_TRANSFER
-    if agreement >= GOOD_AGREEMENT and (
-        follows or bool((table["correlation"] >= GOOD_CORRELATION).all())
-    ):
+    follows = follows or bool((table["correlation"] >= GOOD_CORRELATION).all())
+    if follows and agreement >= GOOD_AGREEMENT:
         return None
     for name, loss in losses.items():
         row = table.loc[name]
@@ -419,44 +394,42 @@ def _worst(table: "pandas.DataFrame", agreement: float) -> str | None:
     return None
 
 
-def _advice(
-    table: "pandas.DataFrame", layer: str | None, result: SpikeData, agreement: float
-) -> tuple[str, float | None]:
-    """Say what to try, and the threshold if it is one."""
+def _nothing_to_do(
+    table: "pandas.DataFrame", result: SimulationResult, agreement: float
+) -> str:
+    said = (
+        "Nothing needs doing: hardly anything is lost, and "
+        f"{agreement:.1%} of the answers are the CNN's."
+    )
+    known = table["correlation"].dropna()
+    if known.empty:
+        return said
+    return (
+        f"{said} The correlation with the CNN is lowest in {known.idxmin()}, "
+        f"{known.min():.3f}; images shown longer than {1e3 * result.duration_s:g} ms "
+        "make it higher."
+    )
+
+
+def _advice(row: Any, layer: str, result: SimulationResult) -> tuple[str, float | None]:
+    """Say what to try with a layer, and the threshold if it is one."""
     duration = f"{1e3 * result.duration_s:g} ms"
-    if layer is None:
-        said = (
-            "Nothing needs doing: hardly anything is lost, and "
-            f"{agreement:.1%} of the answers are the CNN's."
-        )
-        known = table["correlation"].dropna()
-        if not known.empty:
-            said += (
-                f" The correlation with the CNN is lowest in {known.idxmin()}, "
-                f"{known.min():.3f}; images shown longer than {duration} make it "
-                "higher."
-            )
-        return said, None
-    row: Any = table.loc[layer]
     now, strongest = row["threshold"], float(row["strongest"])
     floor = result.parameters.v_min[layer]
-    change = f"threshold, now {now:.4g}, to about"
     threshold: float | None = None
-    missed = (
-        f"{row['missed']:.1%} of the CNN's activation is at neurons without a spike"
-    )
+    why = f"{row['missed']:.1%} of the CNN's activation is at neurons without a spike"
     if _is_too_low(row):
         why = (
             f"its strongest input a step is {strongest / now:.2g} times its threshold, "
             f"and {row['saturated']:.1%} of its neurons are saturated"
         )
         threshold = strongest
-        what = f"raise its {change} {threshold:.4g}"
+        what = f"raise its threshold, now {now:.4g}, to about {threshold:.4g}"
     elif _is_too_high(row):
         threshold = max(strongest, FEW_SPREADS * float(row["spread"]))
-        why, what = missed, f"lower its {change} {threshold:.4g}"
+        what = f"lower its threshold, now {now:.4g}, to about {threshold:.4g}"
     elif row["missed"] > MANY_MISSED:
-        why = f"{missed}, though its threshold fits its input"
+        why += ", though its threshold fits its input"
         what = f"show the images longer than {duration}"
     elif floor > -now:
         why = f"its potential is held at the floor {floor:g} and forgets inhibition"

@@ -1,13 +1,15 @@
 """The CNNs that come with the package, with trained weights."""
 
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import as_file, files
 
 import torch
 from torch import nn
 
+from cnn2snn_brian.checks import check_known, check_whole
 from cnn2snn_brian.cnn import ModelCard, adjust, load_weights
-from cnn2snn_brian.errors import InputError
 
 __all__ = [
     "ARCHITECTURES",
@@ -206,27 +208,17 @@ def vgg(*, n_classes: int = 10) -> nn.Sequential:
     return nn.Sequential(parts)
 
 
-def _cifar10_quick_adjusted(*, n_classes: int = 10) -> nn.Sequential:
-    return cifar10_quick(adjusted=True, n_classes=n_classes)
-
-
 #: Name of a CNN, as the command line and model cards say it -> how to make it.
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[..., nn.Sequential]] = {
     "cifar10_quick": cifar10_quick,
-    "cifar10_quick_adjusted": _cifar10_quick_adjusted,
+    "cifar10_quick_adjusted": partial(cifar10_quick, adjusted=True),
     "digits": digits,
     "resnet20": resnet20,
     "vgg": vgg,
 }
 
 #: Name of a CNN -> shape of its images, (channels, height, width).
-INPUT_SHAPES = {
-    "cifar10_quick": (3, 32, 32),
-    "cifar10_quick_adjusted": (3, 32, 32),
-    "digits": (1, 8, 8),
-    "resnet20": (3, 32, 32),
-    "vgg": (3, 32, 32),
-}
+INPUT_SHAPES = {**dict.fromkeys(ARCHITECTURES, (3, 32, 32)), "digits": (1, 8, 8)}
 
 
 def create(architecture: str, n_classes: int = 10) -> nn.Sequential:
@@ -250,13 +242,8 @@ def create(architecture: str, n_classes: int = 10) -> nn.Sequential:
     InputError
         If there is no CNN of that name, or the number of outputs is below 1.
     """
-    if architecture not in ARCHITECTURES:
-        raise InputError(
-            f"there is no CNN named {architecture!r}; "
-            f"known are {', '.join(sorted(ARCHITECTURES))}"
-        )
-    if n_classes < 1:
-        raise InputError(f"n_classes is {n_classes}, expected at least 1")
+    check_known("CNN", [architecture], ARCHITECTURES)
+    check_whole("n_classes", n_classes, 1)
     return ARCHITECTURES[architecture](n_classes=n_classes)
 
 
@@ -288,12 +275,7 @@ def pretrained(architecture: str) -> tuple[nn.Sequential, ModelCard]:
     'digits'
     """
     module = create(architecture)
-    folder = files("cnn2snn_brian") / "pretrained"
-    if not (folder / f"{architecture}.safetensors").is_file():
-        raise InputError(
-            f"no trained weights of {architecture!r} ship with the package"
-        )
-    with as_file(folder) as directory:
-        card = load_weights(module, directory / f"{architecture}.safetensors")
+    with as_file(files("cnn2snn_brian") / "pretrained") as folder:
+        card = load_weights(module, folder / f"{architecture}.safetensors")
     module.eval()
     return module, card

@@ -1,59 +1,343 @@
 """A converted CNN: its Brian2 network, its compiled program, its file."""
 
-from dataclasses import fields, replace
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from brian2 import Network, Quantity, ms, second
+from rich.table import Table
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state, show
+from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state
+from cnn2snn_brian.brian import show as show_image
+from cnn2snn_brian.checks import (
+    by_layer,
+    check_choice,
+    check_names,
+    check_number,
+    seconds,
+)
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.nir import Integration, Pooling, Resistance, to_nir
+from cnn2snn_brian.files import DAMAGE, checksum, damage, written_whole
+from cnn2snn_brian.nir import to_nir as nir_graph
+from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
 from cnn2snn_brian.settings import (
     BY_TRIAL,
+    CHOICES,
+    IF,
     KEPT,
-    NetworkDescription,
+    ByLayer,
+    Encoding,
+    FrozenDict,
+    NeuronModel,
     Parameters,
     Perturbations,
+    Propagation,
+    Reset,
     Rule,
+    SynapseKind,
     as_array,
     check_images,
+    check_layer_names,
     check_units,
-    load_network,
-    save_network,
+    checked_kinds,
+    checked_rules,
+    fields_of,
+    network_record,
+    shown,
+    shown_kind,
 )
 from cnn2snn_brian.simulator import Simulator
 from cnn2snn_brian.stimuli import Stimulus
 
+#: Raised when a file that was written before can no longer be read.
+FORMAT = "cnn2snn-brian network 1"
 
-class SpikingNetwork(NetworkDescription):
+
+@dataclass(eq=False)
+class SpikingNetwork(Printed):
     """
     A converted CNN: what is needed to build its Brian2 network, any number of times.
 
-    Its fields are those of `NetworkDescription`: ``layers``, ``parameters``, ``reset``,
-    ``encoding``, ``synapses``, ``dt_s``, ``dtype``, ``classes``, ``neurons``,
-    ``delays_s``, ``release_probability``, ``propagation`` and ``rules``. They can be
-    set, and are checked then; ``snn.thresholds = ...`` takes what `convert` takes.
-    ``dataclasses.replace`` makes a changed copy. Two networks are equal if everything
-    about them is, weights included.
+    The attributes can be set, and are checked then; ``snn.thresholds = ...`` takes what
+    `convert` takes. ``dataclasses.replace`` makes a changed copy. Two networks are
+    equal if everything about them is, weights included.
+
+    Attributes
+    ----------
+    layers : Layers
+        The layers with their weights.
+    parameters : Parameters
+        Thresholds, floors, leaks, starting potentials and rate scale.
+    reset, encoding, propagation, dtype
+        See `convert`.
+    synapses : {"shared", "explicit"} or dict of str to {"shared", "explicit"}
+        Whether only kernels are stored (see `SharedSynapses`), or every synapse; of all
+        layers or by layer, and ``"shared"`` for layers that a dict leaves out.
+    dt_s : float
+        Time step in seconds.
+    classes : tuple of str, optional
+        Names of the output neurons.
+    neurons : NeuronModel or dict of str to NeuronModel
+        What the neurons compute, of all layers or by layer; `IF` by default, also for
+        layers that a dict leaves out.
+    delays_s : dict of str to float
+        Delay of the synapses into a layer in seconds; 0 for layers left out.
+    release_probability : dict of str to float
+        Layers whose synapses fail at random, and the probability that a spike is
+        transmitted.
+    rules : dict of str to Rule
+        Layers whose synapses learn, and their rules of plasticity.
 
     Raises
     ------
     InputError
-        If a field is unknown or out of its range, also when it is set later.
+        If an attribute is unknown or out of its range, also when it is set later; or if
+        there are not as many class names as output neurons.
     """
+
+    layers: Layers
+    parameters: Parameters
+    reset: Reset = "zero"
+    encoding: Encoding = "poisson"
+    synapses: SynapseKind | Mapping[str, SynapseKind] = "shared"
+    dt_s: float = 1e-3
+    dtype: Literal["float32", "float64"] = "float32"
+    classes: tuple[str, ...] | None = None
+    neurons: NeuronModel | Mapping[str, NeuronModel] = field(default_factory=IF)
+    delays_s: Mapping[str, float] = field(default_factory=dict)
+    release_probability: Mapping[str, float] = field(default_factory=dict)
+    propagation: Propagation = "step"
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.layer_names
+        check_layer_names(self.layers)
+        n_outputs = math.prod(self.layers[-1].shape)
+        if self.classes is not None and len(self.classes) != n_outputs:
+            raise InputError(
+                f"{n_outputs} output neurons, but {len(self.classes)} class names"
+            )
+        kinds = checked_kinds(self.synapses, names)
+        for what, choices in CHOICES.items():
+            if what != "synapses":
+                check_choice(what, getattr(self, what), choices)
+        gates = (layer for layer in self.layers if isinstance(layer, MaxPool2d))
+        if self.encoding == "current" and any(INPUT in gate.inputs for gate in gates):
+            raise InputError(
+                "maximum pooling of the image counts spikes: encoding='poisson'"
+            )
+        dt_s = seconds("dt", self.dt_s, above=0)
+        self.models(self.neurons)
+        check_names("delay", self.delays_s, names)
+        for name, delay_s in self.delays_s.items():
+            steps = delay_s / self.dt_s
+            if not 0 <= steps < math.inf or abs(steps - round(steps)) > 1e-6:
+                raise InputError(
+                    f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
+                    f"of dt {1e3 * self.dt_s:g} ms of at least 0"
+                )
+        self.parameters.check_layers(self.layers)
+        release = self.check_release(self.release_probability)
+        checked: dict[str, Any] = {
+            "classes": None if self.classes is None else tuple(self.classes),
+            "dt_s": dt_s,
+            "synapses": kinds,
+            "release_probability": FrozenDict(release),
+            "delays_s": FrozenDict(self.delays_s),
+        }
+        if isinstance(self.neurons, Mapping):
+            checked["neurons"] = FrozenDict(self.neurons)
+        # Copies, which can't be changed once they are checked.
+        vars(self).update(checked)
+        rules = checked_rules(
+            self.rules, self.layers, self.synapse_kinds, self.encoding
+        )
+        vars(self).update(rules=rules)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "thresholds":
-            name = "parameters"
-            value = Parameters.of(
-                self.layers, thresholds=value, default=self.parameters
-            )
-        elif name not in {item.name for item in fields(self)}:
+            name, value = "parameters", self.parameters.replace(thresholds=value)
+        if name not in (names := [item.name for item in fields(self)]):
             raise AttributeError(f"a SpikingNetwork has no field {name!r}")
-        checked = replace(self, **{name: value})
-        object.__setattr__(self, name, getattr(checked, name))
+        if names[-1] in vars(self):  # all are there: it was made and checked
+            value = getattr(replace(self, **{name: value}), name)
+        vars(self)[name] = value
+
+    record = network_record
+    show = show_image
+    to_nir = nir_graph
+
+    @property
+    def synapse_kinds(self) -> dict[str, SynapseKind]:
+        """Kind of the synapses into every layer, in order."""
+        if isinstance(self.synapses, Mapping):
+            return dict(self.synapses)
+        return dict.fromkeys(self.layer_names, self.synapses)
+
+    def models(
+        self, neurons: NeuronModel | Mapping[str, NeuronModel]
+    ) -> dict[str, NeuronModel]:
+        """
+        Give every layer's model of its neurons.
+
+        Parameters
+        ----------
+        neurons : NeuronModel or dict of str to NeuronModel
+            One model, or models by layer. Layers left out have `IF`.
+
+        Returns
+        -------
+        dict of str to NeuronModel
+            By layer, in order.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown, or a model is not a `NeuronModel`.
+        """
+        given = by_layer("neurons", neurons, self.layer_names)
+        models = {name: given.get(name, IF()) for name in self.layer_names}
+        for name, model in models.items():
+            if not isinstance(model, NeuronModel):
+                raise InputError(
+                    f"neurons of {name}: {model!r}, expected a NeuronModel"
+                )
+        return models
+
+    def check_release(self, probability: ByLayer) -> dict[str, float]:
+        """
+        Take one release probability or one by layer.
+
+        Parameters
+        ----------
+        probability : float or dict of str to float
+            Probability that a spike is transmitted, 0 to 1.
+
+        Returns
+        -------
+        dict of str to float
+            By layer; layers that a dict leaves out are left out.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown, or a number is out of its range.
+        """
+        return {
+            name: check_number(f"release_probability of {name}", p, 0, 1)
+            for name, p in by_layer(
+                "release_probability", probability, self.layer_names
+            ).items()
+        }
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers, in order."""
+        return self.layers.names
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Threshold of every layer, in order."""
+        return self.parameters.thresholds
+
+    @property
+    def dt(self) -> Quantity:
+        """Time step of the simulation [s]."""
+        return self.dt_s * second
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (channels, height, width)."""
+        return self.layers.input_shape
+
+    @property
+    def has_constant_input(self) -> bool:
+        """Whether any layer gets a constant input besides the leak."""
+        biased = any(layer.bias is not None for layer in self.layers)
+        return biased or self.encoding == "current"
+
+    @property
+    def population_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all populations that spike, by name."""
+        shapes = self.layers.shapes
+        if self.encoding == "current":
+            del shapes[INPUT]
+        return shapes
+
+    def neutral_parameters(self) -> Parameters:
+        """
+        Give parameters that say nothing of this network.
+
+        A compiled program gets its own at run time; these keep them out of its source.
+
+        Returns
+        -------
+        parameters : Parameters
+            Thresholds of 1, everything else 0.
+        """
+        return Parameters.of(self.layer_names, thresholds=1, v_min=0, leak=0, v_init=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything about the network, weights included, 32 digits."""
+        settings, _ = self.record()
+        settings["layers"] = self.layers.digest
+        text = json.dumps(settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def summary(self) -> dict[str, Any]:
+        """
+        Say what a result should know of its network.
+
+        Returns
+        -------
+        dict
+            What JSON can hold: ``reset``, ``encoding``, ``synapses``, ``dtype``,
+            ``delays_s``, ``classes``, ``layers``, a hash of layers and weights, and
+            ``receptive_fields`` by layer.
+        """
+        return {
+            **{what: getattr(self, what) for what in CHOICES},
+            "delays_s": dict(self.delays_s),
+            "classes": None if self.classes is None else list(self.classes),
+            "layers": self.layers.digest[:32],
+            "receptive_fields": {
+                name: own.record() for name, own in self.layers.receptive_fields.items()
+            },
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpikingNetwork):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"SpikingNetwork({self.layers!r}, encoding {self.encoding}, reset "
+            f"{self.reset}, dt {self.dt})"
+        )
+
+    def _parts(self) -> list[str | Table]:
+        choices = (
+            f"encoding {self.encoding}, reset {self.reset}, dt {self.dt}, "
+            f"{shown_kind(self.synapses)} synapses, {self.dtype}, propagation "
+            f"{self.propagation}"
+        )
+        delays = {k: f"{1e3 * v:g} ms" for k, v in self.delays_s.items() if v}
+        lines = [choices, *shown(self.parameters, Perturbations.of(self))]
+        if delays:
+            lines.append(f"delays: {', '.join(map(' '.join, delays.items()))}")
+        return [*self.layers._parts(), "\n".join(lines)]
 
     def plasticity(self, layer: str, rule: Rule) -> "SpikingNetwork":
         """
@@ -65,7 +349,7 @@ class SpikingNetwork(NetworkDescription):
             A layer with explicit synapses: ``convert(..., synapses={"ip1":
             "explicit"})``.
         rule : Rule
-            The rule: `STDP`, `RewardSTDP` or a `Rule` of your own.
+            The rule: `STDP`, `RewardSTDP` or your own `Rule`.
 
         Returns
         -------
@@ -75,7 +359,8 @@ class SpikingNetwork(NetworkDescription):
         Raises
         ------
         InputError
-            If the layer is unknown or has shared or no synapses, or the rule is none.
+            If the layer is unknown or has no explicit synapses, or the rule is not a
+            `Rule`.
         """
         return replace(self, rules={**self.rules, layer: rule})
 
@@ -106,7 +391,7 @@ class SpikingNetwork(NetworkDescription):
             Seed of lesions without one, and of lost and displaced input spikes. All
             other random numbers follow ``brian2.seed``.
         input : Group, optional
-            A group of your own in place of the input, such as a `SpikeGeneratorGroup`:
+            Your own group in place of the input, such as a `SpikeGeneratorGroup`:
             anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
             and the network's time step. It keeps its name.
         **perturbations
@@ -127,10 +412,14 @@ class SpikingNetwork(NetworkDescription):
         UnsupportedDeviceError
             If input spikes are lost, displaced or silenced in Brian2's standalone mode.
         """
-        for name in sorted({KEPT, *BY_TRIAL} & set(perturbations)):
+        if late := {KEPT, *BY_TRIAL} & set(perturbations):
             raise InputError(
-                f"{name}: in Brian2, give it to end_trial at the end of a trial"
+                f"{', '.join(sorted(late))}: in Brian2, give it to end_trial when a "
+                "trial ends"
             )
+        if parameters is None:
+            parameters = self.parameters
+        parameters.check_layers(self.layers)
         given = Perturbations.of(self, seed, **perturbations)
         if input is not None:
             if image is not None:
@@ -141,45 +430,16 @@ class SpikingNetwork(NetworkDescription):
                 )
             if float(given.input_jitter):
                 raise InputError(
-                    "input_jitter: spikes of a group of your own can't be displaced; "
+                    "input_jitter: spikes of your own group can't be displaced; "
                     "show SpikeTrains for that"
                 )
-        parameters = parameters or self.parameters
-        if input is not None or isinstance(image, Stimulus):
-            stimulus = image if input is None else input
-            return brian_network(self, parameters, given, seed, stimulus)
-        if image is not None:
+        if image is not None and not isinstance(image, Stimulus):
             check_images(as_array("the image", image)[None], self.input_shape)
-        network = brian_network(self, parameters, given, seed)
-        if image is not None:
-            show(self, network, image)
-        return network
-
-    def show(
-        self, network: Network, image: Any, rate_scale: float | None = None
-    ) -> None:
-        """
-        Give a Brian2 network of this CNN another image.
-
-        Potentials are left as they are: for an independent run, set them too, or
-        store the network before the first image and restore it.
-
-        Parameters
-        ----------
-        network : brian2.Network
-            A network that `network` made.
-        image : ndarray, shape (channels, height, width)
-            The image, float in [0, 1] or uint8.
-        rate_scale : float, optional
-            Spikes per step of a pixel of intensity 1, for this image and those after
-            it; by default what the network has.
-
-        Raises
-        ------
-        InputError
-            If the image can't be used.
-        """
-        show(self, network, image, rate_scale)
+            network = brian_network(self, parameters, given, seed)
+            self.show(network, image)
+            return network
+        stimulus = image if input is None else input
+        return brian_network(self, parameters, given, seed, stimulus)
 
     def end_trial(
         self, network: Network, reward: float = 0.0, *, keep_weights: bool = True
@@ -204,14 +464,13 @@ class SpikingNetwork(NetworkDescription):
         Raises
         ------
         InputError
-            If nothing learns, the network was not stored, or the reward is no number.
+            If nothing learns, the network was not stored or the reward is not finite.
         """
         if not self.rules:
             raise InputError(
                 "end_trial: no layer of this network learns; use network.restore()"
             )
-        if np.ndim(reward) or not np.isfinite(reward):
-            raise InputError(f"reward is {reward}, expected a finite number")
+        reward = check_number("reward", reward)
         if not has_stored_state(network):
             raise InputError(
                 "end_trial: call network.store() before the first trial, so that there "
@@ -220,7 +479,7 @@ class SpikingNetwork(NetworkDescription):
         learned = {}
         for name, rule in self.rules.items():
             synapses = network[f"{name}_synapses"]
-            end_trial(synapses, rule, float(reward))
+            end_trial(synapses, rule, reward)
             learned[name] = np.array(synapses.w_[:])
         network.restore()
         for name in learned if keep_weights else ():
@@ -258,72 +517,6 @@ class SpikingNetwork(NetworkDescription):
         """
         return Simulator(self, duration, cache_directory=cache_directory)
 
-    def to_nir(
-        self,
-        *,
-        pooling: Pooling = "depthwise",
-        strict: bool = True,
-        resistance: Resistance = "step",
-        integration: Integration = "exact",
-        metadata: bool = True,
-    ) -> Any:
-        """
-        Write the network as a graph of NIR, the format that simulators exchange.
-
-        Weights, biases and leaks are those that act at run time: spikes of all
-        populations count alike, and the graph alone makes the same spikes where a step
-        is computed like here, with spikes that cross all layers within it. Its input is
-        Poisson spikes, or pixels times ``rate_scale`` for images as currents.
-        ``nir.write`` makes a file of it [1]_.
-
-        Parameters
-        ----------
-        pooling : {"depthwise", "avg", "sum"}
-            How average pooling without neurons is written: as a Conv2d, which every
-            simulator reads, as AvgPool2d or as SumPool2d.
-        strict : bool
-            NIR's neurons spike where v is above ``v_threshold``, those here where it
-            reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
-            ``v_th``, so that both say the same; if False it is ``v_th``.
-        resistance : {"step", "second"}
-            Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
-            so that input times dt does.
-        integration : {"exact", "euler"}
-            How the reader computes a step of LIF nodes: by the solution of NIR's
-            differential equation, or as Euler's method does, which takes dt / tau in
-            place of 1 - exp(-dt / tau). ``tau`` is written so that potentials fall as
-            they do here.
-        metadata : bool
-            Whether what NIR can't say is kept with the graph, for `from_nir`.
-
-        Returns
-        -------
-        nir.NIRGraph
-            The graph.
-
-        Raises
-        ------
-        InputError
-            If NIR has no node for a part of the network: other neurons than IF and LIF,
-            a refractory period, membrane noise, synapses that fail, or pooling windows
-            of different sizes.
-        MissingLibraryError
-            If the library nir is not installed.
-
-        References
-        ----------
-        .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
-           doi:10.1038/s41467-024-52259-9
-        """
-        return to_nir(
-            self,
-            pooling=pooling,
-            strict=strict,
-            resistance=resistance,
-            integration=integration,
-            metadata=metadata,
-        )
-
     def save(self, path: str | Path) -> None:
         """
         Write the network to one file: layers, weights, thresholds and settings.
@@ -340,7 +533,11 @@ class SpikingNetwork(NetworkDescription):
         WriteError
             If the disk is full, or the like.
         """
-        save_network(self, path)
+        settings, arrays = self.record()
+        text = json.dumps(settings)
+        header = {"format": FORMAT, "network": text, "sha256": checksum(text, arrays)}
+        with written_whole(path) as unfinished:
+            save_file(arrays, unfinished, metadata=header)
 
     @classmethod
     def load(cls, path: str | Path) -> "SpikingNetwork":
@@ -362,4 +559,25 @@ class SpikingNetwork(NetworkDescription):
         InputError
             If the file is missing, damaged or of another kind.
         """
-        return cls(**load_network(path))
+        if not Path(path).is_file():
+            raise InputError(f"{path}: there is no such file")
+        with (
+            damage(f"{path}: not a converted network"),
+            safe_open(path, framework="numpy") as file,
+        ):
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: its format is {header.get('format')!r}, expected {FORMAT!r}; "
+                "make it with `cnn2snn-brian convert` or SpikingNetwork.save"
+            )
+        # Files of version 0.1.0 have no checksum.
+        expected = header.get("sha256", None if len(header) == 2 else "")
+        try:
+            if expected not in (None, checksum(header["network"], arrays)):
+                raise ValueError("its checksum is another than that of its content")
+            return cls(**fields_of(json.loads(header["network"]), arrays))
+        except DAMAGE as error:
+            kind = type(error).__name__
+            raise InputError(f"{path}: damaged: {kind}: {error}") from error

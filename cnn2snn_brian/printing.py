@@ -110,15 +110,26 @@ def _cell(tag: str, text: object, column: Column) -> str:
     return f'<{tag} style="text-align:{column.justify}">{escape(str(text))}</{tag}>'
 
 
+def right_table(
+    titles: Iterable[str], rows: Iterable[Iterable[str]], n_left: int = 1
+) -> Table:
+    """Lay out texts, all but the first columns to the right."""
+    table = Table(box=None)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="left" if number < n_left else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def frame_table(frame: Any, formats: Mapping[str, str]) -> Table:
     """Lay out a DataFrame of numbers."""
-    table = Table(*map(str, frame.index.names), box=None)
-    for column in frame.columns:
-        table.add_column(column, justify="right")
-    for names, *row in frame.itertuples():
-        numbers = (
+    rows = []
+    for index, *numbers in frame.itertuples():
+        texts = [
             "-" if np.isnan(number) else format(number, formats.get(column, ".3f"))
-            for column, number in zip(frame.columns, row, strict=True)
-        )
-        table.add_row(*([names] if isinstance(names, str) else names), *numbers)
-    return table
+            for column, number in zip(frame.columns, numbers, strict=True)
+        ]
+        rows.append([*([index] if isinstance(index, str) else index), *texts])
+    names = frame.index.names
+    return right_table(map(str, [*names, *frame.columns]), rows, len(names))

@@ -10,7 +10,8 @@ import hashlib
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 from brian2 import Quantity, get_dimensions, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_known, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -27,7 +28,6 @@ from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
     CHOICES,
     SETTINGS,
-    NetworkDescription,
     check_images,
     delays_in_seconds,
     kernel_noise,
@@ -38,11 +38,55 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-#: Of every setting its labels and values.
-Axes = dict[str, list[tuple[Any, Any]]]
+#: Values of each setting by their labels.
+Axes = dict[str, dict[Any, Any]]
 
-#: One combination: of every setting a label and a value.
-Setting = dict[str, tuple[Any, Any]]
+#: Columns of the table after the settings.
+MEASURED = (
+    "seed",
+    "accuracy",
+    "n_images",
+    "n_spikes",
+    "n_events",
+    "n_silent",
+    "n_ties",
+)
+
+#: Settings that make another network, besides those of a run.
+OF_A_NETWORK = ("kernel_noise", "delay", *CHOICES)
+
+#: Settings of a run that a network has a field for: the field is set, so that they
+#: need not be what the network was made with.
+FIELDS = ("neurons", "release_probability")
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """Labels and values of one combination of settings, by name, and a seed."""
+
+    labels: dict[str, Any]
+    values: dict[str, Any]
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of its row."""
+        return json.dumps([self.labels, self.seed])
+
+    def row(self, result: SimulationResult, truth: Any) -> dict[str, Any]:
+        """Put together what stands in the table."""
+        # What spikes besides the input are the layers, each with a threshold.
+        names = result.parameters.thresholds
+        return {
+            **self.labels,
+            "seed": self.seed,
+            "accuracy": result.accuracy(truth),
+            "n_images": len(truth),
+            "n_spikes": sum(int(result.spike_counts[name].sum()) for name in names),
+            "n_events": result.n_events,
+            "n_silent": int(result.silent.sum()),
+            "n_ties": int(result.ties.sum()),
+        }
 
 
 def _label(value: Any) -> Any:
@@ -51,52 +95,48 @@ def _label(value: Any) -> Any:
         return float(value)
     if isinstance(value, np.generic):
         return value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 def axes(grid: Mapping[str, Any], known: Iterable[str]) -> Axes:
     """List the values of each setting, and their labels."""
-    known = tuple(known)
+    if clash := sorted(set(grid) & set(MEASURED)):
+        raise InputError(f"grid: {', '.join(clash)} is a column of the table")
+    check_known("setting of the grid:", grid, known)
     found: Axes = {}
     for name, values in grid.items():
-        if name not in known:
-            raise InputError(
-                f"grid: unknown setting {name!r}; there are {', '.join(known)}"
-            )
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InputError(f"grid: {name} is {values!r}, expected a list of values")
         if isinstance(values, Mapping):
             axis = [(_label(label), value) for label, value in values.items()]
-        elif isinstance(values, str) or not isinstance(values, Iterable):
-            raise InputError(f"grid: {name} is {values!r}, expected a list of values")
         else:
             axis = [(_label(value), value) for value in values]
         labels = [label for label, _ in axis]
-        if not axis or len(set(labels)) < len(labels):
+        if not labels or len(set(labels)) < len(labels):
             raise InputError(
                 f"grid: {name} needs at least one value, and each once; it has "
                 f"{', '.join(map(str, labels)) or 'none'}"
             )
-        found[name] = axis
+        found[name] = dict(axis)
     return found
 
 
-def combinations(found: Axes) -> list[Setting]:
-    """List all combinations."""
+def combinations(found: Axes, seeds: Iterable[int]) -> list[Combination]:
+    """List all combinations of settings, each with all seeds."""
+    chosen = [check_whole("seeds: one", seed, 0) for seed in seeds]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise InputError("seeds: at least one, and each once")
     return [
-        dict(zip(found, chosen, strict=True))
-        for chosen in itertools.product(*found.values())
+        Combination(labels, {n: found[n][label] for n, label in labels.items()}, seed)
+        for each in itertools.product(*found.values())
+        for labels in [dict(zip(found, each, strict=True))]
+        for seed in chosen
     ]
-
-
-def row_key(setting: Setting, seed: int) -> str:
-    """Name the row of a setting and a seed."""
-    return json.dumps([{name: label for name, (label, _) in setting.items()}, seed])
 
 
 def written(value: Any) -> str:
     """Describe a value of a grid, the same in each process."""
-    if isinstance(value, NetworkDescription):
+    if isinstance(value, SpikingNetwork):
         return value.fingerprint
     if isinstance(value, ByContent):
         return value.digest
@@ -120,61 +160,45 @@ def written(value: Any) -> str:
     return getattr(value, "__qualname__", repr(value))
 
 
-#: Settings that make another network, besides those of a run.
-OF_A_NETWORK = ("kernel_noise", "delay", *CHOICES)
-
-#: Settings of a run that a network has a field for: the field is set, so that they
-#: need not be what the network was made with.
-FIELDS = ("neurons", "release_probability")
+def _hash(value: Any) -> str:
+    return hashlib.sha256(written(value).encode()).hexdigest()[:16]
 
 
-class Networks:
-    """
-    Makes the network of each setting.
+@dataclasses.dataclass
+class Programs:
+    """Networks of combinations, and the program of the one at hand."""
 
-    Parameters
-    ----------
-    network : SpikingNetwork or callable
-        The network, or a function that makes it from settings of its own.
+    given: SpikingNetwork | Callable[..., SpikingNetwork]
+    duration: Quantity
+    cache_directory: str | Path | None = None
+    made: tuple[Any, SpikingNetwork] | None = None
+    compiled: tuple[str, Simulator] | None = None
 
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
-
-    def __init__(self, network: SpikingNetwork | Callable[..., SpikingNetwork]) -> None:
-        if not (isinstance(network, SpikingNetwork) or callable(network)):
+    @cached_property
+    def own(self) -> tuple[str, ...]:
+        """Names of settings that the function takes."""
+        if isinstance(self.given, SpikingNetwork):
+            return ()
+        if not callable(self.given):
             raise InputError(
-                f"network is {network!r}, expected a SpikingNetwork or a function that "
-                "makes one"
+                f"network is {self.given!r}, expected a SpikingNetwork or a function "
+                "that makes one"
             )
-        self._network = network
-        #: Names of settings that the function takes.
-        self.own: tuple[str, ...] = ()
-        if not isinstance(network, SpikingNetwork):
-            self.own = tuple(inspect.signature(network).parameters)
-        self._made: tuple[list[Any], SpikingNetwork] | None = None
+        return tuple(inspect.signature(self.given).parameters)
 
-    @property
-    def known(self) -> tuple[str, ...]:
-        """All settings that a grid can have."""
-        return tuple(dict.fromkeys((*self.own, *SETTINGS, *OF_A_NETWORK)))
+    def base(self, chosen: Combination) -> SpikingNetwork:
+        """Give the network that a combination begins with."""
+        if isinstance(self.given, SpikingNetwork):
+            return self.given
+        own = {n: label for n, label in chosen.labels.items() if n in self.own}
+        if self.made is None or self.made[0] != own:
+            self.made = own, self.given(**{n: chosen.values[n] for n in own})
+        return self.made[1]
 
-    def base(self, setting: Setting) -> SpikingNetwork:
-        """Give the network that a setting begins with."""
-        if isinstance(self._network, SpikingNetwork):
-            return self._network
-        labels = [label for name, (label, _) in setting.items() if name in self.own]
-        if self._made is None or self._made[0] != labels:
-            arguments = {n: value for n, (_, value) in setting.items() if n in self.own}
-            self._made = labels, self._network(**arguments)
-        return self._made[1]
-
-    def of(self, setting: Setting, seed: int) -> SpikingNetwork:
-        """Make the network of a setting and a seed."""
-        values = {n: value for n, (_, value) in setting.items() if n not in self.own}
-        snn = self.base(setting)
+    def network(self, chosen: Combination) -> SpikingNetwork:
+        """Make the network of a combination."""
+        values = {n: v for n, v in chosen.values.items() if n not in self.own}
+        snn = self.base(chosen)
         changes = {n: values[n] for n in (*CHOICES, "neurons") if n in values}
         if "delay" in values:
             changes["delays_s"] = delays_in_seconds(values["delay"], snn.layer_names)
@@ -184,20 +208,34 @@ class Networks:
         if changes:
             snn = dataclasses.replace(snn, **changes)
         noise = values.get("kernel_noise", 0)
-        return kernel_noise(snn, noise, seed) if noise else snn
+        return kernel_noise(snn, noise, chosen.seed) if noise else snn
 
-    def of_a_run(self, setting: Setting) -> dict[str, Any]:
-        """Give those settings that a run takes."""
-        return {
-            name: value
-            for name, (_, value) in setting.items()
-            if name in SETTINGS and name not in self.own and name not in FIELDS
-        }
-
-    def label(self, setting: Setting) -> str:
-        """Name the network of a setting."""
+    def label(self, chosen: Combination) -> str:
+        """Name the network of a combination."""
         names = {*self.own, *OF_A_NETWORK, "neurons"}
-        return str([(n, label) for n, (label, _) in setting.items() if n in names])
+        return str([pair for pair in chosen.labels.items() if pair[0] in names])
+
+    def run(self, chosen: Combination, images: Any, **how: Any) -> SimulationResult:
+        """Simulate a combination; a program of another structure is compiled."""
+        snn = self.network(chosen)
+        structure = _structure(snn)
+        if self.compiled is None or self.compiled[0] != structure:
+            self.close()
+            made = snn.compile(self.duration, cache_directory=self.cache_directory)
+            self.compiled = structure, made
+        simulator = self.compiled[1]
+        simulator.snn = snn
+        others = {*self.own, *OF_A_NETWORK, *FIELDS}
+        settings = {n: v for n, v in chosen.values.items() if n not in others}
+        return simulator.run(
+            images, seed=chosen.seed, progress=False, **how, **settings
+        )
+
+    def close(self) -> None:
+        """Close the simulator."""
+        if self.compiled is not None:
+            self.compiled[1].close()
+            self.compiled = None
 
 
 def _structure(snn: SpikingNetwork) -> str:
@@ -210,54 +248,6 @@ def _structure(snn: SpikingNetwork) -> str:
         release_probability=dict.fromkeys(snn.release_probability, 1.0),
     )
     return fixed.fingerprint + written(models)
-
-
-class Simulators:
-    """
-    The simulator of the structure at hand: only one is kept at a time.
-
-    Parameters
-    ----------
-    duration : Quantity [s]
-        How long an image is shown.
-    cache_directory : path-like, optional
-        Where compiled programs are kept.
-    """
-
-    def __init__(
-        self, duration: Quantity, cache_directory: str | Path | None = None
-    ) -> None:
-        self._duration, self._cache_directory = duration, cache_directory
-        self._current: tuple[str, Simulator] | None = None
-
-    def of(self, snn: SpikingNetwork) -> Simulator:
-        """Give a simulator of a network, a new one if its structure is another."""
-        structure = _structure(snn)
-        if self._current is None or self._current[0] != structure:
-            self.close()
-            made = snn.compile(self._duration, cache_directory=self._cache_directory)
-            self._current = structure, made
-        simulator = self._current[1]
-        simulator.snn = snn
-        return simulator
-
-    def close(self) -> None:
-        """Close it."""
-        if self._current is not None:
-            self._current[1].close()
-            self._current = None
-
-
-#: Columns of the table behind the settings.
-MEASURED = (
-    "seed",
-    "accuracy",
-    "n_images",
-    "n_spikes",
-    "n_events",
-    "n_silent",
-    "n_ties",
-)
 
 
 def sweep(
@@ -329,106 +319,38 @@ def sweep(
     """
     from pandas import DataFrame
 
-    networks = Networks(network)
-    found = _checked_axes(grid, networks.known)
-    settings = combinations(found)
-    chosen_seeds = _checked_seeds(seeds)
-    first = networks.base(settings[0])
+    programs = Programs(network, duration, cache_directory)
+    found = axes(grid, (*programs.own, *SETTINGS, *OF_A_NETWORK))
+    every = combinations(found, seeds)
+    first = programs.base(every[0])
     pixels = check_images(images, first.input_shape)
     truth = np.asarray(labels)
     if truth.shape != (len(pixels),):
         raise InputError(f"{len(pixels)} images, labels of shape {truth.shape}")
-    known = Checkpoint(
-        checkpoint,
-        "sweep",
-        {
-            "network": first.fingerprint,
-            "grid": _described(found),
-            "images": _hash(pixels),
-            "labels": _hash(truth),
-            "duration_s": float(duration),
-        },
-        (*found, *MEASURED),
-    )
-    every = [(setting, seed) for setting in settings for seed in chosen_seeds]
-    missing = [task for task in every if row_key(*task) not in known.rows]
+    settings = {
+        "network": first.fingerprint,
+        "grid": {n: [[k, _hash(v)] for k, v in found[n].items()] for n in found},
+        "images": _hash(pixels),
+        "labels": _hash(truth),
+        "duration_s": float(duration),
+    }
+    known = Checkpoint(checkpoint, "sweep", settings, (*found, *MEASURED))
+    missing = [chosen for chosen in every if chosen.key not in known.rows]
     # All of one network after another, whatever the order of the grid.
-    rank = {networks.label(setting): None for setting, _ in missing}
-    order = {label: position for position, label in enumerate(rank)}
-    missing.sort(key=lambda task: order[networks.label(task[0])])
-    simulators = Simulators(duration, cache_directory)
+    order = list(dict.fromkeys(map(programs.label, missing)))
+    missing.sort(key=lambda chosen: order.index(programs.label(chosen)))
     show = progress and len(missing) > 1
     try:
         with known, progress_bar("sweep", len(missing), show=show) as advance:
-            for setting, seed in missing:
-                simulator = simulators.of(networks.of(setting, seed))
-                result = simulator.run(
-                    pixels,
-                    seed=seed,
-                    executor=executor,
-                    progress=False,
-                    **networks.of_a_run(setting),
-                )
-                row = _row(setting, seed, result, truth)
-                known.add(row_key(setting, seed), row)
+            for chosen in missing:
+                result = programs.run(chosen, pixels, executor=executor)
+                row = chosen.row(result, truth)
+                known.add(chosen.key, row)
                 advance(1, f"accuracy {row['accuracy']:.3f}")
     finally:
-        simulators.close()
-    rows = [known.rows[row_key(*task)] for task in every]
+        programs.close()
+    rows = [known.rows[chosen.key] for chosen in every]
     return DataFrame(rows, columns=[*grid, *MEASURED])
-
-
-def _checked_axes(grid: Mapping[str, Any], known: tuple[str, ...]) -> Axes:
-    clash = sorted(set(grid) & set(MEASURED))
-    if clash:
-        raise InputError(f"grid: {', '.join(clash)} is a column of the table")
-    return axes(grid, known)
-
-
-def _checked_seeds(seeds: Iterable[int]) -> list[int]:
-    chosen = list(seeds)
-    chosen = [check_whole("seeds: one", seed, 0) for seed in chosen]
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise InputError("seeds: at least one, and each once")
-    return chosen
-
-
-def _described(found: Axes) -> dict[str, Any]:
-    """Write a grid as JSON can hold it, the same in each process."""
-    return {
-        name: [[label, _hash(value)] for label, value in axis]
-        for name, axis in found.items()
-    }
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(written(value).encode()).hexdigest()[:16]
-
-
-def _row(
-    setting: Setting, seed: int, result: SimulationResult, truth: Any
-) -> dict[str, Any]:
-    """Put together what stands in the table of one run."""
-    # What spikes besides the input are the layers, each with a threshold.
-    names = result.parameters.thresholds
-    return {
-        **{name: label for name, (label, _) in setting.items()},
-        "seed": seed,
-        "accuracy": result.accuracy(truth),
-        "n_images": len(truth),
-        "n_spikes": sum(int(result.spike_counts[name].sum()) for name in names),
-        "n_events": result.n_events,
-        "n_silent": int(result.silent.sum()),
-        "n_ties": int(result.ties.sum()),
-    }
-
-
-def _grouped(frame: Any, by: list[str]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Rows of each setting; of all together if there is only one setting."""
-    if not by:
-        yield (), frame
-        return
-    yield from frame.groupby(by, sort=False, dropna=False)
 
 
 def summary(
@@ -481,22 +403,22 @@ def summary(
         raise InputError(
             f"interval={interval!r} of {y!r}: expected 't', or 'wilson' of 'accuracy'"
         )
-    if not 0 < level < 1:
-        raise InputError(f"level is {level}, expected above 0 and below 1")
+    check_number("level", level, above=0, below=1)
     by = [name for name in frame.columns if name not in MEASURED]
+    groups = frame.groupby(by, sort=False, dropna=False) if by else [((), frame)]
     rows = []
-    for values, part in _grouped(frame, by):
+    for values, part in groups:
         sample = part[y].to_numpy(float)
         n, mean = len(sample), sample.mean()
         sd = sample.std(ddof=1) if n > 1 else np.nan
         if interval == "t":
             # Without a second seed sd is NaN, and so is the interval.
+            centre = mean
             half = stats.t.ppf((1 + level) / 2, max(n - 1, 1)) * sd / np.sqrt(n)
-            low, high = mean - half, mean + half
         else:
             z, m = stats.norm.ppf((1 + level) / 2), part["n_images"].iloc[0]
             centre = (mean + z**2 / (2 * m)) / (1 + z**2 / m)
             half = z * np.sqrt(mean * (1 - mean) / m + (z / (2 * m)) ** 2)
-            low, high = centre - half / (1 + z**2 / m), centre + half / (1 + z**2 / m)
-        rows.append([*values, mean, sd, n, low, high])
+            half = half / (1 + z**2 / m)
+        rows.append([*values, mean, sd, n, centre - half, centre + half])
     return DataFrame(rows, columns=[*by, "mean", "sd", "n", "low", "high"])

@@ -1,8 +1,9 @@
 """Train a CNN: augmented images, a one-cycle schedule, a checkpoint every epoch."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import ZipFile
@@ -11,16 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnn2snn_brian.checkpoint import say_kept
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_choice, check_number, check_whole
 from cnn2snn_brian.cnn import ClipFloorShift
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import DAMAGE, written_from_memory
-from cnn2snn_brian.progress import progress_bar
+from cnn2snn_brian.files import DAMAGE, check_folder, written_from_memory
+from cnn2snn_brian.progress import Advance, progress_bar
 
 __all__ = ["TrainingSettings", "accuracy", "classify", "train"]
 
@@ -93,36 +95,24 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     distillation: float = 0.9
     temperature: float = 4.0
-    clip_norm: float = float("inf")
+    clip_norm: float = math.inf
     average: float = 0.0
     bfloat16: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("sgd", "adamw"):
-            raise InputError(f"optimizer {self.optimizer!r}: expected 'sgd' or 'adamw'")
-        for name, least in (
-            ("epochs", 1),
-            ("batch_size", 1),
-            ("shift", 0),
-            ("cutout", 0),
-            ("seed", 0),
-        ):
-            check_whole(name, getattr(self, name), least)
-        for name in ("learning_rate", "temperature", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected above 0")
-        if not self.weight_decay >= 0:
-            raise InputError(
-                f"weight_decay is {self.weight_decay}, expected at least 0"
-            )
-        for name in ("label_smoothing", "distillation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        if not 0 <= self.average < 1:
-            raise InputError(
-                f"average is {self.average}, expected 0 or more, and below 1"
-            )
+        check_choice("optimizer", self.optimizer, ("sgd", "adamw"))
+        least = {"epochs": 1, "batch_size": 1, "shift": 0, "cutout": 0, "seed": 0}
+        for name, smallest in least.items():
+            check_whole(name, getattr(self, name), smallest)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_number("temperature", self.temperature, above=0)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("label_smoothing", self.label_smoothing, 0, 1)
+        check_number("distillation", self.distillation, 0, 1)
+        check_number("average", self.average, 0, below=1)
+        if self.clip_norm != math.inf:
+            check_number("clip_norm", self.clip_norm, above=0)
 
 
 def to_pixels(images: npt.NDArray[np.uint8]) -> torch.Tensor:
@@ -136,37 +126,24 @@ def augmented(
     images: npt.NDArray[np.uint8], rng: np.random.Generator, settings: TrainingSettings
 ) -> npt.NDArray[np.uint8]:
     """Flip, shift and cut a batch, each image on its own."""
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     if settings.flip:
-        images = images.copy()
-        mirrored = rng.random(n) < 0.5
-        images[mirrored] = images[mirrored, :, :, ::-1]
+        mirrored = rng.random((n, 1, 1, 1)) < 0.5
+        images = np.where(mirrored, images[..., ::-1], images)
     if settings.shift:
-        border = settings.shift
-        padded = np.pad(images, ((0, 0), (0, 0), (border, border), (border, border)))
-        top = np.asarray(rng.integers(0, 2 * border + 1, size=n))
-        left = np.asarray(rng.integers(0, 2 * border + 1, size=n))
-        rows = (top[:, None] + np.arange(height))[:, None, :, None]
-        columns = (left[:, None] + np.arange(width))[:, None, None, :]
-        channels = np.arange(images.shape[1])[None, :, None, None]
-        images = padded[np.arange(n)[:, None, None, None], channels, rows, columns]
-    if settings.cutout:
-        images = _cut(images, rng, settings.cutout)
+        around = 2 * (settings.shift,)
+        padded = np.pad(images, ((0, 0), (0, 0), around, around))
+        windows = sliding_window_view(padded, (1, channels, height, width))
+        top, left = rng.integers(0, 2 * settings.shift + 1, size=(2, n))
+        images = windows[np.arange(n), 0, top, left, 0]
+    if side := settings.cutout:
+        # At the border part of the square is outside.
+        rows = np.arange(height) - rng.integers(0, height, size=(n, 1)) + side // 2
+        columns = np.arange(width) - rng.integers(0, width, size=(n, 1)) + side // 2
+        in_rows, in_columns = ((at >= 0) & (at < side) for at in (rows, columns))
+        cut = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+        images = np.where(cut, np.uint8(128), images)
     return images
-
-
-def _cut(
-    images: npt.NDArray[np.uint8], rng: np.random.Generator, side: int
-) -> npt.NDArray[np.uint8]:
-    """Set a square of each image to mid-grey; at the border part of it is outside."""
-    n, _, height, width = images.shape
-    top = np.asarray(rng.integers(0, height, size=n))[:, None] - side // 2
-    left = np.asarray(rng.integers(0, width, size=n))[:, None] - side // 2
-    rows, columns = np.arange(height), np.arange(width)
-    in_rows = (rows >= top) & (rows < top + side)
-    in_columns = (columns >= left) & (columns < left + side)
-    cut = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-    return np.where(cut, np.uint8(128), images)
 
 
 def classify(
@@ -217,197 +194,129 @@ def accuracy(module: nn.Module, data: LabelledImages) -> float:
     return float((classify(module, data.images) == data.labels).mean())
 
 
-def _loss(
-    outputs: torch.Tensor,
-    labels: torch.Tensor,
-    taught: torch.Tensor | None,
-    settings: TrainingSettings,
-) -> torch.Tensor:
-    by_label = F.cross_entropy(
-        outputs, labels, label_smoothing=settings.label_smoothing
-    )
-    if taught is None:
-        return by_label
-    temperature = settings.temperature
-    by_teacher = F.kl_div(
-        F.log_softmax(outputs / temperature, dim=1),
-        F.log_softmax(taught / temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    share = settings.distillation
-    # The gradient of soft targets shrinks with temperature**2 (section 2 of [2]).
-    return (1 - share) * by_label + share * temperature**2 * by_teacher
-
-
 class _Training:
-    """What an epoch changes: the CNN, its optimizer, the schedule. Goes to a file."""
+    """A CNN with all that changes it, and what of it goes to a file."""
 
     def __init__(
-        self, module: nn.Module, settings: TrainingSettings, steps_per_epoch: int
+        self,
+        module: nn.Module,
+        data: LabelledImages,
+        settings: TrainingSettings,
+        teacher: nn.Module | None,
     ) -> None:
-        self.module, self.settings = module, settings
+        self.module, self.data, self.settings = module, data, settings
+        self.teacher = teacher
+        self.steps_per_epoch = -(-len(data) // settings.batch_size)
         rate, decay = settings.learning_rate, settings.weight_decay
-        self.optimizer: torch.optim.Optimizer
+        make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
         if settings.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(
-                module.parameters(),
-                rate,
-                momentum=0.9,
-                nesterov=True,
-                weight_decay=decay,
-            )
-        else:
-            self.optimizer = torch.optim.AdamW(
-                module.parameters(), rate, weight_decay=decay
-            )
+            make = partial(torch.optim.SGD, momentum=0.9, nesterov=True)
+        self.optimizer = make(module.parameters(), lr=rate, weight_decay=decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=steps_per_epoch * settings.epochs
+            self.optimizer, rate, total_steps=self.steps_per_epoch * settings.epochs
         )
         self.average: AveragedModel | None = None
         if settings.average:
-            self.average = AveragedModel(
-                module,
-                multi_avg_fn=get_ema_multi_avg_fn(settings.average),
-                use_buffers=True,
-            )
+            mean = get_ema_multi_avg_fn(settings.average)
+            self.average = AveragedModel(module, multi_avg_fn=mean, use_buffers=True)
+        #: All that has a state of its own, by its name in a checkpoint.
+        self.parts: dict[str, Any] = {
+            "module": module,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "average": self.average,
+        }
 
-    def step(self, loss: torch.Tensor) -> None:
-        """Change the weights."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        if self.average is not None:
-            self.average.update_parameters(self.module)
+    def loss(
+        self, pixels: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the loss of a batch, and the outputs."""
+        settings, taught = self.settings, None
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bfloat16):
+            outputs = self.module(pixels).float()
+            if self.teacher is not None:
+                with torch.no_grad():
+                    taught = self.teacher(pixels).float()
+        smoothing = settings.label_smoothing
+        by_label = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        if taught is None:
+            return by_label, outputs
+        temperature, share = settings.temperature, settings.distillation
+        by_teacher = F.kl_div(
+            F.log_softmax(outputs / temperature, dim=1),
+            F.log_softmax(taught / temperature, dim=1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        # The gradient of soft targets shrinks with temperature**2 (section 2 of [2]).
+        loss = (1 - share) * by_label + share * temperature**2 * by_teacher
+        return loss, outputs
 
-    def finish(self) -> None:
-        """Give the CNN the mean of its weights, if one is kept."""
-        if self.average is not None:
-            self.module.load_state_dict(self.average.module.state_dict())
+    def epoch(self, number: int, advance: Advance) -> None:
+        """Show all images once, and change the weights."""
+        settings = self.settings
+        # A generator of its own for each epoch; the checkpoint has torch's state.
+        rng = np.random.default_rng([settings.seed, number])
+        self.module.train()
+        seen, correct, loss_sum = 0, 0, 0.0
+        order = rng.permutation(len(self.data))
+        for start in range(0, len(order), settings.batch_size):
+            batch = order[start : start + settings.batch_size]
+            pixels = to_pixels(augmented(self.data.images[batch], rng, settings))
+            labels = torch.from_numpy(self.data.labels[batch])
+            loss, outputs = self.loss(pixels, labels)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss.item()} in epoch {number + 1}; "
+                    f"try a learning rate below {settings.learning_rate}"
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.module.parameters(), settings.clip_norm)
+            self.optimizer.step()
+            self.schedule.step()
+            if self.average is not None:
+                self.average.update_parameters(self.module)
+            seen += len(batch)
+            loss_sum += loss.item() * len(batch)
+            correct += int((outputs.argmax(1) == labels).sum())
+            note = f"epoch {number + 1}/{settings.epochs}  loss {loss_sum / seen:.3f}"
+            advance(1, f"{note}  accuracy {100 * correct / seen:.1f} %")
 
     def save(self, path: Path, made_with: dict[str, Any], epochs: int) -> None:
         """Write all that `restore` needs."""
+        state = {"settings": made_with, "epochs": epochs}
+        state["random_state"] = torch.get_rng_state()
+        for name, part in self.parts.items():
+            state[name] = None if part is None else part.state_dict()
         with written_from_memory(path) as image:
-            torch.save(
-                {
-                    "settings": made_with,
-                    "epochs": epochs,
-                    "module": self.module.state_dict(),
-                    "random_state": torch.get_rng_state(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "schedule": self.schedule.state_dict(),
-                    "average": (
-                        None if self.average is None else self.average.state_dict()
-                    ),
-                },
-                image,
-            )
+            torch.save(state, image)
 
     def restore(self, path: Path, made_with: dict[str, Any]) -> int:
         """Read what `save` wrote, and return the number of epochs that are done."""
-        state = _checkpoint(path, made_with)
         try:
-            self.module.load_state_dict(state["module"])
+            # PyTorch does not look at the checksums that it writes.
+            with ZipFile(path) as file:
+                if file.testzip() is not None:
+                    raise ValueError("a checksum is wrong")
+            state: Any = torch.load(path, weights_only=True)
+        except DAMAGE as error:
+            raise InputError(f"{path}: not a readable checkpoint: {error}") from error
+        if not isinstance(state, dict) or "settings" not in state:
+            raise InputError(f"{path}: not a checkpoint of a training")
+        found = state["settings"]
+        if found != made_with:
+            raise InputError(
+                f"{path}: made with other settings: {found} instead of {made_with}"
+            )
+        try:
+            for name, part in self.parts.items():
+                if part is not None:
+                    part.load_state_dict(state[name])
         except RuntimeError as error:
             raise InputError(f"{path}: made with another CNN: {error}") from error
         torch.set_rng_state(state["random_state"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         return int(state["epochs"])
-
-
-def _checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
-    try:
-        # PyTorch does not look at the checksums that it writes.
-        with ZipFile(path) as file:
-            if file.testzip() is not None:
-                raise ValueError("a checksum is wrong")
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except DAMAGE as error:
-        raise InputError(f"{path}: not a readable checkpoint: {error}") from error
-    if not isinstance(state, dict) or "settings" not in state:
-        raise InputError(f"{path}: not a checkpoint of a training")
-    found = state["settings"]
-    if found != made_with:
-        raise InputError(
-            f"{path}: made with other settings: {found} instead of {made_with}"
-        )
-    return state
-
-
-@contextmanager
-def _resumable(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if path is not None and path.exists():
-            say_kept(error, "this training", path, "Train with resume (--resume)")
-        raise
-
-
-def _outputs(
-    module: nn.Module,
-    teacher: nn.Module | None,
-    pixels: torch.Tensor,
-    settings: TrainingSettings,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Compute the outputs of a CNN, and of its teacher."""
-    with (
-        torch.autocast("cpu", dtype=torch.bfloat16)
-        if settings.bfloat16
-        else nullcontext()
-    ):
-        outputs = module(pixels)
-        with torch.no_grad():
-            taught = None if teacher is None else teacher(pixels).float()
-    return outputs.float(), taught
-
-
-def _epoch(
-    work: _Training,
-    epoch: int,
-    data: LabelledImages,
-    teacher: nn.Module | None,
-    advance: Callable[..., None],
-) -> None:
-    """Show a CNN all images once, and change its weights."""
-    settings = work.settings
-    # A generator of its own for each epoch; the checkpoint has torch's state.
-    rng = np.random.default_rng([settings.seed, epoch])
-    work.module.train()
-    seen, correct, loss_sum = 0, 0, 0.0
-    order = rng.permutation(len(data))
-    for start in range(0, len(data), settings.batch_size):
-        batch = order[start : start + settings.batch_size]
-        pixels = to_pixels(augmented(data.images[batch], rng, settings))
-        labels = torch.from_numpy(data.labels[batch])
-        outputs, taught = _outputs(work.module, teacher, pixels, settings)
-        loss = _loss(outputs, labels, taught, settings)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss.item()} in epoch {epoch + 1}; "
-                f"try a learning rate below {settings.learning_rate}"
-            )
-        work.step(loss)
-        seen += len(batch)
-        loss_sum += loss.item() * len(batch)
-        correct += int((outputs.argmax(1) == labels).sum())
-        note = f"epoch {epoch + 1}/{settings.epochs}"
-        note += f"  loss {loss_sum / seen:.3f}"
-        note += f"  accuracy {100 * correct / seen:.1f} %"
-        advance(1, note)
-
-
-def _reset(module: nn.Module) -> None:
-    """Draw all weights anew."""
-    for child in module.modules():
-        reset = getattr(child, "reset_parameters", None)
-        if callable(reset):
-            reset()
 
 
 @torch.random.fork_rng(devices=[])  # the caller's random numbers are left alone
@@ -464,9 +373,9 @@ def train(
     settings = settings or TrainingSettings()
     if not len(training):
         raise InputError("there are no images to train with")
-    path = Path(checkpoint) if checkpoint is not None else None
-    if path is not None and not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder for the checkpoint does not exist")
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None:
+        check_folder(path)
     made_with: dict[str, Any] = {
         **vars(settings),
         "n_training": len(training),
@@ -479,27 +388,30 @@ def train(
     if steps:
         made_with["quantized_steps"] = steps
     torch.manual_seed(settings.seed)
-    if fresh:
-        _reset(module)
+    for child in module.modules() if fresh else ():
+        if callable(reset := getattr(child, "reset_parameters", None)):
+            reset()
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if teacher is not None:
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher.eval()
-    steps_per_epoch = -(-len(training) // settings.batch_size)
-    work = _Training(module, settings, steps_per_epoch)
+    work = _Training(module, training, settings, teacher)
     done = 0
     if resume and path is not None and path.exists():
         done = work.restore(path, made_with)
-    total = steps_per_epoch * settings.epochs
-    with (
-        _resumable(path),
-        progress_bar("training", total, show=progress) as advance,
-    ):
-        advance(done * steps_per_epoch, "resumed" if done else "")
-        for epoch in range(done, settings.epochs):
-            _epoch(work, epoch, training, teacher, advance)
-            if path is not None:
-                work.save(path, made_with, epoch + 1)
-    work.finish()
+    total = work.steps_per_epoch * settings.epochs
+    try:
+        with progress_bar("training", total, show=progress) as advance:
+            advance(done * work.steps_per_epoch, "resumed" if done else "")
+            for epoch in range(done, settings.epochs):
+                work.epoch(epoch, advance)
+                if path is not None:
+                    work.save(path, made_with, epoch + 1)
+    except KeyboardInterrupt as error:
+        if path is not None and path.exists():
+            say_kept(error, "this training", path, "Train with resume (--resume)")
+        raise
+    if work.average is not None:
+        module.load_state_dict(work.average.module.state_dict())
     module.eval()
     return module

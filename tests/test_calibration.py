@@ -217,11 +217,11 @@ def test_without_gain_the_network_keeps_its_own():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"scales": ()}, r"scales is \(\), expected some numbers above 0"),
-        ({"scales": (1.0, 0.0)}, "scales has 0, expected finite numbers above 0"),
-        ({"scales": (np.nan,)}, "scales has nan"),
-        ({"v_init": (0.5, 1.0)}, "v_init has 1, expected finite numbers below 1"),
-        ({"v_init": "half"}, "v_init is 'half'"),
+        ({"scales": ()}, r"scales is \(\), expected at least one number"),
+        ({"scales": (1.0, 0.0)}, "scales: one is 0.0, expected a number above 0"),
+        ({"scales": (np.nan,)}, "scales: one is nan"),
+        ({"v_init": (0.5, 1.0)}, "v_init: one is 1.0, expected a number below 1"),
+        ({"v_init": "half"}, "v_init: one is 'half'"),
         ({"rounds": 0}, "rounds is 0, expected a whole number of at least 1"),
         ({"seed": -1}, "seed is -1"),
         ({"duration": 5 * ms}, "this network is compiled, and has one"),

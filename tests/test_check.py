@@ -157,7 +157,7 @@ def test_a_kind_that_is_misread_is_refused(monkeypatch):
     # Of whatever kind: here a ReLU6 that is taken for a ReLU.
     from cnn2snn_brian.cnn import trace as kinds
 
-    monkeypatch.setitem(kinds._MODULES, nn.ReLU6, "ReLU")
+    monkeypatch.setitem(kinds.KINDS, nn.ReLU6, "ReLU")
     module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU6(), nn.Conv2d(3, 2, 1))
     nn.init.normal_(module[0].weight, std=9.0)
     with pytest.raises(UnsupportedModuleError, match="^2: .*it or what it reads was"):

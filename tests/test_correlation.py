@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cnn2snn_brian.spikes.measures import Correlation, correlation
+from cnn2snn_brian.results.measures import Correlation, correlation
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e6])

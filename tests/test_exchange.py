@@ -14,8 +14,7 @@ from neo.core.objectlist import ObjectList
 from torch import nn
 
 from cnn2snn_brian import InputError, Movie, Sequence, convert
-from cnn2snn_brian.results import read_settings
-from cnn2snn_brian.spikes.measures import Trials
+from cnn2snn_brian.results import Trials, read_settings
 from cnn2snn_brian.stimuli import Item
 
 FREQUENCIES = (0.1, 0.2, 0.4)
@@ -160,7 +159,7 @@ def test_wrong_selections(result):
         old.to_neo(pixel_size_deg=1)
     with pytest.raises(InputError, match="without receptive fields"):
         old.column()
-    with pytest.raises(InputError, match="no settings of a result"):
+    with pytest.raises(InputError, match="not settings of a result"):
         read_settings("{}")
 
 

@@ -16,8 +16,7 @@ from brian2 import ms
 
 from cnn2snn_brian import InputError, SpikeTrains
 from cnn2snn_brian.errors import MissingLibraryError
-from cnn2snn_brian.results import SpikeCounts
-from cnn2snn_brian.spikes.measures import Trials
+from cnn2snn_brian.results import SpikeCounts, Trials
 
 
 def test_neo_has_every_spike(random_result):

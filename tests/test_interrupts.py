@@ -8,7 +8,7 @@ from reference import two_layers
 from cnn2snn_brian import calibrate, convert, sweep, tune_thresholds
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.sweeps import Simulators
+from cnn2snn_brian.sweeps import Programs
 from cnn2snn_brian.train import TrainingSettings, train
 
 SHAPE = (2, 7, 6)
@@ -52,7 +52,7 @@ def scan(snn, path):
     ("work", "start"), [("tuning", tune), ("calibration", fit), ("sweep", scan)]
 )
 def test_the_checkpoint_is_named(snn, tmp_path, monkeypatch, caplog, work, start):
-    monkeypatch.setattr(Simulators, "of", interrupted)
+    monkeypatch.setattr(Programs, "run", interrupted)
     path = tmp_path / "work.jsonl"
     with pytest.raises(KeyboardInterrupt) as stopped:
         start(snn, path)

@@ -13,7 +13,7 @@ from test_physiology import replace_rows
 
 from cnn2snn_brian import InputError, physiology, plots
 from cnn2snn_brian.physiology import TrialSpikes
-from cnn2snn_brian.spikes.measures import Trials
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.stimuli import Item
 
 COUNTS = np.random.default_rng(0).poisson(5, (4, 3, 5)).astype(float)

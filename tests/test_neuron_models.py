@@ -9,6 +9,7 @@ from reference import model_spikes, raster, two_layers
 from cnn2snn_brian import (
     IF,
     LIF,
+    AdaptiveIF,
     ConductanceLIF,
     InputError,
     Lesion,
@@ -267,3 +268,9 @@ def test_models_can_differ_by_layer_and_are_saved(tmp_path):
 def test_what_is_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_models_say_their_names():
+    names = [make().name for make in (IF, LIF, ConductanceLIF, AdaptiveIF)]
+    assert names == ["IF", "LIF", "ConductanceLIF", "AdaptiveIF"]
+    assert NeuronModel("v : 1").name not in names

@@ -239,7 +239,7 @@ def test_find_objective_by_name_or_function(layers):
     [
         ("speed", "objective='speed': expected one of 'spike_ratio'"),
         ("", "objective=''"),
-        ("feature_map:conv7", "no layer 'conv7', only conv1, ip1"),
+        ("feature_map:conv7", "'feature_map:LAYER' with a layer of conv1, ip1"),
         ("accuracy:conv1", "objective='accuracy:conv1'"),
         (3, "objective=3"),
     ],

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from torch import nn
 
+from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.settings import check_settings
 from cnn2snn_brian.settings.parameters import Parameters
 
 NAMES = ("conv1", "pool1", "ip1")
@@ -131,3 +134,37 @@ def test_parameters_made_directly_are_checked_too():
     good = of()
     with pytest.raises(InputError, match="the threshold of ip1 is -1"):
         Parameters({"ip1": -1.0}, good.v_min, good.leak, good.v_init, 1.0)
+
+
+def test_changed_parameters_keep_the_rest():
+    before = of(rate_scale=0.5)
+    after = before.replace(thresholds={"pool1": 9}, leak=1)
+    assert after.thresholds == {"conv1": 1.5, "pool1": 9.0, "ip1": 1.5}
+    assert after.leak == {"conv1": 1.0, "pool1": 1.0, "ip1": 1.0}
+    assert (after.v_min, after.v_init) == (before.v_min, before.v_init)
+    assert after.rate_scale == 0.5
+    assert before == of(rate_scale=0.5)
+    assert before.replace() == before
+    with pytest.raises(InputError, match="unknown layer 'conv2'"):
+        before.replace(thresholds={"conv2": 1})
+    with pytest.raises(InputError, match="unknown parameter 'tresholds'"):
+        before.replace(tresholds=1)
+
+
+def test_a_run_takes_parameters_as_they_are():
+    snn = convert(nn.Conv2d(1, 2, 1), (1, 3, 2), thresholds=1.0)
+    tuned = snn.parameters.replace(thresholds=[2.0, 3.0])
+    assert check_settings(snn, {})[0] is snn.parameters
+    assert check_settings(snn, tuned)[0] is tuned
+    assert check_settings(snn, {"parameters": tuned})[0] is tuned
+    # What is given by name goes before.
+    changed, _ = check_settings(snn, {"parameters": tuned, "leak": 0.5})
+    assert changed == tuned.replace(leak=0.5)
+    with pytest.raises(InputError, match="expected Parameters"):
+        check_settings(snn, {"parameters": {"thresholds": 1.0}})
+    with pytest.raises(InputError, match="thresholds names the unknown layer 'pool1'"):
+        check_settings(snn, of())
+    with pytest.raises(InputError, match=r"shape \(3,\), expected one number, or \(2,"):
+        check_settings(snn, snn.parameters.replace(thresholds=[1.0, 2.0, 3.0]))
+    with pytest.raises(InputError, match=r"shape \(3,\), expected one number, or \(2,"):
+        snn.parameters = snn.parameters.replace(leak=[0.0, 0.0, 1.0])

@@ -12,9 +12,8 @@ from cnn2snn_brian import InputError, Layers, SimulationResult, plots
 from cnn2snn_brian.plots.maps import mosaic
 from cnn2snn_brian.plots.style import COLOURS, GREY
 from cnn2snn_brian.projections import Conv2d, Linear, to_neurons
-from cnn2snn_brian.results import SpikeCounts
+from cnn2snn_brian.results import SpikeCounts, Trials
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.spikes.measures import Trials
 
 N_STEPS, DT = 20, 2e-3
 SHAPES = {"input": (2, 1, 3), "conv1": (2, 3, 2), "ip1": (3,)}

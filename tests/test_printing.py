@@ -28,8 +28,8 @@ from cnn2snn_brian.diagnosis import Diagnosis
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import Conv2d, Linear
 from cnn2snn_brian.projections.stack import Ceiling
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.spikes.measures import Trials
 from cnn2snn_brian.tuning import CalibrationResult
 from cnn2snn_brian.tuning.result import Check
 

@@ -1,10 +1,12 @@
 """Predictions, ties, and output spikes over time, on results made by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from brian2 import ms
 
-from cnn2snn_brian import InputError, SimulationResult
+from cnn2snn_brian import InputError, SimulationResult, results
 from cnn2snn_brian.results import SpikeCounts
 from cnn2snn_brian.settings.parameters import Parameters
 
@@ -167,3 +169,26 @@ def test_ties_and_silence_are_printed():
     text = str(result(COUNTS, POTENTIALS))
     assert "3 ties" in text
     assert "1 without any output spike" in text
+
+
+def test_a_bin_is_complete_if_all_its_steps_were_recorded():
+    none = np.zeros(0, int)
+    recorded = {(name, 0): (none, none) for name in ("input", "ip1")}
+    found = result([[0, 0, 0]], [[0, 0, 0]], recorded, n_steps=5)
+    windowed = dataclasses.replace(found, windows=((0, 1), (2, 5)))
+    np.testing.assert_array_equal(windowed.recorded_steps(0), [0, 2, 3, 4])
+    # The last layer is recorded all the time; the last bin has one step.
+    np.testing.assert_array_equal(windowed.recorded_steps(0, "ip1"), np.arange(5))
+    for layer, expected in (("input", [[False, True, True]]), ("ip1", [[True] * 3])):
+        bins = windowed.complete_bins(layer, 2 * ms)
+        np.testing.assert_array_equal(bins, expected)
+    for wrong in (2, 0 * ms, 1.5 * ms, 6 * ms):
+        with pytest.raises(InputError, match="bin is"):
+            windowed.complete_bins("input", wrong)
+
+
+def test_the_former_name_of_recorded_spikes():
+    with pytest.deprecated_call(match="RecordedSpikes"):
+        assert results.SpikeTrains is results.RecordedSpikes
+    with pytest.raises(AttributeError, match="no attribute 'Spikes'"):
+        _ = results.Spikes

@@ -10,8 +10,7 @@ from torch import nn
 
 from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.settings.network import FORMAT, load_network, save_network
+from cnn2snn_brian.network import FORMAT, SpikingNetwork
 
 SHAPE = (2, 7, 6)
 
@@ -51,7 +50,7 @@ def network(**changes):
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "cnn.snn"
-    save_network(network(), path)
+    network().save(path)
     return path
 
 
@@ -137,14 +136,14 @@ def test_saving_again_replaces_the_file(saved):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cnn.snn: there is no such file"):
-        load_network(tmp_path / "cnn.snn")
+        SpikingNetwork.load(tmp_path / "cnn.snn")
     with pytest.raises(InputError, match="there is no such file"):
-        load_network(tmp_path)
+        SpikingNetwork.load(tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        save_network(network(), tmp_path / "nowhere" / "cnn.snn")
+        network().save(tmp_path / "nowhere" / "cnn.snn")
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.99])
@@ -152,7 +151,7 @@ def test_a_truncated_file_is_refused(saved, share):
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match="cnn.snn: not a converted network"):
-        load_network(saved)
+        SpikingNetwork.load(saved)
 
 
 @pytest.mark.parametrize("content", [b"not a network", b"\x00" * 64, b"PK\x03\x04"])
@@ -160,7 +159,7 @@ def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "cnn.snn"
     path.write_bytes(content)
     with pytest.raises(InputError, match="cnn.snn: not a converted network"):
-        load_network(path)
+        SpikingNetwork.load(path)
 
 
 @pytest.mark.parametrize(
@@ -170,20 +169,20 @@ def test_another_format_is_refused(tmp_path, metadata):
     path = tmp_path / "weights.safetensors"
     save_file({"conv1.weight": np.zeros(3)}, path, metadata=metadata)
     with pytest.raises(InputError, match=r"weights.safetensors: its format is .* expe"):
-        load_network(path)
+        SpikingNetwork.load(path)
 
 
 @pytest.mark.parametrize("settings", ["", "{", "[]", "{}", "null", '{"layers": []}'])
 def test_a_header_without_a_network_is_refused(saved, settings):
     rewritten(saved, settings)
     with pytest.raises(InputError, match=r"cnn\.snn"):
-        load_network(saved)
+        SpikingNetwork.load(saved)
 
 
 def test_a_header_without_settings_is_refused(saved):
     save_file(load_file(saved), saved, metadata={"format": FORMAT})
     with pytest.raises(InputError, match=r"cnn\.snn"):
-        load_network(saved)
+        SpikingNetwork.load(saved)
 
 
 def damaged(settings, *path, value=None):
@@ -221,7 +220,7 @@ def test_damaged_settings_are_refused(saved, path, value):
     damaged(settings, *path, value=value)
     rewritten(saved, json.dumps(settings))
     with pytest.raises(InputError, match=r"cnn\.snn"):
-        load_network(saved)
+        SpikingNetwork.load(saved)
 
 
 def test_missing_weights_are_refused(saved):
@@ -230,7 +229,7 @@ def test_missing_weights_are_refused(saved):
     header = {"format": FORMAT, "network": json.dumps(settings_of(saved))}
     save_file(arrays, saved, metadata=header)
     with pytest.raises(InputError, match=r"cnn\.snn"):
-        load_network(saved)
+        SpikingNetwork.load(saved)
 
 
 def test_no_flipped_bit_gives_another_network(saved):
@@ -261,4 +260,4 @@ def test_weights_that_are_no_numbers_are_refused(saved, what, value):
     save_file(arrays, saved, metadata=header)
     name, _, field = what.partition(".")
     with pytest.raises(InputError, match=f"{name}: 1 of .* its {field} are NaN or inf"):
-        load_network(saved)
+        SpikingNetwork.load(saved)

@@ -22,12 +22,12 @@ ORDER = """
     projections
     settings
     cnn data stimuli
-    brian nir models spikes train
-    diagnosis inspector physiology
+    brian inspector nir models train
     results
+    diagnosis physiology
     simulator
-    network tuning
-    conversion
+    network
+    conversion tuning
     sweeps
     plots
     reproduction
@@ -46,6 +46,7 @@ USE_TORCH = ("cnn", "models", "train")
 TORCH = ("torch", "torchvision")
 
 LONGEST = 400
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 CODE = (".cpp", ".css", ".h", ".js", ".py")
 
 
@@ -72,18 +73,30 @@ def imported(node):
     return []
 
 
+def run_nodes(tree, in_functions=True):
+    """Nodes that run; if not those in functions, those that an import runs."""
+    for node in ast.iter_child_nodes(tree):
+        if not in_functions and isinstance(node, FUNCTIONS):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from run_nodes(node, in_functions)
+
+
 def arrows():
     """
     Imports between files of the package, as pairs of names.
 
-    All of them count, in functions and under TYPE_CHECKING, too, but those of the
-    package's own `__init__`: it names everything and imports nothing until it is asked.
+    Those in functions count, too; those under TYPE_CHECKING don't: they tie nothing at
+    run time. Those of the package's own `__init__` are left out: it names everything
+    and imports nothing until it is asked.
     """
     found = set()
     for importer, path in FILES.items():
         if not importer:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in run_nodes(ast.parse(path.read_text())):
             for name in imported(node):
                 package, _, inside = name.partition(".")
                 if package != NAME:
@@ -127,22 +140,11 @@ def test_no_circle_of_imports():
         left = rest
 
 
-def at_import_time(tree):
-    """Nodes that run when a module is imported."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from at_import_time(node)
-
-
 def test_few_files_import_torch_at_once():
     found = {
         importer
         for importer, path in FILES.items()
-        for node in at_import_time(ast.parse(path.read_text()))
+        for node in run_nodes(ast.parse(path.read_text()), in_functions=False)
         for name in imported(node)
         if name.partition(".")[0] in TORCH
     }
@@ -208,10 +210,8 @@ for module in first:
     import_module(module)
 import cnn2snn_brian as c2s
 
-modules = set(
-    "data errors models physiology plots projections results stimuli train "
-    "tuning".split()
-)
+modules = set("data errors models physiology plots projections results".split())
+modules |= {"stimuli", "train", "tuning"}
 for name in names:
     value = getattr(c2s, name)
     assert isinstance(value, ModuleType) == (name in modules), (name, value)

@@ -233,7 +233,7 @@ def test_a_checkpoint_of_version_0_1_0_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"grid": {"threshold": [1]}}, "unknown setting 'threshold'"),
+        ({"grid": {"threshold": [1]}}, "unknown setting of the grid: threshold; there"),
         ({"grid": {"v_init": 0.5}}, "expected a list"),
         ({"grid": {"v_init": []}}, "at least one value"),
         ({"grid": {"v_init": [0.1, 0.1]}}, "each once"),

@@ -11,6 +11,7 @@ from cnn2snn_brian import SpikingNetwork, convert, models, tune_thresholds
 from cnn2snn_brian.cli import app
 from cnn2snn_brian.cli.tune import tune_command
 from cnn2snn_brian.data import load_digits
+from cnn2snn_brian.tuning import Search
 
 runner = CliRunner()
 COMMON = ["--data", "digits", "--out", "tuned.snn"]
@@ -31,9 +32,12 @@ def network(tmp_path, monkeypatch):
 def test_the_defaults_are_those_of_the_function():
     given = inspect.signature(tune_command).parameters
     function = inspect.signature(tune_thresholds).parameters
-    for name in ("method", "objective", "budget", "accept", "seed"):
+    for name in ("method", "accept", "seed"):
         assert given[name].default == function[name].default, name
     assert function["method"].default == "search"
+    # None is the method's own.
+    assert given["objective"].default is given["tune"].default is None
+    assert given["budget"].default == Search().budget
 
 
 @pytest.mark.standalone

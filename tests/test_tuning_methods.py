@@ -12,11 +12,11 @@ from cnn2snn_brian import from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.tuning import Bisection, Feedback, Percentiles, Search
-from cnn2snn_brian.tuning.base import Scope
 from cnn2snn_brian.tuning.methods import (
     FLOOR_SHARES,
     LARGEST_V_INIT,
     TUNABLE,
+    Scope,
     find_method,
 )
 
@@ -39,8 +39,9 @@ def parameters(names, threshold, **others):
     return Parameters.of(tuple(names), thresholds=threshold, **given)
 
 
-def scope(start, layers, lower, upper, *, network=None, budget=100, seed=0):
-    return Scope(network, tuple(layers), start, lower, upper, budget, seed)
+def scope(start, layers, lower, upper, *, network=None, seed=0):
+    bounds = {name: (lower.get(name, 0), high) for name, high in upper.items()}
+    return Scope(network, tuple(layers), start, bounds, seed)
 
 
 def follow(method, where, objective):
@@ -174,8 +175,8 @@ UPPER = {name: high for name, (_, high) in BOUNDS.items()}
 def run_search(layers, objective, *, budget=120, seed=0, tune=("thresholds",), **more):
     start = more.pop("start", parameters(layers.names, 1.0))
     names = more.pop("names", layers.names)
-    method = Search(tune=tune, step=more.pop("step", 0.25))
-    where = scope(start, names, LOWER, UPPER, network=layers, budget=budget, seed=seed)
+    method = Search(tune=tune, step=more.pop("step", 0.25), budget=budget)
+    where = scope(start, names, LOWER, UPPER, network=layers, seed=seed)
     return follow(method, where, objective)
 
 
@@ -288,21 +289,29 @@ def test_a_method_is_a_name_with_options_or_an_object():
     )
     made = Bisection(resolution=1 / 4)
     assert find_method(made, {}) is made
-    # As the command line gives it, whatever the method.
-    assert find_method("bisection", {"tune": ("thresholds",)}) == Bisection()
+    with pytest.warns(DeprecationWarning, match=r"as in Bisection\(budget=...\)"):
+        assert find_method(made, {"budget": 7}) == Bisection(resolution=1 / 4, budget=7)
 
 
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("bisection", {"step": 1}, "method='bisection' uses no step; its options are"),
-        ("data", {"start": 1, "step": 1}, "method='data' uses no start, step"),
-        ("feedback", {"resolution": 0.1}, "method='feedback' uses no resolution"),
-        ("search", {"stepp": 1}, "method='search' uses no stepp"),
+        (
+            "bisection",
+            {"step": 1},
+            "'bisection' has no option step; its options are",
+        ),
+        ("data", {"start": 1, "step": 1}, "method='data' has no option start, step"),
+        ("feedback", {"resolution": 0.1}, "method='feedback' has no option resolution"),
+        ("search", {"stepp": 1}, "method='search' has no option stepp"),
         (Feedback(), {"step": 1}, r"step: give it to the method, as in Feedback\("),
-        ("bisection", {"resolution": 1}, "resolution is 1, expected a share below 1"),
-        ("bisection", {"resolution": 0}, "resolution is 0, expected a finite number"),
-        ("search", {"step": "wide"}, "step is wide, expected a finite number above 0"),
+        (
+            "bisection",
+            {"resolution": 1},
+            "resolution is 1, expected .* below 1",
+        ),
+        ("bisection", {"resolution": 0}, "resolution is 0, expected a number above 0"),
+        ("search", {"step": "wide"}, "step is 'wide', expected a number above 0"),
         (Feedback, {}, "expected one of 'feedback'.*or an object of Feedback"),
     ],
 )

@@ -296,7 +296,7 @@ def test_a_preset_of_the_wrong_type_is_refused(preset):
 
 def test_an_unknown_argument_of_a_preset_is_refused():
     preset = Preset("mine", {"rset": "zero"}, 10 * ms, ())
-    with pytest.raises(InputError, match=r"unknown argument of the preset: rset"):
+    with pytest.raises(InputError, match=r"unknown argument of the preset 'rset'"):
         network(preset=preset)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ from cnn2snn_brian.brian.codeobjects import droppable
 from cnn2snn_brian.brian.internals import ArrayVariable
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, drive, to_neurons
-from cnn2snn_brian.settings import NetworkDescription, check_rate_scale
+from cnn2snn_brian.settings import check_rate_scale
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: In runtime mode, input spikes are displaced by at most so many standard deviations.
 FARTHEST = 6
@@ -126,7 +129,7 @@ Draw = Callable[[int, np.random.Generator], npt.NDArray[np.intp]]
 
 
 def chosen_input(
-    snn: NetworkDescription, stimulus: Any, rate_scale: float
+    snn: "SpikingNetwork", stimulus: Any, rate_scale: float
 ) -> tuple[Callable[[Clock], Any] | None, Draw | None]:
     """Say what takes the place of the silent Poisson source."""
     if isinstance(stimulus, Stimulus):
@@ -143,7 +146,7 @@ def chosen_input(
     return (lambda clock: stimulus), None
 
 
-def takes_images(snn: NetworkDescription, network: Network) -> bool:
+def takes_images(snn: "SpikingNetwork", network: Network) -> bool:
     """Say whether a network can be given another image."""
     if snn.encoding == "current":
         readers = [layer.name for layer in snn.layers if INPUT in layer.inputs]
@@ -152,7 +155,7 @@ def takes_images(snn: NetworkDescription, network: Network) -> bool:
     return isinstance(rates, ArrayVariable)
 
 
-def _check_group(snn: NetworkDescription, group: Any) -> None:
+def _check_group(snn: "SpikingNetwork", group: Any) -> None:
     """Check that a group of the user's can take the place of the input."""
     if snn.encoding != "poisson":
         raise InputError(
@@ -179,7 +182,7 @@ def _check_group(snn: NetworkDescription, group: Any) -> None:
 
 
 def _stimulus_group(
-    snn: NetworkDescription, stimulus: Stimulus, rate_scale: float, clock: Clock
+    snn: "SpikingNetwork", stimulus: Stimulus, rate_scale: float, clock: Clock
 ) -> Any:
     """Make the group that gives a stimulus as spikes."""
     n_inputs = math.prod(snn.input_shape)
@@ -211,7 +214,7 @@ def _timed(values: Any, stimulus: FrameStimulus, dt_s: float) -> TimedArray:
     return TimedArray(values[of_step[::slot]], dt=slot * dt_s * second)
 
 
-def set_current(snn: NetworkDescription, network: Network, stimulus: Stimulus) -> None:
+def set_current(snn: "SpikingNetwork", network: Network, stimulus: Stimulus) -> None:
     """Give a network a stimulus as the current into the layers that read it."""
     stimulus.check(snn.input_shape, snn.dt_s)
     if not isinstance(stimulus, FrameStimulus):
@@ -235,9 +238,7 @@ def set_current(snn: NetworkDescription, network: Network, stimulus: Stimulus) -
         group.run_regularly("bias = stimulus(t, i)", when="start", clock=group.clock)
 
 
-def _drawn_spikes(
-    snn: NetworkDescription, stimulus: Stimulus, rate_scale: float
-) -> Draw:
+def _drawn_spikes(snn: "SpikingNetwork", stimulus: Stimulus, rate_scale: float) -> Draw:
     """Give a function that draws the input spikes of any step."""
     if isinstance(stimulus, SpikeStimulus):
         neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)

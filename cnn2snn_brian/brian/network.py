@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,6 @@ from cnn2snn_brian.settings import (
     CLOCK_NAME,
     NETWORK_NAME,
     LayerNumber,
-    NetworkDescription,
     NeuronModel,
     Parameters,
     Perturbations,
@@ -62,6 +61,9 @@ from cnn2snn_brian.settings import (
     weight_factors,
 )
 from cnn2snn_brian.stimuli import Stimulus
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 
 @check_units(dt=second)
@@ -83,7 +85,7 @@ TRANSMITTED = "transmitted = int(rand() < release_probability_post)"
 
 
 def brian_network(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     parameters: Parameters,
     perturbations: Perturbations,
     seed: int = 0,
@@ -131,13 +133,13 @@ def _check_device(changed: list[str]) -> None:
         )
 
 
-def program_network(snn: NetworkDescription) -> Network:
+def program_network(snn: "SpikingNetwork") -> Network:
     """Build the network of a compiled program, which gets its values at run time."""
     return _built(snn, snn.neutral_parameters(), {}, for_program=True)
 
 
 def _built(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     parameters: Parameters,
     lesions: Mapping[str, Any],
     *,
@@ -216,7 +218,7 @@ def _built(
     return network
 
 
-def _check_memory(snn: NetworkDescription) -> None:
+def _check_memory(snn: "SpikingNetwork") -> None:
     """Refuse explicit synapses that don't fit into memory, before any is made."""
     explicit = {
         layer.name: n_synapses(layer)
@@ -270,7 +272,7 @@ def scaled_weights(kind: str, layer: Any, share: Any) -> Any:
 
 
 def _connected(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     layer: Any,
     part: Any,
     source: Any,
@@ -304,12 +306,32 @@ def _connected(
 
 
 def show(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     network: Network,
     image: Any,
     rate_scale: float | None = None,
 ) -> None:
-    """Give a Brian2 network another image."""
+    """
+    Give a Brian2 network of this CNN another image.
+
+    Potentials are left as they are: for an independent run, set them too, or
+    store the network before the first image and restore it.
+
+    Parameters
+    ----------
+    network : brian2.Network
+        A network that `network` made.
+    image : ndarray, shape (channels, height, width)
+        The image, float in [0, 1] or uint8.
+    rate_scale : float, optional
+        Spikes per step of a pixel of intensity 1, for this image and those after
+        it; by default what the network has.
+
+    Raises
+    ------
+    InputError
+        If the image can't be used.
+    """
     pixels = check_images(as_array("the image", image)[None], snn.input_shape)
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)

@@ -132,7 +132,7 @@ def tune_command(
             method=method,
             objective=objective,
             category=category,
-            tune=tune or ("thresholds",),
+            tune=tune or None,
             start=start,
             step=step,
             budget=budget,

@@ -17,22 +17,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from rich.table import Table
 from torch import nn
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.cnn.from_torch import deep_copy
-from cnn2snn_brian.cnn.trace import trace
+from cnn2snn_brian.cnn.trace import KINDS, copied, trace
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.settings import as_array
 
 #: Percentile of a ReLU's activations above 0 that its ceiling starts at.
 PERCENTILE = 99.0
-
-#: ReLU as a function or a method of a tensor.
-_RELU_CALLS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,11 @@ class Change:
     after: str
 
 
-@dataclass(frozen=True)
-class Adjustment(Printed):
+class Adjustment(Printed, nn.Module):
     """
-    An adjusted CNN and what was changed to get it.
+    An adjusted CNN, and what was changed to get it.
+
+    It is called, trained, converted and saved like the CNN inside.
 
     Attributes
     ----------
@@ -57,8 +54,26 @@ class Adjustment(Printed):
         Every change, in the order of the modules. ``print`` shows them as a table.
     """
 
-    module: nn.Module
-    changes: tuple[Change, ...]
+    def __init__(self, module: nn.Module, changes: tuple[Change, ...]) -> None:
+        super().__init__()
+        self.module, self.changes = module, changes
+        self.training = module.training
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """
+        Compute images.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (n, channels, height, width)
+            The images.
+
+        Returns
+        -------
+        torch.Tensor
+            What the CNN gives.
+        """
+        return self.module(x)
 
     def __repr__(self) -> str:
         return f"Adjustment({len(self.changes)} changes)"
@@ -70,76 +85,66 @@ class Adjustment(Printed):
         return [table]
 
 
-def _average_pooling(pool: nn.MaxPool2d, where: str) -> nn.AvgPool2d:
-    if pool.dilation not in (1, (1, 1)) or pool.return_indices:
-        raise UnsupportedModuleError(
-            where,
-            f"{pool} has a dilation or returns indices",
-            "Average pooling has neither; use a plain MaxPool2d.",
-        )
-    return nn.AvgPool2d(
-        pool.kernel_size,
-        pool.stride,
-        pool.padding,
-        ceil_mode=pool.ceil_mode,
-        # A padded pixel never wins a maximum, so it must not pull down an average.
-        count_include_pad=False,
-    )
-
-
 def _replaced(child: nn.Module, where: str, steps: int | None) -> nn.Module | None:
     """Give what takes the place of a module, None if it stays."""
     if isinstance(child, nn.MaxPool2d):
-        return _average_pooling(child, where)
-    if steps is not None and isinstance(child, ClipFloorShift):
+        if child.dilation not in (1, (1, 1)) or child.return_indices:
+            raise UnsupportedModuleError(
+                where,
+                f"{child} has a dilation or returns indices",
+                "Average pooling has neither; use a plain MaxPool2d.",
+            )
+        sizes = child.kernel_size, child.stride, child.padding
+        # A padded pixel never wins a maximum, so it must not pull down an average.
+        return nn.AvgPool2d(*sizes, ceil_mode=child.ceil_mode, count_include_pad=False)
+    if steps is None:
+        return nn.ReLU() if isinstance(child, nn.LeakyReLU) else None
+    if isinstance(child, ClipFloorShift):
         again = ClipFloorShift(steps, child.start)
         again.load_state_dict(child.state_dict())
         return again
-    if steps is not None and isinstance(child, nn.ReLU | nn.LeakyReLU):
-        return ClipFloorShift(steps)
-    return nn.ReLU() if isinstance(child, nn.LeakyReLU) else None
+    is_relu = isinstance(child, nn.ReLU | nn.LeakyReLU)
+    return ClipFloorShift(steps) if is_relu else None
 
 
-def _replace_all(root: nn.Sequential, steps: int | None) -> list[tuple[str, Change]]:
-    """Replace parts of a CNN, the only child of `root`; list paths and changes."""
-    changes = []
-    for path, child in list(root.named_modules(remove_duplicate=False)):
-        if path == "":
-            continue
-        parent_path, _, name = path.rpartition(".")
-        where = path.partition(".")[2] or "(the module itself)"
-        before = str(child)
+def adjust_in_place(
+    module: nn.Module, steps: int | None = None, images: Any = None
+) -> Adjustment:
+    """Adjust a CNN itself; the quantized activation has `steps`."""
+    if steps is not None:
+        ClipFloorShift(steps)  # refuses a wrong number before anything is changed
+        for node in trace(module).graph.nodes:
+            if node.op != "call_module" and KINDS.get(node.target) == "ReLU":
+                raise UnsupportedModuleError(
+                    f"forward (call of {node.name})",
+                    "found ReLU as a function",
+                    "A quantized activation has a trained value: use nn.ReLU modules.",
+                )
+    root = nn.Sequential(module)  # so that the CNN has a parent too
+    before = {}
+    for path, child in [*root.named_modules(remove_duplicate=False)][1:]:
+        parent, _, name = path.rpartition(".")
+        was, where = str(child), _in_cnn(path)
         replacement = _replaced(child, where, steps)
+        is_map = isinstance(child, nn.Conv2d | nn.Linear)
         if replacement is not None:
-            root.get_submodule(parent_path)._modules[name] = replacement
-            changes.append((path, Change(where, before, str(replacement))))
-        elif (
-            steps is None
-            and isinstance(child, nn.Conv2d | nn.Linear)
-            and child.bias is not None
-        ):
+            root.get_submodule(parent)._modules[name] = replacement
+        elif steps is None and is_map and child.bias is not None:
             child.bias = None
-            changes.append((path, Change(where, before, str(child))))
-    return changes
+        else:
+            continue
+        before[path] = was
+    if images is not None:
+        _set_ceilings(root[0], images)
+    changes = (
+        Change(_in_cnn(path), was, str(root.get_submodule(path)))
+        for path, was in before.items()
+    )
+    return Adjustment(root[0], tuple(changes))
 
 
-def _check_calls(module: nn.Module) -> None:
-    """Refuse a ReLU that is no module: there would be nowhere to keep its ceiling."""
-    nodes = trace(module).graph.nodes
-    for node in nodes:
-        if node.op != "call_module" and node.target in _RELU_CALLS:
-            raise UnsupportedModuleError(
-                f"forward (call of {node.name})",
-                "found ReLU as a function",
-                "A quantized activation has a trained value: use nn.ReLU modules.",
-            )
-
-
-def quantize_in_place(module: nn.Module, steps: int) -> None:
-    """Put the quantized activation in place of each ReLU of a CNN, as `adjust` does."""
-    ClipFloorShift(steps)  # refuses a wrong number before anything is changed
-    _check_calls(module)
-    _replace_all(nn.Sequential(module), steps)
+def _in_cnn(path: str) -> str:
+    return path.partition(".")[2] or "(the module itself)"
 
 
 def _set_ceilings(module: nn.Module, images: Any) -> None:
@@ -152,18 +157,16 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
             f"images: {values.dtype} of shape {tuple(values.shape)}, expected some of "
             "shape (n, channels, height, width), uint8 or float"
         )
-    seen: dict[ClipFloorShift, list[torch.Tensor]] = {}
+    seen: dict[ClipFloorShift, list[torch.Tensor]] = {
+        child: [] for child in module.modules() if isinstance(child, ClipFloorShift)
+    }
 
-    def rectify(
-        child: nn.Module, inputs: tuple[torch.Tensor, ...], _: Any
-    ) -> torch.Tensor:
-        assert isinstance(child, ClipFloorShift)
+    def rectify(child: Any, inputs: tuple[torch.Tensor, ...], _: Any) -> torch.Tensor:
         result = inputs[0].relu()
-        seen.setdefault(child, []).append(result[result > 0])
+        seen[child].append(result[result > 0])
         return result
 
-    activations = [m for m in module.modules() if isinstance(m, ClipFloorShift)]
-    hooks = [child.register_forward_hook(rectify) for child in activations]
+    hooks = [child.register_forward_hook(rectify) for child in seen]
     was_training = module.training
     try:
         with torch.no_grad():
@@ -175,8 +178,8 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
         for hook in hooks:
             hook.remove()
     for child, parts in seen.items():
-        positive = torch.cat(parts).numpy()
-        if len(positive):
+        if sum(map(len, parts)):
+            positive = torch.cat(parts).numpy()
             child.start = float(np.percentile(positive, np.float64(PERCENTILE)))
             child.reset_parameters()
 
@@ -216,7 +219,7 @@ def adjust(
     Returns
     -------
     Adjustment
-        A new CNN, and the table of changes.
+        A new CNN, which knows the table of its changes.
 
     Raises
     ------
@@ -242,25 +245,10 @@ def adjust(
       (2): AvgPool2d(kernel_size=2, stride=2, padding=0)
     )
     """
-    if activation not in ("relu", "quantized"):
-        raise InputError(f"activation={activation!r}: expected 'relu' or 'quantized'")
+    check_choice("activation", activation, ("relu", "quantized"))
     is_quantized = activation == "quantized"
     if is_quantized != (steps is not None) or (images is not None and not is_quantized):
         raise InputError("activation='quantized' needs steps; steps and images need it")
-    adjusted = deep_copy(module)
-    root = nn.Sequential(adjusted)  # so that the CNN has a parent too
-    if steps is None:
-        changes = _replace_all(root, None)
-    else:
-        ClipFloorShift(steps)  # refuses a wrong number
-        _check_calls(adjusted)
-        changes = _replace_all(root, steps)
-        if images is not None:
-            _set_ceilings(root[0], images)
-    return Adjustment(
-        root[0],
-        tuple(
-            Change(change.where, change.before, str(root.get_submodule(path)))
-            for path, change in changes
-        ),
-    )
+    if isinstance(module, Adjustment):
+        module = module.module
+    return adjust_in_place(copied(module), steps, images)

@@ -1,5 +1,5 @@
 """
-Trace a PyTorch CNN with torch.fx: the calls of its ``forward``, and who reads whom.
+Copy a PyTorch CNN and trace it with torch.fx: the calls of its ``forward``, in order.
 
 ``F.relu(x)`` and ``x.flatten(1)`` count like modules. Every call of the trace is either
 understood or refused by its place in the module; nothing is skipped silently.
@@ -7,126 +7,138 @@ understood or refused by its place in the module; nothing is skipped silently.
 
 import copy
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.fx
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.errors import UnsupportedModuleError
+from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
 SUPPORTED = (
     "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
     "ReLU6, BatchNorm, Dropout, Identity, sums and concatenations over channels."
 )
 
-#: What to do about the things that users have most often.
+#: What to do about what users have most often, by parts of its name.
 _ADVICE = {
-    **dict.fromkeys(
-        ("GroupNorm", "group_norm", "LayerNorm", "layer_norm", "InstanceNorm")
-        + ("instance_norm", "LocalResponseNorm", "local_response_norm"),
+    ("GroupNorm", "LayerNorm", "InstanceNorm", "LocalResponseNorm")
+    + ("group_norm", "layer_norm", "instance_norm", "local_response_norm"): (
         "Its statistics are computed anew from each image: use BatchNorm and train "
-        "again.",
+        "again."
     ),
-    **dict.fromkeys(
-        ("split", "chunk", "getitem", "unbind"),
+    ("split", "chunk", "getitem", "unbind"): (
         "A part of the channels can't be taken: read all of them by a convolution of "
-        "size 1 whose other weights are 0.",
+        "size 1 whose other weights are 0."
     ),
-    "LeakyReLU": "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust "
-    "replaces it) and train again.",
-    "Softmax": "Leave it out: the class with the most output spikes is the same.",
-    "LogSoftmax": "Leave it out: the class with the most output spikes is the same.",
-    "softmax": "Leave it out: the class with the most output spikes is the same.",
-    "log_softmax": "Leave it out: the class with the most output spikes is the same.",
+    ("LeakyReLU",): (
+        "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust replaces it) "
+        "and train again."
+    ),
+    ("Softmax", "softmax"): (
+        "Leave it out: the class with the most output spikes is the same."
+    ),
 }
-
 
 #: Methods that change how numbers are stored. Weights are read in float64.
 CASTS = ("float", "double", "half", "bfloat16", "to", "type_as", "cpu", "cuda")
 
-#: Functions and tensor methods that stand for a module.
-FUNCTIONS: dict[Any, str] = {
-    F.relu: "ReLU",
-    F.relu_: "ReLU",
-    torch.relu: "ReLU",
-    torch.relu_: "ReLU",
-    "relu": "ReLU",
-    "relu_": "ReLU",
-    F.relu6: "ReLU6",
-    operator.add: "add",
-    operator.iadd: "add",
-    torch.add: "add",
-    "add": "add",
-    "add_": "add",
-    torch.cat: "cat",
-    torch.concat: "cat",
-    F.conv2d: "Conv2d",
-    F.linear: "Linear",
-    F.batch_norm: "BatchNorm",
-    operator.mul: "mul",
-    operator.imul: "mul",
-    torch.mul: "mul",
-    "mul": "mul",
-    "mul_": "mul",
-    **dict.fromkeys((torch.clamp, torch.clip, "clamp", "clamp_", "clip"), "clamp"),
-    **dict.fromkeys((torch.clamp_min, "clamp_min", "clamp_min_"), "clamp"),
-    F.avg_pool2d: "AvgPool2d",
-    F.adaptive_avg_pool2d: "AdaptiveAvgPool2d",
-    F.max_pool2d: "MaxPool2d",
-    torch.max_pool2d: "MaxPool2d",
-    F.dropout: "Dropout",
-    F.dropout2d: "Dropout",
-    torch.flatten: "Flatten",
-    "flatten": "Flatten",
-    "view": "reshape",
-    "reshape": "reshape",
-    torch.reshape: "reshape",
-    "contiguous": "Identity",
-    **dict.fromkeys(CASTS, "Identity"),
-    torch.mean: "mean",
-    "mean": "mean",
-}
-
-_MODULES: dict[type[nn.Module], str] = {
-    nn.Conv2d: "Conv2d",
-    nn.Linear: "Linear",
-    nn.AvgPool2d: "AvgPool2d",
-    nn.AdaptiveAvgPool2d: "AdaptiveAvgPool2d",
-    nn.MaxPool2d: "MaxPool2d",
-    nn.ReLU: "ReLU",
-    nn.ReLU6: "ReLU6",
-    ClipFloorShift: "ReLU",  # one that saturates; `from_torch` notes where
-    nn.Flatten: "Flatten",
-    nn.Dropout: "Dropout",
-    nn.Dropout2d: "Dropout",
-    nn.Identity: "Identity",
-    nn.BatchNorm1d: "BatchNorm",
-    nn.BatchNorm2d: "BatchNorm",
-    nn.SyncBatchNorm: "BatchNorm",
+#: What each class of modules, function and tensor method is.
+KINDS: dict[Any, str] = {
+    what: kind
+    for kind, several in {
+        "Conv2d": (nn.Conv2d, F.conv2d),
+        "Linear": (nn.Linear, F.linear),
+        "BatchNorm": (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, F.batch_norm),
+        "AvgPool2d": (nn.AvgPool2d, F.avg_pool2d),
+        "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d),
+        "mean": (torch.mean, "mean"),
+        "MaxPool2d": (nn.MaxPool2d, F.max_pool2d, torch.max_pool2d),
+        # ClipFloorShift is one that saturates; the reader notes where.
+        "ReLU": (nn.ReLU, ClipFloorShift, F.relu, F.relu_, torch.relu, torch.relu_)
+        + ("relu", "relu_"),
+        "ReLU6": (nn.ReLU6, F.relu6),
+        "clamp": (torch.clamp, torch.clip, torch.clamp_min, "clamp", "clamp_", "clip")
+        + ("clamp_min", "clamp_min_"),
+        "add": (operator.add, operator.iadd, torch.add, "add", "add_"),
+        "mul": (operator.mul, operator.imul, torch.mul, "mul", "mul_"),
+        "cat": (torch.cat, torch.concat),
+        "Flatten": (nn.Flatten, torch.flatten, "flatten"),
+        "reshape": (torch.reshape, "reshape", "view"),
+        "Dropout": (nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d),
+        "Identity": (nn.Identity, "contiguous", *CASTS),
+    }.items()
+    for what in several
 }
 
 
 def module_kind(module: nn.Module) -> str | None:
-    """Name the kind of layer that a module is."""
-    if "forward" in vars(module):
-        return None
-    for base in type(module).__mro__:
-        if base in _MODULES:
-            return _MODULES[base]
-        if {"forward", "_conv_forward"} & vars(base).keys():
-            return None
+    """Name the kind of layer that a module is; None if a forward of its own counts."""
+    if "forward" not in vars(module):
+        for base in type(module).__mro__:
+            if base in KINDS:
+                return KINDS[base]
+            if {"forward", "_conv_forward"} & vars(base).keys():
+                break
     return None
 
 
 def advice(name: str) -> str:
     """Say what to do about something that is not supported."""
-    known = (text for part, text in _ADVICE.items() if part in name)
+    known = (
+        text for parts, text in _ADVICE.items() if any(part in name for part in parts)
+    )
     return f"{next(known, '')} {SUPPORTED}".strip()
+
+
+class _Detached(TorchFunctionMode):
+    """Copy tensors that were computed, too, without how they were computed."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args[0].detach(), args[1]
+            # As in `copy`: what a memo knows by its address has to live as long.
+            memo.setdefault(id(memo), []).append(tensor)
+            args = tensor, memo
+        return func(*args, **(kwargs or {}))
+
+
+def deep_copy(value: Any, memo: dict[int, Any]) -> Any:
+    """Copy any object, with computed tensors."""
+    with _Detached():
+        return copy.deepcopy(value, memo)
+
+
+def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Copy a CNN with all that belongs to it."""
+    memo = {} if memo is None else memo
+    try:
+        try:
+            return deep_copy(module, memo)
+        except Exception:
+            # What was begun is not a copy. Hooks with a file or a lock stay the same.
+            memo.clear()
+            for child in module.modules():
+                for hooks in (child._forward_pre_hooks, child._forward_hooks):
+                    for hook in hooks.values():
+                        try:
+                            copy.deepcopy(hook)
+                        except Exception:  # of any object that it may hold
+                            memo[id(hook)] = hook
+            return deep_copy(module, memo)
+    except Exception as error:  # of any object that a module may hold
+        raise InputError(
+            f"the CNN ({type(module).__name__}) can't be copied: {error}; take out of "
+            "it what is not a tensor, number or module"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -185,24 +197,13 @@ def module_path(target: str) -> str:
     return target.partition(".")[2]  # without the name that `_Root` gives the CNN
 
 
-def _caller(node: torch.fx.Node) -> str:
-    """Where a function was called: the path of the module, and the function."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [
-        module_path(entry[0]) if isinstance(entry, tuple) else ""
-        for entry in stack.values()
-    ]
-    path = next((path for path in reversed(paths) if path), "forward")
-    return f"{path} (call of {node.name})"
-
-
 class Tracer(torch.fx.Tracer):
     """
     List calls as a CNN makes them.
 
     A module is one call if it is of torch's own kinds or ours. Each keeps the state of
     its call, since a forward may set a stride between two of them. Hooks are not
-    called, and weights stay what they are, so that all that is computed of them alone
+    called, and weights stay what they are, so that all that is computed from them alone
     is a constant.
     """
 
@@ -224,7 +225,7 @@ class Tracer(torch.fx.Tracer):
 
 
 def trace(module: nn.Module) -> torch.fx.GraphModule:
-    """Trace a CNN."""
+    """Trace a CNN; what reads a tensor that was changed in place reads the change."""
     try:
         with torch.no_grad():
             root = _Root(module)
@@ -242,12 +243,18 @@ def trace(module: nn.Module) -> torch.fx.GraphModule:
         before.add(node)
         read = next(iter(node.all_input_nodes), None)
         in_place = _is_in_place(node)
-        if read is not None and (in_place or _is_identity(node)):
+        if read is not None and (in_place or kind_of(node) in ("Identity", "Dropout")):
             same[node] = same.setdefault(read, [read])
             for earlier in same[node] if in_place else ():
                 earlier.replace_all_uses_with(node, lambda user: user not in before)
             same[node].append(node)
     return torch.fx.GraphModule(root, graph)
+
+
+def kind_of(node: torch.fx.Node) -> str | None:
+    """Name the kind of layer that a call is."""
+    module = node.meta.get("module")
+    return KINDS.get(node.target) if module is None else module_kind(module)
 
 
 def _is_in_place(node: torch.fx.Node) -> bool:
@@ -259,34 +266,29 @@ def _is_in_place(node: torch.fx.Node) -> bool:
     return is_operator or is_method or bool(options)
 
 
-def _is_identity(node: torch.fx.Node) -> bool:
-    """Whether a call gives what it reads."""
-    child = node.meta.get("module")
-    kind = FUNCTIONS.get(node.target) if child is None else module_kind(child)
-    return kind in ("Identity", "Dropout")
+#: For comparing values by weighted sums; their number is prime.
+_WEIGHTS = np.cos(np.arange(4099))
+
+
+def prints(tensor: torch.Tensor | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """
+    Give two numbers of each image's values, which hardly stay when one of them changes.
+    """
+    values = np.asarray(tensor)
+    flat = values.reshape(len(values) if values.ndim else 1, -1)
+    weights = np.resize(_WEIGHTS, flat.shape[1])
+    return np.stack([flat @ weights, np.abs(flat).sum(1)])
 
 
 class Calls(torch.fx.Interpreter):
     """
     The calls of a CNN one by one, without its hooks.
 
-    Each notes the shape of its result, or what else it is.
-
-    Parameters
-    ----------
-    traced : torch.fx.GraphModule
-        The calls.
-    note : callable
-        Takes each call and its result.
+    Each notes the shape and the `prints` of what it computes of the image, or, if it
+    computes no tensor or a constant, its value.
     """
 
-    def __init__(
-        self,
-        traced: torch.fx.GraphModule,
-        note: Callable[[torch.fx.Node, Any], None],
-    ) -> None:
-        super().__init__(traced)
-        self.extra_traceback, self.note = False, note
+    extra_traceback = False
 
     def run_node(self, n: torch.fx.Node) -> Any:
         """Compute one of them."""
@@ -295,127 +297,91 @@ class Calls(torch.fx.Interpreter):
             result = n.meta["module"].forward(*args, **kwargs)
         else:
             result = super().run_node(n)
-        if isinstance(result, torch.Tensor):
-            n.meta["shape"] = tuple(result.shape[1:])
-        if n.op == "get_attr" or not isinstance(result, torch.Tensor):
+        if isinstance(result, torch.Tensor) and n.op != "get_attr":
+            n.meta["shape"], n.meta["prints"] = tuple(result.shape[1:]), prints(result)
+        else:
             n.meta["value"] = result
-        self.note(n, result)
         return result
 
 
 def _shape(node: torch.fx.Node) -> tuple[int, ...] | None:
-    """Shape of a result without the batch, None if it is no tensor or a constant."""
-    return None if node.op == "get_attr" else node.meta.get("shape")
+    """Shape of a result without the batch, None if it is not a tensor or a constant."""
+    return node.meta.get("shape")
 
 
-def _kind(node: torch.fx.Node) -> tuple[str, str, nn.Module | None]:
-    """Name a call: its place, the kind of layer that it is, and its module."""
-    where, child = _place(node), node.meta.get("module")
-    if child is not None:
-        kind = module_kind(child)
-        name, found = type(child).__name__, f"found {child}"
-    else:
-        kind = FUNCTIONS.get(node.target)
-        name = getattr(node.target, "__name__", str(node.target))
-        found = f"found the function {name}"
-    if kind is None:
-        raise UnsupportedModuleError(where, found, advice(name))
-    return where, kind, child
+def _place(node: torch.fx.Node) -> str:
+    """Path of a module, or that of the module that calls a function."""
+    if node.op == "call_module":
+        return module_path(str(node.target))
+    stack = (node.meta.get("nn_module_stack") or {}).values()
+    paths = [module_path(entry[0]) for entry in stack if isinstance(entry, tuple)]
+    path = next((path for path in reversed(paths) if path), "forward")
+    return f"{path} (call of {node.name})"
 
 
 def _output(node: torch.fx.Node) -> torch.fx.Node:
     """Find the one tensor that is returned."""
     returned = node.args[0]
-    if isinstance(returned, torch.fx.Node) and _shape(returned) is not None:
-        return returned
     if isinstance(returned, torch.fx.Node):
+        if _shape(returned) is not None:
+            return returned
         raise UnsupportedModuleError(
             _place(returned), "it returns more than one tensor", SUPPORTED
         )
     heads = [_place(n) for n in node.all_input_nodes if _shape(n) is not None]
     if len(heads) == 1:
         kind = "dict" if isinstance(returned, dict) else "list or tuple"
-        raise UnsupportedModuleError(
-            _caller(node),
-            f"returns a {kind} with the tensor of {heads[0]}",
-            "Return the tensor alone.",
-        )
-    raise UnsupportedModuleError(
-        _caller(node),
-        f"returns {len(heads)} tensors, of {', '.join(heads)}",
-        "Return one tensor: convert each head as a CNN of its own.",
-    )
-
-
-def _needed(output: torch.fx.Node) -> set[torch.fx.Node]:
-    """Collect all that a result depends on."""
-    found, waiting = set(), [output]
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting += node.all_input_nodes
-    return found
+        found, other = f"a {kind} with the tensor of {heads[0]}", "the tensor alone."
+    else:
+        found = f"{len(heads)} tensors, of {', '.join(heads)}"
+        other = "one tensor: convert each head as a CNN of its own."
+    raise UnsupportedModuleError(_place(node), f"returns {found}", f"Return {other}")
 
 
 def steps(traced: torch.fx.GraphModule) -> tuple[str, list[Step], str]:
-    """Name the calls of a CNN."""
-    nodes = traced.graph.nodes
-    image = next(node.name for node in nodes if node.op == "placeholder")
-    output = _output(next(node for node in nodes if node.op == "output"))
-    needed = _needed(output)
-    # What only deals with sizes, ``x.shape[0]``, shows in the shapes.
-    found = [
-        _step(node)
-        for node in nodes
-        if node in needed and node.op != "placeholder" and _shape(node) is not None
-    ]
-    return image, found, output.name
+    """Name the calls that the result depends on: the image, all of them, the result."""
+    first, *nodes, last = traced.graph.nodes
+    output = _output(last)
+    needed = {output}
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    found = [step for node in nodes if node in needed and (step := _step(node))]
+    return first.name, found, output.name
 
 
-def _step(node: torch.fx.Node) -> Step:
-    if several := _several(node):
-        where, kind, child = _kind(several)
+def _step(node: torch.fx.Node) -> Step | None:
+    """Describe a call; None for one that only deals with sizes, or gives a constant."""
+    after, value = _shape(node), node.meta.get("value")
+    is_several = isinstance(value, tuple | list) and any(
+        isinstance(part, torch.Tensor) for part in value
+    )
+    if after is None and not is_several:
+        return None
+    where, kind, child = _place(node), kind_of(node), node.meta.get("module")
+    if kind is None:
+        name = getattr(node.target, "__name__", str(node.target))
+        found = f"found the function {name}"
+        if child is not None:
+            name, found = type(child).__name__, f"found {child}"
+        raise UnsupportedModuleError(where, found, advice(name))
+    if after is None:
         raise UnsupportedModuleError(
             where, f"{child or kind} returns more than one tensor", SUPPORTED
         )
-    where, kind, child = _kind(node)
-    reads = _operands(node)
+    reads: list[torch.fx.Node] = []  # also what it reads twice
+    torch.fx.map_arg(
+        (node.args, node.kwargs),
+        lambda n: reads.append(n) if _shape(n) is not None else None,
+    )
     if not reads:
         raise UnsupportedModuleError(
             where,
             "makes a tensor of its own",
             f"All that is computed has to come from the image. {SUPPORTED}",
         )
-    before, after = _shape(reads[0]), _shape(node)
-    assert before is not None
-    assert after is not None
     args, kwargs = torch.fx.map_arg(
         (node.args, dict(node.kwargs)), lambda n: n.meta.get("value", n)
     )
-    names = tuple(n.name for n in reads)
+    names, before = tuple(n.name for n in reads), reads[0].meta["shape"]
     return Step(node.name, names, where, kind, child, args, kwargs, before, after)
-
-
-def _several(node: torch.fx.Node) -> torch.fx.Node | None:
-    """Find the first call before a call that returns several tensors."""
-    for source in node.all_input_nodes:
-        value = source.meta.get("value")
-        parts = value if isinstance(value, tuple | list) else ()
-        if any(isinstance(part, torch.Tensor) for part in parts):
-            return _several(source) or source
-    return None
-
-
-def _operands(node: torch.fx.Node) -> list[torch.fx.Node]:
-    """List the tensors that a call reads, in order, also those it reads twice."""
-    found: list[torch.fx.Node] = []
-    torch.fx.map_arg(
-        (node.args, node.kwargs),
-        lambda n: found.append(n) if _shape(n) is not None else None,
-    )
-    return found
-
-
-def _place(node: torch.fx.Node) -> str:
-    return module_path(str(node.target)) if node.op == "call_module" else _caller(node)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cnn2snn_brian.cnn.adjust import quantize_in_place
+from cnn2snn_brian.cnn.adjust import adjust_in_place
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, checksum, written_whole
@@ -117,7 +117,7 @@ def load_weights(module: nn.Module, path: str | Path) -> ModelCard:
         raise InputError(f"{path}: there is no such file")
     card = read_card(path)
     if card.quantized_steps is not None and not is_quantized(module):
-        quantize_in_place(module, card.quantized_steps)
+        adjust_in_place(module, card.quantized_steps)
     load_state(module, path)
     return card
 

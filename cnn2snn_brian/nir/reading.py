@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.checks import check_choice, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
 from cnn2snn_brian.nir.graph_reader import ASSUMED, BESIDE, GraphReader
 from cnn2snn_brian.nir.metadata import kept_fields, kept_settings
 from cnn2snn_brian.nir.nodes import known_to, with_arrays
-from cnn2snn_brian.settings import CHOICES, Parameters, check_choice
+from cnn2snn_brian.settings import CHOICES, Parameters
 
 
 def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ node on the way to it. Weights are those that act at run time, so that spikes of
 all populations count alike and thresholds mean the same as here.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.checks import check_choice, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.nir.connections import (
     Kernel,
@@ -33,15 +33,10 @@ from cnn2snn_brian.projections import (
     by_channel,
     parts,
 )
-from cnn2snn_brian.settings import (
-    IF,
-    LIF,
-    NetworkDescription,
-    NeuronModel,
-    check_choice,
-    described_model,
-    weight_factors,
-)
+from cnn2snn_brian.settings import IF, LIF, NeuronModel, described_model, weight_factors
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 Pooling = Literal["depthwise", "avg", "sum"]
 Resistance = Literal["step", "second"]
@@ -49,7 +44,7 @@ Integration = Literal["exact", "euler"]
 
 
 def to_nir(
-    network: NetworkDescription,
+    network: "SpikingNetwork",
     *,
     pooling: Pooling = "depthwise",
     strict: bool = True,
@@ -57,7 +52,54 @@ def to_nir(
     integration: Integration = "exact",
     metadata: bool = True,
 ) -> Any:
-    """Write a network as a NIR graph; see `SpikingNetwork.to_nir`."""
+    """
+    Write the network as a graph of NIR, the format that simulators exchange.
+
+    Weights, biases and leaks are those that act at run time: spikes of all
+    populations count alike, and the graph alone makes the same spikes where a step
+    is computed like here, with spikes that cross all layers within it. Its input is
+    Poisson spikes, or pixels times ``rate_scale`` for images as currents.
+    ``nir.write`` makes a file of it [1]_.
+
+    Parameters
+    ----------
+    pooling : {"depthwise", "avg", "sum"}
+        How average pooling without neurons is written: as a Conv2d, which every
+        simulator reads, as AvgPool2d or as SumPool2d.
+    strict : bool
+        NIR's neurons spike where v is above ``v_threshold``, those here where it
+        reaches ``v_th``. If True, ``v_threshold`` is the next smaller number than
+        ``v_th``, so that both say the same; if False it is ``v_th``.
+    resistance : {"step", "second"}
+        Whether the ``r`` of IF nodes is 1, so that a step adds its input, or 1/dt,
+        so that input times dt does.
+    integration : {"exact", "euler"}
+        How the reader computes a step of LIF nodes: by the solution of NIR's
+        differential equation, or as Euler's method does, which takes dt / tau in
+        place of 1 - exp(-dt / tau). ``tau`` is written so that potentials fall as
+        they do here.
+    metadata : bool
+        Whether what NIR can't say is kept with the graph, for `from_nir`.
+
+    Returns
+    -------
+    nir.NIRGraph
+        The graph.
+
+    Raises
+    ------
+    InputError
+        If NIR has no node for a part of the network: other neurons than IF and LIF,
+        a refractory period, membrane noise, synapses that fail, or pooling windows
+        of different sizes.
+    MissingLibraryError
+        If the library nir is not installed.
+
+    References
+    ----------
+    .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
+       doi:10.1038/s41467-024-52259-9
+    """
     check_choice("pooling", pooling, ("depthwise", "avg", "sum"))
     check_choice("resistance", resistance, ("step", "second"))
     check_choice("integration", integration, ("exact", "euler"))
@@ -99,7 +141,7 @@ class _Writer:
 
     Parameters
     ----------
-    network : NetworkDescription
+    network : SpikingNetwork
         The network.
     pooling, strict, resistance, integration
         See `to_nir`.
@@ -107,7 +149,7 @@ class _Writer:
 
     def __init__(
         self,
-        network: NetworkDescription,
+        network: "SpikingNetwork",
         pooling: Pooling,
         *,
         strict: bool,

@@ -6,11 +6,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_whole, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes, counts
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import SpikeData, correlation, real_numbers
+from cnn2snn_brian.results import SimulationResult, correlation
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Rdm(Printed):
 
 
 def _patterns(data: Any, layer: str | None, window: Any) -> FloatArray:
-    if isinstance(data, SpikeData | TrialSpikes):
+    if isinstance(data, SimulationResult | TrialSpikes):
         return counts(data, layer, window).mean(1)
     array = real_numbers("patterns", data)
     if array.ndim < 2 or not array.size:

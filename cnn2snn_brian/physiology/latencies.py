@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_share
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import TrialSpikes, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import check_share
 
 if TYPE_CHECKING:
     import pandas

@@ -16,7 +16,12 @@ from cnn2snn_brian.physiology.trains import (
     trial_spikes,
 )
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import SpikeData, class_labels, class_numbers, decisions
+from cnn2snn_brian.results import (
+    SimulationResult,
+    class_labels,
+    class_numbers,
+    decisions,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -72,11 +77,11 @@ def _features(
     data: Any, layer: str | None, bin: Any, window: Any, cumulative: bool
 ) -> tuple[tuple[int, int], FloatArray, Iterator[FloatArray]]:
     """Give numbers of stimuli and repeats, ends of bins, and counts bin by bin."""
-    if not isinstance(data, SpikeData | TrialSpikes) or (
-        bin is None and isinstance(data, SpikeData) and window is None
+    if not isinstance(data, SimulationResult | TrialSpikes) or (
+        bin is None and isinstance(data, SimulationResult) and window is None
     ):
         whole = counts(data, layer, window)
-        end = data.duration_s if isinstance(data, SpikeData) else np.nan
+        end = data.duration_s if isinstance(data, SimulationResult) else np.nan
         rows = whole.reshape(-1, whole.shape[2])
         return whole.shape[:2], np.array([end]), iter([rows])
     spikes = trial_spikes(data, layer)
@@ -321,7 +326,7 @@ def _race(
 def _margin(
     spikes: TrialSpikes, bound: int, final: npt.NDArray[np.int64]
 ) -> tuple[Any, Any, Any]:
-    """Find the first lead by `bound`, with `SpikeData.decide`'s rule."""
+    """Find the first lead by `bound`, with `SimulationResult.decide`'s rule."""
     if spikes.dt_s is None:
         raise InputError(
             "rule='margin' counts step by step: these spikes have no time step"
@@ -394,7 +399,7 @@ def decide(
     .. [2] Bogacz et al. (2006), The physics of optimal decision making,
        doi:10.1037/0033-295X.113.4.700
     """
-    if isinstance(data, SpikeData) and layer is None:
+    if isinstance(data, SimulationResult) and layer is None:
         layer = data.output_layer
     spikes = trial_spikes(data, layer)
     spikes.window()  # the whole trial, one for all
@@ -405,7 +410,7 @@ def decide(
     if rule not in ("race", "margin"):
         raise InputError(f"rule={rule!r}: expected 'race' or 'margin'")
     final = spikes.counts().reshape(spikes.n_trials, -1).argmax(1)
-    if isinstance(data, SpikeData) and layer == data.output_layer:
+    if isinstance(data, SimulationResult) and layer == data.output_layer:
         final[trial_of_row(data)[0]] = data.predictions
     # More than there are spikes is never reached.
     most = len(spikes.t) + 1 if bound is None else bound

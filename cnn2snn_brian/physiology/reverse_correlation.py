@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_share, check_whole, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.trains import chosen_neurons, counts, trial_spikes
 from cnn2snn_brian.printing import Printed
@@ -19,7 +19,7 @@ from cnn2snn_brian.projections import (
     parts,
     to_neurons,
 )
-from cnn2snn_brian.spikes import check_share, correlation, real_numbers
+from cnn2snn_brian.results import correlation
 
 if TYPE_CHECKING:
     import pandas

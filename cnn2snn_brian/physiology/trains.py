@@ -13,16 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import second
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_whole, real_numbers, seconds, whole_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.spikes import (
-    SpikeData,
-    check_one_duration,
-    real_numbers,
-    seconds,
-    whole_numbers,
-)
+from cnn2snn_brian.results import SimulationResult, check_one_duration
 from cnn2snn_brian.stimuli import whole_steps
 
 if TYPE_CHECKING:
@@ -51,7 +45,7 @@ def start_and_end(window: Any) -> tuple[float, float]:
     """Read a time window, in seconds."""
     if np.ndim(window) != 1 or len(window) != 2:
         raise InputError(f"window is {window!r}, expected (start, end)")
-    start, end = (seconds(time, "window") for time in window)
+    start, end = (seconds("window", time) for time in window)
     return start, end
 
 
@@ -109,7 +103,7 @@ class TrialSpikes(Printed):
         for name in ("duration_s", "dt_s", "shortest_s"):
             if getattr(self, name) is None and name != "duration_s":
                 continue
-            time = seconds(getattr(self, name), name)
+            time = seconds(name, getattr(self, name))
             if time <= 0:
                 raise InputError(f"{name} is {time:g} s, expected a time above 0")
             object.__setattr__(self, name, time)
@@ -242,7 +236,7 @@ class TrialSpikes(Printed):
             If the window is no whole number of bins, or a bin no whole number of steps.
         """
         start, end = self.window(window)
-        width = seconds(bin, "bin")
+        width = seconds("bin", bin)
         n_bins = round((end - start) / width) if width > 0 else 0
         if n_bins < 1 or abs(n_bins * width / (end - start) - 1) > 1e-6:
             raise InputError(
@@ -346,14 +340,14 @@ class TrialSpikes(Printed):
         )
 
 
-def layer_of(result: SpikeData, layer: str | None) -> str:
+def layer_of(result: SimulationResult, layer: str | None) -> str:
     """Check the name of a layer."""
     if layer is None or layer not in result.shapes:
         raise InputError(f"layer is {layer!r}; there are {', '.join(result.shapes)}")
     return layer
 
 
-def trial_of_row(result: SpikeData) -> tuple[npt.NDArray[np.int64], int, int]:
+def trial_of_row(result: SimulationResult) -> tuple[npt.NDArray[np.int64], int, int]:
     """Say which trial each row of a result is."""
     n_repeats = int(getattr(result, "n_repeats", 1))
     rows = np.arange(result.n_images)
@@ -389,7 +383,7 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
     """
     if isinstance(data, TrialSpikes):
         return data
-    if not isinstance(data, SpikeData):
+    if not isinstance(data, SimulationResult):
         raise InputError(
             f"data is a {type(data).__name__}, expected a SimulationResult and a "
             "layer, or TrialSpikes: counts have no times"
@@ -414,20 +408,22 @@ def trial_spikes(data: Any, layer: str | None = None) -> TrialSpikes:
     )
 
 
-def _durations(result: SpikeData) -> tuple[float, float]:
+def _durations(result: SimulationResult) -> tuple[float, float]:
     """Give the shortest and the longest trial, in seconds."""
     steps = np.asarray(getattr(result, "steps_of_row", result.n_steps))
     return float(steps.min() * result.dt_s), float(steps.max() * result.dt_s)
 
 
-def recorded_windows(result: SpikeData, name: str) -> tuple[tuple[float, float], ...]:
+def recorded_windows(
+    result: SimulationResult, name: str
+) -> tuple[tuple[float, float], ...]:
     """Give starts and ends of what was recorded of a layer, in seconds."""
     windows = result.windows if name != result.output_layer else ()
     return tuple((first * result.dt_s, last * result.dt_s) for first, last in windows)
 
 
 def recorded_neurons(
-    result: SpikeData, name: str, row: int
+    result: SimulationResult, name: str, row: int
 ) -> tuple[IntArray, IntArray]:
     """Give neurons, in the order (channel, y, x), and steps of the spikes of a row."""
     position = result.spikes(name, row).position
@@ -464,7 +460,7 @@ def counts(
         window, or the array has other dimensions, or numbers that are negative or not
         finite.
     """
-    if isinstance(data, SpikeData) and window is None:
+    if isinstance(data, SimulationResult) and window is None:
         name = layer_of(data, layer)
         check_one_duration(*_durations(data))
         trials, n_stimuli, n_repeats = trial_of_row(data)
@@ -472,7 +468,7 @@ def counts(
         found = np.empty(rows.shape)
         found[trials] = rows
         return found.reshape(n_stimuli, n_repeats, -1)
-    if isinstance(data, SpikeData | TrialSpikes):
+    if isinstance(data, SimulationResult | TrialSpikes):
         return trial_spikes(data, layer).counts(window).astype(np.float64)
     array = real_numbers("counts", data, least=0)
     if array.ndim != 3 or not array.size:
@@ -612,7 +608,7 @@ def _window_steps(
 
 
 def by_item(
-    result: SpikeData, layer: str | None = None, *, window: Any = None
+    result: SimulationResult, layer: str | None = None, *, window: Any = None
 ) -> TrialSpikes:
     """
     Cut trials of sequences into their items, for all measures of spikes.

@@ -10,9 +10,8 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots.style import MAP
 from cnn2snn_brian.projections import Layers
-from cnn2snn_brian.results import SimulationResult
+from cnn2snn_brian.results import SimulationResult, correlation
 from cnn2snn_brian.settings import check_images
-from cnn2snn_brian.spikes import correlation
 
 #: With more units, their numbers are not written into the cells.
 MAX_NUMBERED = 64

@@ -14,8 +14,7 @@ from cnn2snn_brian.plots.style import (
     colour,
     given_or_current,
 )
-from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.spikes import SATURATED
+from cnn2snn_brian.results import SATURATED, SimulationResult
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24

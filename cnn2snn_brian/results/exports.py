@@ -1,42 +1,32 @@
-"""Results for other libraries: spike trains for Neo, counts for xarray."""
+"""Results for other libraries: Neo, pynapple, xarray, Brain-Score and rsatoolbox."""
 
 import json
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import reduce
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn2snn_brian.checks import optional_library
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.results.columns import (
-    SESSION,
-    Chosen,
-    Selection,
-    Session,
-    item_columns,
-    row_columns,
-    session_start,
-    steps_by_neuron,
-)
+from cnn2snn_brian.results import tables
 from cnn2snn_brian.results.hdf5 import settings_text
-from cnn2snn_brian.results.neo import over_time
 from cnn2snn_brian.settings import recorded
-from cnn2snn_brian.spikes import SpikeData
+from cnn2snn_brian.stimuli import Item
 
-EXTRA = "export"
+if TYPE_CHECKING:
+    from cnn2snn_brian.results.result import SimulationResult
 
-#: What receptive fields have along x; the others are along y.
-ALONG_X = ("rf_x", "rf_width", "rf_azimuth_deg", "rf_width_deg")
-
-#: What an item has, apart from its row.
-ITEM = ("onset_s", "duration_s", "label")
+#: What an IntervalSet of pynapple has by itself.
+OWN = ("start", "end", "index", "columns", "shape", "size", "values", "metadata")
 
 
 def to_neo(
-    result: SpikeData,
+    result: "SimulationResult",
     pictures: Iterable[int] | None = None,
     labels: Any = None,
     layers: Iterable[str] | None = None,
@@ -51,22 +41,12 @@ def to_neo(
 
     Parameters
     ----------
-    result : SpikeData
+    result : SimulationResult
         A result with recorded layers.
     pictures : iterable of int, optional
-        Indices of pictures; by default all of which one of the layers was recorded.
-    labels : sequence of int or str, shape (n_images,), optional
-        Labels of *all* pictures of the result, or of the stimuli, kept as annotations.
-    layers : iterable of str, optional
-        Layers; by default all that were recorded.
-    silent : bool
-        Whether neurons without a spike have a SpikeTrain too, an empty one.
-    neurons : dict of str to iterable of tuple of int, optional
-        Neurons of a layer, as `Layers.column` and `Layers.sample` give them; by default
-        all.
-    pixel_size_deg : float, optional
-        Degrees of visual angle of a pixel; with it, receptive fields are given in
-        degrees too.
+        Indices of rows; by default all of which one of the layers was recorded.
+    labels, layers, silent, neurons, pixel_size_deg
+        See `SimulationResult`.
     start : datetime, optional
         When the session started, with a time zone; now by default. NWBIO needs it.
 
@@ -74,30 +54,29 @@ def to_neo(
     -------
     neo.Block
         A Segment for each picture or trial, a Group for each layer. The Segment of a
-        trial is annotated with ``stimulus``, ``stimulus_name``, ``repeat`` and all
-        parameters of the stimulus, and its SpikeTrains end with the stimulus. Items of
-        a `Sequence` are an Epoch of the Segment, the stimulus is another. Every
-        SpikeTrain is annotated with ``layer``, ``channel``, ``y``, ``x``, ``picture``
-        and ``label``, and with the centre and the size of its receptive field in
-        pixels: ``rf_y``, ``rf_x``, ``rf_height``, ``rf_width``. Of a linear layer,
-        ``channel`` is the unit, ``y`` and ``x`` are 0. Neurons are in the order
-        (channel, y, x). Times are in ms, from 0 to the duration. The Block has
-        ``versions``, and ``settings`` as JSON, see `read_settings`.
+        trial is annotated with the columns of its row, and its SpikeTrains end with the
+        stimulus. Items of a `Sequence` are an Epoch of the Segment, the stimulus is
+        another. Every SpikeTrain is annotated with the columns of its neuron, but ``y``
+        and ``x`` are 0 in a linear layer, and with ``picture`` and ``label``. Neurons
+        are in the order (channel, y, x). Times are in ms, from 0 to the duration. The
+        Block has ``versions`` and ``settings``.
 
     Raises
     ------
     InputError
-        If there is not one label for each picture, a layer was not recorded for a
-        picture, a neuron does not exist, or `start` has no time zone.
+        See `SimulationResult`; or if there is no such picture, or `start` has no time
+        zone.
     MissingLibraryError
         If Neo is not installed.
     """
-    neo = optional_library("neo", EXTRA, "to_neo")
-    quantities = optional_library("quantities", EXTRA, "to_neo")
-    rows = row_columns(result, labels, ("picture",))
-    session = Session(result)
-    chosen = Selection(layers, neurons, pixel_size_deg).of(result, session.layers)
-    names = [own.layer for own in chosen]
+    neo = optional_library("neo", "export", "to_neo")
+    rows = tables.row_columns(result, labels, ("picture",))
+    if result.trials is None:
+        for what in ("stimulus", "stimulus_name", "repeat"):
+            del rows[what]
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    session = tables.Session(result, selection, silent)
+    names = [own.layer for own in session.chosen]
     images = sorted({image for name, image in result.recorded if name in names})
     if pictures is not None:
         images = list(pictures)
@@ -108,10 +87,10 @@ def to_neo(
             result.spikes(name, image)  # refuses what was not recorded
     block = neo.Block(
         name="cnn2snn-brian",
-        description=SESSION,
+        description=tables.SESSION,
         # What NWBIO asks for.
-        session_start_time=session_start(start),
-        session_description=SESSION,
+        session_start_time=tables.session_start(start),
+        session_description=tables.SESSION,
         identifier=str(uuid.uuid4()),
         source_script="cnn2snn-brian",
         source_script_file_name="cnn2snn-brian",
@@ -124,122 +103,200 @@ def to_neo(
     )
     groups = {name: neo.Group(name=name, layer=name) for name in names}
     block.groups.extend(groups.values())
-    trains: dict[str, list[Any]] = {name: [] for name in names}
-    items = item_columns(result)
-    of_row = np.array(items["row"], int)
+    made: dict[str, list[Any]] = {name: [] for name in names}
+    items = result.rows.items_of_row
     for image in images:
-        segment = _segment(neo, result, image, rows)
-        shown = {
-            what: [items[what][k] for k in np.flatnonzero(of_row == image)]
-            for what in ITEM
-        }
-        segment.epochs.extend(_epochs(neo, quantities, result, segment, shown))
+        row = {"picture": image, **{what: own[image] for what, own in rows.items()}}
+        segment = _segment(result, row, items[image])
         block.segments.append(segment)
-        notes: dict[str, Any] = {"picture": image}
-        told = ("stimulus", "stimulus_name", "repeat") if result.trials else ()
-        for what in (*told, *(("label",) if "label" in rows else ())):
-            notes[what] = rows[what][image]
-        made = []
-        for own in chosen:
-            if (own.layer, image) in result.recorded:
-                found = _spike_trains(
-                    neo, quantities, result, own, image, notes, silent
-                )
-                trains[own.layer] += found
-                made += found
+        kept = ("picture", "stimulus", "stimulus_name", "repeat", "label")
+        notes = {what: row[what] for what in kept if what in row}
+        found = {
+            own.layer: _spike_trains(session, own, notes)
+            for own in session.chosen
+            if (own.layer, image) in result.recorded
+        }
         # All at once: Neo compares each new one with all that are there before.
-        segment.spiketrains.extend(made)
+        segment.spiketrains.extend([one for own in found.values() for one in own])
+        for name, own in found.items():
+            made[name] += own
     for name, group in groups.items():
-        group.spiketrains.extend(trains[name])
+        group.spiketrains.extend(made[name])
     return block
 
 
-def _segment(neo: Any, result: SpikeData, image: int, rows: Mapping[str, Any]) -> Any:
-    """Make the Segment of a row, without its spikes."""
+def _segment(
+    result: "SimulationResult", row: Mapping[str, Any], items: tuple[Item, ...]
+) -> Any:
+    """Make the Segment of a row, which says what was shown when, without its spikes."""
+    import neo
+    from quantities import ms
+
+    image = row["picture"]
     name = f"picture {image}"
-    own = {what: column[image] for what, column in rows.items()}
-    if result.trials is None:
-        for what in ("stimulus", "stimulus_name", "repeat"):
-            del own[what]
-    else:
-        name = f"stimulus {own['stimulus']}, trial {own['repeat']}"
+    if result.trials is not None:
+        name = f"stimulus {row['stimulus']}, trial {row['repeat']}"
     segment = neo.Segment(name=name, index=image)
-    segment.annotate(picture=image, **own)
+    segment.annotate(**row)
+    whole = result.steps_of_row[image] * result.dt_s
+    shown: dict[str, Any] = {"stimulus": [(0.0, whole, row.get("stimulus_name", name))]}
+    if items:
+        shown["items"] = items
+    for what, parts in shown.items():
+        onsets, durations, labels = zip(*parts, strict=True)
+        segment.epochs.append(
+            neo.Epoch(
+                times=1e3 * np.array(onsets) * ms,
+                durations=1e3 * np.array(durations) * ms,
+                labels=np.array(labels, dtype="U"),
+                # NWBIO asks for names that no other Segment has.
+                name=f"{what} of {name}",
+            )
+        )
     return segment
 
 
-def _epochs(
-    neo: Any, quantities: Any, result: SpikeData, segment: Any, items: Any
-) -> list[Any]:
-    """Say what was shown when: the stimulus of a row, and the items of a sequence."""
-    image = segment.index
-    whole = result.steps_of_row[image] * result.dt_s
-    what = segment.annotations.get("stimulus_name", segment.name)
-    shown = {"stimulus": ([0.0], [whole], [what])}
-    if items["label"]:
-        shown["items"] = tuple(items[name] for name in ITEM)  # type: ignore[assignment]
-    return [
-        neo.Epoch(
-            times=1e3 * np.array(onsets) * quantities.ms,
-            durations=1e3 * np.array(durations) * quantities.ms,
-            labels=np.array(labels, dtype="U"),
-            # NWBIO asks for names that no other Segment has.
-            name=f"{name} of {segment.name}",
-        )
-        for name, (onsets, durations, labels) in shown.items()
-    ]
-
-
 def _spike_trains(
-    neo: Any,
-    quantities: Any,
-    result: SpikeData,
-    chosen: Chosen,
-    image: int,
-    notes: Mapping[str, Any],
-    silent: bool,
+    session: tables.Session, chosen: tables.Chosen, notes: Mapping[str, Any]
 ) -> list[Any]:
     """Make the SpikeTrains of a layer, with everything that they share made once."""
-    counts, steps = steps_by_neuron(result, chosen, [image])
-    if not silent:
-        chosen, counts = chosen.some(counts > 0), counts[counts > 0]
-    times = 1e3 * (steps * result.dt_s)
-    ends = [0, *np.cumsum(counts).tolist()]
-    shape = result.shapes[chosen.layer]
+    import neo
+    from quantities import Quantity, ms
+
+    result, image = session.result, notes["picture"]
+    chosen, counts, steps = session.trains(chosen, [image])
+    times = 1e3 * ((steps - session.first[image]) * result.dt_s)
     columns = {what: column.tolist() for what, column in chosen.columns.items()}
-    if len(shape) != 3:
+    axes = ["channel", "y", "x"]
+    if len(result.shapes[chosen.layer]) != 3:
         columns["y"] = columns["x"] = [0] * len(counts)
+        axes = ["channel"]
     shared = {
-        "t_start": quantities.Quantity(0.0, "ms"),
-        "t_stop": quantities.Quantity(
-            1e3 * result.steps_of_row[image] * result.dt_s, "ms"
-        ),
-        "sampling_rate": quantities.Quantity(1 / result.dt_s, "Hz"),
-        "layer": chosen.layer,
+        "units": ms,
+        "t_start": Quantity(0.0, "ms"),
+        "t_stop": Quantity(1e3 * result.steps_of_row[image] * result.dt_s, "ms"),
+        "sampling_rate": Quantity(1 / result.dt_s, "Hz"),
         **notes,
     }
-    axes = ("channel", "y", "x") if len(shape) == 3 else ("channel",)
-    return [
-        neo.SpikeTrain(
-            times[first:end],
-            units=quantities.ms,
-            name=f"{chosen.layer} {','.join(str(own[axis]) for axis in axes)}",
-            **shared,
-            **own,
+    found = []
+    values = zip(*columns.values(), strict=True)
+    ends = pairwise([0, *np.cumsum(counts).tolist()])
+    for (first, end), row in zip(ends, values, strict=True):
+        own = dict(zip(columns, row, strict=True))
+        name = f"{chosen.layer} {','.join(str(own[axis]) for axis in axes)}"
+        found.append(neo.SpikeTrain(times[first:end], name=name, **shared, **own))
+    return found
+
+
+class PynappleSession(NamedTuple):
+    """
+    A result as objects of pynapple, on one clock in seconds.
+
+    Attributes
+    ----------
+    spikes : pynapple.TsGroup
+        A spike train for each neuron, with metadata.
+    trials : pynapple.IntervalSet
+        An interval for each row of the result, with metadata.
+    items : pynapple.IntervalSet
+        An interval for each item of a `Sequence`, with metadata; empty without items.
+    settings : str
+        What was run, as JSON, see `read_settings`.
+    """
+
+    spikes: Any
+    trials: Any
+    items: Any
+    settings: str
+
+
+def to_pynapple(
+    result: "SimulationResult",
+    layers: Iterable[str] | None = None,
+    labels: Any = None,
+    *,
+    silent: bool = True,
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
+    pixel_size_deg: float | None = None,
+) -> PynappleSession:
+    """
+    Make a TsGroup of recorded spikes and an IntervalSet of trials, for pynapple.
+
+    See [1]_ for the library.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        A result with recorded layers.
+    layers, labels, silent, neurons, pixel_size_deg
+        See `SimulationResult`.
+
+    Returns
+    -------
+    PynappleSession
+        ``spikes``, ``trials``, ``items`` and ``settings``. Rows of the result follow
+        each other, a time step apart. Metadata are the columns of neurons, rows and
+        items; an item has its ``trial`` and its place ``item``, too. The group's time
+        support is when all of its layers were recorded: spikes outside of it are not in
+        it.
+
+    Raises
+    ------
+    InputError
+        See `SimulationResult`; or if there is no time when all layers were recorded.
+    MissingLibraryError
+        If pynapple is not installed.
+
+    References
+    ----------
+    .. [1] Viejo et al. (2023), Pynapple, a toolbox for data analysis in neuroscience,
+       doi:10.7554/eLife.85786
+    """
+    nap = optional_library("pynapple", "pynapple", "to_pynapple")
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    session = tables.Session(result, selection, silent)
+    rows = tables.row_columns(result, labels, OWN)
+    support = reduce(
+        lambda one, other: one.intersect(other),
+        (nap.IntervalSet(session.observed(own.layer)) for own in session.chosen),
+    )
+    if not len(support):
+        names = ", ".join(own.layer for own in session.chosen)
+        raise InputError(
+            f"the layers {names} were recorded in different trials; choose some"
         )
-        for (first, end), own in zip(
-            pairwise(ends),
-            (
-                dict(zip(columns, row, strict=True))
-                for row in zip(*columns.values(), strict=True)
-            ),
-            strict=True,
-        )
-    ]
+    kept, made = [], []
+    for own, counts, steps in map(session.trains, session.chosen):
+        kept.append(own)
+        times = steps * result.dt_s
+        ends = pairwise([0, *np.cumsum(counts).tolist()])
+        made += [nap.Ts(times[first:end], time_support=support) for first, end in ends]
+    spikes = nap.TsGroup(
+        dict(enumerate(made)),
+        time_support=support,
+        bypass_check=True,
+        metadata=tables.neuron_columns(kept),
+    )
+    items = {name: np.array(own) for name, own in tables.item_columns(result).items()}
+    row = items.pop("row")
+    shown = nap.IntervalSet(np.zeros(0), np.zeros(0))
+    if len(row):
+        onsets = session.intervals[row, 0] + items.pop("onset_s")
+        ends = onsets + items.pop("duration_s")
+        shown = nap.IntervalSet(onsets, ends, metadata={"trial": row, **items})
+    return PynappleSession(
+        spikes,
+        nap.IntervalSet(
+            session.intervals,
+            metadata={name: np.array(own) for name, own in rows.items()},
+        ),
+        shown,
+        settings_text(result),
+    )
 
 
 def to_xarray(
-    result: SpikeData,
+    result: "SimulationResult",
     labels: Any = None,
     bin: Any = None,
     *,
@@ -250,137 +307,283 @@ def to_xarray(
 
     Parameters
     ----------
-    result : SpikeData
+    result : SimulationResult
         The result.
-    labels : sequence of int or str, shape (n_images,), optional
-        Labels of the pictures, or of the stimuli, kept as a coordinate.
+    labels, pixel_size_deg
+        See `SimulationResult`.
     bin : Quantity [s], optional
-        With it, there are also the spikes in bins of time of all layers that were
-        recorded in each picture or trial, as ``conv1_over_time``: float64 with NaN if
-        some bins were not recorded as a whole, or are past the end of a stimulus.
-    pixel_size_deg : float, optional
-        Degrees of visual angle of a pixel; with it, receptive fields are given in
-        degrees too.
+        See `SimulationResult`: with it, there are also the spikes in bins of time of
+        all layers that were recorded in each row, as ``conv1_over_time``.
 
     Returns
     -------
     xarray.Dataset
         An int32 array for each layer. The first dimension is ``picture``; of trials the
         first two are ``stimulus`` and ``trial``. ``time`` (the start of a bin in
-        seconds) follows where there is a `bin`. The others
-        carry the layer's name, as layers differ in size: ``conv1_channel``,
-        ``conv1_y``, ``conv1_x``, or ``ip1_unit`` of a linear layer. There are also
-        ``output_potentials`` and the coordinates ``prediction`` and ``label``; of
-        trials the names and all parameters of the stimuli; of a `Sequence`
-        ``item_onset`` and ``item_duration`` in seconds and ``item_label``, by
-        ``stimulus`` and ``item``; and what neurons see, as ``conv1_rf_x``, its centre,
-        and ``conv1_rf_width``, in pixels. Seed, times in seconds, versions and
-        thresholds (JSON) are attributes, and ``settings``, see `read_settings`.
+        seconds) follows where there is a `bin`. The others carry the layer's name, as
+        layers differ in size: ``conv1_channel``, ``conv1_y``, ``conv1_x``, or
+        ``ip1_unit`` of a linear layer. There are also ``output_potentials`` and the
+        coordinates ``prediction`` and ``label``; of trials the names and all parameters
+        of the stimuli; of a `Sequence` ``item_onset`` and ``item_duration`` in seconds
+        and ``item_label``, by ``stimulus`` and ``item``; and what neurons see, as
+        ``conv1_rf_x``. Seed, times in seconds, versions and thresholds (JSON) are
+        attributes, and ``settings``.
 
     Raises
     ------
     InputError
-        If there is not one label for each picture, or the bin can't be used.
+        See `SimulationResult`; or if the bin can't be used.
     MissingLibraryError
         If xarray is not installed.
     """
-    xarray = optional_library("xarray", EXTRA, "to_xarray")
-    trials = result.trials
-    rows: tuple[str, ...] = ("picture",)
-    shape: tuple[int, ...] = (result.n_images,)
+    xarray = optional_library("xarray", "export", "to_xarray")
+    trials, last = result.trials, result.output_layer
+    lengths = {"picture": result.n_images}
     if trials is not None:
-        rows, shape = ("stimulus", "trial"), (trials.n_stimuli, trials.n_repeats)
+        lengths = {"stimulus": trials.n_stimuli, "trial": trials.n_repeats}
+    rows = (*lengths,)
 
     def by_trial(array: Any) -> Any:
-        array = np.asarray(array)
-        return array.reshape(*shape, *array.shape[1:])
+        return np.reshape(array, (*lengths.values(), *np.shape(array)[1:]))
 
     axes = {
-        name: tuple(
-            f"{name}_{axis}"
-            for axis in (("channel", "y", "x") if len(own) == 3 else ("unit",))
-        )
+        name: [f"{name}_{axis}" for axis in ("channel", "y", "x")]
+        if len(own) == 3
+        else [f"{name}_unit"]
         for name, own in result.shapes.items()
     }
+    coordinates: dict[str, Any] = {name: np.arange(n) for name, n in lengths.items()}
     variables: dict[str, Any] = {}
     for name, counts in result.spike_counts.items():
         said = {"long_name": f"spikes of {name}"}
         variables[name] = ((*rows, *axes[name]), by_trial(counts), said)
-        whole = all((name, row) in result.recorded for row in range(result.n_images))
-        if bin is not None and whole:
-            dims = (*rows, "time", *axes[name])
+        if bin is not None and name in _in_each_row(result):
             binned = by_trial(over_time(result, name, bin))
+            dims = (*rows, "time", *axes[name])
             variables[f"{name}_over_time"] = (dims, binned, said)
-    last = result.output_layer
+    if bin is not None:
+        n_bins = result.complete_bins(last, bin).shape[1]
+        coordinates["time"] = ("time", np.arange(n_bins) * float(bin))
     potentials = result.output_potentials.reshape(-1, *result.shapes[last])
     variables["output_potentials"] = ((*rows, *axes[last]), by_trial(potentials))
-    coordinates: dict[str, Any] = {
-        name: np.arange(n) for name, n in zip(rows, shape, strict=True)
-    }
-    if bin is not None:
-        n_bins = -(-result.n_steps // round(float(bin) / result.dt_s))
-        coordinates["time"] = ("time", np.arange(n_bins) * float(bin))
-    if trials is not None:
-        coordinates |= _item_coordinates(result)
+    coordinates |= _item_coordinates(result)
     for name in result.spike_counts:
-        coordinates |= _field_coordinates(result, name, axes[name], pixel_size_deg)
+        fields = tables.field_tables(result, name, pixel_size_deg)
+        for what, (axis, table) in fields.items():
+            # Rows don't depend on x, nor columns on y.
+            channel, *on_map = axes[name]
+            dims = (channel, on_map[axis]) if on_map else (channel,)
+            seen = table if on_map else table[:, 0]
+            coordinates[f"{name}_{what}"] = (dims, seen)
     taken = {*variables, *coordinates, *(axis for own in axes.values() for axis in own)}
-    columns = row_columns(result, labels, (*taken, "trial"))
-    of_row = ("prediction", *(("label",) if labels is not None else ()))
-    coordinates |= {name: (rows, by_trial(columns[name])) for name in of_row}
-    if trials is not None:
-        for name in columns.keys() - {*of_row, "stimulus", "repeat"}:
-            own = columns[name][:: trials.n_repeats]
-            coordinates[name] = ("stimulus", own)
-    return xarray.Dataset(
-        variables,
-        coordinates,
-        {
-            "duration_s": result.duration_s,
-            "dt_s": result.dt_s,
-            "seed": str(result.seed),
-            "thresholds": json.dumps(recorded(result.parameters)["thresholds"]),
-            "versions": json.dumps(dict(result.versions)),
-            "settings": settings_text(result),
-        },
-    )
+    columns = tables.row_columns(result, labels, (*taken, "trial"))
+    for name, column in columns.items():
+        if name in ("prediction", "label"):
+            coordinates[name] = (rows, by_trial(column))
+        elif trials is not None and name not in ("stimulus", "repeat"):
+            coordinates[name] = ("stimulus", column[:: trials.n_repeats])
+    attributes = {
+        "duration_s": result.duration_s,
+        "dt_s": result.dt_s,
+        "seed": str(result.seed),
+        "thresholds": json.dumps(recorded(result.parameters)["thresholds"]),
+        "versions": json.dumps(dict(result.versions)),
+        "settings": settings_text(result),
+    }
+    return xarray.Dataset(variables, coordinates, attributes)
 
 
-def _item_coordinates(result: SpikeData) -> dict[str, Any]:
+def _item_coordinates(result: "SimulationResult") -> dict[str, Any]:
     """Give the items of stimuli, (stimulus, item); NaN and "" where one has fewer."""
-    items, repeats = item_columns(result), result.n_repeats
+    items = tables.item_columns(result)
     if not items["row"]:
         return {}
-    n_stimuli = result.n_images // repeats
+    place = np.array(items["row"]) // result.n_repeats, np.array(items["item"])
+    shape = (result.rows.n_stimuli, 1 + max(items["item"]))
     found = {}
-    for name, column in (
-        ("item_onset", "onset_s"),
-        ("item_duration", "duration_s"),
-        ("item_label", "label"),
-    ):
-        values = items[column]
-        texts = any(isinstance(value, str) for value in values)
-        shape = (n_stimuli, 1 + max(items["item"]))
-        table: Any = np.full(shape, "" if texts else np.nan, object if texts else float)
-        for row, item, value in zip(items["row"], items["item"], values, strict=True):
-            table[row // repeats, item] = value
-        found[name] = (("stimulus", "item"), table.astype(str) if texts else table)
+    for name in ("onset_s", "duration_s", "label"):
+        texts = any(isinstance(value, str) for value in items[name])
+        table = np.full(shape, "" if texts else np.nan, object if texts else float)
+        table[place] = items[name]
+        table = table.astype(str) if texts else table
+        found[f"item_{name.removesuffix('_s')}"] = (("stimulus", "item"), table)
     return found
 
 
-def _field_coordinates(
-    result: SpikeData, name: str, axes: tuple[str, ...], pixel_size_deg: float | None
-) -> dict[str, Any]:
-    """Say what the neurons of a layer see, with the dimensions of its array."""
-    (own,) = Selection([name], None, pixel_size_deg).of(result, [name])
-    shape = result.shapes[name]
-    found = {}
-    for what, column in own.columns.items():
-        if what.startswith("rf_"):
-            table, dims = column.reshape(shape), axes
-            if len(shape) == 3:  # rows do not depend on x, nor columns on y
-                along_x = what in ALONG_X
-                table = table[:, 0] if along_x else table[:, :, 0]
-                dims = (axes[0], axes[2 if along_x else 1])
-            found[f"{name}_{what}"] = (dims, table)
-    return found
+def _in_each_row(result: "SimulationResult") -> list[str]:
+    """List the layers whose spikes were recorded in each row."""
+    rows = range(result.n_images)
+    return [
+        name
+        for name in result.spike_counts
+        if all((name, row) in result.recorded for row in rows)
+    ]
+
+
+def over_time(result: "SimulationResult", layer: str, bin: Any) -> npt.NDArray[Any]:
+    """Count spikes in bins of time, and say where none could be counted."""
+    counts, complete = result.binned(layer, bin), result.complete_bins(layer, bin)
+    if complete.all():
+        return counts
+    places = complete.reshape(*complete.shape, *[1] * (counts.ndim - 2))
+    return np.where(places, counts, np.nan)
+
+
+def _responses(
+    result: "SimulationResult", selection: tables.Selection, bin: Any
+) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Give counts, (rows, neurons) or (rows, neurons, bins), and columns of neurons."""
+    known = [*result.spike_counts]
+    if bin is not None:
+        known = _in_each_row(result)
+    elif selection.layers is None and selection.neurons is None:
+        known = [name for name in known if name in result.parameters.thresholds]
+    chosen = selection.of(result, known, "" if bin is None else " in each row")
+    parts = []
+    for own in chosen:
+        if bin is None:
+            counts = result.spike_counts[own.layer].reshape(result.n_images, -1)
+        else:
+            counts = over_time(result, own.layer, bin)
+            counts = counts.reshape(*counts.shape[:2], -1).swapaxes(1, 2)
+        parts.append(counts[:, own.index])
+    return np.concatenate(parts, axis=1), tables.neuron_columns(chosen)
+
+
+def to_assembly(
+    result: "SimulationResult",
+    layers: Iterable[str] | None = None,
+    labels: Any = None,
+    bin: Any = None,
+    *,
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
+    pixel_size_deg: float | None = None,
+) -> Any:
+    """
+    Make an xarray DataArray with the dimensions of Brain-Score's assemblies.
+
+    Brain-Score [1]_ compares models with the brain by these.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        The result.
+    layers : iterable of str, optional
+        Layers (or ``input``); by default all, or with `bin` all that were recorded in
+        each row.
+    labels, bin, neurons, pixel_size_deg
+        See `SimulationResult`. Without `bin`, spikes are those of a whole presentation.
+
+    Returns
+    -------
+    xarray.DataArray
+        Spikes, with the dimensions ``presentation``, ``neuroid`` and, with `bin`,
+        ``time_bin``. Coordinates of a presentation are the columns of rows, but
+        ``stimulus_id`` and ``repetition`` are what Brain-Score calls ``stimulus`` and
+        ``repeat``; of a neuroid ``neuroid_id`` and the columns of neurons; of a bin
+        ``time_bin_start`` and ``time_bin_end`` in ms. Counts are int32 unless one is
+        NaN. ``settings`` is an attribute.
+
+    Raises
+    ------
+    InputError
+        See `SimulationResult`.
+    MissingLibraryError
+        If xarray is not installed.
+
+    References
+    ----------
+    .. [1] Schrimpf et al. (2020), Integrative Benchmarking to Advance Neurally
+       Mechanistic Models of Human Intelligence, doi:10.1016/j.neuron.2020.07.040
+    """
+    xarray = optional_library("xarray", "export", "to_assembly")
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    counts, columns = _responses(result, selection, bin)
+    named = {"stimulus": "stimulus_id", "repeat": "repetition"}
+    taken = {*columns, "neuroid_id", "time_bin_start", "time_bin_end"}
+    rows = tables.row_columns(result, labels, (*taken, *named.values()))
+    coordinates: dict[str, Any] = {
+        named.get(name, name): ("presentation", column) for name, column in rows.items()
+    }
+    coordinates["neuroid_id"] = ("neuroid", _ids(columns))
+    coordinates |= {name: ("neuroid", column) for name, column in columns.items()}
+    dims = ["presentation", "neuroid"]
+    if bin is not None:
+        dims.append("time_bin")
+        starts = np.arange(counts.shape[2]) * float(bin) * 1e3
+        ends = np.minimum(starts + float(bin) * 1e3, result.duration_s * 1e3)
+        coordinates["time_bin_start"] = ("time_bin", starts)
+        coordinates["time_bin_end"] = ("time_bin", ends)
+    attributes = {"settings": settings_text(result), "units": "spikes"}
+    return xarray.DataArray(counts, coordinates, dims, name="spikes", attrs=attributes)
+
+
+def _ids(columns: Mapping[str, Any]) -> list[str]:
+    """Name neurons, as ``conv1.3.0.7`` or ``ip1.4``."""
+    parts = (columns[name].tolist() for name in ("layer", "channel", "y", "x"))
+    return [
+        f"{layer}.{channel}" if y < 0 else f"{layer}.{channel}.{y}.{x}"
+        for layer, channel, y, x in zip(*parts, strict=True)
+    ]
+
+
+def to_rsatoolbox(
+    result: "SimulationResult",
+    layers: Iterable[str] | None = None,
+    labels: Any = None,
+    bin: Any = None,
+    *,
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None,
+    pixel_size_deg: float | None = None,
+) -> Any:
+    """
+    Make a data set of rsatoolbox, for representational similarity analysis.
+
+    See [1]_ for the library.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        The result.
+    layers : iterable of str, optional
+        As of `to_assembly`. ``dataset.split_channel("layer")`` gives one data set for
+        each.
+    labels, bin, neurons, pixel_size_deg
+        See `SimulationResult`. With `bin`, the data set is a `TemporalDataset`.
+
+    Returns
+    -------
+    rsatoolbox.data.Dataset or rsatoolbox.data.TemporalDataset
+        Spikes as float64, of shape (n_images, n_neurons), or (n_images, n_neurons,
+        n_bins). Descriptors of observations are the columns of rows, those of channels
+        the columns of neurons; of time there is ``time``, the start of a bin in
+        seconds. Descriptors of the data set are the seed, the versions and
+        ``settings``.
+
+    Raises
+    ------
+    InputError
+        See `SimulationResult`.
+    MissingLibraryError
+        If rsatoolbox is not installed.
+
+    References
+    ----------
+    .. [1] Nili et al. (2014), A Toolbox for Representational Similarity Analysis,
+       doi:10.1371/journal.pcbi.1003553
+    """
+    data = optional_library("rsatoolbox.data", "rsatoolbox", "to_rsatoolbox")
+    selection = tables.Selection(layers, neurons, pixel_size_deg)
+    counts, columns = _responses(result, selection, bin)
+    rows = tables.row_columns(result, labels)
+    versions = {f"version {name}": text for name, text in result.versions.items()}
+    about = {"seed": str(result.seed), **versions, "settings": settings_text(result)}
+    arguments: dict[str, Any] = {
+        "descriptors": about,
+        "obs_descriptors": {name: np.array(own) for name, own in rows.items()},
+        "channel_descriptors": columns,
+    }
+    if bin is None:
+        return data.Dataset(counts.astype(float), **arguments)
+    arguments["time_descriptors"] = {"time": np.arange(counts.shape[2]) * float(bin)}
+    return data.TemporalDataset(counts.astype(float), **arguments)

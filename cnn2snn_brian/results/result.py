@@ -1,78 +1,256 @@
-"""Results of a simulation: what users hold, save, export and look into."""
+"""What a simulation measured, and what follows from it by counting."""
 
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
-from cnn2snn_brian.projections import Places, column, sample
-from cnn2snn_brian.results import exports, nwb
-from cnn2snn_brian.results import neo as assemblies
-from cnn2snn_brian.results import neo as pynapple
-from cnn2snn_brian.results.columns import Session
-from cnn2snn_brian.results.hdf5 import load_result, save_result
-from cnn2snn_brian.spikes import SpikeData
+from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.projections import (
+    Places,
+    ReceptiveFields,
+    Shape,
+    column,
+    from_neurons,
+    sample,
+)
+from cnn2snn_brian.results import exports, hdf5, nwb
+from cnn2snn_brian.results.measures import (
+    Decisions,
+    IntArray,
+    Potentials,
+    Recorded,
+    RecordedSpikes,
+    SpikeCounts,
+    Trials,
+    class_numbers,
+    counted,
+    decisions,
+)
+from cnn2snn_brian.settings import (
+    Parameters,
+    Perturbations,
+    run_settings,
+    shown,
+    shown_kind,
+)
+
+#: A neuron that spikes in more than this share of the steps is saturated.
+SATURATED = 0.9
+
+#: Of more classes, only the first are named.
+MAX_CLASSES = 10
+
+Readout = Literal["spikes", "spikes+potential"]
 
 
-class SimulationResult(SpikeData):
+@dataclass(frozen=True)
+class SimulationResult(Printed):
     """
-    What a simulation of images found.
+    What a simulation of images found, as plain numpy.
 
-    Its fields are those of `SpikeData`, all plain numpy: ``spike_counts``,
-    ``output_potentials``, ``events``, ``parameters``, ``perturbations``, ``network``
-    and others. ``print(result)`` shows what was run, and
+    ``print(result)`` shows what was run, and
     ``simulator.run(images, **result.settings)`` repeats it.
+
+    Attributes
+    ----------
+    spike_counts : SpikeCounts
+        Spikes of every neuron by layer, int32 of shape (n_images, channels, height,
+        width) or (n_images, n). With Poisson input, also of ``input``.
+    output_potentials : ndarray of float, shape (n_images, n_outputs)
+        Potential left in the last layer.
+    events : dict of str to ndarray of int64, shape (n_images,)
+        Synaptic events delivered into each layer.
+    duration_s, dt_s : float
+        Time of an image, and time step, in seconds.
+    seed : int
+        Seed of the simulation.
+    parameters : Parameters
+        What the neurons ran with.
+    perturbations : Perturbations or None
+        Neuron models, lesions, failing synapses and noise of the run; None in a file of
+        version 0.1.0, which did not keep them.
+    network : dict of str to object
+        What was simulated: encoding, reset, kind of synapses, delays, dtype, names of
+        the classes, and a hash of layers and weights. Empty in a file of version 0.1.0.
+    program : dict of str to str
+        Compiler and flags of the program. Empty in a file of version 0.1.0.
+    timings : dict of str to float
+        Seconds spent: ``build`` (of the program), ``run``.
+    versions : dict of str to str
+        Versions of the libraries used.
+    shapes : dict of str to tuple of int
+        Shapes of the input and of all layers.
+    recorded : dict of (str, int) to (ndarray of int32, ndarray of int32)
+        Of a layer and an image, neuron and step of each spike.
+    recorded_potentials : dict of (str, int) to (ndarray, ndarray)
+        Of a layer and an image, neurons and their potentials, (n_steps, n_neurons).
+    weights : dict of str to ndarray of float64
+        Learned weights of layers that have a rule of plasticity: at the end of the run,
+        or, if weights were reset for each trial, at the end of each, along a first
+        axis. Of a `Linear` (n_out, n_in) as in torch, else (n_synapses,) in the order
+        of the Brian2 synapses.
+    trials : Trials or None
+        What the rows are if stimuli were shown: ``n_images`` is the number of trials
+        then, and ``duration_s`` that of the longest.
+    windows : tuple of (int, int)
+        Steps that were recorded, from the first to the one after the last; empty if
+        all were. The last layer's spikes are recorded all the time.
+
+    Notes
+    -----
+    A row of a result is an image, or a trial if stimuli were shown. Exports (the
+    methods ``to_...``) have these arguments in common:
+
+    layers : iterable of str, optional
+        Layers (or ``input``); by default those of `neurons`, or all that were recorded.
+    neurons : dict of str to iterable of tuple of int, optional
+        Neurons of a layer, (channel, y, x) or (unit,), as `column` and `sample` give
+        them; by default all. Those of other layers are left out.
+    pixel_size_deg : float, optional
+        Degrees of visual angle of a pixel; with it, receptive fields are given in
+        degrees too.
+    labels : sequence of int or str, optional
+        Labels of *all* rows, or of the stimuli.
+    bin : Quantity [s], optional
+        Width of bins of time, for spikes over time. A bin that was not recorded as a
+        whole, or is past the end of its stimulus, is NaN, in float64.
+    silent : bool
+        Whether neurons without a spike are exported too.
+
+    And these columns (or annotations, coordinates, metadata). Neurons have ``layer``,
+    ``channel`` (the unit, in a linear layer), ``y`` and ``x`` (-1 in a linear layer),
+    and the centre and the size of the receptive field in pixels: ``rf_y``, ``rf_x``,
+    ``rf_height``, ``rf_width``. Rows have ``stimulus`` (its index), ``stimulus_name``,
+    ``repeat``, ``prediction``, ``label``, and all parameters that the stimulus was made
+    with. Items of a `Sequence` have their onset, their duration and a ``label``.
+    ``settings`` is JSON, see `read_settings`.
+
+    All raise `InputError` if a layer or neuron does not exist, was not recorded or is
+    named twice, or there is not one label for each row, and `MissingLibraryError` if
+    their library is not installed.
     """
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    spike_counts: SpikeCounts
+    output_potentials: npt.NDArray[np.float64]
+    events: dict[str, npt.NDArray[np.int64]]
+    duration_s: float
+    dt_s: float
+    seed: int
+    parameters: Parameters
+    perturbations: Perturbations | None
+    network: Mapping[str, Any]
+    program: Mapping[str, str]
+    timings: dict[str, float]
+    versions: dict[str, str]
+    shapes: dict[str, Shape] = field(repr=False)
+    recorded: Recorded = field(repr=False)
+    recorded_potentials: Recorded = field(default_factory=dict, repr=False)
+    weights: dict[str, npt.NDArray[np.float64]] = field(
+        default_factory=dict, repr=False
+    )
+    trials: Trials | None = field(default=None, repr=False)
+    windows: tuple[tuple[int, int], ...] = ()
+
+    save = hdf5.save
+    load = classmethod(hdf5.load)
+    to_neo = exports.to_neo
+    to_pynapple = exports.to_pynapple
+    to_xarray = exports.to_xarray
+    to_assembly = exports.to_assembly
+    to_rsatoolbox = exports.to_rsatoolbox
+    to_nwb = nwb.to_nwb
+    inspect = write_inspector
+
+    @property
+    def n_images(self) -> int:
+        """Number of images, or of trials."""
+        return len(self.output_potentials)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of time steps of an image, or of the longest trial."""
+        return round(self.duration_s / self.dt_s)
+
+    @property
+    def output_layer(self) -> str:
+        """Name of the last layer."""
+        return list(self.spike_counts)[-1]
+
+    @property
+    def output_threshold(self) -> float:
+        """Threshold of the last layer."""
+        return self.parameters.thresholds[self.output_layer]
+
+    @property
+    def n_events(self) -> int:
+        """Synaptic events delivered, of all layers and images."""
+        return int(sum(events.sum() for events in self.events.values()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
         """
-        Write everything of this result to one HDF5 file.
+        What `Simulator.run` needs to repeat this run.
 
-        Parameters
-        ----------
-        path : path-like
-            The file, by custom with the suffix ``.h5``. It is written whole or not
-            at all.
-
-        Raises
-        ------
-        FileNotFoundError
-            If its folder does not exist.
-        WriteError
-            If the disk is full, or the like.
-        """
-        save_result(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "SimulationResult":
-        """
-        Read a result that `save` wrote.
-
-        Parameters
-        ----------
-        path : path-like
-            The file.
-
-        Returns
-        -------
-        SimulationResult
-            The same result.
+        ``simulator.run(images, **result.settings)`` gives the same spikes, on the same
+        network and images. It has the seed, all parameters and all perturbations, and
+        the number of repeats if there were several.
 
         Raises
         ------
         InputError
-            If the file is missing, damaged or of another kind.
+            If the result is a file of version 0.1.0, which did not keep perturbations.
         """
-        return cls(**load_result(path))
+        return run_settings(
+            self.parameters, self.perturbations, self.seed, self.n_repeats
+        )
 
-    to_neo = exports.to_neo
-    to_xarray = exports.to_xarray
-    to_nwb = nwb.to_nwb
-    to_pynapple = pynapple.to_pynapple
-    to_assembly = assemblies.to_assembly
-    to_rsatoolbox = assemblies.to_rsatoolbox
+    @cached_property
+    def rows(self) -> Trials:
+        """What each row is: a trial, of a stimulus or of an image."""
+        if self.trials is not None:
+            return self.trials
+        names = tuple(f"image {k}" for k in range(self.n_images))
+        return Trials(1, (self.n_steps,) * self.n_images, names)
+
+    @property
+    def n_repeats(self) -> int:
+        """Trials of each stimulus; 1 for images."""
+        return self.rows.n_repeats
+
+    @property
+    def stimulus_of_row(self) -> npt.NDArray[np.int64]:
+        """Index of the stimulus (or image) of each row, of shape (n_images,)."""
+        return self.rows.stimulus_of_row
+
+    @property
+    def repeat_of_row(self) -> npt.NDArray[np.int64]:
+        """Which repeat of its stimulus each row is, from 0, of shape (n_images,)."""
+        return self.rows.repeat_of_row
+
+    @property
+    def steps_of_row(self) -> npt.NDArray[np.int64]:
+        """Steps of each row, of shape (n_images,)."""
+        return self.rows.steps_of_row
+
+    @cached_property
+    def receptive_fields(self) -> dict[str, ReceptiveFields]:
+        """What the neurons see, by layer; empty in a file of version 0.1.0."""
+        stored = self.network.get("receptive_fields", {})
+        return {name: ReceptiveFields.of(own) for name, own in stored.items()}
+
+    @property
+    def recorded_layers(self) -> list[str]:
+        """Layers whose spikes were recorded, in the order of the network."""
+        found = {name for name, _ in self.recorded}
+        return [name for name in self.shapes if name in found]
 
     def column(
         self,
@@ -81,14 +259,14 @@ class SimulationResult(SpikeData):
         layers: Iterable[str] | None = None,
     ) -> Places:
         """
-        Choose neurons that see one point of the image, see `Layers.column`.
+        Choose the neurons of all channels that see one point of the image.
+
+        See `Layers.column`; by default, layers are those that were recorded.
 
         Parameters
         ----------
-        y, x : float, optional
-            The point in pixels; the centre of the image by default.
-        layers : iterable of str, optional
-            Layers of channels (or ``input``); by default those that were recorded.
+        y, x, layers
+            As of `Layers.column`; also ``input``.
 
         Returns
         -------
@@ -98,30 +276,26 @@ class SimulationResult(SpikeData):
         Raises
         ------
         InputError
-            If the point is outside of the image, a layer is unknown or linear, or the
-            file of the result does not say what its neurons see.
+            As of `Layers.column`, or if version 0.1.0 saved the result.
         """
         if not self.receptive_fields:
             raise InputError("version 0.1.0 saved this result without receptive fields")
         if layers is None:
-            known = Session(self).layers
-            layers = [name for name in known if len(self.shapes[name]) == 3]
+            layers = [n for n in self.recorded_layers if len(self.shapes[n]) == 3]
         return column(self.receptive_fields, self.shapes, y, x, layers)
 
     def sample(
         self, n: int, seed: int = 0, layers: Iterable[str] | None = None
     ) -> Places:
         """
-        Choose some neurons of each layer at random, see `Layers.sample`.
+        Choose some neurons of each layer at random.
+
+        See `Layers.sample`; by default, layers are those that were recorded.
 
         Parameters
         ----------
-        n : int
-            Neurons of each layer; of a smaller layer all.
-        seed : int
-            Seed.
-        layers : iterable of str, optional
-            Layers (or ``input``); by default those that were recorded.
+        n, seed, layers
+            As of `Layers.sample`; also ``input``.
 
         Returns
         -------
@@ -131,69 +305,497 @@ class SimulationResult(SpikeData):
         Raises
         ------
         InputError
-            If `n` or `seed` is no whole number, or a layer is unknown.
+            As of `Layers.sample`.
         """
-        known = Session(self).layers if layers is None else layers
-        return sample(self.shapes, n, seed, known)
+        chosen = self.recorded_layers if layers is None else layers
+        return sample(self.shapes, n, seed, chosen)
 
-    def inspect(
-        self,
-        path: str | os.PathLike[str],
-        images: Any = None,
-        labels: Any = None,
-        cnn: Any = None,
-        classes: Sequence[str] | None = None,
-        pictures: Iterable[int] | None = None,
-        layers: Iterable[str] | None = None,
-        title: str = "Spikes of a converted CNN",
-        stimuli: Any = None,
-    ) -> Path:
+    def recorded_steps(
+        self, image: int, layer: str | None = None
+    ) -> npt.NDArray[np.int64]:
         """
-        Write one HTML file to look into this result with a browser.
-
-        It shows rasters, rates, feature maps beside the CNN's, the picture and the
-        output spikes, up to a time that a slider sets. It needs no network.
+        Say in which steps spikes and potentials were recorded.
 
         Parameters
         ----------
-        path : path-like
-            The HTML file.
-        images : ndarray, shape (n_images, channels, height, width), optional
-            All pictures that were simulated, float in [0, 1] or uint8.
-        labels : array_like of int, shape (n_images,), optional
-            Their classes.
-        cnn : Layers, SpikingNetwork, nn.Module or dict of str to ndarray, optional
-            The CNN to compare with, or its activations by layer, of shape (n_images or
-            number of `pictures`, ``*layer.shape``).
-        classes : sequence of str, optional
-            Names of the output neurons; by default the network's, or numbers.
-        pictures : iterable of int, optional
-            Indices of the pictures to look into; by default the first 20 of those of
-            which layers were recorded.
-        layers : iterable of str, optional
-            Layers to look into; all by default.
-        title : str
-            Heading of the page.
-        stimuli : Stimulus or sequence of Stimulus, optional
-            Of a result of trials, what was shown: the page has the frame at its cursor.
+        image : int
+            Index of the image or trial.
+        layer : str, optional
+            Whose spikes: those of the last layer are recorded in all steps.
 
         Returns
         -------
-        Path
-            The file. It is written whole or not at all.
+        ndarray of int64, shape (n_recorded_steps,)
+            The steps, those of the windows that were asked for.
+        """
+        steps = np.arange(self.steps_of_row[image])
+        if not self.windows or layer == self.output_layer:
+            return steps
+        return np.concatenate([steps[start:stop] for start, stop in self.windows])
+
+    def spikes(self, layer: str, image: int) -> RecordedSpikes:
+        """
+        Give the recorded spikes of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer, or ``input``.
+        image : int
+            Index of the image.
+
+        Returns
+        -------
+        RecordedSpikes
+            Times, neurons and positions.
 
         Raises
         ------
         InputError
-            If something does not fit the result, or the data would be larger than
-            256 MB.
-        MissingLibraryError
-            If Bokeh is not installed.
-        FileNotFoundError
-            If the folder of `path` does not exist.
-        WriteError
-            If the disk is full, or the like.
+            If the layer was not recorded for this image.
         """
-        return write_inspector(
-            self, path, images, labels, cnn, classes, pictures, layers, title, stimuli
+        neuron, step = self._recorded(layer, image)
+        return RecordedSpikes(step * self.dt_s, neuron, self._positions(layer, neuron))
+
+    def _recorded(self, layer: str, image: int) -> tuple[IntArray, IntArray]:
+        """Give neurons and steps of recorded spikes."""
+        if (layer, image) not in self.recorded:
+            found = sorted({name for name, _ in self.recorded})
+            raise InputError(
+                f"spikes of {layer!r} were not recorded for image {image}; recorded "
+                f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
+            )
+        return self.recorded[layer, image]
+
+    def _positions(self, layer: str, neuron: IntArray) -> tuple[IntArray, ...]:
+        shape = self.shapes[layer]
+        if len(shape) != 3:
+            return (neuron,)
+        channels, height, width = shape
+        y, x, channel = np.unravel_index(neuron, (height, width, channels))
+        return channel, y, x
+
+    def potentials(self, layer: str, image: int) -> Potentials:
+        """
+        Give the recorded membrane potentials of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer.
+        image : int
+            Index of the image.
+
+        Returns
+        -------
+        Potentials
+            Times, potentials and positions, neurons in the order they were asked for.
+
+        Raises
+        ------
+        InputError
+            If no potentials of the layer were recorded for this image.
+        """
+        if (layer, image) not in self.recorded_potentials:
+            found = sorted({name for name, _ in self.recorded_potentials})
+            raise InputError(
+                f"potentials of {layer!r} were not recorded for image {image}; "
+                f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
+                f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
+            )
+        neuron, v = self.recorded_potentials[layer, image]
+        t = self.dt_s * (self.recorded_steps(image) + 1).astype(np.float64)
+        return Potentials(t, v, self._positions(layer, neuron))
+
+    def binned(self, layer: str, bin: Any) -> npt.NDArray[np.int32]:
+        """
+        Count the recorded spikes of every neuron in bins of time.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded in each trial, or ``input``.
+        bin : Quantity [s]
+            Width of a bin, a multiple of the time step. If no whole number of them
+            makes the duration, the last bin is shorter.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_images, n_bins, ``*layer.shape``)
+            Spikes; 0 also where nothing was recorded.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial, or the bin can't be used.
+        """
+        width = self._steps_of_bin(bin)
+        first = self._in_bins(layer, 0, width)
+        counts = np.zeros((self.n_images, *first.shape), np.int32)
+        for row in range(self.n_images):
+            counts[row] = self._in_bins(layer, row, width)
+        return from_neurons(counts, self.shapes[layer])
+
+    def psth(self, layer: str, bin: Any) -> npt.NDArray[np.float64]:
+        r"""
+        Give the peri-stimulus time histogram of every neuron.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded, or ``input``.
+        bin : Quantity [s]
+            As of `binned`; the rate in a shorter last bin refers to its own width.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_stimuli, n_bins, ``*layer.shape``)
+            Rates in Hz, the mean of all trials of a stimulus. NaN in bins that were not
+            recorded as a whole, or are past the end of a stimulus.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial, or the bin can't be used.
+
+        Notes
+        -----
+        :math:`r_k = n_k / (R \Delta)`, with the spikes :math:`n_k` of a neuron in bin
+        :math:`k` of all :math:`R` trials, and the width :math:`\Delta` of that bin.
+        """
+        width = self._steps_of_bin(bin)
+        steps = np.bincount(np.arange(self.n_steps) // width)
+        shape = self._in_bins(layer, 0, width).shape
+        rates = np.zeros((self.rows.n_stimuli, *shape))
+        for row, stimulus in enumerate(self.stimulus_of_row):
+            rates[stimulus] += self._in_bins(layer, row, width)
+        rates /= (self.n_repeats * self.dt_s * steps)[:, None]
+        rates[~self.complete_bins(layer, bin)[:: self.n_repeats]] = np.nan
+        return from_neurons(rates, self.shapes[layer])
+
+    def first_spike(self, layer: str) -> npt.NDArray[np.float64]:
+        """
+        Give the time of the first recorded spike of every neuron.
+
+        Parameters
+        ----------
+        layer : str
+            A layer that was recorded, or ``input``.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_images, ``*layer.shape``)
+            Seconds since the start of each trial, NaN of neurons without a spike.
+
+        Raises
+        ------
+        InputError
+            If the layer was not recorded in each trial.
+        """
+        self._recorded(layer, 0)
+        times = np.full((self.n_images, math.prod(self.shapes[layer])), np.nan)
+        for row in range(self.n_images):
+            neuron, step = self._recorded(layer, row)
+            # In order of time: the first of each neuron.
+            who, first = np.unique(neuron, return_index=True)
+            times[row, who] = step[first] * self.dt_s
+        return from_neurons(times, self.shapes[layer])
+
+    def complete_bins(self, layer: str, bin: Any) -> npt.NDArray[np.bool_]:
+        """
+        Say which bins of time were recorded as a whole.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer, or ``input``.
+        bin : Quantity [s]
+            As of `binned`.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_images, n_bins)
+            False also past the end of a stimulus.
+
+        Raises
+        ------
+        InputError
+            If the bin can't be used.
+        """
+        width = self._steps_of_bin(bin)
+        all_steps = np.bincount(np.arange(self.n_steps) // width)
+        known = (self.recorded_steps(row, layer) for row in range(self.n_images))
+        counts = [np.bincount(own // width, minlength=len(all_steps)) for own in known]
+        return np.asarray(np.stack(counts) == all_steps)
+
+    def _in_bins(self, layer: str, row: int, width: int) -> npt.NDArray[np.int64]:
+        """Count spikes in bins of some steps, (n_bins, n_neurons)."""
+        neuron, step = self._recorded(layer, row)
+        n, n_bins = math.prod(self.shapes[layer]), -(-self.n_steps // width)
+        place = step.astype(np.int64) // width * n + neuron
+        return np.bincount(place, minlength=n_bins * n).reshape(n_bins, n)
+
+    def _steps_of_bin(self, bin: Any) -> int:
+        """Check the width of a bin."""
+        steps = seconds("bin", bin, plain=False, above=0) / self.dt_s
+        width = round(steps)
+        if abs(steps - width) > 1e-6 * max(1, width) or not 1 <= width <= self.n_steps:
+            raise InputError(
+                f"bin is {bin}, expected a multiple of the time step "
+                f"{1e3 * self.dt_s:g} ms, up to {1e3 * self.n_steps * self.dt_s:g} ms"
+            )
+        return width
+
+    @cached_property
+    def _final_counts(self) -> npt.NDArray[np.int64]:
+        counts = self.spike_counts[self.output_layer]
+        return counts.reshape(self.n_images, -1).astype(np.int64)
+
+    @property
+    def _is_best(self) -> npt.NDArray[np.bool_]:
+        counts = self._final_counts
+        return np.asarray(counts == counts.max(1, keepdims=True))
+
+    @property
+    def ties(self) -> npt.NDArray[np.bool_]:
+        """Whether several classes have the most output spikes, of shape (n_images,)."""
+        return np.asarray(self._is_best.sum(1) > 1)
+
+    @property
+    def silent(self) -> npt.NDArray[np.bool_]:
+        """Whether there is no output spike at all (a tie too), of shape (n_images,)."""
+        return np.asarray(self._final_counts.max(1) == 0)
+
+    @property
+    def predictions(self) -> npt.NDArray[np.int64]:
+        """Class with the most output spikes, ties decided by the potential left."""
+        return self.predict()
+
+    def predict(self, readout: Readout = "spikes") -> npt.NDArray[np.int64]:
+        """
+        Decide on a class for each image.
+
+        Parameters
+        ----------
+        readout : {"spikes", "spikes+potential"}
+            "spikes": most output spikes; of neurons with equally many, the one with
+            the largest potential left; if that is equal too, the first.
+            "spikes+potential": largest sum of spikes and potential left, that in
+            units of the threshold.
+
+        Returns
+        -------
+        predictions : ndarray of int64, shape (n_images,)
+            Index of the class.
+
+        Raises
+        ------
+        InputError
+            If the readout is unknown.
+        """
+        potentials = self.output_potentials.reshape(self.n_images, -1)
+        if readout == "spikes":
+            return np.where(self._is_best, potentials, -np.inf).argmax(1)
+        if readout == "spikes+potential":
+            share = potentials / self.output_threshold
+            return (self._final_counts + share).argmax(1)
+        raise InputError(
+            f"readout={readout!r}: expected 'spikes' or 'spikes+potential'"
         )
+
+    def accuracy(self, labels: Any, readout: Readout = "spikes") -> float:
+        """
+        Share of images that are classified correctly.
+
+        Parameters
+        ----------
+        labels : array_like of int, shape (n_images,)
+            The right classes.
+        readout : {"spikes", "spikes+potential"}
+            See `predict`.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each image, or one is a name.
+        """
+        truth = class_numbers(labels, self.n_images)
+        return float((self.predict(readout) == truth).mean())
+
+    def output_counts(self, t: Any = None) -> npt.NDArray[np.int64]:
+        """
+        Count output spikes up to a time.
+
+        Parameters
+        ----------
+        t : Quantity [s] or float, optional
+            Time since an image's start (a plain number is in seconds); the whole
+            duration without it.
+
+        Returns
+        -------
+        counts : ndarray of int64, shape (n_images, n_outputs)
+            Spikes of each output neuron in the steps before `t`.
+
+        Raises
+        ------
+        InputError
+            If `t` is not between 0 and the duration.
+        """
+        if t is None:
+            return self._final_counts.copy()
+        time = seconds("t", t)
+        if not 0 <= time <= self.duration_s * (1 + 1e-9):
+            raise InputError(
+                f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
+            )
+        n_steps, n_classes = round(time / self.dt_s), self._final_counts.shape[1]
+        spikes = map(self._output_spikes, range(self.n_images))
+        return np.stack(
+            [np.bincount(i[step < n_steps], minlength=n_classes) for i, step in spikes]
+        )
+
+    def _output_spikes(self, image: int) -> tuple[IntArray, IntArray]:
+        """Output neurons in the order of `predict`, and steps of their spikes."""
+        neuron, step = self.recorded[self.output_layer, image]
+        at = self._positions(self.output_layer, neuron)
+        return np.ravel_multi_index(at, self.shapes[self.output_layer]), step
+
+    def decide(self, margin: int) -> Decisions:
+        """
+        Decide on each image as soon as one class leads by a margin.
+
+        Parameters
+        ----------
+        margin : int
+            Output spikes by which the leading class has to be ahead of the second.
+
+        Returns
+        -------
+        Decisions
+            The step and the class of each decision, and the mean number of steps.
+
+        Raises
+        ------
+        InputError
+            If the margin is not a whole number of at least 1, or there is only one
+            class.
+        """
+        margin = check_whole("margin", margin, 1)
+        n_classes = self._final_counts.shape[1]
+        if n_classes < 2:
+            raise InputError(f"{n_classes} class, expected at least 2")
+        spikes = map(self._output_spikes, range(self.n_images))
+        final, n_steps = self.predictions, self.steps_of_row
+        return decisions(margin, spikes, final, n_steps, n_classes)
+
+    def class_names(self, given: Sequence[str] | None = None) -> list[str]:
+        """
+        Name the output neurons.
+
+        Parameters
+        ----------
+        given : sequence of str, optional
+            Names to use; by default the network's own, and numbers if it has none.
+
+        Returns
+        -------
+        list of str
+            A name for each.
+
+        Raises
+        ------
+        InputError
+            If there is not one name for each output neuron.
+        """
+        n_outputs = self._final_counts.shape[1]
+        known = self.network.get("classes") or range(n_outputs)
+        names = known if given is None else given
+        if len(names) != n_outputs:
+            raise InputError(
+                f"{n_outputs} output neurons, but {len(names)} class names"
+            )
+        return [str(name) for name in names]
+
+    def accuracy_over_time(self, labels: Any) -> npt.NDArray[np.float64]:
+        """
+        Accuracy after each step, by spikes alone.
+
+        Parameters
+        ----------
+        labels : array_like of int, shape (n_images,)
+            The right classes.
+
+        Returns
+        -------
+        accuracy : ndarray of float, shape (n_steps,)
+            Share of correct images had the simulation ended after a step. Of classes
+            with equally many spikes, the first counts; an image without output spikes
+            counts as wrong.
+
+        Raises
+        ------
+        InputError
+            If there is not one label for each image, or one is a name.
+        """
+        truth = class_numbers(labels, self.n_images)
+        correct = np.zeros(self.n_steps)
+        n_classes = self._final_counts.shape[1]
+        for image, label in enumerate(truth):
+            counts = counted(*self._output_spikes(image), self.n_steps, n_classes)
+            correct += (counts.argmax(1) == label) & (counts.max(1) > 0)
+        return correct / self.n_images
+
+    def __repr__(self) -> str:
+        events = f"{self.n_events:,} synaptic events"
+        return f"{type(self).__name__}({self._summary()[0]}, {events})"
+
+    def _parts(self) -> list[str]:
+        return ["\n".join(self._summary())]
+
+    def _summary(self) -> list[str]:
+        """Describe the result, a line for each thing."""
+        rows = f"{self.n_images} images, {self.n_steps} steps"
+        if self.trials is not None:
+            n = self.trials.n_stimuli
+            most = "" if len({*self.trials.n_steps}) == 1 else "at most "
+            rows = (
+                f"{n} stimul{'i' if n > 1 else 'us'}, {self.n_repeats} trials of "
+                f"each, {most}{self.n_steps} steps"
+            )
+        lines = [
+            f"{rows} of {1e3 * self.dt_s:g} ms, seed {self.seed}",
+            f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
+            f"{self.ties.sum()} ties for the most output spikes, of these "
+            f"{self.silent.sum()} without any output spike",
+        ]
+        if network := self.network:
+            kinds = shown_kind(network["synapses"])
+            names = ", ".join(self.parameters.thresholds)
+            lines += [
+                f"encoding {network['encoding']}, reset {network['reset']}, synapses "
+                f"{kinds}, dtype {network['dtype']}",
+                f"layers: {names}, hash of their weights {network['layers'][:8]}",
+            ]
+            delays = (f"{k} {1e3 * v:g} ms" for k, v in network["delays_s"].items())
+            lines += [f"delays: {', '.join(delays)}"] if network["delays_s"] else []
+        if classes := self.network.get("classes"):
+            n_more = len(classes) - MAX_CLASSES
+            more = f" and {n_more} more" if n_more > 0 else ""
+            lines.append(f"classes: {', '.join(classes[:MAX_CLASSES])}{more}")
+        lines += shown(self.parameters)
+        if self.perturbations is None:
+            lines.append("saved by version 0.1.0, which kept no lesions and no noise")
+        else:
+            lines += shown(self.perturbations)
+        versions = (f"{name} {version}" for name, version in self.versions.items())
+        lines.append(f"versions: {', '.join(versions)}")
+        if self.program:
+            compiler, flags = self.program["compiler"], self.program["flags"]
+            lines.append(f"compiled: {compiler} {flags}")
+        return lines

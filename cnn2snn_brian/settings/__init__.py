@@ -1,24 +1,22 @@
 """What a converted network is: neurons, settings, thresholds, files."""
 
 from cnn2snn_brian.settings.images import as_array, check_images, check_rate_scale
-from cnn2snn_brian.settings.learning import BY_TRIAL, KEPT, check_trials
 from cnn2snn_brian.settings.names import (
     CLOCK_NAME,
     NETWORK_NAME,
     PERTURBATION,
+    check_layer_names,
     check_units,
-)
-from cnn2snn_brian.settings.network import (
-    NetworkDescription,
-    delays_in_seconds,
-    fields_of,
-    load_network,
-    save_network,
 )
 from cnn2snn_brian.settings.neuron_models import RESETS, NeuronModel, narrow_brians_hook
 from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.settings.perturbations import Perturbations
-from cnn2snn_brian.settings.plasticity import Rule
+from cnn2snn_brian.settings.perturbations import (
+    BY_TRIAL,
+    KEPT,
+    Perturbations,
+    check_trials,
+)
+from cnn2snn_brian.settings.plasticity import Rule, checked_rules
 from cnn2snn_brian.settings.presets import (
     PRESETS,
     Preset,
@@ -32,7 +30,6 @@ from cnn2snn_brian.settings.run_settings import (
     check_settings,
     documented,
     numbers,
-    restored,
     run_settings,
 )
 from cnn2snn_brian.settings.scales import (
@@ -52,20 +49,23 @@ from cnn2snn_brian.settings.settings import (
     Numbers,
     Propagation,
     Reset,
-    check_choice,
-    check_names,
+    SynapseKind,
+    checked_kinds,
+    delays_in_seconds,
     described,
     recorded,
     reference,
+    restored,
     shown,
     shown_kind,
     shown_number,
 )
-from cnn2snn_brian.settings.storage import described_model
+from cnn2snn_brian.settings.storage import described_model, fields_of, network_record
 from cnn2snn_brian.settings.thresholds import (
     ceiling_thresholds,
     data_based_thresholds,
     input_scales,
     largest_activation,
+    thresholds_of_activations,
     with_gates,
 )

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
 
 
@@ -68,21 +69,15 @@ def check_images(
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"images are {array.dtype}, expected float in [0, 1] or uint8")
     # The check comes before the conversion: it must see what the user gave.
-    finite = np.isfinite(array)
-    if not finite.all():
-        n, c, y, x = np.argwhere(~finite)[0]
+    wrong = ~((array >= 0) & (array <= 1))
+    if wrong.any():
+        n, c, y, x = np.argwhere(wrong)[0]
+        value = array[n, c, y, x]
+        fault = f"has the pixel {value}" if np.isfinite(value) else "is NaN or infinite"
         raise InputError(
-            f"image {n} is NaN or infinite at channel {c}, y {y}, x {x} "
-            f"({(~finite).sum()} such pixels)"
-        )
-    outside = (array < 0) | (array > 1)
-    if outside.any():
-        n, c, y, x = np.argwhere(outside)[0]
-        raise InputError(
-            f"image {n} has the pixel {array[n, c, y, x]} at channel {c}, y {y}, "
-            f"x {x}; pixels have to be in [0, 1] ({outside.sum()} are not). Divide by "
-            "255, or give uint8; a normalization belongs into the network "
-            "(normalize=...)"
+            f"image {n} {fault} at channel {c}, y {y}, x {x}; pixels have to be in "
+            f"[0, 1] ({wrong.sum()} are not). Divide by 255, or give uint8; a "
+            "normalization belongs into the network (normalize=...)"
         )
     return array.astype(np.float32)
 
@@ -91,16 +86,7 @@ def check_rate_scale(
     rate_scale: float, pixels: npt.NDArray[np.float32] | None = None
 ) -> float:
     """Check that no input neuron has to spike more than once in a step."""
-    try:
-        scale = float(rate_scale)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"rate_scale is {rate_scale!r}, expected a number above 0"
-        ) from error
-    if not (np.isfinite(scale) and scale > 0):
-        raise InputError(
-            f"rate_scale is {rate_scale}, expected a finite number above 0"
-        )
+    scale = check_number("rate_scale", rate_scale, above=0)
     # Pixels are float32: 51 / 255 is a little above 0.2, and 5 times that above 1.
     if pixels is not None and scale * float(pixels.max()) > 1 + 1e-6:
         raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_names, check_number, check_whole, whole_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Shape
 
@@ -47,11 +47,8 @@ class Lesion:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.fraction is not None and not 0 <= self.fraction <= 1:
-            raise InputError(
-                f"lesion of {self.layer}: the fraction is {self.fraction}, expected 0 "
-                "to 1"
-            )
+        if self.fraction is not None:
+            check_number(f"lesion of {self.layer}: the fraction", self.fraction, 0, 1)
         if self.seed is not None:
             check_whole(f"lesion of {self.layer}: the seed", self.seed, 0)
 
@@ -64,7 +61,7 @@ class Lesion:
         shape : tuple of int
             Shape of the layer.
         seed : int
-            Seed of the choice if the lesion has none of its own.
+            Seed of the choice if the lesion has none.
 
         Returns
         -------
@@ -76,37 +73,29 @@ class Lesion:
         InputError
             If there is no such channel, or the region is empty or of a linear layer.
         """
-        chosen = np.ones(shape, bool)
+        chosen, where = np.ones(shape, bool), f"lesion of {self.layer}"
         if self.channels is not None:
-            channels = np.asarray(self.channels)
-            whole = channels.ndim == 1 and np.issubdtype(channels.dtype, np.integer)
-            if not whole or any(not 0 <= c < shape[0] for c in channels):
-                raise InputError(
-                    f"lesion of {self.layer}: channels {self.channels}; the layer has "
-                    f"the channels 0 to {shape[0] - 1}"
-                )
-            chosen &= np.isin(np.arange(shape[0]), channels).reshape(
-                -1, *[1] * (len(shape) - 1)
-            )
+            kept = whole_numbers(f"{where}: channels", self.channels, shape[0])
+            chosen[np.setdiff1d(np.arange(shape[0]), kept)] = False
         if self.region is not None:
             if len(shape) != 3:
                 raise InputError(
-                    f"lesion of {self.layer}: a region of a layer of shape {shape}, "
-                    "which has no rows and columns"
+                    f"{where}: a region of a layer of shape {shape}, which has no rows "
+                    "and columns"
                 )
             if len(self.region) != 2 or not all(
                 isinstance(part, slice) for part in self.region
             ):
                 raise InputError(
-                    f"lesion of {self.layer}: the region is {self.region}, expected "
-                    "two slices, rows and columns"
+                    f"{where}: the region is {self.region}, expected two slices, rows "
+                    "and columns"
                 )
             inside = np.zeros(shape, bool)
             inside[:, self.region[0], self.region[1]] = True
             if not inside.any():
                 raise InputError(
-                    f"lesion of {self.layer}: the region {self.region} is empty in a "
-                    f"layer of {shape[1]} rows and {shape[2]} columns"
+                    f"{where}: the region {self.region} is empty in a layer of "
+                    f"{shape[1]} rows and {shape[2]} columns"
                 )
             chosen &= inside
         if self.fraction is not None:
@@ -130,29 +119,22 @@ def lesion_masks(
     if lesions is None:
         return {}
     found: dict[str, npt.NDArray[np.bool_]] = {}
-    if isinstance(lesions, Mapping):
-        given: list[Any] = list(lesions.items())
-    else:
-        several = isinstance(lesions, Iterable) and not isinstance(lesions, str)
-        given = list(lesions) if several else [lesions]  # type: ignore[arg-type]
-    for item in given:
+    several = isinstance(lesions, Iterable) and not isinstance(lesions, str)
+    given: Any = lesions.items() if isinstance(lesions, Mapping) else lesions
+    item: Any
+    for item in given if several else [given]:
         if isinstance(item, tuple) and len(item) == 2:
             name, mask = item[0], np.asarray(item[1])
         elif isinstance(item, Lesion):
             name, mask = item.layer, None
         else:
-            message = f"lesion is {item!r}, expected a Lesion or a dict of bool arrays"
-            if isinstance(item, str):
-                message += (
-                    f": Lesion({item!r}) silences the whole layer, "
-                    f"Lesion({item!r}, fraction=0.1) a tenth of it"
-                )
-            raise InputError(message)
-        if name not in shapes:
+            layer = item if isinstance(item, str) else "conv1"
             raise InputError(
-                f"lesion names the unknown layer {name!r}; there are "
-                f"{', '.join(shapes)}"
+                f"lesion is {item!r}, expected a Lesion or a dict of bool arrays: "
+                f"Lesion({layer!r}) silences the whole layer, Lesion({layer!r}, "
+                "fraction=0.1) a tenth of it"
             )
+        check_names("lesion", [name], shapes)
         if mask is None:
             mask = item.mask(shapes[name], seed)
         elif mask.shape != tuple(shapes[name]) or mask.dtype != bool:

@@ -9,29 +9,28 @@ inputs of a compiled program; everything else of a model is its structure, see
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from brian2 import DimensionMismatchError, Equations, get_dimensions
+from brian2 import DimensionMismatchError, Equations, get_dimensions, second
 from brian2.equations.equations import EquationError
-from brian2.units import have_same_dimensions, second
 from brian2.utils.logger import brian_excepthook
 
+from cnn2snn_brian.checks import seconds
 from cnn2snn_brian.errors import ConversionError, InputError
-from cnn2snn_brian.settings.parameters import Parameters
-from cnn2snn_brian.settings.settings import FrozenDict, LayerNumber, described
+from cnn2snn_brian.settings.parameters import NUMBERS
+from cnn2snn_brian.settings.settings import FrozenDict
 
 
 def _hook(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    if isinstance(error, ConversionError):
-        sys.__excepthook__(kind, error, traceback)
-    else:
-        brian_excepthook(kind, error, traceback)
+    is_ours = isinstance(error, ConversionError)
+    hook = sys.__excepthook__ if is_ours else brian_excepthook
+    hook(kind, error, traceback)
 
 
 def narrow_brians_hook() -> None:
@@ -44,11 +43,7 @@ narrow_brians_hook()
 
 #: Names that all neurons have; a model can read them and declares none of them.
 RESERVED = (
-    *(
-        item.variable
-        for item in described(Parameters).values()
-        if isinstance(item, LayerNumber)
-    ),
+    *(number.variable for number in NUMBERS.values()),
     "bias",
     "input_scale",
     "output_scale",
@@ -65,8 +60,76 @@ RESETS = {"zero": "v = 0", "subtract": "v -= v_th"}
 UNLESS = "(unless refractory)"
 
 
+def read_equations(where: str, text: str) -> Equations:
+    """Let Brian2 read equations."""
+    try:
+        return Equations(text)
+    except (EquationError, SyntaxError, ValueError, DimensionMismatchError) as wrong:
+        raise InputError(f"{where}: the equations can't be read: {wrong}") from wrong
+
+
+class BrianCode:
+    """Brian2 code with numbers that can change, of neurons or of synapses."""
+
+    parameters: Mapping[str, Any]
+    initial: Mapping[str, Any]
+    name: str
+
+    def _check_names(
+        self, where: str, equations: Equations, reserved: tuple[str, ...]
+    ) -> None:
+        declared, parameters = set(equations.names), set(self.parameters)
+        twice = (declared | parameters) & {*reserved} | (declared & parameters)
+        if twice:
+            raise InputError(
+                f"{where}: {', '.join(sorted(twice))} is declared twice; all have "
+                f"{', '.join(reserved)}, and parameters are not part of the equations"
+            )
+
+    def _check_numbers(
+        self, where: str, variables: Collection[str], fits: Callable[[Any], Any]
+    ) -> None:
+        unknown = sorted(set(self.initial) - set(variables))
+        if unknown:
+            raise InputError(
+                f"{where}: initial values of {', '.join(unknown)}; expected variables "
+                "of the equations; v starts at v_init, w at the CNN's weights"
+            )
+        for what, value in {**self.parameters, **self.initial}.items():
+            if np.ndim(value) or not fits(np.asarray(value, float)):
+                raise InputError(f"{where}: {what} is {value}, expected one number")
+        # Copies, which can't be changed once they are checked.
+        object.__setattr__(self, "parameters", FrozenDict(self.parameters))
+        object.__setattr__(self, "initial", FrozenDict(self.initial))
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """All parameters with their values."""
+        return self.parameters
+
+    def _with_values(self, *equations: str) -> str:
+        """Add declarations of the parameters to equations."""
+        units = {name: get_dimensions(value) for name, value in self.values.items()}
+        declared = (
+            f"{name} : {1 if unit.is_dimensionless else repr(unit)} (shared)"
+            for name, unit in units.items()
+        )
+        return "\n".join([*equations, *declared])
+
+    @property
+    def _initial_structure(self) -> tuple[Any, ...]:
+        return tuple(
+            (name, float(value), repr(get_dimensions(value)))
+            for name, value in self.initial.items()
+        )
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.values.items())
+        return f"{self.name}({values})"
+
+
 @dataclass(frozen=True)
-class NeuronModel:
+class NeuronModel(BrianCode):
     """
     What a neuron computes, in Brian2's language.
 
@@ -79,7 +142,7 @@ class NeuronModel:
     ----------
     equations : str
         Brian2 equations. They have a variable ``v`` without unit; ``(unless
-        refractory)`` behind a differential equation stops it, and what synapses add to
+        refractory)`` after a differential equation stops it, and what synapses add to
         its variable, for the refractory period.
     threshold : str
         Condition for a spike.
@@ -100,7 +163,7 @@ class NeuronModel:
     method : str, optional
         Brian2's numerical method; Brian2 chooses one without it.
     refractory : Quantity [s], optional
-        Refractory period; 0 for none.
+        Refractory period; 0 if there is none.
     floor : bool
         Whether ``v`` is held at ``v_min``.
     factor : str, optional
@@ -108,13 +171,14 @@ class NeuronModel:
         number, as an expression. Compiled programs then need one pass for all that
         neurons do. It is not used with noise or a refractory period.
     name : str
-        Name of the model, for tables and plots.
+        Name of the model, for tables and plots: ``"IF"``, ``"LIF"`` and so on for those
+        that come along.
 
     Raises
     ------
     InputError
         If the equations can't be read, have no ``v`` without unit or declare a name
-        twice, or the refractory period is no time of at least 0.
+        twice, or the refractory period is negative or not a time.
 
     Examples
     --------
@@ -145,33 +209,15 @@ class NeuronModel:
     name: str = "own"
 
     def __post_init__(self) -> None:
-        try:
-            equations = Equations(self.equations)
-        except (
-            EquationError,
-            SyntaxError,
-            ValueError,
-            DimensionMismatchError,
-        ) as wrong:
-            raise InputError(
-                f"neurons: the equations can't be read: {wrong}"
-            ) from wrong
-        declared = set(equations.names)
-        if "v" not in declared or not equations.dimensions["v"].is_dimensionless:
+        equations = read_equations("neurons", self.equations)
+        names = equations.names
+        if "v" not in names or not equations.dimensions["v"].is_dimensionless:
             raise InputError(
                 "neurons: the equations have no variable v without unit, the membrane "
-                f"potential; they have {', '.join(sorted(declared)) or 'none'}"
+                f"potential; they have {', '.join(sorted(names)) or 'none'}"
             )
-        twice = sorted(
-            (declared & set(RESERVED))
-            | (declared & set(self.parameters))
-            | (set(self.parameters) & set(RESERVED))
-        )
-        if twice:
-            raise InputError(
-                f"neurons: {', '.join(twice)} is declared twice; all neurons have "
-                f"{', '.join(RESERVED)}, and parameters are not part of the equations"
-            )
+        self._check_names("neurons", equations, RESERVED)
+        self._check_numbers("neurons", names - {"v"}, np.isfinite)
         if isinstance(self.reset, Mapping):
             if set(self.reset) != set(RESETS):
                 raise InputError(
@@ -179,32 +225,10 @@ class NeuronModel:
                     f"expected {' and '.join(RESETS)}, or one statement"
                 )
             object.__setattr__(self, "reset", FrozenDict(self.reset))
-        unknown = sorted(set(self.initial) - (declared - {"v"}))
-        if unknown:
-            raise InputError(
-                f"neurons: initial values of {', '.join(unknown)}; expected variables "
-                "of the equations other than v, which starts at v_init"
-            )
-        # Copies that can't be changed behind the checks.
-        object.__setattr__(self, "parameters", FrozenDict(self.parameters))
-        object.__setattr__(self, "initial", FrozenDict(self.initial))
-        for what, value in {**self.parameters, **self.initial}.items():
-            if np.ndim(value) or not np.isfinite(np.asarray(value, float)):
-                raise InputError(
-                    f"neurons: {what} is {value}, expected one finite number"
-                )
-        if self.refractory is None:
-            object.__setattr__(self, "refractory", 0.0)
-        period = self.refractory
-        is_time = np.ndim(period) == 0 and (
-            have_same_dimensions(period, second) or float(period) == 0
-        )
-        if not is_time or not 0 <= float(period) < np.inf:
-            raise InputError(
-                f"neurons: refractory is {period}, expected a time of at least 0"
-            )
+        period = 0.0 if self.refractory is None else self.refractory
+        period = seconds("neurons: refractory", period, plain=False, least=0)
         # Always a time: Brian2 does not compare a time with a number.
-        object.__setattr__(self, "refractory", float(period) * second)
+        object.__setattr__(self, "refractory", period * second)
 
     @property
     def has_refractory(self) -> bool:
@@ -253,36 +277,11 @@ class NeuronModel:
         equations = self.equations
         if not self.has_refractory:
             equations = equations.replace(UNLESS, "")
-        declared = [
-            f"{name} : {_unit(value)} (shared)" for name, value in self.values.items()
-        ]
-        return "\n".join([equations, *declared])
+        return self._with_values(equations)
 
     @property
-    def structure(self) -> tuple[Any, ...]:
+    def structure(self) -> dict[str, Any]:
         """What a compiled program depends on: everything but parameters' values."""
-        reset = self.reset
-        return (
-            self.model,
-            self.threshold,
-            tuple(sorted(reset.items())) if isinstance(reset, Mapping) else reset,
-            self.on_pre,
-            self.noise,
-            self.method,
-            self.floor,
-            self.factor,
-            tuple(
-                (name, float(value), repr(get_dimensions(value)))
-                for name, value in self.initial.items()
-            ),
-        )
-
-    def __str__(self) -> str:
-        values = ", ".join(f"{name}={value}" for name, value in self.values.items())
-        return f"{self.name}({values})"
-
-
-def _unit(value: Any) -> str:
-    """Write a value's unit as Brian2's equations do."""
-    dimensions = get_dimensions(value)
-    return "1" if dimensions.is_dimensionless else repr(dimensions)
+        values = ("equations", "parameters", "initial", "refractory", "name")
+        kept = {name: item for name, item in vars(self).items() if name not in values}
+        return {**kept, "model": self.model, "initial": self._initial_structure}

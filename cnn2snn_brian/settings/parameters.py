@@ -5,68 +5,72 @@ All of them can change from run to run without compiling anything.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cnn2snn_brian.checks import check_all_layers, check_known
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.printing import Printed
+from cnn2snn_brian.projections import Layers
 from cnn2snn_brian.settings.images import check_rate_scale
 from cnn2snn_brian.settings.settings import (
     BY_LAYER,
-    FrozenDict,
     LayerNumber,
     Setting,
-    Threshold,
-    recorded,
+    Settings,
+    described,
     setting,
-    setting_of,
 )
 
 
-@dataclass(frozen=True)
+class Thresholds(LayerNumber):
+    """Threshold of each layer, above 0; an array has one for each channel."""
+
+    variable, called = "v_th", "the threshold"
+    rule = "a finite number above 0"
+
+    def fits(self, number: Any) -> Any:
+        """Whether a neuron can reach it, and not at once."""
+        return np.isfinite(number) & (number > 0)
+
+
+class Floors(LayerNumber):
+    """Floor of the potential, at most 0; ``-inf`` is none."""
+
+    kind = BY_LAYER
+    variable = called = "v_min"
+    rule = "a number of at most 0 (the potential after a reset)"
+
+    def fits(self, number: Any) -> Any:
+        """Whether a reset potential is above it; also refuses NaN."""
+        return number <= 0
+
+
+class Leaks(LayerNumber):
+    """The paper's constant L, added to the potential in each step."""
+
+    variable, called = "leak", "the leak"
+
+
+class Starts(LayerNumber):
+    """Potential at an image's start, as a share of the threshold."""
+
+    variable = called = "v_init"
+    rule = "a finite share of the threshold below 1"
+    is_start = True
+
+    def fits(self, number: Any) -> Any:
+        """Whether it is below the threshold."""
+        return np.isfinite(number) & (number < 1)
+
+
 class RateScale(Setting):
-    """The scale of the input; see `Parameters`."""
-
-    kind: str = "float, optional"
-    owner: str = "input"
-
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> float:
-        """Check that it is above 0; see `Setting.checked`."""
-        if given is None:
-            given = 1.0 if default is None else default
-        return check_rate_scale(given)
-
-    def shown(self, value: Any) -> str:
-        """Describe it to people."""
-        return f"{value:.4g}"
-
-
-def _is_threshold(value: Any) -> Any:
-    return np.isfinite(value) & (value > 0)
-
-
-def _is_floor(value: Any) -> Any:
-    return value <= 0  # also refuses NaN
-
-
-def _is_share(value: Any) -> Any:
-    return np.isfinite(value) & (value < 1)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """What a setting has to know of a network where only its layers are known."""
-
-    layer_names: tuple[str, ...]
-    n_channels: Mapping[str, int]
+    """The paper's c, spikes per step of a pixel of intensity 1."""
 
 
 @dataclass(frozen=True, eq=False)
-class Parameters(Printed):
+class Parameters(Settings):
     """
     What the neurons of a network run with.
 
@@ -92,67 +96,22 @@ class Parameters(Printed):
         If a number is out of its range.
     """
 
-    thresholds: Mapping[str, float] = setting(
-        Threshold(
-            "Threshold of each layer, above 0; an array has one for each channel.",
-            variable="v_th",
-            called="the threshold",
-            fits=_is_threshold,
-            rule="a finite number above 0",
-        )
-    )
-    v_min: Mapping[str, float] = setting(
-        LayerNumber(
-            "Floor of the potential, at most 0; ``-inf`` is none.",
-            kind=BY_LAYER,
-            variable="v_min",
-            called="v_min",
-            fits=_is_floor,
-            rule="a number of at most 0 (the potential after a reset)",
-        )
-    )
-    leak: Mapping[str, float] = setting(
-        LayerNumber(
-            "The paper's constant L, added to the potential in each step.",
-            variable="leak",
-            called="the leak",
-        )
-    )
-    v_init: Mapping[str, float] = setting(
-        LayerNumber(
-            "Potential at an image's start, as a share of the threshold.",
-            variable="v_init",
-            called="v_init",
-            fits=_is_share,
-            rule="a finite share of the threshold below 1",
-            is_start=True,
-        )
-    )
-    rate_scale: float = setting(
-        RateScale("The paper's c, spikes per step of a pixel of intensity 1.")
-    )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Parameters):
-            return NotImplemented
-        return recorded(self) == recorded(other)
-
-    __hash__ = None  # type: ignore[assignment]
+    thresholds: Mapping[str, float] = setting(Thresholds())
+    v_min: Mapping[str, float] = setting(Floors())
+    leak: Mapping[str, float] = setting(Leaks())
+    v_init: Mapping[str, float] = setting(Starts())
+    rate_scale: float = setting(RateScale(), lambda: 1.0)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            kind = setting_of(item)
-            if isinstance(kind, LayerNumber):
-                kind.check_range(value)
-                object.__setattr__(self, item.name, FrozenDict(value))
-            else:
-                kind.checked(item.name, value, None, None)
+        for what, kind in NUMBERS.items():
+            numbers = kind.of_layers(what, getattr(self, what))
+            object.__setattr__(self, what, numbers)
+        object.__setattr__(self, "rate_scale", check_rate_scale(self.rate_scale))
 
     @classmethod
     def of(
         cls,
-        names: Any,
+        layers: "Layers | tuple[str, ...]",
         *,
         default: "Parameters | None" = None,
         **given: Any,
@@ -162,9 +121,9 @@ class Parameters(Printed):
 
         Parameters
         ----------
-        names : Layers or tuple of str
-            The layers, or their names in order; with these, numbers of channels are not
-            checked.
+        layers : Layers or tuple of str
+            The layers, or their names in order. Numbers of channels are checked where
+            the parameters meet a network.
         default : Parameters, optional
             What holds where nothing is given.
         **given : float or dict of str to float, optional
@@ -182,25 +141,59 @@ class Parameters(Printed):
             If a parameter or a layer is unknown, or a number is missing or out of its
             range.
         """
-        known = [item.name for item in fields(cls)]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise InputError(
-                f"unknown parameter {', '.join(unknown)}; there are {', '.join(known)}"
+        check_known("parameter", given, described(cls))
+        names = tuple(getattr(layers, "names", layers))
+        values: dict[str, Any] = {
+            what: kind.completed(
+                what, given.get(what), getattr(default, what, None), names
             )
-        network = (
-            _Named(names, {})
-            if isinstance(names, tuple)
-            else _Named(names.names, {k: shape[0] for k, shape in names.shapes.items()})
-        )
-        return cls(
-            **{
-                item.name: setting_of(item).checked(
-                    item.name,
-                    given.get(item.name),
-                    None if default is None else getattr(default, item.name),
-                    network,
-                )
-                for item in fields(cls)
-            }
-        )
+            for what, kind in NUMBERS.items()
+        }
+        scale = given.get("rate_scale")
+        if scale is None and default is not None:
+            scale = default.rate_scale
+        return cls(**values, **({} if scale is None else {"rate_scale": scale}))
+
+    def replace(self, **given: Any) -> "Parameters":
+        """
+        Make changed parameters of the same layers.
+
+        Parameters
+        ----------
+        **given : float or dict of str to float, optional
+            Parameters by name, as in `of`. A dict may leave layers out:
+            ``parameters.replace(thresholds={"conv1": 2.0})``.
+
+        Returns
+        -------
+        changed : Parameters
+            These parameters, but for what was given.
+
+        Raises
+        ------
+        InputError
+            If a parameter or a layer is unknown, or a number is out of its range.
+        """
+        return Parameters.of(tuple(self.thresholds), default=self, **given)
+
+    def check_layers(self, layers: Layers) -> None:
+        """Check that they have numbers for all of a network's layers, and no others."""
+        shapes = layers.shapes
+        for what in NUMBERS:
+            values = getattr(self, what)
+            check_all_layers(what, values, layers.names)
+            for name, value in values.items():
+                n_channels = shapes[name][0]
+                if np.ndim(value) and len(value) != n_channels:
+                    raise InputError(
+                        f"{what} of {name}: an array of shape {value.shape}, expected "
+                        f"one number, or ({n_channels},) for its channels"
+                    )
+
+
+#: Parameters that layers have, by name.
+NUMBERS: dict[str, LayerNumber] = {
+    what: kind
+    for what, kind in described(Parameters).items()
+    if isinstance(kind, LayerNumber)
+}

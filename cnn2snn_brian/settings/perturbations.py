@@ -1,29 +1,29 @@
 """
-What one run does beside its parameters: lesions, failing synapses, lost input spikes.
+What one run does in addition to its parameters: lesions, failing synapses, learning.
 
-All of it is a run-time input: nothing is compiled for another value.
+All of it is a run-time input: nothing is compiled for another value. What a class says
+of itself is what the documentation of ``run`` says of its setting.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity
-from brian2.units import have_same_dimensions, second
+from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import to_neurons
-from cnn2snn_brian.settings.learning import (
-    KeptWeights,
-    RuleValues,
-    StartWeights,
-    TrialLabels,
-    TrialRewards,
+from cnn2snn_brian.checks import (
+    by_layer,
+    check_known,
+    check_number,
+    check_whole,
+    real_numbers,
+    seconds,
 )
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import synapse_shape, to_neurons, to_synapses
 from cnn2snn_brian.settings.lesions import lesion_masks
 from cnn2snn_brian.settings.neuron_models import NeuronModel
 from cnn2snn_brian.settings.plasticity import Rule
@@ -32,100 +32,120 @@ from cnn2snn_brian.settings.settings import (
     FrozenDict,
     Numbers,
     Setting,
-    check_names,
+    Settings,
+    Shapes,
+    described,
     setting,
-    setting_of,
+    shown_by_layer,
 )
 from cnn2snn_brian.settings.storage import described_model, model_of
 
+#: Numbers of a run that have one value for each trial.
+BY_TRIAL = ("reward", "labels")
 
-@dataclass(frozen=True)
+#: Number that says whether weights go on from trial to trial, of networks that learn.
+KEPT = "keep_weights"
+
+
 class NeuronValues(Setting):
-    """Values of the parameters of the neurons' models."""
+    """
+    The network's model with other values of its parameters.
 
-    kind: str = "NeuronModel or dict of str to NeuronModel, optional"
-    owner: str = "layer"
+    ``LIF(tau=10*ms)``, say, for one that was compiled with another time constant.
+    """
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> Mapping[str, NeuronModel]:
-        """Take models with the network's equations; see `Setting.checked`."""
+    kind = "NeuronModel or dict of str to NeuronModel, optional"
+
+    def checked(self, given: Any, network: Any, seed: int) -> Any:
+        """Take models with the network's equations."""
         own = network.models(network.neurons)
-        if given is None:
-            return FrozenDict(own)
-        if isinstance(given, Mapping):
-            check_names(what, given, network.layer_names)
-            given = {**own, **given}
-        models = network.models(given)
-        for name, model in models.items():
-            if not isinstance(model, NeuronModel):
+        models = network.models({**own, **by_layer("neurons", given, tuple(own))})
+        return self._same_code("neurons", models, own)
+
+    def _same_code(self, what: str, given: Mapping[str, Any], own: Any) -> Any:
+        for name, code in given.items():
+            if (
+                not isinstance(code, NeuronModel | Rule)
+                or code.structure != own[name].structure
+            ):
                 raise InputError(
-                    f"neurons of {name}: {model!r}, expected a NeuronModel"
+                    f"{what} of {name}: {code} has other equations than those that "
+                    "were compiled; only values of parameters can change in a run. "
+                    "Compile a network with these for that"
                 )
-            if model.structure != own[name].structure:
-                raise InputError(
-                    f"neurons of {name}: {model} has other equations than the compiled "
-                    "model; only values of its parameters can change in a run. Convert "
-                    "and compile with neurons=... for that"
-                )
-        return FrozenDict(models)
+        return FrozenDict({**own, **given})
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write the parameters of each layer's model; see `Setting.numbers`."""
+        """Write the parameters of each layer's model."""
+        of_rules = "_synapses" if what == "plasticity" else ""
         return {
-            f"{name}.{parameter}": np.array([float(number)])
-            for name, model in value.items()
-            for parameter, number in model.values.items()
+            f"{name}{of_rules}.{parameter}": np.array([float(number)])
+            for name, code in value.items()
+            for parameter, number in code.values.items()
         }
-
-    def same(self, value: Any, other: Any) -> bool:
-        """Compare what is written of the models: units may differ."""
-        return bool(self.recorded(value) == self.recorded(other))
 
     def recorded(self, value: Any) -> Any:
         """Write the models as JSON can hold them."""
         return {name: described_model(model) for name, model in value.items()}
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the models."""
         return FrozenDict({name: model_of(model) for name, model in stored.items()})
 
     def shown(self, value: Any) -> str:
         """Describe the models to people, once if they are all the same."""
-        texts = {name: str(model) for name, model in value.items()}
-        if len(set(texts.values())) == 1:
-            return next(iter(texts.values()))
-        return "; ".join(f"{name} {text}" for name, text in texts.items())
+        return shown_by_layer({name: str(model) for name, model in value.items()}, "; ")
 
 
-@dataclass(frozen=True)
-class ReleaseProbability(Setting):
-    """How likely a synapse transmits a spike."""
+class RuleValues(NeuronValues):
+    """The network's rules of plasticity with other values of their parameters."""
 
-    kind: str = BY_LAYER
-    owner: str = "layer"
+    kind = "dict of str to Rule, optional"
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> Mapping[str, float]:
-        """Take probabilities for layers that can fail; see `Setting.checked`."""
-        release = dict(network.release_probability)
-        if given is not None:
-            if release and not isinstance(given, Mapping):
-                given = dict.fromkeys(release, given)
-            given = network.check_release(given)
-            fixed = [name for name in given if name not in release]
-            if fixed:
+    def checked(self, given: Any, network: Any, seed: int) -> Any:
+        """Take rules with the network's equations."""
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"plasticity: {given!r}, expected a dict of rules by layer"
+            )
+        for name in by_layer("plasticity", given, network.layer_names):
+            if name not in network.rules:
                 raise InputError(
-                    f"release_probability: synapses into {', '.join(fixed)} were "
-                    "compiled as ones that never fail; convert with "
-                    "release_probability=1 (or another number) for that"
+                    f"plasticity of {name}: the layer was compiled without a rule; "
+                    "snn.plasticity(layer, rule) gives it one"
                 )
-            release |= given
-        return FrozenDict(release)
+        return self._same_code("plasticity", given, network.rules)
+
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
+        """Read the rules."""
+        return FrozenDict({name: model_of(rule, Rule) for name, rule in stored.items()})
+
+    def shown(self, value: Any) -> str:
+        """Describe the rules to people."""
+        return "; ".join(f"{name} {rule}" for name, rule in value.items())
+
+
+class ReleaseProbability(Setting):
+    """Probability that a synapse transmits a spike, if they were converted with one."""
+
+    kind = BY_LAYER
+
+    def checked(self, given: Any, network: Any, seed: int) -> Any:
+        """Take probabilities for layers that can fail."""
+        own = network.release_probability
+        if own and not isinstance(given, Mapping):
+            given = dict.fromkeys(own, given)
+        given = network.check_release(given)
+        if fixed := [name for name in given if name not in own]:
+            raise InputError(
+                f"release_probability: synapses into {', '.join(fixed)} were compiled "
+                "as ones that never fail; convert with release_probability=1 (or "
+                "another number) for that"
+            )
+        return FrozenDict({**own, **given})
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write a number for each layer that can fail; see `Setting.numbers`."""
+        """Write a number for each layer that can fail."""
         return {f"{name}.{what}": np.array([p]) for name, p in value.items()}
 
     def shown(self, value: Any) -> str:
@@ -133,21 +153,17 @@ class ReleaseProbability(Setting):
         return ", ".join(f"{name} {p:g}" for name, p in value.items())
 
 
-@dataclass(frozen=True)
 class LesionMasks(Setting):
-    """Neurons that never spike."""
+    """Neurons that never spike, of layers or of ``input``."""
 
-    kind: str = "Lesion, iterable of Lesion, or dict of str to ndarray, optional"
-    owner: str = "layer"
+    kind = "Lesion, iterable of Lesion, or dict of str to ndarray, optional"
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> Mapping[str, npt.NDArray[np.bool_]]:
-        """Find the silenced neurons by layer; see `Setting.checked`."""
+    def checked(self, given: Any, network: Any, seed: int) -> Any:
+        """Find the silenced neurons by layer."""
         return FrozenDict(lesion_masks(given, network.population_shapes, seed))
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write the indices of the silenced neurons; see `Setting.numbers`."""
+        """Write the indices of the silenced neurons."""
         return {
             f"{name}.{what}": np.flatnonzero(to_neurons(mask, mask.shape)).astype(float)
             for name, mask in value.items()
@@ -157,20 +173,12 @@ class LesionMasks(Setting):
         """Write indices into the flattened arrays of the layers."""
         return {name: np.flatnonzero(mask).tolist() for name, mask in value.items()}
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the masks."""
-        masks = {}
+        masks = {name: np.zeros(shapes[name], bool) for name in stored}
         for name, indices in stored.items():
-            mask = np.zeros(shapes[name], bool)
-            mask.ravel()[indices] = True
-            masks[name] = mask
+            masks[name].ravel()[indices] = True
         return FrozenDict(masks)
-
-    def same(self, value: Any, other: Any) -> bool:
-        """Compare the masks of all layers."""
-        return value.keys() == other.keys() and all(
-            np.array_equal(mask, other[name]) for name, mask in value.items()
-        )
 
     def shown(self, value: Any) -> str:
         """Say how many neurons of which layer are silenced."""
@@ -180,64 +188,52 @@ class LesionMasks(Setting):
         )
 
 
-def _check_input_spikes(what: str, network: Any, *, given: bool) -> None:
-    if given and network.encoding != "poisson":
+def _check_input_spikes(what: str, network: Any) -> None:
+    if network.encoding != "poisson":
         raise InputError(
             f"{what}: with encoding={network.encoding!r} there are no input spikes"
         )
 
 
-@dataclass(frozen=True)
 class InputDeletion(Setting):
-    """How likely an input spike is lost."""
+    """Probability that an input spike is lost."""
 
-    kind: str = "float"
-    owner: str = "input"
+    kind = "float"
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> float:
-        """Check that it is a probability; see `Setting.checked`."""
-        given = 0.0 if given is None else given
-        if isinstance(given, Quantity) or not 0 <= float(given) <= 1:
-            raise InputError(f"{what} is {given}, expected a probability, 0 to 1")
-        _check_input_spikes(what, network, given=given > 0)
-        return float(given)
-
-    def shown(self, value: Any) -> str:
-        """Describe it to people."""
-        return f"{value:g}" if value else ""
+    def checked(self, given: Any, network: Any, seed: int) -> float:
+        """Check that it is a probability."""
+        probability = check_number("input_deletion", given, 0, 1)
+        if probability:
+            _check_input_spikes("input_deletion", network)
+        return probability
 
 
-@dataclass(frozen=True)
 class InputJitter(Setting):
-    """By how much input spikes are displaced."""
+    """
+    Standard deviation of the time by which an input spike is displaced.
 
-    kind: str = "Quantity [s]"
-    owner: str = "input"
+    Spikes that leave the image's time are lost, and two spikes of a neuron in one step
+    are one.
+    """
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> Quantity:
-        """Check that it is a time of at least 0; see `Setting.checked`."""
-        given = 0.0 if given is None else given
-        is_zero = np.ndim(given) == 0 and float(given) == 0
-        if np.ndim(given) or not (is_zero or have_same_dimensions(given, second)):
-            raise InputError(f"{what} is {given}, expected a time, such as 2*ms")
-        if not 0 <= float(given) < np.inf:
-            raise InputError(f"{what} is {given}, expected a time of at least 0")
-        _check_input_spikes(what, network, given=not is_zero)
-        return float(given) * second
+    kind = "Quantity [s]"
+
+    def checked(self, given: Any, network: Any, seed: int) -> Quantity:
+        """Check that it is a time of at least 0."""
+        jitter_s = seconds("input_jitter", given, plain=False, least=0)
+        if jitter_s:
+            _check_input_spikes("input_jitter", network)
+        return jitter_s * second
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write it in time steps; see `Setting.numbers`."""
+        """Write it in time steps."""
         return {what: np.array([float(value) / network.dt_s])}
 
     def recorded(self, value: Any) -> float:
         """Write it in seconds."""
         return float(value)
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Quantity:
+    def restored(self, stored: Any, shapes: Shapes) -> Quantity:
         """Read it."""
         return stored * second
 
@@ -246,10 +242,178 @@ class InputJitter(Setting):
         return f"{value}" if float(value) else ""
 
 
-@dataclass(frozen=True, eq=False)
-class Perturbations(Printed):
+def _check_learns(what: str, network: Any) -> None:
+    if not network.rules:
+        raise InputError(
+            f"{what}: no layer of this network learns; snn.plasticity(layer, rule) "
+            "gives a network that does"
+        )
+
+
+class StartWeights(Setting):
     """
-    What a run does beside its parameters. Two are equal if all of their values are.
+    Weights that layers that learn start the run with; by default the network's own.
+
+    The ``weights`` of an earlier result, for example.
+    """
+
+    kind = "dict of str to ndarray, optional"
+
+    def checked(self, given: Any, network: Any, seed: int) -> Any:
+        """Check shapes and layers."""
+        if isinstance(given, Mapping) and not given:
+            return FrozenDict()
+        _check_learns("weights", network)
+        if not isinstance(given, Mapping):
+            raise InputError(
+                "weights: expected a dict of arrays by layer, as in result.weights"
+            )
+        found = {}
+        for name, weights in given.items():
+            if name not in network.rules:
+                raise InputError(
+                    f"weights names {name!r}; layers that learn are "
+                    f"{', '.join(network.rules)}"
+                )
+            array = real_numbers(f"weights of {name}", weights)
+            expected = synapse_shape(network.layers[name])
+            if array.shape != expected:
+                raise InputError(
+                    f"weights of {name}: an array of shape {array.shape}, "
+                    f"expected {expected}"
+                )
+            array.setflags(write=False)
+            found[name] = array
+        return FrozenDict(found)
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write them in the order of the synapses."""
+        return {
+            f"{name}.{what}": to_synapses(network.layers[name], weights)
+            for name, weights in value.items()
+        }
+
+    def recorded(self, value: Any) -> Any:
+        """Write lists of numbers."""
+        return {name: weights.tolist() for name, weights in value.items()}
+
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
+        """Read the weights."""
+        return FrozenDict({name: np.array(listed) for name, listed in stored.items()})
+
+    def shown(self, value: Any) -> str:
+        """Say for which layers weights were given."""
+        return f"given for {', '.join(value)}" if value else ""
+
+
+class KeptWeights(Setting):
+    """
+    Whether learned weights go on from trial to trial, or are reset for each.
+
+    By default they go on, and trials run in order in one run of the program.
+    """
+
+    kind = "bool, optional"
+
+    def checked(self, given: Any, network: Any, seed: int) -> bool:
+        """Take a truth value."""
+        if not isinstance(given, bool | np.bool_):
+            raise InputError(f"{KEPT} is {given!r}, expected True or False")
+        if not given:
+            _check_learns(KEPT, network)
+        return bool(given)
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write it for networks that learn."""
+        return {KEPT: np.array([float(value)])} if network.rules else {}
+
+    def shown(self, value: Any) -> str:
+        """Say that weights are reset."""
+        return "" if value else "no, reset for each trial"
+
+
+class TrialRewards(Setting):
+    """Reward at the end of each trial; 0 without it and `labels`."""
+
+    kind = "array_like of float, shape (n_trials,), optional"
+
+    def checked(
+        self, given: Any, network: Any, seed: int, what: str = "reward"
+    ) -> tuple[float, ...]:
+        """Check that they are numbers in a row."""
+        if isinstance(given, Sequence) and not given:
+            return ()
+        _check_learns(what, network)
+        array = real_numbers(what, given)
+        if array.ndim != 1:
+            raise InputError(
+                f"{what}: an array of shape {array.shape}, expected one number for "
+                "each trial"
+            )
+        return tuple(array.tolist())
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write one number for each trial."""
+        return {what: np.array(value)} if value else {}
+
+    def restored(self, stored: Any, shapes: Shapes) -> tuple[float, ...]:
+        """Read the numbers."""
+        return tuple(stored)
+
+    def shown(self, value: Any) -> str:
+        """Describe them to people."""
+        return f"{np.mean(value):g} on average" if value else ""
+
+
+class TrialLabels(TrialRewards):
+    """
+    Class of each trial, in place of `reward`.
+
+    The reward is 1 if that output neuron is the first of those with most spikes,
+    else -1.
+    """
+
+    kind = "array_like of int, shape (n_trials,), optional"
+
+    def checked(
+        self, given: Any, network: Any, seed: int, what: str = "labels"
+    ) -> tuple[float, ...]:
+        """Check that they are neurons of the last layer."""
+        found = super().checked(given, network, seed, what)
+        shape = network.layers[-1].shape
+        if found and math.prod(shape) != shape[0]:
+            raise InputError(
+                f"{what}: the last layer has the shape {shape}; rewards by label need "
+                "one neuron for each class"
+            )
+        if any(label not in range(shape[0]) for label in found):
+            raise InputError(f"{what}: expected whole numbers from 0 to {shape[0] - 1}")
+        return found
+
+    def shown(self, value: Any) -> str:
+        """Describe them to people."""
+        return f"of {len(value)} trials" if value else ""
+
+
+def check_trials(perturbations: Any, n_trials: int) -> None:
+    """Check that there is one reward, or one label, for each trial."""
+    given = {what: len(getattr(perturbations, what)) for what in BY_TRIAL}
+    given = {what: n for what, n in given.items() if n}
+    if len(given) > 1:
+        raise InputError(
+            f"{' and '.join(given)}: give one of them, each says what is rewarded"
+        )
+    for what, n in given.items():
+        if n != n_trials:
+            raise InputError(
+                f"{what}: {n} values for {n_trials} trials, expected one for each"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbations(Settings):
+    """
+    What a run does in addition to its parameters. Two are equal if their values are.
 
     Attributes
     ----------
@@ -276,62 +440,16 @@ class Perturbations(Printed):
         Class of each trial, if rewards followed from it.
     """
 
-    neurons: Mapping[str, NeuronModel] = setting(
-        NeuronValues(
-            "The network's model with other values of its parameters, such as "
-            "``LIF(tau=10*ms)`` for one that was compiled with another time constant."
-        )
-    )
-    release_probability: Mapping[str, float] = setting(
-        ReleaseProbability(
-            "Probability that a synapse transmits a spike, for layers that were "
-            "converted with one."
-        )
-    )
-    lesion: Mapping[str, npt.NDArray[np.bool_]] = setting(
-        LesionMasks("Neurons that never spike, of layers or of ``input``.")
-    )
-    input_deletion: float = setting(
-        InputDeletion("Probability that an input spike is lost.")
-    )
-    input_jitter: Quantity = setting(
-        InputJitter(
-            "Standard deviation of the time by which an input spike is displaced. "
-            "Spikes that leave the image's time are lost, and two spikes of a neuron "
-            "in one step are one."
-        )
-    )
-    plasticity: Mapping[str, Rule] = setting(
-        RuleValues(
-            "The network's rules of plasticity with other values of their parameters."
-        ),
-        default_factory=FrozenDict,
-    )
-    weights: Mapping[str, npt.NDArray[np.float64]] = setting(
-        StartWeights(
-            "Weights that layers that learn start the run with, such as the "
-            "``weights`` of an earlier result. By default those of the network."
-        ),
-        default_factory=FrozenDict,
-    )
-    keep_weights: bool = setting(
-        KeptWeights(
-            "Whether learned weights go on from trial to trial, which then run in "
-            "order in one program run (the default), or are reset for each."
-        ),
-        default=True,
-    )
-    reward: tuple[float, ...] = setting(
-        TrialRewards("Reward at the end of each trial; 0 without it and `labels`."),
-        default=(),
-    )
-    labels: tuple[float, ...] = setting(
-        TrialLabels(
-            "Class of each trial, in place of `reward`: the reward is 1 if that output "
-            "neuron is the first of those with most spikes, else -1."
-        ),
-        default=(),
-    )
+    neurons: Mapping[str, NeuronModel] = setting(NeuronValues())
+    release_probability: Mapping[str, float] = setting(ReleaseProbability(), FrozenDict)
+    lesion: Mapping[str, npt.NDArray[np.bool_]] = setting(LesionMasks(), FrozenDict)
+    input_deletion: float = setting(InputDeletion(), float)
+    input_jitter: Quantity = setting(InputJitter(), lambda: 0 * second)
+    plasticity: Mapping[str, Rule] = setting(RuleValues(), FrozenDict)
+    weights: Mapping[str, npt.NDArray[np.float64]] = setting(StartWeights(), FrozenDict)
+    keep_weights: bool = setting(KeptWeights(), lambda: True)
+    reward: tuple[float, ...] = setting(TrialRewards(), tuple)
+    labels: tuple[float, ...] = setting(TrialLabels(), tuple)
 
     @classmethod
     def of(cls, network: Any, seed: int = 0, **given: Any) -> "Perturbations":
@@ -340,7 +458,7 @@ class Perturbations(Printed):
 
         Parameters
         ----------
-        network : NetworkDescription
+        network : SpikingNetwork
             The network that is run.
         seed : int
             Seed of the run.
@@ -358,28 +476,15 @@ class Perturbations(Printed):
             If one is unknown or can't be used.
         """
         seed = check_whole("seed", seed, 0)
-        known = [item.name for item in fields(cls)]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise InputError(
-                f"unknown perturbation {', '.join(unknown)}; there are "
-                f"{', '.join(known)}"
-            )
-        return cls(
-            **{
-                item.name: setting_of(item).checked(
-                    item.name, given.get(item.name), None, network, seed
-                )
-                for item in fields(cls)
-            }
+        check_known("perturbation", given, described(cls))
+        own = cls(
+            neurons=FrozenDict(network.models(network.neurons)),
+            release_probability=network.release_probability,
+            plasticity=network.rules,
         )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Perturbations):
-            return NotImplemented
-        return all(
-            setting_of(item).same(getattr(self, item.name), getattr(other, item.name))
-            for item in fields(self)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
+        checked = {
+            name: kind.checked(given[name], network, seed)
+            for name, kind in described(cls).items()
+            if given.get(name) is not None
+        }
+        return replace(own, **checked)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from brian2 import DimensionMismatchError, Equations, Quantity, get_dimensions, ms
-from brian2.equations.equations import EquationError
-from brian2.units import have_same_dimensions, second
+from brian2 import Equations, Quantity, ms
 
+from cnn2snn_brian.checks import check_names, check_number, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Layers, MaxPool2d
-from cnn2snn_brian.settings.settings import FrozenDict, check_names
+from cnn2snn_brian.settings.neuron_models import BrianCode, read_equations
+from cnn2snn_brian.settings.settings import FrozenDict
 
 #: Names that all plastic synapses have; a rule declares none of them.
 RESERVED = ("w", "reward", "transmitted", "lastupdate", "i", "j", "N", "delay")
@@ -32,7 +32,7 @@ STATEMENTS = ("on_pre", "on_post", "on_trial_end")
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(BrianCode):
     """
     A rule of plasticity, in Brian2's language.
 
@@ -44,7 +44,7 @@ class Rule:
     Attributes
     ----------
     model : str
-        Brian2 equations of each synapse's own variables, without ``w``. Differential
+        Brian2 equations of the variables of each synapse, without ``w``. Differential
         equations are best ``(event-driven)``.
     on_pre, on_post : str
         What a spike of the source (with the synapses' delay) and of the target does.
@@ -83,30 +83,10 @@ class Rule:
     name: str = "own"
 
     def __post_init__(self) -> None:
-        for what, value in {**self.parameters, **self.initial}.items():
-            if np.ndim(value) or np.isnan(np.asarray(value, float)):
-                raise InputError(f"plasticity: {what} is {value}, expected one number")
-        # Copies that can't be changed behind the checks.
-        object.__setattr__(self, "parameters", FrozenDict(self.parameters))
-        object.__setattr__(self, "initial", FrozenDict(self.initial))
-        declared = _names(self.model)
-        twice = sorted(
-            (declared & {*RESERVED, *self.parameters})
-            | (set(self.parameters) & set(RESERVED))
-        )
-        if twice:
-            raise InputError(
-                f"plasticity: {', '.join(twice)} is declared twice; all plastic "
-                f"synapses have {', '.join(RESERVED)}, and parameters are not part of "
-                "the equations"
-            )
-        _names(self.equations)
-        unknown = sorted(set(self.initial) - declared)
-        if unknown:
-            raise InputError(
-                f"plasticity: initial values of {', '.join(unknown)}; expected "
-                "variables of the equations"
-            )
+        declared = read_equations("plasticity", self.model)
+        self._check_names("plasticity", declared, RESERVED)
+        self._check_numbers("plasticity", declared.names, lambda x: not np.isnan(x))
+        read_equations("plasticity", self.equations)
         for what in STATEMENTS:
             try:
                 ast.parse(_dedented(getattr(self, what)))
@@ -118,11 +98,7 @@ class Rule:
     @property
     def equations(self) -> str:
         """Equations as Brian2 gets them, with ``w`` and the parameters declared."""
-        declared = [
-            f"{name} : {_unit(value)} (shared)"
-            for name, value in self.parameters.items()
-        ]
-        return "\n".join([SHARED_MODEL, self.model, *declared])
+        return self._with_values(SHARED_MODEL, self.model)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -135,39 +111,13 @@ class Rule:
         return (
             self.equations,
             *(_dedented(getattr(self, what)) for what in STATEMENTS),
-            tuple(
-                (name, float(value), repr(get_dimensions(value)))
-                for name, value in self.initial.items()
-            ),
+            self._initial_structure,
         )
-
-    def __str__(self) -> str:
-        values = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
-        return f"{self.name}({values})"
-
-
-def _names(equations: str) -> set[str]:
-    """Read the names that equations declare."""
-    try:
-        return set(Equations(equations).names)
-    except (
-        EquationError,
-        SyntaxError,
-        ValueError,
-        DimensionMismatchError,
-    ) as wrong:
-        raise InputError(f"plasticity: the equations can't be read: {wrong}") from wrong
 
 
 def _dedented(code: str) -> str:
     """Take the indentation from statements, one a line."""
     return "\n".join(line.strip() for line in code.strip().splitlines())
-
-
-def _unit(value: Any) -> str:
-    """Write a value's unit as Brian2's equations do."""
-    dimensions = get_dimensions(value)
-    return "1" if dimensions.is_dimensionless else repr(dimensions)
 
 
 def checked_rules(
@@ -206,31 +156,22 @@ def _why_not(layer: Any, kind: str, encoding: str) -> str:
     return ""
 
 
-def _number(what: str, value: Any) -> float:
-    if isinstance(value, Quantity) or np.ndim(value) or np.isnan(float(value)):
-        raise InputError(f"plasticity: {what} is {value}, expected a number")
-    return float(value)
-
-
 def _parameters(
-    tau_pre: Quantity,
-    tau_post: Quantity,
-    a_plus: float,
-    a_minus: float,
-    w_min: float,
-    w_max: float,
+    tau_pre: Quantity, tau_post: Quantity, numbers: Mapping[str, float]
 ) -> dict[str, Any]:
     """Check the parameters of both kinds of STDP."""
-    for what, value in (("tau_pre", tau_pre), ("tau_post", tau_post)):
-        is_time = np.ndim(value) == 0 and have_same_dimensions(value, second)
-        if not is_time or not 0 < float(value) < np.inf:
-            raise InputError(f"plasticity: {what} is {value}, expected a time above 0")
-    given = {"a_plus": a_plus, "a_minus": a_minus, "w_min": w_min, "w_max": w_max}
-    numbers = {what: _number(what, value) for what, value in given.items()}
+    for what, tau in (("tau_pre", tau_pre), ("tau_post", tau_post)):
+        seconds(f"plasticity: {what}", tau, plain=False, above=0)
+    for what, number in numbers.items():
+        if what not in ("w_min", "w_max") or number not in (-np.inf, np.inf):
+            check_number(f"plasticity: {what}", number)
     if numbers["w_min"] > numbers["w_max"]:
-        raise InputError(f"plasticity: w_min {w_min} is above w_max {w_max}")
+        raise InputError(
+            f"plasticity: w_min {numbers['w_min']} is above w_max {numbers['w_max']}"
+        )
+    checked = {what: float(number) for what, number in numbers.items()}
     # Brian2 keeps names that end in _pre and _post for the neurons.
-    return {"taupre": tau_pre, "taupost": tau_post, **numbers}
+    return {"taupre": tau_pre, "taupost": tau_post, **checked}
 
 
 #: Traces of the spikes of source and target.
@@ -283,11 +224,12 @@ def STDP(
     .. [1] Song, Miller and Abbott (2000), Competitive Hebbian learning through
        spike-timing-dependent synaptic plasticity, doi:10.1038/78829
     """
+    numbers = {"a_plus": a_plus, "a_minus": a_minus, "w_min": w_min, "w_max": w_max}
     return Rule(
         TRACES,
         on_pre="apre += a_plus\nw = clip(w + apost, w_min, w_max)",
         on_post="apost -= a_minus\nw = clip(w + apre, w_min, w_max)",
-        parameters=_parameters(tau_pre, tau_post, a_plus, a_minus, w_min, w_max),
+        parameters=_parameters(tau_pre, tau_post, numbers),
         name="STDP",
     )
 
@@ -341,14 +283,12 @@ def RewardSTDP(
        plasticity, and theory of three-factor learning rules,
        doi:10.3389/fncir.2015.00085
     """
+    numbers = {"a_plus": a_plus, "a_minus": a_minus, "w_min": w_min, "w_max": w_max}
     return Rule(
         f"{TRACES}eligibility : 1",
         on_pre="apre += a_plus\neligibility += apost",
         on_post="apost -= a_minus\neligibility += apre",
         on_trial_end="w = clip(w + (reward - baseline) * eligibility, w_min, w_max)",
-        parameters={
-            **_parameters(tau_pre, tau_post, a_plus, a_minus, w_min, w_max),
-            "baseline": _number("baseline", baseline),
-        },
+        parameters=_parameters(tau_pre, tau_post, {**numbers, "baseline": baseline}),
         name="RewardSTDP",
     )

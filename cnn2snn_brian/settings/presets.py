@@ -3,18 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from brian2 import Quantity, ms
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_names, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import FloatArray, Layers, reweighted
-from cnn2snn_brian.settings.network import NetworkDescription
-from cnn2snn_brian.settings.settings import check_names
 
-Noisy = TypeVar("Noisy", bound=NetworkDescription | Layers)
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
+
+Noisy = TypeVar("Noisy", bound="SpikingNetwork | Layers")
 
 
 def kernel_noise(
@@ -27,7 +28,7 @@ def kernel_noise(
     Make a network whose trained weights are noisy.
 
     Each weight :math:`w` of a kernel becomes :math:`w (1 + s\, z)`, with a standard
-    normal number :math:`z` of its own. Weights of 0 stay 0, biases and pooling are left
+    normal number :math:`z` for each. Weights of 0 stay 0, biases and pooling are left
     as they are. The structure is the same: nothing is compiled again.
 
     Parameters
@@ -51,10 +52,7 @@ def kernel_noise(
     InputError
         If `relative_sd` or `seed` is negative, or a layer is unknown.
     """
-    if not 0 <= float(relative_sd) < np.inf:
-        raise InputError(
-            f"relative_sd is {relative_sd}, expected a number of at least 0"
-        )
+    check_number("relative_sd", relative_sd, 0)
     check_whole("seed", seed, 0)
     if not isinstance(network, Layers):
         noisy = kernel_noise(network.layers, relative_sd, seed, layers)
@@ -89,8 +87,7 @@ class Preset:
     description : str
         One line for people.
     arguments : dict
-        Arguments of `convert` that it stands for; those of "paper" hold where it has
-        none.
+        Arguments of `convert` that it stands for; for others, those of "paper" hold.
     duration : Quantity [s]
         An image's time that suits it.
     tune : tuple of str
@@ -119,14 +116,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "free-floor": Preset(
         "the paper's, but potentials may fall as far as they do",
-        {
-            "encoding": "poisson",
-            "reset": "zero",
-            "v_min": -np.inf,
-            "leak": 0.0,
-            "v_init": 0.0,
-            "percentile": 99.9,
-        },
+        {"v_min": -np.inf},
         100 * ms,
         ("thresholds",),
     ),
@@ -137,7 +127,6 @@ PRESETS: dict[str, Preset] = {
             "encoding": "current",
             "reset": "subtract",
             "v_min": -np.inf,
-            "leak": 0.0,
             "v_init": 0.5,
             "propagation": "instant",
             "pooling": "synapses",
@@ -150,20 +139,22 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def find_preset(name: str) -> Preset:
-    """Find a preset by its name."""
+def find_preset(name: str | Preset) -> Preset:
+    """Find a preset by its name, or take one that somebody made."""
+    if isinstance(name, Preset):
+        return name
     if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}")
     return PRESETS[name]
 
 
-def suitable_duration(network: NetworkDescription) -> Quantity:
+def suitable_duration(network: "SpikingNetwork") -> Quantity:
     """
     Say how long an image takes with a network's settings.
 
     Parameters
     ----------
-    network : NetworkDescription
+    network : SpikingNetwork
         The network.
 
     Returns

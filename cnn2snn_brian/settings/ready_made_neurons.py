@@ -2,29 +2,32 @@
 
 from typing import Any, Literal
 
-import numpy as np
 from brian2 import Quantity, ms
-from brian2.units import have_same_dimensions, second
 
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.checks import check_choice, check_number, seconds
 from cnn2snn_brian.settings.neuron_models import UNLESS, NeuronModel
 
+#: Added to ``v`` in each step: within 1 ms a standard deviation of sigma thresholds.
+NOISE = "sigma * v_th * sqrt(dt / ms) * randn()"
 
-def _checked(what: str, value: Any, dimensions: Any, *, least: float | None = 0) -> Any:
-    """Check a parameter of a ready-made model."""
-    if np.ndim(value) or not have_same_dimensions(value, dimensions):
-        kind = "time" if dimensions is second else "number"
-        raise InputError(f"neurons: {what} is {value}, expected a {kind}")
-    number = float(value)
-    if not np.isfinite(number) or (least is not None and number <= least):
-        raise InputError(f"neurons: {what} is {value}, expected above {least}")
-    return value
+
+def _times(**times: Quantity) -> dict[str, Quantity]:
+    for what, tau in times.items():
+        seconds(f"neurons: {what}", tau, plain=False, above=0)
+    return times
 
 
 def _sigma(sigma: float) -> dict[str, float]:
-    if isinstance(sigma, Quantity) or not 0 <= float(sigma) < np.inf:
-        raise InputError(f"neurons: sigma is {sigma}, expected a number of at least 0")
-    return {"sigma": float(sigma)} if sigma > 0 else {}
+    """Check the noise, which a model without it does not declare."""
+    checked = check_number("neurons: sigma", sigma, 0)
+    return {"sigma": checked} if checked else {}
+
+
+def _standing(rate: str, refractory: Any) -> str:
+    """Write equations of a ``v`` that only input changes."""
+    # Only a differential equation can stand still while a neuron is refractory.
+    is_refractory = NeuronModel("v : 1", refractory=refractory).has_refractory
+    return f"dv/dt = 0 * v / {rate} : 1 {UNLESS}" if is_refractory else "v : 1"
 
 
 def IF(*, refractory: Any = None, sigma: float = 0.0) -> NeuronModel:
@@ -34,7 +37,7 @@ def IF(*, refractory: Any = None, sigma: float = 0.0) -> NeuronModel:
     Parameters
     ----------
     refractory : Quantity [s], optional
-        For so long after a spike, ``v`` stays as the reset left it and input is lost.
+        How long after a spike ``v`` stays as the reset left it; input is lost then.
     sigma : float
         Membrane noise: standard deviation that it alone gives to ``v`` within 1 ms, as
         a share of the threshold. In each step ``v`` gets
@@ -51,14 +54,13 @@ def IF(*, refractory: Any = None, sigma: float = 0.0) -> NeuronModel:
         If a value is out of its range.
     """
     noise = _sigma(sigma)
-    probe = NeuronModel("v : 1", refractory=refractory)
+    equations = _standing("second", refractory)
     return NeuronModel(
-        # Only a differential equation can stand still while a neuron is refractory.
-        f"dv/dt = 0 * v / second : 1 {UNLESS}" if probe.has_refractory else "v : 1",
+        equations,
         parameters=noise,
-        noise="sigma * v_th * sqrt(dt / ms) * randn()" if noise else None,
-        method="euler" if probe.has_refractory else None,
-        refractory=probe.refractory,
+        noise=NOISE if noise else None,
+        method="euler" if UNLESS in equations else None,
+        refractory=refractory,
         factor="1",
         name="IF",
     )
@@ -76,7 +78,7 @@ def LIF(
         Time constant. In a step ``v`` falls to :math:`v\, e^{-dt / \tau}`, which is
         exact.
     refractory : Quantity [s], optional
-        For so long after a spike, ``v`` stays as the reset left it and input is lost.
+        How long after a spike ``v`` stays as the reset left it; input is lost then.
     sigma : float
         Membrane noise: standard deviation that it alone gives to ``v`` within 1 ms, as
         a share of the threshold, if tau is much longer than that. A step adds the
@@ -96,14 +98,11 @@ def LIF(
         If a value is out of its range.
     """
     noise = _sigma(sigma)
+    exact = "sigma * v_th * sqrt(tau / (2 * ms) * (1 - exp(-2 * dt / tau))) * randn()"
     return NeuronModel(
         f"dv/dt = -v / tau : 1 {UNLESS}",
-        parameters={"tau": _checked("tau", tau, second), **noise},
-        noise=(
-            "sigma * v_th * sqrt(tau / (2 * ms) * (1 - exp(-2 * dt / tau))) * randn()"
-            if noise
-            else None
-        ),
+        parameters={**_times(tau=tau), **noise},
+        noise=exact if noise else None,
         method="exact",
         refractory=refractory,
         factor="exp(-dt / tau)",
@@ -146,7 +145,7 @@ def ConductanceLIF(
     e_reversal, i_reversal : float
         Reversal potentials as shares of the threshold, above 1 and below 0.
     refractory : Quantity [s], optional
-        For so long after a spike, ``v`` stays as the reset left it. Conductances go on.
+        How long after a spike ``v`` stays as the reset left it. Conductances go on.
     sigma : float
         Membrane noise, see `IF`.
 
@@ -161,9 +160,10 @@ def ConductanceLIF(
         If a value is out of its range.
     """
     noise = _sigma(sigma)
-    _checked("e_reversal", e_reversal, 1, least=1)
-    if not _checked("i_reversal", i_reversal, 1, least=None) < 0:
-        raise InputError(f"neurons: i_reversal is {i_reversal}, expected below 0")
+    reversals = {
+        "e_reversal": check_number("neurons: e_reversal", e_reversal, above=1),
+        "i_reversal": check_number("neurons: i_reversal", i_reversal, below=0),
+    }
     return NeuronModel(
         f"""
         dv/dt = -v / tau + g_e / tau_e * (1 - v / (e_reversal * v_th))
@@ -172,15 +172,8 @@ def ConductanceLIF(
         dg_i/dt = -g_i / tau_i : 1
         """,
         on_pre="g_e_post += clip(w, 0, inf)\ng_i_post += clip(-w, 0, inf)",
-        parameters={
-            "tau": _checked("tau", tau, second),
-            "tau_e": _checked("tau_e", tau_e, second),
-            "tau_i": _checked("tau_i", tau_i, second),
-            "e_reversal": float(e_reversal),
-            "i_reversal": float(i_reversal),
-            **noise,
-        },
-        noise="sigma * v_th * sqrt(dt / ms) * randn()" if noise else None,
+        parameters={**_times(tau=tau, tau_e=tau_e, tau_i=tau_i), **reversals, **noise},
+        noise=NOISE if noise else None,
         method="exponential_euler",
         refractory=refractory,
         name="ConductanceLIF",
@@ -245,33 +238,21 @@ def AdaptiveIF(
     .. [3] Benda and Herz (2003), A universal model for spike-frequency adaptation,
        doi:10.1162/089976603322385063
     """
-    if adapts not in ("threshold", "current"):
-        raise InputError(
-            f"neurons: adapts={adapts!r}: expected 'threshold' or 'current'"
-        )
+    check_choice("neurons: adapts", adapts, ("threshold", "current"))
     noise = _sigma(sigma)
     by_threshold = adapts == "threshold"
-    probe = NeuronModel("v : 1", refractory=refractory)
-    # Only a differential equation can stand still while a neuron is refractory.
-    still = f"dv/dt = 0 * v / tau_a : 1 {UNLESS}"
     level = "v_th * (1 + a)" if by_threshold else "v_th"
     # Of the equation's exact solution, with the `a` that has just decayed.
     added = [] if by_threshold else ["-v_th * a * (exp(dt / tau_a) - 1)"]
-    added += ["sigma * v_th * sqrt(dt / ms) * randn()"] if noise else []
+    added += [NOISE] if noise else []
+    step = check_number("neurons: step", step)
     return NeuronModel(
-        f"{still if probe.has_refractory else 'v : 1'}\nda/dt = -a / tau_a : 1",
+        f"{_standing('tau_a', refractory)}\nda/dt = -a / tau_a : 1",
         threshold=f"v >= {level}",
-        reset={
-            "zero": "v = 0\na += step",
-            "subtract": f"v -= {level}\na += step",
-        },
-        parameters={
-            "tau_a": _checked("tau_a", tau_a, second),
-            "step": float(_checked("step", step, 1, least=None)),
-            **noise,
-        },
+        reset={"zero": "v = 0\na += step", "subtract": f"v -= {level}\na += step"},
+        parameters={**_times(tau_a=tau_a), "step": step, **noise},
         noise=" + ".join(added) or None,
         method="exponential_euler",
-        refractory=probe.refractory,
+        refractory=refractory,
         name="AdaptiveIF",
     )

@@ -6,16 +6,16 @@ They are the fields of `Parameters` and `Perturbations`; this module puts them t
 
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
 
+from cnn2snn_brian.checks import check_known
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.perturbations import Perturbations
 from cnn2snn_brian.settings.scales import input_gains, unlinked, weight_factors
-from cnn2snn_brian.settings.settings import Numbers, Setting, described, setting_of
+from cnn2snn_brian.settings.settings import Numbers, Setting, described, reference
 
 Documented = TypeVar("Documented", bound=Callable[..., Any])
 
@@ -23,24 +23,32 @@ Documented = TypeVar("Documented", bound=Callable[..., Any])
 SETTINGS: dict[str, Setting] = described(Parameters, Perturbations)
 
 
+#: What a docstring says of settings that are given together.
+ALL_AT_ONCE = "Numbers of a tuning or a result; those given by name go before them."
+
+
 def check_settings(
-    network: Any, given: Mapping[str, Any], seed: int = 0
+    network: Any, given: Any, seed: int = 0
 ) -> tuple[Parameters, Perturbations]:
-    """Check the settings of one run."""
-    unknown = [str(name) for name in given if name not in SETTINGS]
-    if unknown:
+    """Check the settings of one run: by name, or `Parameters` alone."""
+    if isinstance(given, Parameters):
+        given = {"parameters": given}
+    if not isinstance(given, Mapping):
+        raise InputError(f"settings: {given!r} is not a dict of settings by name")
+    check_known("setting", given, (*SETTINGS, "parameters"))
+    parameters = given.get("parameters") or network.parameters
+    if not isinstance(parameters, Parameters):
         raise InputError(
-            f"unknown setting {', '.join(map(repr, unknown))}; settings of a run are "
-            f"{', '.join(SETTINGS)}"
+            f"parameters: {parameters!r}, expected Parameters, as a network, a tuning "
+            "and a result have them"
         )
-    parts = {}
-    for kind in (Parameters, Perturbations):
-        names = {item.name for item in fields(kind)}
-        parts[kind] = {name: value for name, value in given.items() if name in names}
-    return (
-        Parameters.of(network.layers, default=network.parameters, **parts[Parameters]),
-        Perturbations.of(network, seed, **parts[Perturbations]),
-    )
+    changes = {name: given[name] for name in described(Parameters) if name in given}
+    if changes:
+        parameters = parameters.replace(**changes)
+    if parameters is not network.parameters:
+        parameters.check_layers(network.layers)
+    others = {name: given[name] for name in described(Perturbations) if name in given}
+    return parameters, Perturbations.of(network, seed, **others)
 
 
 def numbers(
@@ -49,9 +57,10 @@ def numbers(
     """Write all settings of a run for a compiled program."""
     found: Numbers = {}
     for holder in (parameters, perturbations):
-        for item in fields(holder):
-            value = getattr(holder, item.name)
-            found |= setting_of(item).numbers(item.name, value, network)
+        for name, kind in described(holder).items():
+            found |= kind.numbers(name, getattr(holder, name), network)
+    for name, threshold in parameters.thresholds.items():
+        found[f"{name}.v_ref"] = np.array([reference(threshold)])
     for name, factors in weight_factors(network.layers, parameters).items():
         found[f"{name}_synapses.factors"] = factors
     if network.has_constant_input:
@@ -61,17 +70,6 @@ def numbers(
         for name in unlinked(network.layers):
             found[f"{name}.input_scale"] = np.array([gains[name]])
     return found
-
-
-def restored(kind: Any, stored: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
-    """Read what `recorded` wrote."""
-    return kind(
-        **{
-            item.name: setting_of(item).restored(stored[item.name], shapes)
-            for item in fields(kind)
-            if item.name in stored
-        }
-    )
 
 
 def run_settings(
@@ -88,22 +86,16 @@ def run_settings(
 
 
 def documented(function: Documented) -> Documented:
-    """
-    Put the settings of a run into a docstring, in place of the line ``{settings}``.
-    """
+    """Put the settings of a run into a docstring that has a line ``{settings}``."""
     doc = function.__doc__
     if doc is None:  # python -OO
         return function
     line = next(line for line in doc.splitlines() if line.strip() == "{settings}")
     indent = line[: line.index("{")]
-    entries = []
+    entries = [f"{indent}parameters : Parameters, optional\n{indent}    {ALL_AT_ONCE}"]
     for name, item in SETTINGS.items():
-        text = textwrap.fill(
-            item.summary,
-            88,
-            initial_indent=f"{indent}    ",
-            subsequent_indent=f"{indent}    ",
-        )
+        text = textwrap.fill(item.summary, 84 - len(indent))
+        text = textwrap.indent(text, f"{indent}    ")
         entries.append(f"{indent}{name} : {item.kind}\n{text}")
     function.__doc__ = doc.replace(line, "\n".join(entries))
     return function

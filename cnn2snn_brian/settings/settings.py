@@ -1,12 +1,11 @@
 """
 What a setting of a run is.
 
-A setting is described once: its name (of the field that it is the metadata of), the
-layers or the network that it belongs to, its check, its default, how it is written for
-a compiled program, and how it is kept with a result. The settings are the fields of
-`Parameters` (what a network's neurons run with) and of `Perturbations` (what one run
-does beside). ``run``, ``run_many``, ``sweep``, ``convert``, saved networks and results
-follow from these fields. A new setting is a new field.
+A setting is described once, as a field of `Parameters` (what a network's neurons run
+with) or of `Perturbations` (what one run does in addition): its check, its default, how
+it is written for a compiled program, and how it is kept with a result. ``run``,
+``run_many``, ``sweep``, ``convert``, saved networks and results follow from these
+fields. A new setting is a new field.
 
 A compiled program gets every setting as named numbers: ``conv1.v_th``,
 ``input_deletion``. Names of the form ``layer.variable`` go to the group's variable of
@@ -14,14 +13,16 @@ that name without further ado; other names are read where ``picture_program.h`` 
 them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields
+from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import by_layer, check_all_layers, check_choice, seconds
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.printing import Printed
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -57,30 +58,25 @@ class FrozenDict(dict[Key, Value]):
 Numbers = dict[str, npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+#: Shapes of populations, by name.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
 class Setting:
-    """
-    One setting of a run. Subclasses know the kind of its value.
+    """A setting of a run: a number, or what a subclass makes of it."""
 
-    Attributes
-    ----------
-    summary : str
-        What it is, a sentence for documentation.
-    kind : str
-        What a user may give, as in a numpydoc docstring.
-    owner : {"layer", "input", "network"}
-        Whom it belongs to: a value for each layer, one for the input, or one for all.
-    """
+    #: What a user may give, as in a numpydoc docstring.
+    kind = "float, optional"
 
-    summary: str
-    kind: str
-    owner: str = "network"
+    #: What it is, for documentation; by default what its class says of itself.
+    summary = ""
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> Any:
-        """Check what a user gave, and complete it."""
-        raise TypeError(what)  # pragma: no cover - subclasses have it
+    def __init_subclass__(cls) -> None:
+        cls.summary = " ".join((cls.__doc__ or "").split())
+
+    def checked(self, given: Any, network: Any, seed: int) -> Any:
+        """Check what a user gave for a run of a network."""
+        return given
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write a value for a compiled program."""
@@ -90,75 +86,75 @@ class Setting:
         """Write a value as JSON can hold it."""
         return value
 
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read what `recorded` wrote."""
         return stored
 
-    def same(self, value: Any, other: Any) -> bool:
-        """Compare two checked values."""
-        return bool(value == other)
-
     def shown(self, value: Any) -> str:
-        """Describe a value to people."""
-        return f"{value}"
+        """Describe a value to people; nothing if there is nothing to say."""
+        return f"{value:.4g}" if value else ""
 
 
-def setting(described: Setting, **options: Any) -> Any:
-    """Make a dataclass field of a setting."""
-    return field(metadata={"setting": described}, **options)
-
-
-def setting_of(item: Any) -> Setting:
-    """Give the setting of a dataclass field."""
-    found: Setting = item.metadata["setting"]
-    return found
+def setting(described: Setting, default: Callable[[], Any] | None = None) -> Any:
+    """Make a dataclass field of a setting; `default` makes what holds without it."""
+    metadata = {"setting": described}
+    if default is None:
+        return field(metadata=metadata)
+    return field(metadata=metadata, default_factory=default)
 
 
 def described(*holders: Any) -> dict[str, Setting]:
     """List the settings of dataclasses."""
-    return {item.name: setting_of(item) for kind in holders for item in fields(kind)}
+    return {
+        item.name: item.metadata["setting"] for kind in holders for item in fields(kind)
+    }
+
+
+class Settings(Printed):
+    """Dataclasses of settings: equal if what is recorded of them is."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return recorded(self) == recorded(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def shown(*holders: Any) -> list[str]:
     """Describe settings to people."""
-    lines = [
-        (item.name, setting_of(item).shown(getattr(holder, item.name)))
+    texts = {
+        name: kind.shown(getattr(holder, name))
         for holder in holders
-        for item in fields(holder)
-    ]
-    return [f"{name}: {text}" for name, text in lines if text]
+        for name, kind in described(holder).items()
+    }
+    return [f"{name}: {text}" for name, text in texts.items() if text]
 
 
 def recorded(holder: Any) -> dict[str, Any]:
     """Write settings as JSON can hold them."""
     return {
-        item.name: setting_of(item).recorded(getattr(holder, item.name))
-        for item in fields(holder)
+        name: kind.recorded(getattr(holder, name))
+        for name, kind in described(holder).items()
     }
+
+
+def restored(kind: Any, stored: Mapping[str, Any], shapes: Shapes) -> Any:
+    """Read what `recorded` wrote."""
+    known = {name: one for name, one in described(kind).items() if name in stored}
+    return kind(
+        **{name: one.restored(stored[name], shapes) for name, one in known.items()}
+    )
 
 
 #: A number, or one for each channel, of shape (channels,).
 ByChannel = float | npt.NDArray[np.float64]
 
-
 #: One number for all layers, or some layers' numbers by name.
 ByLayer = float | Mapping[str, Any]
 
-
 BY_LAYER = "float or dict of str to float, optional"
-
-
 BY_CHANNEL = "float or dict of str to float or ndarray of shape (channels,), optional"
-
-
-def check_names(what: str, given: Iterable[str], names: tuple[str, ...]) -> None:
-    """Check that only existing layers are named."""
-    unknown = [str(name) for name in given if name not in names]
-    if unknown:
-        raise InputError(
-            f"{what} names the unknown layer {', '.join(map(repr, unknown))}; "
-            f"layers are {', '.join(names)}"
-        )
 
 
 def reference(threshold: ByChannel) -> float:
@@ -173,117 +169,78 @@ def worth(threshold: ByChannel) -> npt.NDArray[np.float64] | None:
     return np.asarray(threshold) / reference(threshold)
 
 
-def _checked_number(
-    what: str, name: str, value: Any, channels: int | None
-) -> ByChannel:
-    """Take a number, or one for each channel."""
-    if np.ndim(value) == 0:
-        return float(value)
-    array = np.array(value, np.float64)
-    if array.ndim != 1 or (channels is not None and len(array) != channels):
-        size = "channels" if channels is None else channels
-        raise InputError(
-            f"{what} of {name}: an array of shape {array.shape}, expected one number, "
-            f"or ({size},) for its channels"
-        )
-    array.setflags(write=False)
-    return array
-
-
-def _by_layer(
-    what: str, value: ByLayer, network: Any, default: Mapping[str, Any] | None
-) -> dict[str, ByChannel]:
-    """Numbers of each layer, in the order of the layers."""
-    names = network.layer_names
-    if isinstance(value, Mapping):
-        check_names(what, value, names)
-        given = {**(default or {}), **value}
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise InputError(f"{what} is missing for {', '.join(missing)}")
-    else:
-        given = dict.fromkeys(names, value)
-    channels = network.n_channels
-    try:
-        return {
-            name: _checked_number(what, name, given[name], channels.get(name))
-            for name in names
-        }
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{what}: expected a number or a dict by layer name: {error}"
-        ) from error
-
-
-@dataclass(frozen=True)
 class LayerNumber(Setting):
     """
     A number for each layer, or an array of a number for each of its channels.
 
     Attributes
     ----------
-    summary, kind, owner
+    kind, summary
         See `Setting`.
     variable : str
         Name of the number in a compiled program, and of the variable of the group if
         there is one.
     called : str
         What messages call it.
-    fits : callable
-        Whether a number is in its range.
     rule : str
-        That range in words.
+        What `fits` asks of a number, in words.
     default : float, optional
         What holds where neither a user nor a network says something, and in files of
         versions that did not have the setting. Without one, a number has to be given.
     is_start : bool
-        Whether it is used at an image's start only, and no variable of the group.
+        Whether it is used at an image's start only, and not a variable of the group.
     """
 
-    kind: str = BY_CHANNEL
-    owner: str = "layer"
-    variable: str = ""
-    called: str = ""
-    fits: Callable[[Any], Any] = np.isfinite
-    rule: str = "a finite number"
+    kind = BY_CHANNEL
+    variable = called = ""
+    rule = "a finite number"
     default: float | None = None
-    is_start: bool = False
+    is_start = False
 
-    @property
-    def is_by_channel(self) -> bool:
-        """Whether each channel of a layer may have a number of its own."""
-        return self.kind == BY_CHANNEL
+    def fits(self, number: Any) -> Any:
+        """Whether a number is in its range."""
+        return np.isfinite(number)
 
-    def checked(
-        self, what: str, given: Any, default: Any, network: Any, seed: int = 0
-    ) -> Any:
-        """Take one number or numbers by layer; see `Setting.checked`."""
+    def completed(
+        self, what: str, given: Any, default: Any, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Take one number or numbers by layer, and the rest from the default."""
         if default is None and self.default is not None:
-            default = dict.fromkeys(network.layer_names, self.default)
-        if given is None:
-            if default is None:
-                raise InputError(f"{what} is missing")
-            given = default
-        found = _by_layer(what, given, network, default)
-        for name, value in found.items():
-            if np.ndim(value) and not self.is_by_channel:
-                raise InputError(
-                    f"{what} of {name}: an array, expected one number for a layer"
-                )
-        return found
+            default = dict.fromkeys(names, self.default)
+        if given is None and default is None:
+            raise InputError(f"{what} is missing")
+        chosen = by_layer(what, default if given is None else given, names)
+        found = {**(default or {}), **chosen}
+        check_all_layers(what, found, names)
+        return {name: found[name] for name in names}
 
-    def check_range(self, values: Mapping[str, ByChannel]) -> None:
-        """Check the range of all numbers."""
+    def of_layers(self, what: str, values: Mapping[str, Any]) -> FrozenDict[str, Any]:
+        """Check the number, or numbers, of each layer."""
+        most = 1 if self.kind == BY_CHANNEL else 0
+        found: dict[str, ByChannel] = {}
         for name, value in values.items():
-            if not np.all(self.fits(np.asarray(value))):
+            try:
+                number = np.array(value, np.float64) if np.ndim(value) else float(value)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"{what}: expected a number or a dict by layer name: {error}"
+                ) from error
+            if np.ndim(number) > most:
+                raise InputError(
+                    f"{what} of {name}: an array of shape {np.shape(number)}, expected "
+                    f"one number{', or one for each channel' if most else ''}"
+                )
+            if not np.all(self.fits(number)):
                 raise InputError(
                     f"{self.called} of {name} is {value}, expected {self.rule}"
                 )
+            if isinstance(number, np.ndarray):
+                number.setflags(write=False)
+            found[name] = number
+        return FrozenDict(found)
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write a number for each layer; see `Setting.numbers`."""
+        """Write a number for each layer."""
         return {
             f"{name}.{self.variable}": np.array(number, np.float64, ndmin=1)
             for name, number in value.items()
@@ -291,27 +248,19 @@ class LayerNumber(Setting):
 
     def recorded(self, value: Any) -> Any:
         """Write numbers, and lists of channels; no floor is a text, as JSON needs."""
-
-        def written(number: Any) -> Any:
-            if np.ndim(number):
-                return np.asarray(number).tolist()
-            return number if np.isfinite(number) else str(number)
-
-        return {name: written(number) for name, number in value.items()}
-
-    def restored(self, stored: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-        """Read the numbers."""
-        return {
-            name: np.array(number) if np.ndim(number) else float(number)
-            for name, number in stored.items()
-        }
+        lists = {name: np.asarray(number).tolist() for name, number in value.items()}
+        return {k: str(v) if np.isinf(v).all() else v for k, v in lists.items()}
 
     def shown(self, value: Any) -> str:
         """Describe it to people, once if all layers have the same."""
-        texts = {name: shown_number(number) for name, number in value.items()}
-        if len(set(texts.values())) == 1:
-            return next(iter(texts.values()))
-        return ", ".join(f"{name} {text}" for name, text in texts.items())
+        return shown_by_layer({k: shown_number(v) for k, v in value.items()}, ", ")
+
+
+def shown_by_layer(texts: Mapping[str, str], separator: str) -> str:
+    """Describe what layers have, once if all have the same."""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return separator.join(f"{name} {text}" for name, text in texts.items())
 
 
 def shown_number(number: ByChannel) -> str:
@@ -321,18 +270,6 @@ def shown_number(number: ByChannel) -> str:
     return f"{np.min(number):.4g} to {np.max(number):.4g} by channel"
 
 
-@dataclass(frozen=True)
-class Threshold(LayerNumber):
-    """Thresholds; biases are scaled by the largest one of a layer's channels."""
-
-    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write thresholds and their reference."""
-        found = super().numbers(what, value, network)
-        for name, number in value.items():
-            found[f"{name}.v_ref"] = np.array([reference(number)])
-        return found
-
-
 Reset = Literal["zero", "subtract"]
 Encoding = Literal["poisson", "current"]
 SynapseKind = Literal["shared", "explicit"]
@@ -340,34 +277,23 @@ Propagation = Literal["step", "instant"]
 
 #: Fields that have one of a few values.
 CHOICES = {
-    "reset": ("zero", "subtract"),
-    "encoding": ("poisson", "current"),
-    "synapses": ("shared", "explicit"),
+    "reset": get_args(Reset),
+    "encoding": get_args(Encoding),
+    "synapses": get_args(SynapseKind),
     "dtype": ("float32", "float64"),
-    "propagation": ("step", "instant"),
+    "propagation": get_args(Propagation),
 }
 
 
-def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Check that a value is one of a few."""
-    if value not in choices:
-        raise InputError(
-            f"{what}={value!r}: expected {' or '.join(map(repr, choices))}"
-        )
-
-
 def checked_kinds(
-    given: SynapseKind | Mapping[str, SynapseKind], names: tuple[str, ...]
+    given: Any, names: tuple[str, ...]
 ) -> SynapseKind | Mapping[str, SynapseKind]:
-    """Check the kinds of synapses."""
-    choices = CHOICES["synapses"]
+    """Check the kinds of synapses; layers that are left out share theirs."""
     if not isinstance(given, Mapping):
-        check_choice("synapses", given, choices)
-        return given
-    check_names("synapses", given, names)
-    for name, kind in given.items():
-        check_choice(f"synapses of {name}", kind, choices)
-    kinds: dict[str, SynapseKind] = {name: given.get(name, "shared") for name in names}
+        check_choice("synapses", given, CHOICES["synapses"])
+    kinds = dict.fromkeys(names, "shared") | by_layer("synapses", given, names)
+    for name, kind in kinds.items():
+        check_choice(f"synapses of {name}", kind, CHOICES["synapses"])
     one = set(kinds.values())
     return one.pop() if len(one) == 1 else FrozenDict(kinds)
 
@@ -378,3 +304,12 @@ def shown_kind(synapses: SynapseKind | Mapping[str, SynapseKind]) -> str:
         return synapses
     explicit = [name for name, kind in synapses.items() if kind == "explicit"]
     return f"explicit ({', '.join(explicit)}) and shared"
+
+
+def delays_in_seconds(delay: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """Take one delay or delays by layer."""
+    delays = {
+        name: seconds(f"the delay of {name}", value, plain=False)
+        for name, value in by_layer("delay", delay, names).items()
+    }
+    return {name: delay_s for name, delay_s in delays.items() if delay_s}

@@ -1,7 +1,7 @@
 """Networks and neuron models as JSON and arrays: for files, results and comparison."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from brian2 import Quantity, get_dimensions, get_or_create_dimension, second
@@ -18,7 +18,13 @@ from cnn2snn_brian.projections import (
     Pooled,
 )
 from cnn2snn_brian.settings.neuron_models import NeuronModel
+from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.plasticity import Rule
+from cnn2snn_brian.settings.ready_made_neurons import IF
+from cnn2snn_brian.settings.settings import CHOICES, recorded
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -51,41 +57,24 @@ def _quantity(stored: list[Any]) -> Any:
     )
 
 
-def described_model(model: NeuronModel) -> dict[str, Any]:
-    """Turn a neuron model into what JSON can hold."""
-    values = {
-        item.name: getattr(model, item.name) for item in dataclasses.fields(model)
-    }
+def described_model(model: NeuronModel | Rule) -> dict[str, Any]:
+    """Turn a neuron model, or a rule of plasticity, into what JSON can hold."""
+    values = dict(vars(model))
     for name in _NUMBERS:
         values[name] = {key: _number(value) for key, value in values[name].items()}
-    values["refractory"] = float(model.refractory)
+    if isinstance(model, NeuronModel):
+        values["refractory"] = float(model.refractory)
     return values
 
 
-def model_of(described: dict[str, Any]) -> NeuronModel:
-    """Make the neuron model that `described_model` described."""
+def model_of(described: dict[str, Any], kind: type[Any] = NeuronModel) -> Any:
+    """Make the neuron model, or rule, that `described_model` described."""
     values = dict(described)
     for name in _NUMBERS:
         values[name] = {key: _quantity(value) for key, value in values[name].items()}
-    if values["refractory"]:
+    if values.get("refractory"):
         values["refractory"] *= second
-    return NeuronModel(**values)
-
-
-def described_rule(rule: Rule) -> dict[str, Any]:
-    """Turn a rule of plasticity into what JSON can hold."""
-    values = {item.name: getattr(rule, item.name) for item in dataclasses.fields(rule)}
-    for name in _NUMBERS:
-        values[name] = {key: _number(value) for key, value in values[name].items()}
-    return values
-
-
-def rule_of(described: dict[str, Any]) -> Rule:
-    """Make the rule of plasticity that `described_rule` described."""
-    values = dict(described)
-    for name in _NUMBERS:
-        values[name] = {key: _quantity(value) for key, value in values[name].items()}
-    return Rule(**values)
+    return kind(**values)
 
 
 def _described_layer(layer: Any, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -159,3 +148,58 @@ def layers_of(
         if ceiling is not None:
             ceilings.append(Ceiling(name, *ceiling))
     return Layers(_tuples(list(input_shape)), tuple(layers), tuple(ceilings))
+
+
+def network_record(network: "SpikingNetwork") -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Describe the network by what JSON can hold, and arrays.
+
+    Returns
+    -------
+    settings : dict
+        Everything but the arrays.
+    arrays : dict of str to ndarray
+        Weights and biases, ``conv1.weight``.
+    """
+    layers, arrays = described_layers(network.layers)
+    settings: dict[str, Any] = {
+        "input_shape": network.input_shape,
+        "layers": layers,
+        "parameters": recorded(network.parameters),
+        **{what: getattr(network, what) for what in CHOICES if what != "propagation"},
+        "dt_s": network.dt_s,
+        "classes": network.classes,
+    }
+    # Only where they differ from the default, so that version 0.1.0 reads the rest.
+    models = {
+        name: described_model(model)
+        for name, model in network.models(network.neurons).items()
+    }
+    if any(model != described_model(IF()) for model in models.values()):
+        settings["neurons"] = models
+    for name in ("delays_s", "release_probability"):
+        if getattr(network, name):
+            settings[name] = getattr(network, name)
+    if network.propagation != "step":
+        settings["propagation"] = network.propagation
+    if network.rules:
+        settings["rules"] = {k: described_model(r) for k, r in network.rules.items()}
+    return settings, arrays
+
+
+def fields_of(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Turn what `network_record` gave into the fields of a network."""
+    layers = layers_of(settings["input_shape"], settings["layers"], arrays)
+    # A file of an earlier version lacks newer parameters, which have defaults.
+    fields = settings | {
+        "layers": layers,
+        "parameters": Parameters.of(layers, **settings["parameters"]),
+    }
+    del fields["input_shape"]
+    models = {k: model_of(v) for k, v in fields.get("neurons", {}).items()}
+    if models:
+        first, *others = settings["neurons"].values()
+        is_one = all(other == first for other in others)
+        fields["neurons"] = next(iter(models.values())) if is_one else models
+    rules = settings.get("rules", {})
+    return fields | {"rules": {k: model_of(v, Rule) for k, v in rules.items()}}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -58,7 +59,7 @@ def data_based_thresholds(
     rate_scale : float
         Spikes per step of a pixel of intensity 1.
     per_channel : bool
-        Whether each channel has a threshold of its own, from its own activations;
+        Whether each channel has its own threshold, from its own activations;
         a channel that is silent at the percentile takes the layer's. The last layer
         keeps one threshold: its spikes are compared with each other.
 
@@ -77,21 +78,32 @@ def data_based_thresholds(
         If the images or the percentile can't be used, or a layer is silent at that
         percentile.
     """
-    if not 0 < percentile <= 100:
-        raise InputError(
-            f"percentile is {percentile}, expected above 0 and at most 100"
-        )
-    check_rate_scale(rate_scale)
     pixels = check_images(images, layers.input_shape)
     # One value per image would do for the maximum only: percentiles need them all.
     activations = layers.collected_activations(pixels)
+    return thresholds_of_activations(
+        layers, activations, percentile, rate_scale, per_channel=per_channel
+    )
+
+
+def thresholds_of_activations(
+    layers: Layers,
+    activations: Mapping[str, npt.NDArray[Any]],
+    percentile: float,
+    rate_scale: float,
+    *,
+    per_channel: bool,
+) -> dict[str, ByChannel]:
+    """Compute thresholds from activations of all layers."""
+    check_number("percentile", percentile, high=100, above=0)
+    check_rate_scale(rate_scale)
     *_, last = layers.names
     trained = {ceiling.layer: ceiling.activation for ceiling in layers.ceilings}
     # Spikes of the last layer are compared: they have to be worth the same.
     largest: dict[str, ByChannel] = {}
     for layer in layers:
         name = layer.name
-        values = activations.pop(name)
+        values = activations[name]
         if name in trained:
             largest[name] = trained[name]
         elif isinstance(layer, MaxPool2d):  # its spikes are those of its inputs

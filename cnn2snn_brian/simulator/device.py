@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brian2 import CodeRunner, all_devices, prefs, set_device
 
@@ -38,13 +38,11 @@ from cnn2snn_brian.brian import (
 )
 from cnn2snn_brian.errors import BuildError
 from cnn2snn_brian.projections import INPUT, Pooled, parts, weights_of_channel
-from cnn2snn_brian.settings import (
-    PERTURBATION,
-    NetworkDescription,
-    Perturbations,
-    numbers,
-)
+from cnn2snn_brian.settings import PERTURBATION, Perturbations, numbers
 from cnn2snn_brian.simulator.compiler import UNIT
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 HEADER = "learning.h"
 
@@ -53,7 +51,7 @@ LAST_UPDATE = "lastupdate"
 
 
 def learning_before(
-    device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
+    device: CPPStandaloneDevice, network: Any, snn: "SpikingNetwork"
 ) -> list[str]:
     """Write what happens before the first image."""
     if not snn.rules:
@@ -73,7 +71,7 @@ def learning_before(
 
 
 def learning_after(
-    device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
+    device: CPPStandaloneDevice, network: Any, snn: "SpikingNetwork"
 ) -> list[str]:
     """Write what happens at the end of each image, before its results are written."""
     lines = []
@@ -207,7 +205,7 @@ def _read_shape(layer: Any) -> tuple[int, ...]:
 
 
 def _worth_of_spikes(
-    device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
+    device: CPPStandaloneDevice, network: Any, snn: "SpikingNetwork"
 ) -> list[str]:
     """C++ that multiplies weights by what spikes of their source stand for."""
     lines = []
@@ -236,7 +234,7 @@ def _worth_of_spikes(
 
 
 def _picture_loop(
-    device: CPPStandaloneDevice, network: Any, snn: NetworkDescription
+    device: CPPStandaloneDevice, network: Any, snn: "SpikingNetwork"
 ) -> tuple[str, str]:
     """C++ in front of and behind Brian2's run of one image."""
 
@@ -299,7 +297,7 @@ def _picture_loop(
     return "\n".join(lines), "\n".join(after)
 
 
-def write_sources(snn: NetworkDescription, directory: Path) -> None:
+def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
     """Write the C++ project of a network that is shown images."""
     with _device_taken() as device:
         network = program_network(snn)

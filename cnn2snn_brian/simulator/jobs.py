@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ from cnn2snn_brian.projections import (
     n_synapses,
     to_neurons,
 )
+from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
-    NetworkDescription,
     Parameters,
     Perturbations,
     check_settings,
@@ -38,7 +38,9 @@ from cnn2snn_brian.simulator.protocol import (
 )
 from cnn2snn_brian.simulator.recording import Record, Recording, steps_in
 from cnn2snn_brian.simulator.shown import shown_in_run
-from cnn2snn_brian.spikes import Trials
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: A spike is kept as its neuron and its step, both int32.
 BYTES_PER_SPIKE = 8
@@ -204,7 +206,7 @@ def check_recording(
 
 
 def check_weights(
-    snn: NetworkDescription, settings: Sequence[Perturbations], n_images: int
+    snn: "SpikingNetwork", settings: Sequence[Perturbations], n_images: int
 ) -> None:
     """
     Refuse to keep the learned weights of each image, if they don't fit into memory.
@@ -254,10 +256,10 @@ class Job:
 
 
 def prepared(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     n_steps: int,
     images: Any,
-    settings: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any] | Parameters],
     seed: int,
     record: Record,
     repeats: Any = 1,
@@ -313,7 +315,7 @@ def prepared(
     ]
 
 
-def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
+def _current_readers(snn: "SpikingNetwork") -> tuple[CurrentReader, ...]:
     """List all that reads an image as a constant current."""
     found: list[CurrentReader] = []
     before = ""
@@ -330,13 +332,11 @@ def _current_readers(snn: NetworkDescription) -> tuple[CurrentReader, ...]:
 
 
 def _checked(
-    snn: NetworkDescription, settings: Sequence[Mapping[str, Any]], seed: int
+    snn: "SpikingNetwork", settings: Sequence[Mapping[str, Any] | Parameters], seed: int
 ) -> list[tuple[Parameters, Perturbations]]:
     chosen = []
     for given in settings:
-        if not isinstance(given, Mapping):
-            raise InputError(f"settings: {given!r} is not a dict of settings by name")
-        for old in FORMERLY.keys() & given.keys():
+        for old in FORMERLY.keys() & (given if isinstance(given, Mapping) else ()):
             raise InputError(f"{old}: give {FORMERLY[old]}")
         chosen.append(check_settings(snn, given, seed))
     return chosen

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from brian2 import Quantity, second
 from brian2.units import have_same_dimensions
 
+from cnn2snn_brian.checks import check_names
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Shape, from_neurons, index_of
-from cnn2snn_brian.settings import check_names
 
 #: Layers whose spikes are kept, for all images or for those with the given indices.
 Spikes = Iterable[str] | Mapping[str, Iterable[int]]

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,12 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Pooled, to_neurons
-from cnn2snn_brian.settings import NetworkDescription, check_images, check_rate_scale
-from cnn2snn_brian.spikes import Trials
+from cnn2snn_brian.results import Trials
+from cnn2snn_brian.settings import check_images, check_rate_scale
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 _NO_STEPS = np.zeros(0, np.int32)
 
@@ -84,7 +87,7 @@ class Showing:
 
 
 def shown_in_run(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     n_steps: int,
     images: Any,
     repeats: Any,
@@ -111,7 +114,7 @@ def shown_in_run(
 
 
 def _in_order(
-    snn: NetworkDescription, pixels: npt.NDArray[np.float32]
+    snn: "SpikingNetwork", pixels: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Give the program what each reader of an image reads, in the order of neurons."""
     if snn.encoding != "current":
@@ -126,7 +129,7 @@ def _in_order(
 
 
 def _of_stimuli(
-    snn: NetworkDescription,
+    snn: "SpikingNetwork",
     n_steps: int,
     stimuli: Sequence[Any],
     repeats: int,
@@ -189,7 +192,7 @@ def _check_time(stimulus: Stimulus, n_steps: int, dt_s: float) -> None:
         )
 
 
-def _shown(snn: NetworkDescription, n_steps: int, stimulus: Stimulus) -> Shown:
+def _shown(snn: "SpikingNetwork", n_steps: int, stimulus: Stimulus) -> Shown:
     own = stimulus.n_steps(snn.dt_s)
     if isinstance(stimulus, SpikeStimulus):
         neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
@@ -205,7 +208,7 @@ def _shown(snn: NetworkDescription, n_steps: int, stimulus: Stimulus) -> Shown:
 
 
 def _mean(
-    snn: NetworkDescription, stimulus: Stimulus, part: Shown
+    snn: "SpikingNetwork", stimulus: Stimulus, part: Shown
 ) -> npt.NDArray[np.float32]:
     """Mean intensity of a stimulus over time."""
     if isinstance(stimulus, FrameStimulus):

@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from brian2 import Quantity, second
@@ -28,8 +28,8 @@ from cnn2snn_brian.projections import (
     parts,
     to_neurons,
 )
-from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.settings import NetworkDescription, check_units, documented
+from cnn2snn_brian.results import SimulationResult, SpikeCounts
+from cnn2snn_brian.settings import Parameters, check_units, documented
 from cnn2snn_brian.simulator.compiler import (
     PROGRAM,
     build_program,
@@ -41,7 +41,9 @@ from cnn2snn_brian.simulator.jobs import Job, prepared
 from cnn2snn_brian.simulator.protocol import ProgramOutputs
 from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
-from cnn2snn_brian.spikes import SpikeCounts
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.network import SpikingNetwork
 
 #: Show a progress bar from so many images on.
 MIN_PROGRESS = 10
@@ -95,7 +97,7 @@ class Simulator:
     @check_units(duration=second)
     def __init__(
         self,
-        snn: NetworkDescription,
+        snn: "SpikingNetwork",
         duration: Quantity,
         *,
         cache_directory: str | Path | None = None,
@@ -226,7 +228,7 @@ class Simulator:
     def run_many(
         self,
         images: Any,
-        settings: Sequence[Mapping[str, Any]],
+        settings: Sequence[Mapping[str, Any] | Parameters],
         *,
         seed: int = 0,
         record: Record = (),
@@ -245,8 +247,9 @@ class Simulator:
         ----------
         images : ndarray, torch.Tensor, Stimulus or sequence of Stimulus
             Images or stimuli, as in `run`.
-        settings : sequence of dict
-            What each run has of its own, by name: the settings that `run` takes.
+        settings : sequence of dict or Parameters
+            What each run has of its own, by name: the settings that `run` takes; or all
+            of its parameters.
         seed, record, executor, shard_size, progress, repeats
             As in `run`.
 
@@ -373,7 +376,7 @@ def _versions() -> dict[str, str]:
     return dict(_found_versions())
 
 
-def _structure(snn: NetworkDescription) -> Any:
+def _structure(snn: "SpikingNetwork") -> Any:
     """Say what a program is compiled for; the rest comes at run time."""
     summary = snn.summary()
     del summary["classes"]

@@ -1,7 +1,6 @@
 """What all stimuli have: a kind, a name, a duration, parameters, a plot and a file."""
 
 import json
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -59,19 +58,6 @@ def _without_unit(given: Any) -> npt.NDArray[np.float64]:
     if array.size and array.dtype.kind not in "fiu":
         raise ValueError(f"they are of the type {array.dtype}")
     return array.astype(np.float64)
-
-
-def seconds(what: str, time: Any, *, least: float = 0.0) -> Quantity:
-    """Check a time."""
-    is_time = np.ndim(time) == 0 and (
-        have_same_dimensions(time, second)
-        if isinstance(time, Quantity)
-        else isinstance(time, int | float) and time == 0
-    )
-    if not is_time or not (math.isfinite(float(time)) and float(time) > least):
-        rule = "a time above 0" if least >= 0 else "a time of at least 0"
-        raise InputError(f"{what} is {time}, expected {rule}, such as 100*ms")
-    return float(time) * second
 
 
 def whole_steps(what: str, time_s: float, dt_s: float) -> int:

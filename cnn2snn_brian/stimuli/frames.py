@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, ms
+from brian2 import Quantity, ms, second
 
+from cnn2snn_brian.checks import seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import as_array, check_images
-from cnn2snn_brian.stimuli.base import Item, Stimulus, seconds, whole_steps
+from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
 
 #: A plot shows at most so many frames.
 MAX_SHOWN = 12
@@ -154,9 +155,9 @@ class Still(FrameStimulus):
         pixels = _checked("the image", self.image[None])
         object.__setattr__(self, "image", pixels[0])
         if self.duration is not None:
-            object.__setattr__(
-                self, "duration", seconds("the duration of an image", self.duration)
-            )
+            what = "the duration of an image"
+            duration = seconds(what, self.duration, plain=False, above=0) * second
+            object.__setattr__(self, "duration", duration)
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
@@ -224,8 +225,10 @@ class Sequence(FrameStimulus):
                 f"each of {n} images"
             )
         object.__setattr__(self, "labels", tuple(labels.tolist()))
-        object.__setattr__(self, "on", seconds("on", self.on))
-        object.__setattr__(self, "off", seconds("off", self.off, least=-1e-300))
+        on = seconds("on", self.on, plain=False, above=0) * second
+        off = seconds("off", self.off, plain=False, least=0) * second
+        object.__setattr__(self, "on", on)
+        object.__setattr__(self, "off", off)
         if not 0 <= float(self.background) <= 1:
             raise InputError(f"background is {self.background}, expected 0 to 1")
 
@@ -299,7 +302,8 @@ class Movie(FrameStimulus):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", _checked("frames", self.frames))
-        object.__setattr__(self, "frame", seconds("the time of a frame", self.frame))
+        frame = seconds("the time of a frame", self.frame, plain=False, above=0)
+        object.__setattr__(self, "frame", frame * second)
 
     @property
     def duration_s(self) -> float:

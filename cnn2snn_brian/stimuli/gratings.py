@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Hz, Quantity, ms, second
 
+from cnn2snn_brian.checks import seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import check_units
-from cnn2snn_brian.stimuli.base import seconds
 from cnn2snn_brian.stimuli.frames import Movie, Still
 
 Shape = tuple[int, int, int]
@@ -242,8 +242,8 @@ def moving_bar(
 
 def _frame_starts(duration: Quantity, frame: Quantity) -> npt.NDArray[Any]:
     """Start of each frame in seconds."""
-    total = float(seconds("duration", duration))
-    each = float(seconds("the time of a frame", frame))
+    total = seconds("duration", duration, plain=False, above=0)
+    each = seconds("the time of a frame", frame, plain=False, above=0)
     n = round(total / each)
     if n < 1 or abs(total / each - n) > 1e-6 * n:
         raise InputError(

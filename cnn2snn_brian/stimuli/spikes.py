@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.checks import check_choice, optional_library, seconds
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.settings import check_choice
-from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds, seconds
+from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds
 
 #: Neurons and times of all spikes, and how long the recording is.
 Trains = tuple[npt.NDArray[Any], npt.NDArray[np.float64], Quantity | None]
@@ -82,8 +81,8 @@ def trains_of_nwb(
     if window is not None:
         if len(window) != 2:
             raise InputError(f"window is {window!r}, expected a start and an end")
-        start, end = (float(seconds("window", time, least=-1e-300)) for time in window)
-        duration = seconds("what is shown", (end - start) * second)
+        start, end = (seconds("window", t, plain=False, least=0) for t in window)
+        duration = seconds("what is shown", end - start, above=0) * second
         # A spike at the end of a trial is the next one's.
         slack = 1e-9 * (end - start)
         times = [one[(one >= start - slack) & (one < end - slack)] for one in times]
@@ -154,8 +153,9 @@ class SpikeStimulus(Stimulus):
     def __post_init__(self) -> None:
         check_choice("duplicates", self.duplicates, ("refuse", "warn", "first"))
         if self.duration is not None:
-            duration = seconds(f"the duration of {self.label}", self.duration)
-            object.__setattr__(self, "duration", duration)
+            what = f"the duration of {self.label}"
+            duration = seconds(what, self.duration, plain=False, above=0)
+            object.__setattr__(self, "duration", duration * second)
 
     @property
     def duration_s(self) -> float | None:

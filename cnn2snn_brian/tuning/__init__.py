@@ -7,12 +7,17 @@ is a name or one of the classes here with its options. `calibrate` fits threshol
 leaks, by channel, to what the CNN computes in each layer.
 """
 
-from cnn2snn_brian.tuning.base import Method, Percentiles
 from cnn2snn_brian.tuning.calibration import calibrate
-from cnn2snn_brian.tuning.methods import Bisection, MethodName, Search
+from cnn2snn_brian.tuning.methods import (
+    Bisection,
+    Feedback,
+    Method,
+    MethodName,
+    Percentiles,
+    Search,
+)
 from cnn2snn_brian.tuning.objectives import OBJECTIVES, Target
 from cnn2snn_brian.tuning.result import CalibrationResult, Check, TuningResult
-from cnn2snn_brian.tuning.trials import Feedback
 from cnn2snn_brian.tuning.tune import tune_thresholds
 
 __all__ = [

@@ -14,8 +14,7 @@ References
    Neural Networks Calibration, arXiv:2106.06984
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -25,13 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity
 
-from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_numbers, check_whole
+from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import Advance, progress_bar
-from cnn2snn_brian.projections import AnyLayer, MaxPool2d
+from cnn2snn_brian.projections import MaxPool2d
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
-    NetworkDescription,
     Parameters,
     check_images,
     input_scales,
@@ -40,13 +38,11 @@ from cnn2snn_brian.settings import (
     reference,
 )
 from cnn2snn_brian.simulator import Simulator, Workers
-from cnn2snn_brian.tuning.base import check_numbers
 from cnn2snn_brian.tuning.result import CalibrationResult
-from cnn2snn_brian.tuning.trials import compiled, described
-from cnn2snn_brian.tuning.tuning_set import arrays_fingerprint
+from cnn2snn_brian.tuning.tune import described, fingerprint, started
 
 #: Shows the images with some settings, see `Simulator.run_many`.
-Show = Callable[[list[dict[str, Any]]], Iterable[tuple[int, SimulationResult]]]
+Show = Callable[[list[Any]], Iterable[tuple[int, SimulationResult]]]
 
 #: Thresholds that each channel may choose from, as shares of the layer's own.
 SCALES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6)
@@ -57,7 +53,7 @@ PERCENTILE = 99.0
 
 
 def calibrate(
-    network: Simulator | NetworkDescription,
+    network: Simulator | SpikingNetwork,
     images: Any,
     *,
     duration: Quantity | None = None,
@@ -137,58 +133,46 @@ def calibrate(
     """
     rounds = check_whole("rounds", rounds, 1)
     seed = check_whole("seed", seed, 0)
-    shares = check_numbers("scales", scales, lambda x: x > 0, "above 0")
-    starts = None
-    if v_init is not None:
-        starts = check_numbers("v_init", v_init, lambda x: x < 1, "below 1")
+    shares = check_numbers("scales", scales, above=0)
+    starts = None if v_init is None else check_numbers("v_init", v_init, below=1)
     snn = described(network)
     pixels = check_images(images, snn.input_shape)
     # All that can be wrong with these comes before the compiler.
-    goal = _Goal.of(snn, pixels)
-    with ExitStack() as stack:
-        simulator = stack.enter_context(compiled(network, duration))
-        settings = {
-            "scales": shares,
-            "v_init": starts,
-            "rounds": rounds,
-            "seed": seed,
-            "network": snn.fingerprint,
-            "parameters": recorded(snn.parameters),
-            "duration_s": simulator.duration_s,
-            "images": arrays_fingerprint(pixels),
-        }
-        known = Checkpoint(checkpoint, "calibration", settings, _Fit.columns())
-        stack.enter_context(known)
+    fitting = _Fitting(snn, pixels, shares, starts, rounds)
+    settings = {
+        "scales": shares,
+        "v_init": starts,
+        "rounds": rounds,
+        "seed": seed,
+        "parameters": recorded(snn.parameters),
+        "images": fingerprint(pixels),
+    }
+    columns = [item.name for item in fields(_Fit)]
+    with started("calibration", network, duration, checkpoint, settings, columns) as (
+        simulator,
+        known,
+    ):
         show = partial(
             simulator.run_many, pixels, seed=seed, executor=executor, progress=False
         )
-        fits = {
-            layer.name: _Fit.of(goal.largest[layer.name], snn.parameters, layer)
-            for layer in snn.layers
-        }
-        *fitted, last = snn.layer_names
-        # Spikes of the last layer are compared: they have to be worth the same.
-        fits[last] = replace(fits[last], largest=[goal.largest[last]])
+        fitted = snn.layer_names[:-1]
         n_rounds = len(fitted) * rounds
         with progress_bar("calibrating", n_rounds, show=progress) as advance:
             for name in fitted:
                 if isinstance(snn.layers[name], MaxPool2d):
-                    fits[name] = _of_gate(snn, fits, name)
+                    fitting.fits[name] = fitting.of_gate(name)
                     advance(rounds, f"{name}: a gate")
                     continue
                 if name in known.rows:
                     advance(rounds, f"{name}: on record")
                 else:
-                    candidates = fits[name].variations(shares, starts)
-                    best = _best(
-                        simulator, show, goal, fits, name, candidates, rounds, advance
-                    )
+                    best = fitting.best(name, simulator.n_steps, show, advance)
                     known.add(name, vars(best))
-                fits[name] = _Fit(**known.rows[name])
-        found = _parameters(snn, fits)
+                fitting.fits[name] = _Fit(**known.rows[name])
+        found = fitting.parameters()
         agreements = {
-            index: float((result.predictions == goal.classes).mean())
-            for index, result in show([vars(snn.parameters), vars(found)])
+            index: float((result.predictions == fitting.classes).mean())
+            for index, result in show([snn.parameters, found])
         }
     return CalibrationResult(
         before=snn.parameters,
@@ -197,7 +181,8 @@ def calibrate(
         agreement=agreements[1],
         n_images=len(pixels),
         errors={
-            name: (fits[name].error_before, fits[name].error) for name in known.rows
+            name: (row["error_before"], row["error"])
+            for name, row in known.rows.items()
         },
         settings=known.settings,
     )
@@ -227,33 +212,10 @@ class _Fit:
     error_before: float = np.nan
     error: float = np.nan
 
-    @staticmethod
-    def columns() -> list[str]:
-        return [item.name for item in fields(_Fit)]
 
-    @classmethod
-    def of(cls, largest: float, parameters: Parameters, layer: AnyLayer) -> "_Fit":
-        n = layer.shape[0]
-        start = np.broadcast_to(parameters.v_init[layer.name], n)
-        return cls([largest] * n, [0.0] * n, [float(x) for x in start])
-
-    def variations(
-        self, shares: list[float], starts: list[float] | None
-    ) -> "list[_Fit]":
-        v_inits = [self.v_init]
-        if starts is not None:
-            v_inits = [[start] * len(self.v_init) for start in starts]
-        return [
-            replace(self, largest=[share * x for x in self.largest], v_init=v_init)
-            for share in shares
-            for v_init in v_inits
-        ]
-
-
-@dataclass(frozen=True)
-class _Goal:
+class _Fitting:
     """
-    What the CNN computes.
+    What the CNN computes for some images, and the numbers that fit it.
 
     Attributes
     ----------
@@ -261,100 +223,95 @@ class _Goal:
         Activations of all layers but the last.
     classes : ndarray of int, shape (n_images,)
         Where its last layer is largest.
-    largest : dict of str to float
-        Percentile of each layer's activations.
+    fits : dict of str to _Fit
+        Numbers of every layer, those of the CNN's activations at first.
     """
 
-    activations: dict[str, npt.NDArray[np.float32]]
-    classes: npt.NDArray[np.int64]
-    largest: dict[str, float]
-
-    @classmethod
-    def of(cls, snn: NetworkDescription, pixels: npt.NDArray[np.float32]) -> "_Goal":
+    def __init__(
+        self,
+        snn: SpikingNetwork,
+        pixels: npt.NDArray[np.float32],
+        shares: list[float],
+        starts: list[float] | None,
+        rounds: int,
+    ) -> None:
+        self.snn, self.rounds = snn, rounds
+        self.shares, self.starts = shares, starts
         found = snn.layers.collected_activations(pixels)
-        largest = {
-            name: reference(largest_activation(name, values, PERCENTILE, False))
-            for name, values in found.items()
+        self.fits = {}
+        *_, last = snn.layer_names
+        for name, values in found.items():
+            largest = reference(largest_activation(name, values, PERCENTILE, False))
+            n = values.shape[1]
+            start = np.broadcast_to(snn.parameters.v_init[name], n).astype(float)
+            # Spikes of the last layer are compared: they have to be worth the same.
+            n_largest = 1 if name == last else n
+            self.fits[name] = _Fit([largest] * n_largest, [0.0] * n, start.tolist())
+        outputs = found.pop(last)
+        self.classes = outputs.reshape(len(outputs), -1).argmax(axis=1)
+        self.activations = {
+            name: x.reshape(*x.shape[:2], -1) for name, x in found.items()
         }
-        outputs = found.pop(snn.layer_names[-1])
-        return cls(
-            {name: x.reshape(*x.shape[:2], -1) for name, x in found.items()},
-            outputs.reshape(len(outputs), -1).argmax(axis=1),
-            largest,
+
+    def of_gate(self, name: str) -> _Fit:
+        """Give the gate of a maximum pooling the scale of what it reads."""
+        source, own = self.snn.layers[name].inputs[0], self.fits[name]
+        pixel = [1 / self.snn.parameters.rate_scale]
+        largest = self.fits[source].largest if source in self.fits else pixel
+        return replace(own, largest=largest * (len(own.largest) // len(largest)))
+
+    def parameters(self, **changed: _Fit) -> Parameters:
+        """Write the numbers of all layers in the units of their potentials."""
+        fits, own = {**self.fits, **changed}, self.snn.parameters
+        largest = {
+            name: np.array(fit.largest) if len(fit.largest) > 1 else fit.largest[0]
+            for name, fit in fits.items()
+        }
+        scales = input_scales(self.snn.layers, largest, own.rate_scale)
+        *fitted, _ = fits
+        return own.replace(
+            thresholds={name: largest[name] / scales[name] for name in fits},
+            leak={name: np.array(fits[name].shift) / scales[name] for name in fitted},
+            v_init={name: np.array(fit.v_init) for name, fit in fits.items()},
         )
 
-
-def _of_gate(snn: NetworkDescription, fits: Mapping[str, _Fit], name: str) -> _Fit:
-    """Give the gate of a maximum pooling the scale of what it reads."""
-    source = snn.layers[name].inputs[0]
-    pixel = [1 / snn.parameters.rate_scale]
-    largest = fits[source].largest if source in fits else pixel
-    return replace(
-        fits[name], largest=largest * (len(fits[name].largest) // len(largest))
-    )
-
-
-def _parameters(snn: NetworkDescription, fits: Mapping[str, _Fit]) -> Parameters:
-    """Write the numbers of all layers in the units of their potentials."""
-    own = snn.parameters
-    thresholds: dict[str, Any] = {}
-    leak: dict[str, Any] = dict(own.leak)
-    v_init: dict[str, Any] = {}
-    largest = {
-        name: np.array(fit.largest) if len(fit.largest) > 1 else fit.largest[0]
-        for name, fit in fits.items()
-    }
-    scales = input_scales(snn.layers, largest, own.rate_scale)
-    for name, fit in fits.items():
-        thresholds[name] = largest[name] / scales[name]
-        v_init[name] = np.array(fit.v_init)
-        if name != snn.layer_names[-1]:
-            leak[name] = np.array(fit.shift) / scales[name]
-    return Parameters.of(
-        snn.layers, thresholds=thresholds, leak=leak, v_init=v_init, default=own
-    )
-
-
-def _best(
-    simulator: Simulator,
-    show: Show,
-    goal: _Goal,
-    fits: Mapping[str, _Fit],
-    name: str,
-    candidates: list[_Fit],
-    rounds: int,
-    advance: Advance,
-) -> _Fit:
-    """Shift the leaks of all candidates, and let each channel choose among them."""
-    snn, n_steps = simulator.snn, simulator.n_steps
-    activations = goal.activations[name]
-    tried = [*candidates, fits[name]]
-    errors = np.empty((len(tried), activations.shape[1]))
-    for turn in range(rounds):
-        shown = tried if turn == 0 else tried[:-1]
-        settings = [vars(_parameters(snn, {**fits, name: fit})) for fit in shown]
-        for index, result in show(settings):
-            counts = result.spike_counts[name].reshape(activations.shape)
-            scale = np.array(tried[index].largest, np.float32)[:, None]
-            coded = counts * (scale / n_steps)
-            errors[index] = np.square(coded - activations).mean(axis=(0, 2))
-            if index < len(candidates):
-                wanted = np.minimum(activations, scale).mean(axis=(0, 2), dtype=float)
-                shift = tried[index].shift + wanted - coded.mean((0, 2), dtype=float)
-                tried[index] = replace(tried[index], shift=shift.tolist())
-        advance(1, f"{name}, round {turn + 1}")
-    chosen = errors[:-1].argmin(axis=0)
-    channels = np.arange(len(chosen))
-
-    def pick(what: str) -> list[float]:
-        table = np.array([getattr(fit, what) for fit in tried])
-        return [float(number) for number in table[chosen, channels]]
-
-    power = float(np.square(activations).mean(dtype=float))
-    return _Fit(
-        largest=pick("largest"),
-        shift=pick("shift"),
-        v_init=pick("v_init"),
-        error_before=float(np.sqrt(errors[-1].mean() / power)),
-        error=float(np.sqrt(errors[chosen, channels].mean() / power)),
-    )
+    def best(self, name: str, n_steps: int, show: Show, advance: Advance) -> _Fit:
+        """Shift the leaks of all candidates, and let each channel choose among them."""
+        own, activations = self.fits[name], self.activations[name]
+        v_inits = [own.v_init]
+        if self.starts is not None:
+            v_inits = [[start] * len(own.v_init) for start in self.starts]
+        tried = [
+            replace(own, largest=[share * x for x in own.largest], v_init=v_init)
+            for share in self.shares
+            for v_init in v_inits
+        ]
+        tried.append(own)
+        errors = np.empty((len(tried), activations.shape[1]))
+        for turn in range(self.rounds):
+            shown = tried if turn == 0 else tried[:-1]
+            settings = [self.parameters(**{name: x}) for x in shown]
+            for index, result in show(settings):
+                counts = result.spike_counts[name].reshape(activations.shape)
+                scale = np.array(tried[index].largest, np.float32)[:, None]
+                coded = counts * (scale / n_steps)
+                errors[index] = np.square(coded - activations).mean(axis=(0, 2))
+                if index < len(tried) - 1:
+                    wanted = np.minimum(activations, scale).mean((0, 2), dtype=float)
+                    shift = (
+                        tried[index].shift + wanted - coded.mean((0, 2), dtype=float)
+                    )
+                    tried[index] = replace(tried[index], shift=shift.tolist())
+            advance(1, f"{name}, round {turn + 1}")
+        chosen = errors[:-1].argmin(axis=0)
+        channels = np.arange(len(chosen))
+        picked = {
+            what: np.array([getattr(fit, what) for fit in tried])[chosen, channels]
+            for what in ("largest", "shift", "v_init")
+        }
+        power = float(np.square(activations).mean(dtype=float))
+        return _Fit(
+            **{what: values.tolist() for what, values in picked.items()},
+            error_before=float(np.sqrt(errors[-1].mean() / power)),
+            error=float(np.sqrt(errors[chosen, channels].mean() / power)),
+        )

@@ -17,8 +17,7 @@ from scipy.special import log_softmax, softmax
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections import Layers
-from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.spikes import correlation
+from cnn2snn_brian.results import SimulationResult, correlation
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -74,10 +73,7 @@ class Target(Printed):
         """
         last = layers.names[-1]
         found = layers.collected_activations(images, (*compared, last))
-        joined = {
-            name: values.reshape(len(values), -1) for name, values in found.items()
-        }
-        return cls(labels, joined, last)
+        return cls(labels, {k: x.reshape(len(x), -1) for k, x in found.items()}, last)
 
     def first(self, n: int) -> "Target":
         """
@@ -174,16 +170,11 @@ def find_objective(
     if objective in OBJECTIVES:
         return OBJECTIVES[objective], objective, ()
     kind, _, layer = str(objective).partition(":")
-    if kind != FEATURE_MAP:
+    if kind != FEATURE_MAP or (layer and layer not in layers.names):
+        names = ", ".join(map(repr, [*OBJECTIVES, FEATURE_MAP, f"{FEATURE_MAP}:LAYER"]))
         raise InputError(
-            f"objective={objective!r}: expected one of "
-            f"{', '.join(map(repr, [*OBJECTIVES, FEATURE_MAP]))}, "
-            f"'{FEATURE_MAP}:LAYER', or a function"
-        )
-    if layer and layer not in layers.names:
-        raise InputError(
-            f"objective={objective!r}: there is no layer {layer!r}, "
-            f"only {', '.join(layers.names)}"
+            f"objective={objective!r}: expected one of {names} with a layer of "
+            f"{', '.join(layers.names)}, or a function"
         )
     compared = (layer,) if layer else layers.names
 

@@ -1,16 +1,13 @@
 """What a threshold setting found, and whether it is better than what was there."""
 
 from dataclasses import dataclass
-from math import comb
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from cnn2snn_brian.settings import Parameters, recorded, shown_number
-from cnn2snn_brian.tuning.base import FoundParameters
+from cnn2snn_brian.printing import Printed, right_table
+from cnn2snn_brian.settings import ByChannel, Parameters, recorded, shown_number
 from cnn2snn_brian.tuning.methods import TUNABLE
-from cnn2snn_brian.tuning.objectives import Objective
-from cnn2snn_brian.tuning.trials import Shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,11 +68,10 @@ class Check:
         .. [2] Dixon and Mood (1946), The statistical sign test,
            doi:10.1080/01621459.1946.10501898
         """
+        from scipy.stats import binomtest
+
         n = self.n_gained + self.n_lost
-        fewer = min(self.n_gained, self.n_lost)
-        # Whole numbers until the end: 2**n is no float above n = 1023.
-        ways = sum(comb(n, k) for k in range(fewer + 1))
-        return min(1.0, 2 * ways / 2**n)
+        return float(binomtest(self.n_gained, n).pvalue) if n else 1.0
 
     def is_better(self, *, by_accuracy: bool) -> bool:
         """
@@ -97,23 +93,44 @@ class Check:
         return self.value > self.value_before
 
 
-def compare(
-    shown: Shown, objective: Objective, before: Parameters, found: Parameters
-) -> Check:
-    """Show the same images with two settings."""
-    target, labels = shown.target, shown.images.labels
-    results = dict(shown.run([before, found]))
-    was_right, is_right = (results[i].predictions == labels for i in (0, 1))
-    return Check(
-        n_images=len(labels),
-        value_before=float(objective(results[0], target)),
-        value=float(objective(results[1], target)),
-        accuracy_before=results[0].accuracy(labels),
-        accuracy=results[1].accuracy(labels),
-        cnn_accuracy=float((target.predictions == labels).mean()),
-        n_gained=int((is_right & ~was_right).sum()),
-        n_lost=int((was_right & ~is_right).sum()),
-    )
+@dataclass(frozen=True)
+class FoundParameters(Printed):
+    """
+    Parameters before and after. Subclasses know whether what was found is ``accepted``.
+
+    Attributes
+    ----------
+    before, found : Parameters
+        The network's own parameters, and those that were found.
+    """
+
+    before: Parameters
+    found: Parameters
+
+    if TYPE_CHECKING:
+
+        @property
+        def accepted(self) -> bool:
+            """Whether `parameters` are those that were found."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What to use. ``simulator.run(images, **result.arguments)`` does."""
+        return self.found if self.accepted else self.before
+
+    @property
+    def thresholds(self) -> dict[str, ByChannel]:
+        """The thresholds to use."""
+        return dict(self.parameters.thresholds)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The parameters to use, as arguments of `Simulator.run`."""
+        return dict(vars(self.parameters))
+
+    def _line(self, text: str) -> str:
+        used = "used" if self.accepted else "not used"
+        return f"{type(self).__name__}({text} images, {used})"
 
 
 @dataclass(frozen=True)
@@ -130,7 +147,7 @@ class TuningResult(FoundParameters):
     history : pandas.DataFrame
         A row for each candidate: ``round``, ``note``, ``n_images``, ``value`` (the
         objective), ``criterion`` (what the method went by), ``accuracy``, ``best`` (the
-        largest value so far with as many images), ``seconds`` (from the begin of its
+        largest value so far with as many images), ``seconds`` (from the start of its
         round), and its parameters.
     tuning, held_out : Check
         What was there before against what was found, on the images that were tuned on,
@@ -154,7 +171,7 @@ class TuningResult(FoundParameters):
     @property
     def verdict(self) -> str:
         """Which parameters are used and why, and whether the images tell enough."""
-        check = self.tuning if self.held_out is None else self.held_out
+        check = self.held_out or self.tuning
         kind = "tuning" if self.held_out is None else "held-out"
         images = f"{check.n_images} {kind} images"
         if not self.accepted:
@@ -176,63 +193,49 @@ class TuningResult(FoundParameters):
             )
         return text
 
-    def _parts(self) -> list[str | Table]:
-        title = (
-            f"{self.settings['method']}, {self.settings['objective']}: "
-            f"{len(self.history)} candidates"
-        )
-        return [title, self._parameters(), self._checks(), self.verdict]
+    @property
+    def _title(self) -> str:
+        method, objective = self.settings["method"], self.settings["objective"]
+        return f"{method}, {objective}: {len(self.history)} candidates"
 
     def __repr__(self) -> str:
-        check = self.tuning if self.held_out is None else self.held_out
-        used = "used" if self.accepted else "not used"
-        return (
-            f"TuningResult({self.settings['method']}, {self.settings['objective']}: "
-            f"{len(self.history)} candidates, accuracy {check.accuracy_before:.1%} -> "
-            f"{check.accuracy:.1%} of {check.n_images} images, {used})"
-        )
+        check = self.held_out or self.tuning
+        accuracies = f"accuracy {check.accuracy_before:.1%} -> {check.accuracy:.1%}"
+        return self._line(f"{self._title}, {accuracies} of {check.n_images}")
+
+    def _parts(self) -> list[str | Table]:
+        return [self._title, self._parameters(), self._checks(), self.verdict]
 
     def _parameters(self) -> Table:
         """Thresholds before and after, and whatever else was changed."""
-        names = {"thresholds": "threshold"}
-        table = Table(box=None)
-        table.add_column("layer")
         before, found = recorded(self.before), recorded(self.found)
-        shown = [
+        changed = [
             what
             for what in TUNABLE
             if what == "thresholds" or before[what] != found[what]
         ]
-        for what in shown:
-            table.add_column(names.get(what, what), justify="right")
-            table.add_column("found", justify="right")
-        for layer in self.before.thresholds:
-            values = [
+        titles = [title for what in changed for title in (what.rstrip("s"), "found")]
+        rows = [
+            [layer]
+            + [
                 shown_number(getattr(parameters, what)[layer])
-                for what in shown
+                for what in changed
                 for parameters in (self.before, self.found)
             ]
-            table.add_row(layer, *values)
-        return table
+            for layer in self.before.thresholds
+        ]
+        return right_table(["layer", *titles], rows)
 
     def _checks(self) -> Table:
         """Objective and accuracy on the images, before and after."""
-        table = Table(box=None)
-        table.add_column("images")
-        for title in ("", "objective", "found", "accuracy", "found", "CNN"):
-            table.add_column(title, justify="right")
-        for kind, check in (("tuning", self.tuning), ("held-out", self.held_out)):
-            if check is not None:
-                table.add_row(
-                    kind,
-                    f"{check.n_images:,}",
-                    f"{check.value_before:.4f}",
-                    f"{check.value:.4f}",
-                    f"{check.accuracy_before:.1%}",
-                    f"{check.accuracy:.1%}",
-                    f"{check.cnn_accuracy:.1%}",
-                )
-        return table
+        titles = ["images", "", "objective", "found", "accuracy", "found", "CNN"]
+        formats = (",", ".4f", ".4f", ".1%", ".1%", ".1%")
+        rows = [
+            [kind, *map(format, vars(check).values(), formats)]
+            for kind, check in (("tuning", self.tuning), ("held-out", self.held_out))
+            if check is not None
+        ]
+        return right_table(titles, rows)
 
 
 @dataclass(frozen=True)
@@ -279,24 +282,39 @@ class CalibrationResult(FoundParameters):
             return f"What was fitted is used: {shares}."
         return f"The network's own parameters are kept: with what was fitted, {shares}."
 
-    def _parts(self) -> list[str | Table]:
-        table = Table(box=None)
-        table.add_column("layer")
-        for title in ("thresholds", "leaks", "starts", "error before", "error"):
-            table.add_column(title, justify="right")
-        for name, (before, after) in self.errors.items():
-            numbers = [
-                shown_number(getattr(self.found, what)[name]).removesuffix(
-                    " by channel"
-                )
-                for what in ("thresholds", "leak", "v_init")
-            ]
-            table.add_row(name, *numbers, f"{before:.1%}", f"{after:.1%}")
-        return [table, self.verdict]
-
     def __repr__(self) -> str:
-        used = "used" if self.accepted else "not used"
-        return (
-            f"CalibrationResult(agreement {self.agreement_before:.1%} -> "
-            f"{self.agreement:.1%} of {self.n_images} images, {used})"
-        )
+        agreements = f"{self.agreement_before:.1%} -> {self.agreement:.1%}"
+        return self._line(f"agreement {agreements} of {self.n_images}")
+
+    def _parts(self) -> list[str | Table]:
+        titles = ["layer", "thresholds", "leaks", "starts", "error before", "error"]
+        fitted = (self.found.thresholds, self.found.leak, self.found.v_init)
+        rows = [
+            [
+                name,
+                *(shown_number(x[name]).removesuffix(" by channel") for x in fitted),
+                f"{before:.1%}",
+                f"{after:.1%}",
+            ]
+            for name, (before, after) in self.errors.items()
+        ]
+        return [right_table(titles, rows), self.verdict]
+
+
+def history_table(rows: list[dict[str, Any]]) -> "DataFrame":
+    """Make a table of what is on record of candidates."""
+    from pandas import DataFrame, Series
+
+    frame = DataFrame(rows)
+    if not rows:
+        return frame
+    found = frame.pop("parameters")
+    # Values of different numbers of images can't be compared.
+    frame["best"] = frame.groupby("n_images")["value"].cummax()
+    for what, layer in [(w, layer) for w in TUNABLE for layer in found[0][w]]:
+        column = [row[what][layer] for row in found]
+        # Channels are a list on record, and a missing floor is a text.
+        column = [tuple(x) if isinstance(x, list) else float(x) for x in column]
+        if what == "thresholds" or len({*column}) > 1 or len(rows) == 1:
+            frame[f"{what}.{layer}"] = Series(column)
+    return frame

@@ -1,0 +1,282 @@
+"""What all exports say of neurons, rows and items: columns of one name and meaning."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import INPUT, from_neurons, index_of
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.results.result import SimulationResult
+
+Steps = npt.NDArray[np.signedinteger[Any]]
+
+#: Columns of neurons, with their units.
+NEURON_COLUMNS = {
+    "layer": "layer of the network, or input",
+    "channel": "channel of the neuron, or the unit of a linear layer",
+    "y": "row of the neuron on the map of its layer; -1 in a linear layer",
+    "x": "column of the neuron on the map of its layer; -1 in a linear layer",
+    "rf_y": "centre of the receptive field, in pixels down from that of the first row",
+    "rf_x": "centre of the receptive field, in pixels to the right of the first column",
+    "rf_height": "height of the receptive field, in pixels",
+    "rf_width": "width of the receptive field, in pixels",
+    "rf_elevation_deg": "centre of the receptive field, in degrees above the centre of "
+    "the image",
+    "rf_azimuth_deg": "centre of the receptive field, in degrees to the right of the "
+    "centre of the image",
+    "rf_height_deg": "height of the receptive field, in degrees",
+    "rf_width_deg": "width of the receptive field, in degrees",
+}
+
+#: What a session is called where a format asks for it.
+SESSION = "Simulated trials of a converted CNN (cnn2snn-brian)"
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """
+    Neurons of one layer, and what is known of each.
+
+    Attributes
+    ----------
+    layer : str
+        The layer.
+    index : ndarray of int64, shape (n,)
+        Indices into the flat array of the layer, in torch's order.
+    columns : dict of str to ndarray, shape (n,)
+        By the names of `NEURON_COLUMNS`.
+    """
+
+    layer: str
+    index: npt.NDArray[np.int64]
+    columns: Mapping[str, npt.NDArray[Any]]
+
+    def some(self, which: npt.NDArray[np.bool_]) -> "Chosen":
+        """Leave neurons out."""
+        columns = {name: column[which] for name, column in self.columns.items()}
+        return Chosen(self.layer, self.index[which], columns)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which neurons an export has: what all exports are asked for, see the result."""
+
+    layers: Iterable[str] | None = None
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None
+    pixel_size_deg: float | None = None
+
+    def of(
+        self, result: "SimulationResult", known: Collection[str], when: str = ""
+    ) -> list[Chosen]:
+        """Find the neurons."""
+        neurons = self.neurons or {}
+        if self.layers is not None:
+            names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
+        else:
+            chosen = known if self.neurons is None else neurons
+            names = [name for name in result.shapes if name in chosen]
+        if not names:
+            raise InputError("no layer is named to export")
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"spikes of {name!r} were not recorded{when}; recorded are "
+                    f"{', '.join(sorted(known))}. Ask for them: "
+                    f"run(..., record=[{name!r}])"
+                )
+        if len({*names}) < len(names):
+            raise InputError(f"layers name one of them twice: {', '.join(names)}")
+        for name in neurons:
+            if name not in result.shapes:
+                raise InputError(f"neurons of {name!r}: there is no such layer")
+        return [self._of_layer(result, name, neurons.get(name)) for name in names]
+
+    def _of_layer(self, result: "SimulationResult", name: str, places: Any) -> Chosen:
+        shape = result.shapes[name]
+        index = np.arange(math.prod(shape))
+        if places is not None:
+            index = index_of(f"neurons of {name!r}", places, shape)
+            if len(np.unique(index)) < len(index):
+                raise InputError(f"neurons of {name!r} name one of them twice")
+        at = np.unravel_index(index, shape)
+        none = np.full(len(index), -1)
+        channel, y, x = at if len(at) == 3 else (*at, none, none)
+        columns = {"layer": np.repeat([name], len(index))}
+        columns |= {"channel": channel, "y": y, "x": x}
+        tables = field_tables(result, name, self.pixel_size_deg)
+        for what, (axis, table) in tables.items():
+            # A linear layer has one row and one column for each unit.
+            columns[what] = table[channel, np.maximum((y, x)[axis], 0)]
+        return Chosen(name, index, columns)
+
+
+def field_tables(
+    result: "SimulationResult", layer: str, pixel_size_deg: float | None
+) -> dict[str, tuple[int, npt.NDArray[Any]]]:
+    """Give columns of receptive fields: their axis, y or x, and (channels, length)."""
+    size, fields = pixel_size_deg, result.receptive_fields.get(layer)
+    if size is not None:
+        is_number = isinstance(size, int | float | np.number)
+        if not is_number or isinstance(size, bool) or not 0 < size < math.inf:
+            raise InputError(f"pixel_size_deg is {size!r}, expected degrees above 0")
+        if not result.receptive_fields:
+            raise InputError(
+                "pixel_size_deg is given, but version 0.1.0 saved this result without "
+                "receptive fields"
+            )
+    if fields is None:
+        return {}
+    (rf_y, rf_x), (height, width) = (
+        map(fields.centres, (0, 1)),
+        map(fields.sizes, (0, 1)),
+    )
+    found = {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
+    if size is not None:
+        _, n_rows, n_columns = result.shapes[INPUT]
+        found |= {
+            "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * float(size),
+            "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * float(size),
+            "rf_height_deg": height * float(size),
+            "rf_width_deg": width * float(size),
+        }
+    # They alternate: along y, along x.
+    return {name: (k % 2, table) for k, (name, table) in enumerate(found.items())}
+
+
+def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
+    """Put the columns of several layers together."""
+    names = [n for n in NEURON_COLUMNS if all(n in own.columns for own in chosen)]
+    return {
+        name: np.concatenate([own.columns[name] for own in chosen]) for name in names
+    }
+
+
+def row_columns(
+    result: "SimulationResult", labels: Any = None, taken: Iterable[str] = ()
+) -> dict[str, list[Any]]:
+    """Say what each row of a result is."""
+    rows, of_row = result.rows, result.stimulus_of_row
+    found: dict[str, list[Any]] = {
+        "stimulus": of_row.tolist(),
+        "stimulus_name": [str(rows.names[k]) for k in of_row],
+        "repeat": rows.repeat_of_row.tolist(),
+        "prediction": result.predictions.tolist(),
+    }
+    reserved = {*found, "label", *taken}
+    if labels is not None:
+        # In their order: a Series of pandas, asked for 0, gives what is called 0.
+        labels = labels.tolist() if hasattr(labels, "tolist") else [*labels]
+        if len(labels) * rows.n_repeats == result.n_images:  # of stimuli
+            labels = [labels[k] for k in of_row]
+        if len(labels) != result.n_images:
+            of = "pictures" if rows.n_repeats == 1 else "trials"
+            raise InputError(f"{result.n_images} {of}, but {len(labels)} labels")
+        found["label"] = _of_one_kind(labels)
+    for key in dict.fromkeys(key for own in rows.parameters for key in own):
+        name = f"parameter_{key}" if key in reserved else key
+        found[name] = [float(rows.parameters[k].get(key, np.nan)) for k in of_row]
+    return found
+
+
+def item_columns(result: "SimulationResult") -> dict[str, list[Any]]:
+    """List what the rows of a result showed one after another."""
+    items = [
+        (row, k, *item)
+        for row, shown in enumerate(result.rows.items_of_row)
+        for k, item in enumerate(shown)
+    ]
+    names = ("row", "item", "onset_s", "duration_s", "label")
+    found = {name: [item[k] for item in items] for k, name in enumerate(names)}
+    return found | {"label": _of_one_kind(found["label"])}
+
+
+def _of_one_kind(values: Iterable[Any]) -> list[Any]:
+    """Make the values of a column numbers, or else texts."""
+    found = [v.item() if isinstance(v, np.generic) else v for v in values]
+    return [*map(str, found)] if any(isinstance(v, str) for v in found) else found
+
+
+def session_start(start: datetime | None) -> datetime:
+    """Say when a session started: now, or when it is said to have."""
+    began = datetime.now(timezone.utc) if start is None else start
+    if began.tzinfo is None:
+        raise InputError(f"start is {start}, without a time zone")
+    return began
+
+
+@dataclass(frozen=True)
+class Session:
+    """
+    All rows of a result on one clock.
+
+    A row starts one time step after the end of the one before: an interval is closed in
+    most programs, and a spike at the end of one would belong to the next one too.
+    """
+
+    result: "SimulationResult"
+    selection: Selection
+    silent: bool = True
+
+    @cached_property
+    def chosen(self) -> list[Chosen]:
+        """Neurons of the layers that were recorded."""
+        return self.selection.of(self.result, self.result.recorded_layers)
+
+    @cached_property
+    def first(self) -> Steps:
+        """First step of each row."""
+        lengths = self.result.steps_of_row + 1
+        return np.cumsum(lengths) - lengths
+
+    @property
+    def intervals(self) -> npt.NDArray[np.float64]:
+        """Start and stop of each row in seconds, of shape (n_images, 2)."""
+        both = np.stack([self.first, self.first + self.result.steps_of_row], axis=1)
+        return np.asarray(both * self.result.dt_s)
+
+    def _rows_of(self, layer: str) -> list[int]:
+        """List the rows that a layer was recorded in."""
+        return sorted(row for name, row in self.result.recorded if name == layer)
+
+    def trains(
+        self, chosen: Chosen, rows: Iterable[int] | None = None
+    ) -> tuple[Chosen, Steps, Steps]:
+        """Put spikes together, neuron after neuron: how many each has, and steps."""
+        shape, n = self.result.shapes[chosen.layer], len(chosen.index)
+        # Which of the chosen each neuron of the Brian2 group is; n if it is none of
+        # them. The smaller the type, the faster numpy sorts.
+        rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
+        rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
+        # Of 100 million spikes, each byte less is 100 MB.
+        least: Any = np.int32 if self.first.max() < 2**30 else np.int64
+        ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
+        for row in self._rows_of(chosen.layer) if rows is None else rows:
+            neuron, step = self.result.recorded[chosen.layer, row]
+            own = rank[neuron]
+            kept = own < n
+            ranks.append(own[kept])
+            steps.append(step[kept].astype(least) + least(self.first[row]))
+        found = np.concatenate(ranks)
+        order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
+        counts = np.bincount(found, minlength=n)
+        if not self.silent:
+            chosen, counts = chosen.some(counts > 0), counts[counts > 0]
+        return chosen, counts, np.concatenate(steps)[order]
+
+    def observed(self, layer: str) -> npt.NDArray[np.float64]:
+        """Give the intervals that a layer was recorded in, which don't touch."""
+        found = [np.zeros((0, 2))]
+        for row in self._rows_of(layer):
+            steps = self.first[row] + self.result.recorded_steps(row, layer)
+            runs = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
+            ends = [(run[0], run[-1] + 1) for run in runs if len(run)]
+            found.append(np.reshape(ends, (-1, 2)) * self.result.dt_s)
+        return np.concatenate(found)

@@ -1,0 +1,447 @@
+"""
+Every spike of random CNNs, against a loop over steps that is torch alone.
+
+In the loop the CNN computes as ever, but where it has neurons, these integrate what it
+computed and pass on spikes. Thresholds and images are numbers so odd that no sum comes
+so close to a threshold that rounding would decide.
+"""
+
+import math
+
+import brian2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from brian2 import SpikeMonitor, ms
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cnn2snn_brian import convert
+from cnn2snn_brian.stimuli import SpikeTrains
+
+N_STEPS = 12
+
+
+class Call(nn.Module):
+    """A function, called as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *values):
+        return self.function(*values)
+
+
+class Graph(nn.Module):
+    """
+    A CNN as a list of calls, each of the image (number 0) or of earlier results.
+
+    `neurons` says which calls have neurons: "unit" for what the call reads, "pool" for
+    what it gives, "gate" for maximum pooling. `spiking` are the calls with neurons.
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.calls, self.reads = nn.ModuleList(), []
+        self.spiking, self.neurons = [], {}
+        self.results = [torch.zeros(1, *shape, dtype=torch.float64)]
+
+    def add(self, call, *reads, neurons=None, spiking=None):
+        """Append a call, and what replaces it among neurons: (call, what it reads)."""
+        self.calls.append(call.double().eval())
+        self.reads.append(reads)
+        self.spiking.append(spiking or (call, reads))
+        if neurons:
+            self.neurons[len(self.calls)] = neurons
+        with torch.no_grad():
+            self.results.append(call(*(self.results[k] for k in reads)))
+        return len(self.calls)
+
+    def shape(self, k):
+        return tuple(self.results[k].shape[1:])
+
+    def forward(self, image):
+        values = [image]
+        for call, reads in zip(self.calls, self.reads, strict=True):
+            values.append(call(*(values[k] for k in reads)))
+        return values[-1]
+
+
+def passing(counts, spikes, pool, rule):
+    """Spikes that pass a gate, of counts that include them."""
+    if rule == "largest-count":
+        return pool(counts) - pool(counts - spikes)
+    pooled = F.max_pool2d(
+        counts,
+        pool.kernel_size,
+        pool.stride,
+        pool.padding,
+        ceil_mode=pool.ceil_mode,
+        return_indices=True,
+    )
+    first = pooled[1]  # of those with most
+    return spikes.flatten(2).gather(2, first.flatten(2)).reshape(first.shape)
+
+
+def spikes_of(graph, neurons, shown, theta, rules):
+    """Spikes of each population, (n_steps, *shape), for images `shown` step by step."""
+    sources, gain, scale, depth = [{0}], {0: rules["rate_scale"]}, {}, {0: 0}
+    for k, (_, reads) in enumerate(graph.spiking, 1):
+        sources.append(set().union(*(sources[read] for read in reads)))
+        if k in neurons:
+            scale[k] = min(gain[source] for source in sources[k])
+            gain[k] = scale[k] / theta[k].max()
+            depth[k] = 1 + max(depth[source] for source in sources[k])
+            sources[k] = {k}
+    v = {k: rules["v_init"] * theta[k] + 0 * graph.results[k] for k in neurons}
+    counts = {k: 0 for k in neurons}
+    found = {k: torch.zeros(N_STEPS, *graph.shape(k)) for k in neurons}
+
+    def unit(k, t, call, values):
+        if not 0 <= t < N_STEPS:
+            return torch.zeros_like(v[k])
+        if neurons[k] == "gate":
+            spikes = (values[0] > 0).double()
+            counts[k] = counts[k] + spikes
+            arrived = passing(counts[k], spikes, call, rules["max_pooling"]) * theta[k]
+        else:
+            arrived = scale[k] * (call(*values) if neurons[k] == "pool" else values[0])
+        v[k] = v[k] + rules["leak"] + arrived
+        spike = v[k] >= theta[k]
+        is_set_to_0 = neurons[k] == "gate" or rules["reset"] == "zero"
+        after = 0 * v[k] if is_set_to_0 else v[k] - theta[k]
+        v[k] = torch.where(spike, after, v[k].clamp(min=rules["v_min"]))
+        found[k][t] = spike[0]
+        return spike * theta[k] / scale[k]
+
+    # Where spikes take a step for each population, each has a time of its own.
+    late = depth if rules["propagation"] == "step" else dict.fromkeys(depth, 0)
+    for step in range(-max(late.values()), N_STEPS):
+        results = [shown(step)]
+        for k, (call, reads) in enumerate(graph.spiking, 1):
+            values = [results[read] for read in reads]
+            if k in neurons:
+                results.append(unit(k, step + late[k], call, values))
+            else:
+                results.append(call(*values))
+    return {k: spikes.bool().numpy() for k, spikes in found.items()}
+
+
+class Drawing:
+    """A graph that grows by what is drawn, only of what can be converted."""
+
+    def __init__(self, draw, shape, *, is_plain, has_spikes):
+        self.draw, self.graph = draw, Graph(shape)
+        self.is_plain, self.has_spikes = is_plain, has_spikes
+        #: Results that are the image or a population, or several of them together.
+        self.alone, self.together = [0], []
+        seed = draw(st.integers(0, 2**16))
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def one_of(self, *choices):
+        return self.draw(st.sampled_from(choices))
+
+    def pair(self, smallest, largest):
+        return tuple(self.draw(st.integers(smallest, largest)) for _ in "yx")
+
+    def channels(self, k):
+        return self.graph.shape(k)[0]
+
+    def source(self, *, alone=False, rectified=False, spikes=False, like=None):
+        """Draw a map to read; pixels may be no spikes, and normalized below 0."""
+        found = self.alone if alone else self.alone + self.together
+        if rectified and not self.is_plain or spikes and not self.has_spikes:
+            found = found[1:]
+        like = like or (lambda shape: True)
+        shapes = {k: self.graph.shape(k) for k in found}
+        return self.one_of(
+            *(k for k in found if len(shapes[k]) == 3 and like(shapes[k]))
+        )
+
+    def add(self, call, *reads, **more):
+        """Append a call with drawn weights, in multiples of 1/64, more above 0."""
+        call = call if isinstance(call, nn.Module) else Call(call)
+        with torch.no_grad():
+            for value in call.parameters():
+                drawn = torch.randint(-24, 41, value.shape, generator=self.generator)
+                value.copy_(drawn / 64)
+            if isinstance(call, nn.BatchNorm1d | nn.BatchNorm2d):
+                call.running_mean.uniform_(generator=self.generator)
+                call.running_var.uniform_(0.5, 2, generator=self.generator)
+        return self.graph.add(call, *reads, **more)
+
+    def normed(self, k):
+        kind = nn.BatchNorm2d if len(self.graph.shape(k)) == 3 else nn.BatchNorm1d
+        return self.add(kind(self.channels(k)), k)
+
+    def maybe_normed(self, k):
+        return self.normed(k) if self.one_of(True, False) else k
+
+    def conv(self, k, n_out=None, size=None):
+        """Add a convolution with drawn geometry, or one that gives a size."""
+        n_in, *before = self.graph.shape(k)
+        groups = self.one_of(*(n for n in (1, 2, 3) if n_in % n == 0))
+        n_out = n_out or groups * self.one_of(1, 2)
+        if size is None:
+            kernel, stride, dilation = self.pair(1, 3), self.pair(1, 2), self.pair(1, 2)
+            # Brian2 refuses synapses without any: not all that is read may be padding.
+            dilation = np.where(np.equal(before, 1), 1, dilation).tolist()
+            reach = np.multiply(dilation, np.subtract(kernel, 1)) + 1
+            padding = np.maximum(self.pair(0, 2), (reach - before + 1) // 2)
+            padding = np.where(np.equal(before, 1), reach // 2, padding).tolist()
+            if stride == (1, 1) and (reach <= before).all():
+                padding = self.one_of(padding, "same", "valid")
+        else:
+            stride = dilation = 1
+            padding = np.maximum(0, np.subtract(size, before) + 1) // 2 + self.pair(
+                0, 1
+            )
+            kernel = (before + 2 * padding - size + 1).tolist()
+            padding = padding.tolist()
+        groups, bias = math.gcd(groups, n_out), self.one_of(True, False)
+        return self.add(
+            nn.Conv2d(n_in, n_out, kernel, stride, padding, dilation, groups, bias), k
+        )
+
+    def mapped(self, k, n_out=None, size=None):
+        """Add one linear map, or two where they are composed."""
+        kinds, n_in = ["conv"] * 4 + ["norm, conv"], self.channels(k)
+        if size is None:
+            kinds += ["depthwise, pointwise", "pointwise, depthwise"]
+        elif self.graph.shape(k) == (n_out, *size):
+            kinds += ["itself"] * 4
+        kind = self.one_of(*kinds)
+        if kind == "depthwise, pointwise":
+            k = self.add(nn.Conv2d(n_in, 2 * n_in, 2, padding=1, groups=n_in), k)
+            k = self.add(nn.Conv2d(2 * n_in, 3, 1), self.maybe_normed(k))
+        elif kind == "pointwise, depthwise":
+            k = self.add(nn.Conv2d(n_in, 4, 1), k)
+            k = self.add(nn.Conv2d(4, 4, (3, 2), 2, 1, groups=4), self.maybe_normed(k))
+        elif kind != "itself":
+            k = self.conv(self.normed(k) if "norm" in kind else k, n_out, size)
+        return self.maybe_normed(k)
+
+    def rectified(self, k):
+        relu = self.one_of(nn.ReLU(), nn.ReLU6(), torch.relu, lambda x: x.clamp(min=0))
+        self.alone.append(self.add(relu, k, neurons="unit"))
+        return self.alone[-1]
+
+    def several(self):
+        """Add up, or concatenate, linear maps and populations; then a ReLU."""
+        terms, is_sum = [self.mapped(self.source())], self.one_of(True, False)
+        n_out, *size = self.graph.shape(terms[0])
+        for _ in range(self.one_of(1, 2)):
+            n_more = n_out if is_sum else self.one_of(1, 2, 3)
+            terms.append(self.mapped(self.source(), n_more, size))
+        call = added if is_sum else concatenated
+        k = self.add(call, *self.draw(st.permutations(terms)))
+        self.rectified(self.maybe_normed(k))
+
+    def combined(self):
+        """Add up, or concatenate, two populations without a ReLU."""
+        first, call = self.source(rectified=True), self.one_of(added, concatenated)
+        n_same = 0 if call is added else 1
+        shape = self.graph.shape(first)[n_same:]
+        second = self.source(rectified=True, like=lambda other: other[n_same:] == shape)
+        self.together.append(self.add(call, first, second))
+
+    def windows(self, k):
+        """Draw kernel, stride and padding of a pooling."""
+        kernel = [
+            min(n, drawn)
+            for n, drawn in zip(self.graph.shape(k)[1:], self.pair(1, 3), strict=True)
+        ]
+        padding = [min(n // 2, self.one_of(0, 1)) for n in kernel]
+        return kernel, self.pair(1, 3), padding
+
+    def average(self, k):
+        if self.one_of(True, False):
+            return nn.AdaptiveAvgPool2d(self.pair(1, 3))
+        in_ceil, counts = self.one_of(True, False), self.one_of(True, False)
+        return nn.AvgPool2d(
+            *self.windows(k), in_ceil, counts, self.one_of(None, None, 3)
+        )
+
+    def averaged(self):
+        k = self.source(rectified=True)
+        self.alone.append(self.add(self.average(k), k, neurons="pool"))
+
+    def transition(self):
+        """Average what a pointwise convolution gives: neurons average what it reads."""
+        source = self.source(alone=True, rectified=True)
+        pool = self.average(source)
+        pooled = self.add(pool, source, neurons="pool")
+        conv = nn.Conv2d(self.channels(source), 3, 1)
+
+        def of_pooled(x):
+            nothing = conv(torch.zeros_like(self.graph.results[source]))
+            return conv(x) - conv(torch.zeros_like(x)) + pool(nothing)
+
+        spiking = (Call(of_pooled), (pooled,))
+        self.rectified(self.add(nn.Sequential(conv, pool), source, spiking=spiking))
+
+    def gated(self):
+        k = self.source(alone=True, rectified=True, spikes=True)
+        pool = nn.MaxPool2d(*self.windows(k), ceil_mode=self.one_of(True, False))
+        self.alone.append(self.add(pool, k, neurons="gate"))
+
+    def result(self):
+        """Let linear layers read whatever nothing reads, so that all of it counts."""
+        read = {0}.union(*(reads for _, reads in self.graph.spiking))
+        terms = []
+        for k in {*self.alone, *self.together} - read:
+            k = self.add(nn.Flatten(), self.maybe_normed(k))
+            k = self.add(nn.Linear(self.channels(k), 3, self.one_of(True, False)), k)
+            if self.one_of(True, False, False):
+                k = self.add(nn.Linear(3, 3), k)
+            terms.append(k)
+        k = self.add(added, *terms) if len(terms) > 1 else terms[0]
+        if self.one_of(True, False):
+            k = self.add(nn.Linear(3, 2), self.rectified(self.maybe_normed(k)))
+        if self.one_of(True, False):
+            self.rectified(k)
+        else:
+            self.add(lambda x: x, k, neurons="unit")
+
+
+def added(*values):
+    return sum(values[1:], start=values[0])
+
+
+def concatenated(*values):
+    return torch.cat(values, 1)
+
+
+@st.composite
+def cases(draw):
+    """Draw a graph, options of `convert`, and whether thresholds are by channel."""
+
+    def one_of(*choices):
+        return draw(st.sampled_from(choices))
+
+    options = {
+        "encoding": one_of("current", "poisson"),
+        "propagation": one_of("step", "instant"),
+        "reset": one_of("subtract", "zero"),
+        "v_min": one_of(-math.inf, 0.0, -0.31),
+        "leak": one_of(0.0, 0.0137),
+        "v_init": one_of(0.0, 0.5),
+        "rate_scale": one_of(1.0, 0.7),
+        "synapses": one_of("shared", "explicit"),
+        "pooling": one_of("neurons", "synapses"),
+        "max_pooling": one_of("gate", "largest-count"),
+        "normalize": one_of(None, (0.3, 0.6)),
+    }
+    drawing = Drawing(
+        draw,
+        (one_of(1, 2, 3), one_of(3, 5, 6, 8), one_of(3, 4, 7)),
+        is_plain=options["normalize"] is None,
+        has_spikes=options["encoding"] == "poisson",
+    )
+    drawing.rectified(drawing.mapped(0))
+    grow = "several", "several", "combined", "averaged", "transition", "gated"
+    for _ in range(one_of(0, 1, 2, 3, 4)):
+        how = one_of("mapped", *grow)
+        if how == "mapped":
+            drawing.rectified(drawing.mapped(drawing.source()))
+        else:
+            getattr(drawing, how)()
+    drawing.result()
+    return drawing.graph, options, one_of(True, False), draw(st.integers(0, 2**16))
+
+
+def drawn_thresholds(graph, neurons, random, *, by_channel):
+    """Draw thresholds that broadcast; those of gates are what a spike is worth."""
+    found = {0: np.ones(1)}
+    for k, what in neurons.items():
+        channels, *rest = graph.shape(k)
+        shape = (channels, *[1] * len(rest)) if by_channel else 1
+        found[k] = random.uniform(0.3, 1.5, shape)
+        if what == "gate":
+            source = found[graph.spiking[k - 1][1][0]]
+            found[k] = np.broadcast_to(source / source.max(), shape)
+    return {k: found[k] for k in neurons}
+
+
+def brian_spikes(graph, shown, thresholds, options):
+    """Spikes of each population as Brian2 simulates it, (n_steps, neurons)."""
+    options = options | {"dtype": "float64"}
+    shape = graph.shape(0)
+    names = convert(graph, shape, thresholds=1.0, **options).layer_names
+    by_name = dict(zip(names, thresholds, strict=True))
+    network = convert(graph, shape, thresholds=by_name, **options).network(shown)
+    monitors = {name: SpikeMonitor(network[name]) for name in names}
+    network.add(*monitors.values())
+    network.run(N_STEPS * ms, namespace={})
+    found = {}
+    for name, monitor in monitors.items():
+        found[name] = np.zeros((N_STEPS, monitor.source.N), bool)
+        found[name][np.rint(monitor.t / ms).astype(int), monitor.i] = True
+    return found
+
+
+def check(case):
+    graph, options, by_channel, seed = case
+    note(f"{graph}\n{graph.reads}\n{graph.neurons}\n{options}")
+    random = np.random.default_rng(seed)
+    image = shown = random.random(graph.shape(0))
+    channels, height, width = image.shape
+    spikes = np.broadcast_to(image, (N_STEPS, *image.shape))
+    if options["encoding"] == "poisson":
+        spikes = random.random(spikes.shape) < 0.7 * image
+        step, index = np.nonzero(np.moveaxis(spikes, 1, -1).reshape(N_STEPS, -1))
+        shown = SpikeTrains(index, (step + 0.5) * ms)
+        spikes = spikes / options["rate_scale"]
+    mean, std = options["normalize"] or (0.0, 1.0)
+
+    def values(step):
+        is_on = step >= 0 or options["encoding"] == "current"
+        pixels = spikes[max(step, 0)] * is_on
+        return torch.as_tensor((pixels[None] - mean) / std)
+
+    # Without neurons for pooling, those remain that a gate reads.
+    gated = {
+        graph.spiking[k - 1][1][0]
+        for k, what in graph.neurons.items()
+        if what == "gate"
+    }
+    neurons = {
+        k: what
+        for k, what in graph.neurons.items()
+        if what != "pool" or options["pooling"] == "neurons" or k in gated
+    }
+    theta = drawn_thresholds(graph, neurons, random, by_channel=by_channel)
+    with torch.no_grad():
+        tensors = {k: torch.as_tensor(each.copy()) for k, each in theta.items()}
+        expected = spikes_of(graph, neurons, values, tensors, options)
+    given = [each.ravel() if by_channel else each.item() for each in theta.values()]
+    found = brian_spikes(graph, shown, given, options)
+    for (name, ours), wanted in zip(found.items(), expected.values(), strict=True):
+        wanted = np.moveaxis(wanted, 1, -1).reshape(N_STEPS, -1)
+        np.testing.assert_array_equal(ours, wanted, name)
+
+
+@pytest.fixture(autouse=True)
+def numpy_code():
+    brian2.prefs.codegen.target = "numpy"
+
+
+with_any_graph = settings(deadline=None, suppress_health_check=[*HealthCheck])
+
+
+@pytest.mark.slow
+@settings(with_any_graph, max_examples=15, derandomize=True)
+@given(cases())
+def test_every_spike_of_random_graphs(case):
+    check(case)
+
+
+@pytest.mark.many
+@pytest.mark.slow
+@settings(with_any_graph, max_examples=200)
+@given(cases())
+def test_every_spike_of_many_random_graphs(case):
+    check(case)
