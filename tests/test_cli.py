@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
+import typer
 from brian2 import ms
 from PIL import Image
 
@@ -25,10 +26,8 @@ from cnn2snn_brian import (
     convert,
     models,
 )
-from cnn2snn_brian.cli import main
-from cnn2snn_brian.cli.convert import InputEncoding, MaxPooling, PresetName, ResetRule
-from cnn2snn_brian.cli.train import Activation, Optimizer
-from cnn2snn_brian.cli.tune import MethodChoice
+from cnn2snn_brian.cli import app, main
+from cnn2snn_brian.cli.app import COMMANDS
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.projections import GateRule
 from cnn2snn_brian.settings.settings import CHOICES
@@ -190,7 +189,7 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
     for arguments, message in (
         (("--steps", "4"), "belong together"),
         (("--activation", "quantized"), "belong together"),
-        (("--activation", "quantized", "--steps", "0"), "--steps is 0"),
+        (("--activation", "quantized", "--steps", "0"), "Invalid value for '--steps'"),
         (("--from", "q.safetensors", "--activation", "relu"), "can't be had back"),
         (("--from", "nowhere.safetensors"), "nowhere.json: not a readable model card"),
     ):
@@ -198,7 +197,10 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
         assert result.returncode != 0
         assert message in " ".join(result.stderr.replace("│", " ").split())
     result = cli(*again, "--from", start.with_name("cifar10_quick.safetensors"))
-    assert "weights of cifar10_quick with 10 classes, expected digits" in result.stderr
+    assert (
+        "cifar10_quick with 10 classes and images of shape (3, 32, 32), expected digits"
+        in result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,8 +211,8 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
         (("inspect", "missing.h5", "--data", "digits"), 1, "there is no such file"),
         (("run", "x.snn", "--data", "digits", "--save", "no/r.h5"), 1, "no does not"),
         (
-            ("train", "resnet", "--data", "digits", "--out", "x.st"),
-            1,
+            ("train", "resnet", "--data", "digits", "--out", "x.safetensors"),
+            2,
             "resnet",
         ),
         (
@@ -237,7 +239,7 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
             1,
             "not an nn.Module",
         ),
-        (("convert", "x.snn", "--architecture", "digits", "--seed", "-1"), 1, "--seed"),
+        (("convert", "x.snn", "--architecture", "digits", "--seed", "-1"), 2, "--seed"),
         (("convert", "x.snn"), 2, "--architecture"),
         (("convert", "x.snn", "--architecture", "digits"), 1, "calibration"),
         (("convert", "x.snn", "--module", "os:path"), 2, "--input-shape"),
@@ -327,17 +329,33 @@ def test_reproduce_takes_cifar10_by_name_as_all_commands_do(cli, monkeypatch):
         assert "CIFAR-10 is not in cifar10-data" in result.stderr
 
 
+def choices(command, option):
+    """What an option of a command can be, from the annotation of its argument."""
+    found = get_args(get_type_hints(COMMANDS[command])[option])
+    return {name for each in found for name in get_args(each) or [each]} - {type(None)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_says_what_each_option_is_for(command):
+    found = typer.main.get_command(app).commands[command]
+    assert found.help
+    assert "---" not in found.help
+    assert [option.name for option in found.params if not option.help] == []
+
+
 def test_names_of_options_are_those_of_the_description():
-    assert [name.value for name in ResetRule] == [*CHOICES["reset"]]
-    assert [name.value for name in InputEncoding] == [*CHOICES["encoding"]]
-    assert [name.value for name in PresetName] == [*PRESETS]
-    assert {name.value for name in MaxPooling} == {*get_args(GateRule)}
-    for optimizer in Optimizer:
-        TrainingSettings(optimizer=optimizer.value)
-    for activation in Activation:
-        steps = None if activation is Activation.relu else 4
-        adjust(models.digits(), activation.value, steps=steps)
-    assert {name.value for name in MethodChoice} == {*get_args(MethodName)}
+    assert choices("convert", "reset") == {*CHOICES["reset"]}
+    assert choices("convert", "encoding") == {*CHOICES["encoding"]}
+    assert choices("convert", "preset") == {*PRESETS}
+    assert choices("convert", "max_pooling") == {*get_args(GateRule)}
+    for optimizer in choices("train", "optimizer"):
+        TrainingSettings(optimizer=optimizer)
+    for activation in choices("train", "activation"):
+        steps = None if activation == "relu" else 4
+        adjust(models.digits(), activation, steps=steps)
+    assert choices("tune", "method") == {*get_args(MethodName)}
+    for command in ("train", "convert"):
+        assert choices(command, "architecture") == {*models.ARCHITECTURES}
     assert {*models.INPUT_SHAPES} == {*models.ARCHITECTURES}
 
 

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import nn
 
 from cnn2snn_brian import InputError, models
-from cnn2snn_brian.reproduction import searches as simulations
 from cnn2snn_brian.reproduction import steps as paper_steps
 from cnn2snn_brian.reproduction.report import collect, html_page, markdown, write_report
 from cnn2snn_brian.reproduction.searches import cnns
@@ -79,7 +78,7 @@ def quick_simulations():
     brian2.prefs[arguments] = ["-w", "-O1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "pretrained", lambda name: (cnn, card))
-        patch.setattr(simulations, "SWEEP_FACTORS", np.array([0.5, 1, 2]))
+        patch.setattr(paper_steps, "SWEEP_FACTORS", np.array([0.5, 1, 2]))
         yield
     brian2.prefs[arguments] = before
 
@@ -305,8 +304,7 @@ def test_other_names_of_the_classes_get_the_numbers_of_the_cnn(data, tmp_path):
         Reproduction(data, tmp_path / "a", TINY) as expected,
         Reproduction(tmp_path / "data", tmp_path / "b", TINY) as found,
     ):
-        for part in ("training", "test"):
-            pairs = [getattr(work.images, part) for work in (expected, found)]
+        for pairs in zip(expected.images, found.images, strict=True):
             by_image = [
                 dict(
                     zip(
@@ -320,7 +318,7 @@ def test_other_names_of_the_classes_get_the_numbers_of_the_cnn(data, tmp_path):
             common = by_image[0].keys() & by_image[1].keys()
             assert len(common) >= 10
             assert all(by_image[0][image] == by_image[1][image] for image in common)
-        assert found.images.training.classes == card.classes
+        assert found.images[0].classes == card.classes
 
 
 def test_other_classes_are_refused_with_both_lists(tmp_path):

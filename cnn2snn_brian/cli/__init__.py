@@ -1,6 +1,7 @@
 """
-The command line, a file for each command.
+The command line, a file for each command or two.
 
+A command is a function: its arguments are the options, its docstring is their help.
 What takes long to import (torch, Brian2 and all that computes) is imported when a
 command runs, so that ``--help`` answers at once.
 """

@@ -3,65 +3,67 @@
 import importlib.metadata
 import logging
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from typer import Option
 
-from cnn2snn_brian.cli.convert import convert_command
-from cnn2snn_brian.cli.inspect import export_command, inspect_command
+from cnn2snn_brian.cli import shared
+from cnn2snn_brian.cli.convert import convert_command, export_command
+from cnn2snn_brian.cli.inspect import inspect_command
 from cnn2snn_brian.cli.reproduce import demo, reproduce
 from cnn2snn_brian.cli.run import run
-from cnn2snn_brian.cli.shared import PROGRAM, console
 from cnn2snn_brian.cli.train import train_command
 from cnn2snn_brian.cli.tune import calibrate_command, tune_command
 from cnn2snn_brian.errors import ConversionError
 
 
-def cache(
-    *,
-    clear: Annotated[
-        bool, typer.Option("--clear", help="Remove all compiled programs.")
-    ] = False,
-) -> None:
-    """Show where compiled programs are kept and how large they are, or remove them."""
+def cache(*, clear: Annotated[bool, Option("--clear")] = False) -> None:
+    """
+    Show where compiled programs are kept and how large they are, or remove them.
+
+    Parameters
+    ----------
+    clear
+        Remove all compiled programs.
+    """
     from cnn2snn_brian.simulator import compiler as programs
 
     directory = programs.cache_directory()
     found = programs.entries(directory)
-    total = sum(entry.size for entry in found) / 1e6
+    total = f"{len(found)} entries, {sum(entry.size for entry in found) / 1e6:.1f} MB"
     if clear:
         programs.clear(directory)
-        console.print(f"removed {len(found)} entries, {total:.1f} MB, of {directory}")
+        shared.say(f"removed {total}, of {directory}")
         return
-    table = Table("entry", "last used", title=str(directory))
-    table.add_column("MB", justify="right")
-    for entry in found:
-        used = datetime.fromtimestamp(entry.used, timezone.utc)
-        table.add_row(
-            entry.name, f"{used:%Y-%m-%d %H:%M} UTC", f"{entry.size / 1e6:.1f}"
+    rows = [
+        (
+            entry.name,
+            f"{datetime.fromtimestamp(entry.used, timezone.utc):%Y-%m-%d %H:%M} UTC",
+            f"{entry.size / 1e6:.1f}",
         )
-    console.print(table)
-    limit = programs.MAX_CACHE_BYTES / 1e6
-    console.print(f"{len(found)} entries, {total:.1f} MB of at most {limit:.0f} MB")
+        for entry in found
+    ]
+    shared.print_table(str(directory), ("entry", "last used", "MB"), rows)
+    shared.say(f"{total} of at most {programs.MAX_CACHE_BYTES / 1e6:.0f} MB")
 
 
 app = typer.Typer(
-    name=PROGRAM,
+    name=shared.PROGRAM,
     help="Turn a trained PyTorch CNN into a spiking network in Brian2.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True, style="red", highlight=False)
 
 
-def _version(*, show: bool) -> None:
+def _show_version(*, show: bool) -> None:
     if show:
-        console.print(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
+        shared.say(f"{shared.PROGRAM} {importlib.metadata.version(shared.PROGRAM)}")
         raise typer.Exit
 
 
@@ -70,18 +72,15 @@ def _root(
     *,
     version: Annotated[
         bool,
-        typer.Option(
-            "--version",
-            callback=lambda value: _version(show=value),
-            is_eager=True,
-            help="Show the version.",
+        Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version."
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
+        bool, Option("--debug", help="Show the traceback of an error.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Say more of what is done.")
+        bool, Option("--verbose", help="Say more of what is done.")
     ] = False,
 ) -> None:
     # `debug` is read in main, where errors arrive.
@@ -92,28 +91,32 @@ def _root(
 
 
 # In the order of the help: the demo, then as they follow each other.
-app.command()(demo)
-app.command("train")(train_command)
-app.command("convert")(convert_command)
-app.command("calibrate")(calibrate_command)
-app.command("tune")(tune_command)
-app.command()(run)
-app.command("inspect")(inspect_command)
-app.command("export")(export_command)
-app.command()(reproduce)
-app.command()(cache)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "train": train_command,
+    "convert": convert_command,
+    "calibrate": calibrate_command,
+    "tune": tune_command,
+    "run": run,
+    "inspect": inspect_command,
+    "export": export_command,
+    "reproduce": reproduce,
+    "cache": cache,
+}
+for name, command in COMMANDS.items():
+    app.command(name, cls=shared.Command)(command)
 
 
 def main() -> None:
     """Run the command line."""
     debug = "--debug" in sys.argv[1:]
-    if debug:
-        # Accepted anywhere: users add it behind the command that failed.
-        sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    # Accepted anywhere: users add it after the command that failed.
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app(prog_name=PROGRAM)
+        app(prog_name=shared.PROGRAM)
     except (ConversionError, OSError) as error:
         if debug:
             raise
+        errors = Console(stderr=True, style="red", highlight=False)
         errors.print(f"error: {error}", soft_wrap=True, markup=False)
         sys.exit(1)

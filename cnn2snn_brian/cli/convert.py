@@ -1,75 +1,28 @@
-"""The command ``convert``: make a spiking network of a trained CNN."""
+"""The commands ``convert`` and ``export``: make a network, and write it for others."""
 
 import importlib
 import math
 import sys
-from dataclasses import dataclass, replace
-from enum import Enum
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, BadParameter, Context
 
-from cnn2snn_brian.cli.inspect import read_nir
-from cnn2snn_brian.cli.shared import (
-    check_at_least,
-    check_out,
-    console,
-    numbers_by_layer,
-    numbers_in,
-)
+import cnn2snn_brian as c2s
+from cnn2snn_brian.cli import shared
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.files import written_from_memory
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from cnn2snn_brian.network import SpikingNetwork
-
-
-# The description of a network has the same names. It takes seconds to import; a test
-# says that they agree.
-
-
-class ResetRule(str, Enum):
-    """What a spike does to its neuron."""
-
-    zero = "zero"
-    subtract = "subtract"
-
-
-class InputEncoding(str, Enum):
-    """What an image is turned into."""
-
-    poisson = "poisson"
-    current = "current"
-
-
-class PresetName(str, Enum):
-    """Settings that belong together."""
-
-    paper = "paper"
-    free_floor = "free-floor"
-    few_steps = "few-steps"
-
-
-class MaxPooling(str, Enum):
-    """What maximum pooling becomes."""
-
-    gate = "gate"
-    largest_count = "largest-count"
-
-
 #: Options that go with --from-nir.
 OF_NIR = ("reset", "encoding", "v_min", "v_init", "rate_scale")
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A trained CNN and what is known of it."""
-
-    module: "nn.Module"
-    input_shape: tuple[int, int, int]
-    classes: tuple[str, ...] | None = None
+#: Options that `convert` takes as they are.
+OF_CNN = (*OF_NIR, "preset", "percentile", "leak", "max_pooling")
 
 
 def _imported(reference: str) -> "nn.Module":
@@ -97,34 +50,16 @@ def _imported(reference: str) -> "nn.Module":
     return module
 
 
-def _shape(text: str) -> tuple[int, int, int]:
+def _numbers(
+    text: str | None, option: str, kind: Callable[[str], Any] = float
+) -> tuple[Any, ...]:
+    """Read numbers with commas between them."""
     try:
-        channels, height, width = (int(size) for size in text.split(","))
+        return tuple(kind(part) for part in (text or "").split(","))
     except ValueError as error:
-        raise typer.BadParameter(
-            f"--input-shape {text!r}: expected channels,height,width"
+        raise InputError(
+            f"{option} {text!r}: expected numbers with commas between them"
         ) from error
-    return channels, height, width
-
-
-def _check_source(
-    architecture: str | None,
-    module: str | None,
-    weights: Path | None,
-    input_shape: str | None,
-) -> None:
-    """Check that the options say which CNN."""
-    if architecture is not None and (module is not None or weights is not None):
-        raise typer.BadParameter(
-            "--architecture excludes --module and --weights: it has its weights"
-        )
-    if architecture is None and module is None and weights is None:
-        raise typer.BadParameter(
-            "say which CNN: --architecture, --weights, or --module with --weights; or "
-            "give a NIR graph with --from-nir"
-        )
-    if module is not None and input_shape is None:
-        raise typer.BadParameter("--module needs --input-shape channels,height,width")
 
 
 def _trained(
@@ -132,197 +67,215 @@ def _trained(
     module: str | None,
     weights: Path | None,
     input_shape: str | None,
-) -> _Trained:
-    """Make the CNN that the options name, with its weights."""
-    from cnn2snn_brian import models
-    from cnn2snn_brian.cnn import load_state, load_weights, read_card
+) -> tuple["nn.Module", tuple[Any, ...], tuple[str, ...] | None]:
+    """Make the CNN that the options name; its input's shape and classes."""
+    if architecture is not None and (module is not None or weights is not None):
+        raise BadParameter(
+            "--architecture excludes --module and --weights: it has its weights"
+        )
+    if module is not None and input_shape is None:
+        raise BadParameter("--module needs --input-shape channels,height,width")
+    from cnn2snn_brian.cnn import load_state
 
     if module is not None:
-        assert input_shape is not None
-        shape = _shape(input_shape)
+        shape = _numbers(input_shape, "--input-shape", int)
         cnn = _imported(module)
-        if weights is not None:
-            load_state(cnn, weights)
+        if weights is None:
+            shared.say(f"no --weights: those that {module} gives are converted")
         else:
-            console.print(f"no --weights: those that {module} gives are converted")
-        return _Trained(cnn.eval(), shape)
+            load_state(cnn, weights)
+        return cnn, shape, None
     if weights is not None:
-        card = read_card(weights)
-        cnn = models.create(card.architecture, len(card.classes))
-        load_weights(cnn, weights)
+        cnn, card = shared.load_trained(weights)
+    elif architecture is not None:
+        cnn, card = c2s.models.pretrained(architecture)
     else:
-        assert architecture is not None
-        cnn, card = models.pretrained(architecture)
-    return _Trained(cnn.eval(), card.input_shape, card.classes)
+        raise BadParameter(
+            "say which CNN: --architecture, --weights, or --module with --weights; or "
+            "give a NIR graph with --from-nir"
+        )
+    return cnn, card.input_shape, card.classes
 
 
-def _normalization(mean: str | None, std: str | None) -> tuple[Any, Any] | None:
-    """Put together what the CNN's images were normalized with."""
-    if (mean is None) != (std is None):
-        raise typer.BadParameter("--mean and --std belong together")
-    if mean is None or std is None:
-        return None
-    return numbers_in(mean, "--mean"), numbers_in(std, "--std")
-
-
-def _save(snn: "SpikingNetwork", out: Path) -> None:
-    """Write a network, and show it."""
-    snn.save(out)
-    console.print(str(snn), highlight=False)
-    console.print(f"written: {out}")
-
-
-def _named(snn: "SpikingNetwork", names: tuple[str, ...]) -> "SpikingNetwork":
+def _named(snn: "c2s.SpikingNetwork", names: tuple[str, ...]) -> "c2s.SpikingNetwork":
     """Give a network without class names those of the images, if they are as many."""
     if snn.classes is not None:
         return snn
     n_outputs = math.prod(snn.layers[-1].shape)
     if len(names) == n_outputs:
         return replace(snn, classes=names)
-    console.print(
+    shared.say(
         f"the classes stay without names: {n_outputs} outputs, but {len(names)} "
         "class folders"
     )
     return snn
 
 
-def _given_for_nir(context: typer.Context) -> dict[str, Any]:
-    """Take the options that say something of a network that is read, and no others."""
-    given = {}
-    for name, value in context.params.items():
-        source = context.get_parameter_source(name)
-        if name in ("out", "from_nir") or source is None or source.name == "DEFAULT":
-            continue
-        if name not in OF_NIR:
-            option = f"--{name.replace('_', '-')}"
-            known = ", ".join(f"--{what.replace('_', '-')}" for what in OF_NIR)
-            raise typer.BadParameter(
-                f"--from-nir excludes {option}; it goes with {known}"
-            )
-        given[name] = value.value if isinstance(value, Enum) else value
-    return given
+def _read_nir(path: Path, context: Context) -> "c2s.SpikingNetwork":
+    """Read a network from a NIR graph, and say what is assumed."""
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
+        and name not in ("out", "from_nir")
+    }
+    for name in given.keys() - OF_NIR:
+        known = ", ".join(f"--{what.replace('_', '-')}" for what in OF_NIR)
+        raise BadParameter(
+            f"--from-nir excludes --{name.replace('_', '-')}; it goes with {known}"
+        )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        snn = c2s.from_nir(path, **given)
+    for warning in said:
+        if warning.category is UserWarning:
+            shared.say(warning.message)
+    return snn
 
 
 def convert_command(
-    context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="File for the converted network.")],
+    context: Context,
+    out: Annotated[Path, shared.output(Argument)],
     *,
-    architecture: Annotated[
-        str | None,
-        typer.Option(help="A CNN of the package, with its trained weights."),
-    ] = None,
-    module: Annotated[
-        str | None,
-        typer.Option(help="Your own CNN: package.module:function that makes it."),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="A weights file: of `train`, or of your own CNN "
-            "(.safetensors, or what torch.save wrote of its state_dict)."
-        ),
-    ] = None,
-    input_shape: Annotated[
-        str | None, typer.Option(help="With --module: channels,height,width.")
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="What the CNN's images were normalized with: a number for each "
-            "channel, as in 0.49,0.48,0.45; with --std."
-        ),
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="See --mean.")] = None,
-    from_nir: Annotated[
-        Path | None,
-        typer.Option(help="A NIR graph instead of a CNN: its neurons and thresholds."),
-    ] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            help="Training images that thresholds are computed from: digits, "
-            "cifar10 or a folder, as in `train`."
-        ),
-    ] = None,
-    n_calibration: Annotated[
-        int, typer.Option(help="Number of calibration images.")
-    ] = 200,
-    preset: Annotated[
-        PresetName,
-        typer.Option(help="Settings that hold where no other is given."),
-    ] = PresetName.paper,
-    percentile: Annotated[
-        float | None,
-        typer.Option(help="Percentile of activations that counts as largest."),
-    ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(help="A threshold, as in conv1=2.5; can be given repeatedly."),
-    ] = None,
-    v_min: Annotated[float | None, typer.Option(help="Floor of the potential.")] = None,
-    leak: Annotated[float, typer.Option(help="Constant input of each step.")] = 0.0,
-    v_init: Annotated[
-        float | None,
-        typer.Option(help="Potential at the start, as a share of v_th."),
-    ] = None,
-    reset: Annotated[
-        ResetRule | None,
-        typer.Option(help="A spike sets the potential to 0, or takes v_th from it."),
-    ] = None,
-    encoding: Annotated[
-        InputEncoding | None,
-        typer.Option(help="An image is Poisson spikes, or a constant current."),
-    ] = None,
-    max_pooling: Annotated[
-        MaxPooling | None,
-        typer.Option(help="Which spikes of a window pass; by default it is refused."),
-    ] = None,
-    rate_scale: Annotated[
-        float, typer.Option(help="Spikes per step of the brightest pixel.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the draw of images.")] = 0,
+    architecture: shared.Architecture | None = None,
+    module: str | None = None,
+    weights: Path | None = None,
+    input_shape: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    from_nir: Path | None = None,
+    calibration: str | None = None,
+    n_calibration: shared.AtLeastOne = 200,
+    preset: Literal["paper", "free-floor", "few-steps"] = "paper",
+    percentile: float | None = None,
+    threshold: shared.Thresholds = None,
+    v_min: float | None = None,
+    leak: float = 0.0,
+    v_init: float | None = None,
+    reset: Literal["zero", "subtract"] | None = None,
+    encoding: Literal["poisson", "current"] | None = None,
+    max_pooling: Literal["gate", "largest-count"] | None = None,
+    rate_scale: float = 1.0,
+    seed: shared.Seed = 0,
 ) -> None:
-    """Convert a trained CNN: one file with layers, weights, thresholds and settings."""
+    """
+    Convert a trained CNN: one file with layers, weights, thresholds and settings.
+
+    Parameters
+    ----------
+    out
+        File for the converted network.
+    architecture
+        A CNN of the package, with its trained weights.
+    module
+        Your own CNN: package.module:function that makes it.
+    weights
+        A weights file: of `train`, or of your own CNN (.safetensors, or what torch.save
+        wrote of its state_dict).
+    input_shape
+        With --module: channels,height,width.
+    mean
+        What the CNN's images were normalized with: a number for each channel, as in
+        0.49,0.48,0.45; with --std.
+    std
+        See --mean.
+    from_nir
+        A NIR graph instead of a CNN: its neurons and thresholds.
+    calibration
+        Training images that thresholds are computed from: digits, cifar10 or a folder,
+        as in `train`.
+    n_calibration
+        Number of calibration images.
+    preset
+        Settings that hold where no other is given.
+    percentile
+        Percentile of activations that counts as largest.
+    v_min
+        Floor of the potential.
+    leak
+        Constant input of each step.
+    v_init
+        Potential at the start, as a share of v_th.
+    reset
+        A spike sets the potential to 0, or takes v_th from it.
+    encoding
+        An image is Poisson spikes, or a constant current.
+    max_pooling
+        Which spikes of a window pass; by default it is refused.
+    rate_scale
+        Spikes per step of the brightest pixel.
+    seed
+        Seed of the draw of images.
+    """
     if from_nir is not None:
-        given = _given_for_nir(context)
-        check_out(out)
-        _save(read_nir(from_nir, given), out)
+        snn = _read_nir(from_nir, context)
+        snn.save(out)
+        shared.say_written(snn, out)
         return
-    _check_source(architecture, module, weights, input_shape)
-    normalize = _normalization(mean, std)
-    check_out(out)
-    check_at_least("--seed", seed, 0)
-    check_at_least("--n-calibration", n_calibration, 1)
-    thresholds = numbers_by_layer(threshold, "--threshold")
-    import numpy as np
-
-    from cnn2snn_brian.conversion import convert
-    from cnn2snn_brian.data import load_training_images
-
-    trained = _trained(architecture, module, weights, input_shape)
-    images, training = None, None
+    if (mean is None) != (std is None):
+        raise BadParameter("--mean and --std belong together")
+    normalize = None
+    if mean is not None:
+        normalize = _numbers(mean, "--mean"), _numbers(std, "--std")
+    thresholds = shared.numbers_by_layer(threshold)
+    cnn, shape, classes = _trained(architecture, module, weights, input_shape)
+    training = None
     if calibration is not None:
-        training = load_training_images(calibration, trained.input_shape)
-        n = min(n_calibration, len(training))
-        drawn = np.random.default_rng(seed).choice(len(training), n, replace=False)
-        images = training.images[np.sort(drawn)]
-    snn = convert(
-        trained.module,
-        trained.input_shape,
+        training = c2s.data.load_training_images(calibration, shape)
+        drawn = training.drawn(min(n_calibration, len(training)), seed)
+    snn = c2s.convert(
+        cnn.eval(),
+        shape,
         thresholds=thresholds,
-        calibration=images,
+        calibration=None if training is None else drawn.images,
         normalize=normalize,
-        preset=preset.value,
-        percentile=percentile,
-        v_min=v_min,
-        leak=leak,
-        v_init=v_init,
-        reset=reset and reset.value,
-        encoding=encoding and encoding.value,
-        max_pooling=None if max_pooling is None else max_pooling.value,
-        rate_scale=rate_scale,
-        classes=trained.classes,
+        classes=classes,
+        **{name: context.params[name] for name in OF_CNN},
     )
     if training is not None:
         snn = _named(snn, training.classes)
-    _save(snn, out)
+    snn.save(out)
+    shared.say_written(snn, out)
+
+
+def export_command(
+    network: shared.NetworkFile,
+    out: Annotated[Path, shared.output(Argument, suffix=".nir")],
+    *,
+    pooling: Literal["depthwise", "avg", "sum"] = "depthwise",
+    strict: bool = True,
+    resistance: Literal["step", "second"] = "step",
+    integration: Literal["exact", "euler"] = "exact",
+    metadata: bool = True,
+) -> None:
+    """
+    Write a network as a NIR graph, for other simulators.
+
+    Parameters
+    ----------
+    out
+        File for the graph, NAME.nir.
+    pooling
+        Average pooling as Conv2d, AvgPool2d or SumPool2d nodes.
+    strict
+        Thresholds for neurons that spike only above them.
+    resistance
+        A step adds the input (r = 1), or input times dt (1/dt).
+    integration
+        How the reader computes a step of LIF nodes.
+    metadata
+        Keep what NIR can't say, for `convert --from-nir`.
+    """
+    from cnn2snn_brian.checks import optional_library
+
+    nir = optional_library("nir", "nir", "The command export")
+    graph = c2s.SpikingNetwork.load(network).to_nir(
+        pooling=pooling,
+        strict=strict,
+        resistance=resistance,
+        integration=integration,
+        metadata=metadata,
+    )
+    with written_from_memory(out) as image:
+        nir.write(image, graph)
+    shared.say_written(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges", out)

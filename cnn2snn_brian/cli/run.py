@@ -1,102 +1,27 @@
-"""The command ``run``: show images to a converted network."""
+"""The command ``run``: show images or stimuli to a converted network."""
 
-import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.table import Table
+from typer import Option
 
-from cnn2snn_brian.cli.shared import (
-    DATA_HELP,
-    NetworkFile,
-    NWorkers,
-    check_at_least,
-    check_out,
-    console,
-    numbers_by_layer,
-)
+import cnn2snn_brian as c2s
+from cnn2snn_brian.cli import shared
 
 if TYPE_CHECKING:
     from cnn2snn_brian.data import LabelledImages
-    from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.results import SimulationResult
-    from cnn2snn_brian.stimuli import Stimulus
 
 
-StimulusFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--stimulus",
-        help="A stimulus in time (.npz, written by its save), in place of --data; "
-        "repeatable.",
-    ),
-]
-Repeats = Annotated[int, typer.Option(help="With --stimulus: trials of each stimulus.")]
-
-#: Time of stimuli that don't say how long they take, in ms.
-DEFAULT_MS = 100.0
-
-
-def check_only_images(
-    data: str | None,
-    stimulus: list[Path] | None,
-    repeats: int,
-    of_images: dict[str, object],
-) -> None:
-    """Check that either images or stimuli are shown."""
-    if (data is None) == (not stimulus):
-        raise typer.BadParameter(
-            "give either --data (images) or --stimulus (a file of a stimulus)"
-        )
-    if stimulus:
-        for name, value in of_images.items():
-            if value:
-                raise typer.BadParameter(
-                    f"{name} goes with --data, not with --stimulus"
-                )
-    elif repeats != 1:
-        raise typer.BadParameter("--repeats goes with --stimulus")
-
-
-def loaded(paths: list[Path]) -> "list[Stimulus]":
-    """Read the files of stimuli."""
-    from dataclasses import replace
-
-    from cnn2snn_brian.stimuli import load
-
-    found = []
-    for path in paths:
-        stimulus = load(path)
-        found.append(stimulus if stimulus.name else replace(stimulus, name=path.stem))
-    return found
-
-
-def longest(snn: "SpikingNetwork", stimuli: "list[Stimulus]") -> float:
-    """Say how long a program has to run that shows stimuli."""
-    times = []
-    for stimulus in stimuli:
-        n_steps = stimulus.n_steps(snn.dt_s)
-        if n_steps is None:
-            last = max(map(float, getattr(stimulus, "times", ())), default=0.0)
-            steps = [DEFAULT_MS / (1e3 * snn.dt_s), last / snn.dt_s + 1]
-            n_steps = math.ceil(max(steps) - 1e-6)
-        times.append(1e3 * n_steps * snn.dt_s)
-    return max(times)
-
-
-def stimulus_rows(result: "SimulationResult") -> list[dict[str, Any]]:
+def _by_stimulus(result: "c2s.SimulationResult") -> list[dict[str, Any]]:
     """Say what trials of each stimulus gave."""
-    import numpy as np
+    import pandas as pd
 
     trials = result.trials
-    assert trials is not None
     rows = []
-    for k, name in enumerate(trials.names):
-        own = slice(k * trials.n_repeats, (k + 1) * trials.n_repeats)
-        duration_s = trials.n_steps[k] * result.dt_s
-        classes, n = np.unique(result.predictions[own], return_counts=True)
+    for k, name in enumerate(trials.names if trials else ()):
+        own = slice(k * result.n_repeats, (k + 1) * result.n_repeats)
+        duration_s = float(result.steps_of_row[own][0]) * result.dt_s
+        shares = pd.Series(result.predictions[own]).value_counts(normalize=True)
         rates = {
             layer: float(result.spike_counts.part(layer, own).mean() / duration_s)
             for layer in result.spike_counts
@@ -104,170 +29,120 @@ def stimulus_rows(result: "SimulationResult") -> list[dict[str, Any]]:
         rows.append(
             {
                 "stimulus": name,
-                "trials": trials.n_repeats,
+                "trials": result.n_repeats,
                 "duration_ms": 1e3 * duration_s,
                 "rates_hz": rates,
-                "predictions": {
-                    str(index): float(count / trials.n_repeats)
-                    for index, count in zip(classes, n, strict=True)
-                },
+                "predictions": shares.sort_index().to_dict(),
             }
         )
     return rows
 
 
-def stimulus_table(
+def _print_stimuli(
     title: str, rows: list[dict[str, Any]], classes: tuple[str, ...] | None
-) -> Table:
-    """Make a table of `stimulus_rows`."""
-    table = Table("stimulus", title=title)
-    layers = list(rows[0]["rates_hz"])
-    for column in ("trials", "ms", *(f"{name} Hz" for name in layers)):
-        table.add_column(column, justify="right")
-    table.add_column("most frequent prediction")
+) -> None:
+    rates = [f"{layer} Hz" for layer in rows[0]["rates_hz"]]
+    columns = ["stimulus", "trials", "ms", *rates, "most frequent prediction"]
+    cells = []
     for row in rows:
-        best = max(row["predictions"], key=row["predictions"].get)
-        name = best if classes is None else classes[int(best)]
-        table.add_row(
-            row["stimulus"],
-            f"{row['trials']:,}",
-            f"{row['duration_ms']:g}",
-            *(f"{row['rates_hz'][layer]:.1f}" for layer in layers),
-            f"{name} ({row['predictions'][best]:.0%} of trials)",
+        best, share = max(row["predictions"].items(), key=lambda pair: pair[1])
+        name = best if classes is None else classes[best]
+        cells.append(
+            [
+                row["stimulus"],
+                f"{row['trials']:,}",
+                f"{row['duration_ms']:g}",
+                *(f"{rate:.1f}" for rate in row["rates_hz"].values()),
+                f"{name} ({share:.0%} of trials)",
+            ]
         )
-    return table
+    shared.print_table(title, columns, cells)
 
 
 def _by_class(
-    result: "SimulationResult", test: "LabelledImages"
+    result: "c2s.SimulationResult", test: "LabelledImages"
 ) -> list[dict[str, Any]]:
     """Accuracy of each class, and of all."""
     right = result.predictions == test.labels
-    rows = []
-    for label, name in enumerate((*test.classes, "all")):
-        members = (
-            test.labels == label if label < len(test.classes) else test.labels >= 0
-        )
-        if members.any():
-            rows.append(
-                {
-                    "class": name,
-                    "pictures": int(members.sum()),
-                    "correct": int(right[members].sum()),
-                    "accuracy": float(right[members].mean()),
-                }
-            )
-    return rows
+    groups = [(name, test.labels == label) for label, name in enumerate(test.classes)]
+    return [
+        {
+            "class": name,
+            "pictures": int(members.sum()),
+            "correct": int(right[members].sum()),
+            "accuracy": float(right[members].mean()),
+        }
+        for name, members in [*groups, ("all", test.labels >= 0)]
+        if members.any()
+    ]
 
 
-def _report(result: "SimulationResult", rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put together what ``--json`` prints of a result."""
-    from cnn2snn_brian.settings import recorded
-
-    of_classes = {"classes": rows[:-1], "all": rows[-1]} if rows else {}
-    return {
-        "seed": result.seed,
-        "thresholds": recorded(result.parameters)["thresholds"],
-        **of_classes,
-        "ties": int(result.ties.sum()),
-        "silent": int(result.silent.sum()),
-        "events": result.n_events,
-        "timings_s": result.timings,
-        "versions": result.versions,
-    }
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table("class", title=title)
-    for column in ("images", "correct", "accuracy"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        if row["class"] == "all":
-            table.add_section()
-        table.add_row(
+def _print_classes(title: str, rows: list[dict[str, Any]]) -> None:
+    *cells, total = [
+        (
             row["class"],
             f"{row['pictures']:,}",
             f"{row['correct']:,}",
             f"{row['accuracy']:.1%}",
         )
-    return table
+        for row in rows
+    ]
+    shared.print_table(title, ("class", "images", "correct", "accuracy"), cells, total)
 
 
 def run(
-    network: NetworkFile,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{DATA_HELP} Only test images are shown: of class folders the tenth "
-            "that `train` leaves out."
-        ),
-    ] = None,
+    network: shared.NetworkFile,
+    data: Annotated[str | None, shared.DATA] = None,
     *,
-    stimulus: StimulusFiles = None,
-    repeats: Repeats = 1,
-    whole: Annotated[
-        bool,
-        typer.Option(
-            "--all",
-            help="Show all of a folder of class folders: none was trained with.",
-        ),
-    ] = False,
-    n: Annotated[
-        int | None, typer.Option(help="So many images, drawn at random.")
-    ] = None,
-    duration: Annotated[
-        float | None,
-        typer.Option(
-            help="Time of an image in ms: 100 by default, of stimuli the longest."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of spikes and of the draw.")] = 0,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(help="Another threshold, as in conv1=2.5; repeatable."),
-    ] = None,
-    record: Annotated[
-        list[str] | None,
-        typer.Option(help="With --save: a layer whose spikes are kept; repeatable."),
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="File for the result (.h5), which `inspect` reads."),
-    ] = None,
-    workers: NWorkers = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of tables.")
-    ] = False,
+    stimulus: shared.StimulusFiles = None,
+    repeats: shared.Repeats = 1,
+    whole: shared.Whole = False,
+    n: int | None = None,
+    duration: float | None = None,
+    seed: shared.Seed = 0,
+    threshold: shared.Thresholds = None,
+    record: list[str] | None = None,
+    save: Annotated[Path | None, shared.output()] = None,
+    workers: shared.NWorkers = None,
+    as_json: Annotated[bool, Option("--json")] = False,
 ) -> None:
-    """Show images to a converted network and print its accuracy, class by class."""
-    if save is not None:
-        check_out(save)
-    check_at_least("--seed", seed, 0)
-    check_at_least("--workers", workers, 1)
-    check_at_least("--repeats", repeats, 1)
-    check_only_images(data, stimulus, repeats, {"--n": n is not None, "--all": whole})
-    thresholds = numbers_by_layer(threshold, "--threshold")
-    from brian2 import ms
+    """
+    Show images to a converted network and print its accuracy, class by class.
 
-    from cnn2snn_brian.data import is_split, load_test_images
-    from cnn2snn_brian.network import SpikingNetwork
+    Parameters
+    ----------
+    data
+        Only test images are shown: of class folders the tenth that `train` leaves out.
+    n
+        How many images, drawn at random.
+    duration
+        Time of an image in ms: 100 by default, of stimuli the longest.
+    seed
+        Seed of spikes and of the draw.
+    threshold
+        It takes the place of the network's.
+    record
+        With --save: a layer whose spikes are kept; repeatable.
+    save
+        File for the result (.h5), which `inspect` reads.
+    as_json
+        Print JSON instead of tables.
+    """
+    shared.check_shown(data, stimulus, repeats, n, whole=whole)
+    thresholds = shared.numbers_by_layer(threshold)
+    from cnn2snn_brian.settings import recorded
 
-    snn = SpikingNetwork.load(network)
-    test, shown = None, ""
-    what: Any
-    if stimulus:
-        what = loaded(stimulus)
-        duration = longest(snn, what) if duration is None else duration
-    else:
-        assert data is not None
-        test = load_test_images(
+    snn = c2s.SpikingNetwork.load(network)
+    stimuli, test = shared.load_stimuli(stimulus), None
+    if data is not None:
+        test = c2s.data.load_test_images(
             data, snn.input_shape, n, seed, snn.classes, whole=whole
         )
-        what, duration = test.images, 100.0 if duration is None else duration
-        shown = "all" if whole else "held-out" if is_split(data) else "test"
-    with snn.compile(duration * ms) as simulator:
+    if duration is None:
+        duration = shared.longest_ms(snn, stimuli)
+    with snn.compile(shared.in_ms(duration)) as simulator:
         result = simulator.run(
-            what,
+            stimuli if test is None else test.images,
             thresholds=thresholds,
             seed=seed,
             record=record or (),
@@ -277,36 +152,35 @@ def run(
         )
     if save is not None:
         result.save(save)
-    of_run = {"network": str(network), "duration_ms": duration}
+    rows = _by_stimulus(result) if test is None else _by_class(result, test)
+    # Of class folders a part is kept for testing, which data sets have themselves.
+    is_part = data is not None and not whole and c2s.data.is_split(data)
+    if as_json:
+        shown: dict[str, Any] = {"stimuli": rows}
+        if test is not None:
+            part = "all" if whole else "held-out" if is_part else "test"
+            shown = {"data": data, "part": part, "classes": rows[:-1], "all": rows[-1]}
+        report = {
+            "network": str(network),
+            "duration_ms": duration,
+            **shown,
+            "seed": result.seed,
+            "thresholds": recorded(result.parameters)["thresholds"],
+            "ties": int(result.ties.sum()),
+            "silent": int(result.silent.sum()),
+            "events": result.n_events,
+            "timings_s": result.timings,
+            "versions": result.versions,
+        }
+        shared.console.print_json(data=report)
+        return
     if test is None:
-        _print_trials(result, of_run, snn.classes, as_json=as_json)
-        return
-    rows = _by_class(result, test)
-    if as_json:
-        report = {**of_run, "data": data, "part": shown, **_report(result, rows)}
-        console.print_json(json.dumps(report))
-        return
-    if shown == "held-out":
-        console.print(
-            f"{data}: {len(test)} images of those that are kept for testing; --all "
-            "shows all"
-        )
-    console.print(_table(f"{network} on {data}", rows))
-    console.print(str(result), highlight=False)
-
-
-def _print_trials(
-    result: "SimulationResult",
-    of_run: dict[str, Any],
-    classes: tuple[str, ...] | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Print what trials of stimuli gave."""
-    rows = stimulus_rows(result)
-    if as_json:
-        report = _report(result, [])
-        console.print_json(json.dumps({**of_run, "stimuli": rows, **report}))
-        return
-    console.print(stimulus_table(f"{of_run['network']}", rows, classes))
-    console.print(str(result), highlight=False)
+        _print_stimuli(str(network), rows, snn.classes)
+    else:
+        if is_part:
+            shared.say(
+                f"{data}: {len(test)} images of those that are kept for testing; "
+                "--all shows all"
+            )
+        _print_classes(f"{network} on {data}", rows)
+    shared.say(result)

@@ -1,169 +1,142 @@
-"""The command ``tune``: set the thresholds of a converted network."""
+"""The commands ``tune`` and ``calibrate``: set the thresholds of a network."""
 
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+import cnn2snn_brian as c2s
+from cnn2snn_brian.cli import shared
+from cnn2snn_brian.files import written_whole
 
-from cnn2snn_brian.cli.shared import (
-    NetworkFile,
-    NWorkers,
-    PerClass,
-    Seed,
-    TrainingData,
-    check_at_least,
-    check_out,
-    console,
-)
+if TYPE_CHECKING:
+    from cnn2snn_brian.data import LabelledImages
+
+
+def _loaded(
+    network: Path, data: str, n: int, seed: int
+) -> "tuple[c2s.SpikingNetwork, LabelledImages]":
+    """Load a network, and training images of its classes."""
+    snn = c2s.SpikingNetwork.load(network)
+    images = c2s.data.load_training_images(data, snn.input_shape, snn.classes)
+    return snn, images.per_class(n, seed)
 
 
 def calibrate_command(
-    network: NetworkFile,
-    data: TrainingData,
-    out: Annotated[Path, typer.Option(help="File for the calibrated network.")],
+    network: shared.NetworkFile,
+    data: Annotated[str, shared.DATA],
+    out: shared.OutFile,
     *,
-    duration: Annotated[
-        float | None,
-        typer.Option(help="Time of an image in ms; by default what suits the network."),
-    ] = None,
-    n: PerClass = 30,
-    rounds: Annotated[int, typer.Option(help="How often leaks are shifted.")] = 3,
-    seed: Seed = 0,
-    workers: NWorkers = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="File that keeps what was fitted, to go on from there."),
-    ] = None,
+    duration: float | None = None,
+    n: shared.AtLeastOne = 30,
+    rounds: shared.AtLeastOne = 3,
+    seed: shared.Seed = 0,
+    workers: shared.NWorkers = None,
+    checkpoint: shared.CheckpointFile = None,
 ) -> None:
-    """Fit thresholds and leaks by channel to a number of steps, without training."""
-    for path in (out, checkpoint):
-        if path is not None:
-            check_out(path)
-    check_at_least("--n", n, 1)
-    check_at_least("--rounds", rounds, 1)
-    check_at_least("--seed", seed, 0)
-    check_at_least("--workers", workers, 1)
-    from brian2 import ms
+    """
+    Fit thresholds and leaks by channel to a number of steps, without training.
 
-    from cnn2snn_brian.data import load_training_images
-    from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.tuning import calibrate
-
-    snn = SpikingNetwork.load(network)
-    images = load_training_images(data, snn.input_shape, snn.classes).per_class(n, seed)
-    result = calibrate(
+    Parameters
+    ----------
+    data
+        Only training images are used.
+    out
+        File for the calibrated network.
+    duration
+        Time of an image in ms; by default what suits the network.
+    n
+        Images of each class, drawn at random.
+    rounds
+        How often leaks are shifted.
+    seed
+        Seed of everything random.
+    """
+    snn, images = _loaded(network, data, n, seed)
+    result = c2s.calibrate(
         snn,
         images.images,
-        duration=None if duration is None else duration * ms,
+        duration=None if duration is None else shared.in_ms(duration),
         rounds=rounds,
         seed=seed,
         executor=workers,
         checkpoint=checkpoint,
     )
     replace(snn, parameters=result.parameters).save(out)
-    console.print(str(result), highlight=False)
-    console.print(f"written: {out}")
-
-
-class MethodChoice(str, Enum):
-    """Methods of `tune_thresholds`."""
-
-    feedback = "feedback"
-    bisection = "bisection"
-    data = "data"
-    search = "search"
-
-
-class AcceptChoice(str, Enum):
-    """When `tune_thresholds` takes what was found."""
-
-    better = "better"
-    always = "always"
+    shared.say_written(result, out)
 
 
 def tune_command(
-    network: NetworkFile,
-    data: TrainingData,
-    out: Annotated[Path, typer.Option(help="File for the network that was tuned.")],
+    network: shared.NetworkFile,
+    data: Annotated[str, shared.DATA],
+    out: shared.OutFile,
     *,
-    method: Annotated[
-        MethodChoice, typer.Option(help="How thresholds are looked for.")
-    ] = MethodChoice.search,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            help="spike_ratio, accuracy, agreement, likelihood, feature_map or "
-            "feature_map:LAYER; by default what suits the method."
-        ),
-    ] = None,
-    category: Annotated[
-        str | None, typer.Option(help="Name of a class: use its images only.")
-    ] = None,
-    duration: Annotated[float, typer.Option(help="Time of an image in ms.")] = 100.0,
-    n: PerClass = 20,
-    tune: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With search: thresholds, v_min, v_init or leak; repeatable."
-        ),
-    ] = None,
-    start: Annotated[
-        float | None, typer.Option(help="First threshold of all layers.")
-    ] = None,
-    step: Annotated[
-        float | None, typer.Option(help="First step, see the documentation.")
-    ] = None,
-    budget: Annotated[int, typer.Option(help="Largest number of candidates.")] = 100,
-    accept: Annotated[
-        AcceptChoice,
-        typer.Option(
-            help="Take what was found only if it is better on images that were kept "
-            "apart, or always."
-        ),
-    ] = AcceptChoice.better,
-    seed: Seed = 0,
-    workers: NWorkers = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="File that keeps what was tried, to go on from there."),
-    ] = None,
-    history: Annotated[
-        Path | None, typer.Option(help="File for a table of all candidates (CSV).")
-    ] = None,
+    method: Literal["feedback", "bisection", "data", "search"] = "search",
+    objective: str | None = None,
+    category: str | None = None,
+    duration: float = 100.0,
+    n: shared.AtLeastOne = 20,
+    tune: list[str] | None = None,
+    start: float | None = None,
+    step: float | None = None,
+    budget: int = 100,
+    accept: Literal["better", "always"] = "better",
+    seed: shared.Seed = 0,
+    workers: shared.NWorkers = None,
+    checkpoint: shared.CheckpointFile = None,
+    history: Annotated[Path | None, shared.output()] = None,
 ) -> None:
-    """Set the thresholds of a converted network by what it makes of training images."""
-    for path in (out, checkpoint, history):
-        if path is not None:
-            check_out(path)
-    check_at_least("--n", n, 1)
-    check_at_least("--seed", seed, 0)
-    check_at_least("--workers", workers, 1)
-    from brian2 import ms
+    """
+    Set the thresholds of a converted network by what it makes of training images.
 
-    from cnn2snn_brian.data import load_training_images
-    from cnn2snn_brian.files import written_whole
-    from cnn2snn_brian.network import SpikingNetwork
-    from cnn2snn_brian.tuning import tune_thresholds
-
-    snn = SpikingNetwork.load(network)
-    images = load_training_images(data, snn.input_shape, snn.classes).per_class(n, seed)
+    Parameters
+    ----------
+    data
+        Only training images are used.
+    out
+        File for the network that was tuned.
+    method
+        How thresholds are looked for.
+    objective
+        spike_ratio, accuracy, agreement, likelihood, feature_map or
+        feature_map:LAYER; by default what suits the method.
+    category
+        Name of a class: use its images only.
+    duration
+        Time of an image in ms.
+    n
+        Images of each class, drawn at random.
+    tune
+        With search: thresholds, v_min, v_init or leak; repeatable.
+    start
+        First threshold of all layers.
+    step
+        First step, see the documentation.
+    budget
+        Largest number of candidates.
+    accept
+        Take what was found only if it is better on images that were kept apart, or
+        always.
+    seed
+        Seed of everything random.
+    history
+        File for a table of all candidates (CSV).
+    """
+    snn, images = _loaded(network, data, n, seed)
     # A network without class names takes those of the images.
     named = replace(snn, classes=images.classes) if snn.classes is None else snn
-    with named.compile(duration * ms) as simulator:
-        result = tune_thresholds(
+    with named.compile(shared.in_ms(duration)) as simulator:
+        result = c2s.tune_thresholds(
             simulator,
             images.images,
             images.labels,
-            method=method.value,
+            method=method,
             objective=objective,
             category=category,
             tune=tune or None,
             start=start,
             step=step,
             budget=budget,
-            accept=accept.value,
+            accept=accept,
             seed=seed,
             executor=workers,
             checkpoint=checkpoint,
@@ -172,5 +145,4 @@ def tune_command(
         with written_whole(history) as unfinished:
             result.history.to_csv(unfinished, index=False)
     replace(snn, parameters=result.parameters).save(out)
-    console.print(str(result), highlight=False)
-    console.print(f"written: {out}")
+    shared.say_written(result, out)

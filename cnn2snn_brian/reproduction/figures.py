@@ -12,7 +12,7 @@ from cnn2snn_brian.plots import (
     plot_threshold_sweep,
 )
 from cnn2snn_brian.projections import INPUT
-from cnn2snn_brian.reproduction.searches import cnns, searched
+from cnn2snn_brian.reproduction.searches import cnns, found_by
 from cnn2snn_brian.reproduction.steps import Reproduction
 
 
@@ -23,22 +23,20 @@ def draw(work: Reproduction, numbers: dict[str, Any]) -> dict[str, str]:
     folder = work.out / "reproduction"
     folder.mkdir(exist_ok=True)
     with mpl.rc_context({"font.size": 9}):
-        return {
-            "fig3": _saved(_fig3(numbers), folder, "fig3"),
-            "fig4": _saved(_fig4(work, numbers), folder, "fig4"),
-            "fig5": _saved(_fig5(numbers), folder, "fig5"),
-            "steps": _saved(_accuracy_against_steps(numbers), folder, "steps"),
+        figures = {
+            "fig3": _fig3(numbers),
+            "fig4": _fig4(work, numbers),
+            "fig5": _fig5(numbers),
+            "steps": _accuracy_against_steps(numbers),
         }
+        return {name: _saved(each, folder, name) for name, each in figures.items()}
 
 
 def _figure(width: float, height: float) -> Any:
-    """Make a figure that is on no screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Make a figure that is on no screen: without pyplot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _saved(figure: Any, folder: Path, name: str) -> str:
@@ -51,30 +49,31 @@ def _fig3(numbers: dict[str, Any]) -> Any:
     """Draw the output against the threshold of one layer."""
     figure = _figure(10, 6)
     axes = figure.subplots(2, 3, sharey="row")
-    for column, (layer, sweep) in enumerate(numbers["sweeps"].items()):
-        for ax, key, label in (
-            (axes[0, column], "right_spikes", "spikes of the right output"),
-            (axes[1, column], "spike_ratio", "their share in all output spikes"),
-        ):
+    labels = {
+        "right_spikes": "spikes of the right output",
+        "spike_ratio": "their share in all output spikes",
+    }
+    for column, (layer, sweep) in zip(axes.T, numbers["sweeps"].items(), strict=True):
+        for ax, (key, label) in zip(column, labels.items(), strict=True):
             plot_threshold_sweep(
                 sweep["thresholds"], sweep[key], ax, log=True, objective=label
             )
             ax.axvline(sweep["chosen"], color="0.6", lw=1, ls="--", zorder=0)
-            ax.set(title=layer if key == "right_spikes" else None)
-            if column:
-                ax.set(ylabel=None)
+        column[0].set_title(layer)
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
     return figure
 
 
 def _fig4(work: Reproduction, numbers: dict[str, Any]) -> Any:
     """Draw a test image that the adjusted CNN classifies correctly, in all layers."""
     n_steps = numbers["main"]
-    parameters = searched(work, "paper", n_steps)["parameters"]
     truth = cnns(work)
     right = np.flatnonzero(np.array(truth["adjusted"]) == np.array(truth["labels"]))
     # Of a few images, none may be right: then it is the first one.
     image = work.test.images[[*right, 0][:1]]
     simulator = work.simulator("paper", n_steps)
+    parameters = found_by(work, "searched", "paper", n_steps)["parameters"]
     result = simulator.run(image, seed=work.seed, progress=False, **parameters)
     pixels = image.astype(np.float32) / 255
     activations = {INPUT: pixels, **simulator.snn.layers.activations(pixels)}
@@ -89,15 +88,13 @@ def _fig4(work: Reproduction, numbers: dict[str, Any]) -> Any:
 def _fig5(numbers: dict[str, Any]) -> Any:
     """Draw the accuracy of each class before and after threshold setting."""
     figure = _figure(9, 4)
-    plot_class_accuracies(
-        {
-            "adjusted CNN": numbers["table2"]["adjusted"],
-            "SNN, before": numbers["before"],
-            "SNN, after": numbers["after"],
-        },
-        figure.subplots(),
-        classes=[*numbers["classes"], "all"],
-    )
+    systems = {
+        "adjusted CNN": numbers["table2"]["adjusted"],
+        "SNN, before": numbers["before"],
+        "SNN, after": numbers["after"],
+    }
+    classes = [*numbers["classes"], "all"]
+    plot_class_accuracies(systems, figure.subplots(), classes=classes)
     return figure
 
 
@@ -105,21 +102,16 @@ def _accuracy_against_steps(numbers: dict[str, Any]) -> Any:
     """Draw the accuracy of all three settings against the number of steps."""
     figure = _figure(6.5, 4)
     ax = figure.subplots()
-    for label, rows in (
-        ("paper's setting, searched", numbers["over_time"]),
-        ("few steps, calibrated", numbers["few_steps"]),
-        ("few steps, from activations", numbers["few_steps_data"]),
-        ("free floor, searched", [numbers["free_floor"]]),
-    ):
-        ax.plot(
-            [row["n_steps"] for row in rows],
-            [100 * row["accuracy"] for row in rows],
-            marker="o",
-            ms=4,
-            label=label,
-        )
-    for key, style in (("cnn", ":"), ("adjusted", "--")):
-        label = "CNN" if key == "cnn" else "adjusted CNN"
+    for label, rows in {
+        "paper's setting, searched": numbers["over_time"],
+        "few steps, calibrated": numbers["few_steps"],
+        "few steps, from activations": numbers["few_steps_data"],
+        "free floor, searched": [numbers["free_floor"]],
+    }.items():
+        n_steps = [row["n_steps"] for row in rows]
+        percent = [100 * row["accuracy"] for row in rows]
+        ax.plot(n_steps, percent, marker="o", ms=4, label=label)
+    for key, label, style in (("cnn", "CNN", ":"), ("adjusted", "adjusted CNN", "--")):
         ax.axhline(100 * numbers[key], color="0.4", ls=style, lw=1, label=label)
     ax.set_xscale("log", base=2)
     shown = [*numbers["over_time"], *numbers["few_steps"]]

@@ -1,297 +1,220 @@
 """The report of a reproduction, as Markdown, as HTML and as JSON."""
 
+import json
 import re
 from dataclasses import asdict
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.projections import Network
+from cnn2snn_brian.reproduction import searches, steps
 from cnn2snn_brian.reproduction.figures import draw
-from cnn2snn_brian.reproduction.searches import (
-    N_BOOTSTRAP,
-    Truth,
-    calibrated,
-    cnns,
-    papers_method,
-    searched,
-    simulated,
-    swept,
-)
-from cnn2snn_brian.reproduction.steps import (
-    LONG_FACTORS,
-    PER_CLASS,
-    SWEPT,
-    VARIANTS,
-    VARIANTS_EFFORT,
-    Reproduction,
-    to_json,
-    versions,
-)
+from cnn2snn_brian.reproduction.steps import Reproduction, to_json
 from cnn2snn_brian.settings import PRESETS
 
-#: Table I, thresholds by layer.
-THRESHOLDS = {
-    "conv1": 6.8,
-    "pool1": 0.75,
-    "conv2": 0.1,
-    "pool2": 0.75,
-    "conv3": 0.1,
-    "ip1": 0.7,
-    "ip2": 0.7,
-}
 
-#: Table II: CNN, adjusted CNN and C_SNN in percent, and C_SNN/CNN in percent.
-ACCURACIES = {
-    "airplane": (83.5, 82.3, 82.0, 98.2),
-    "automobile": (85.8, 85.2, 84.7, 98.7),
-    "bird": (71.7, 71.5, 70.6, 98.5),
-    "cat": (67.5, 66.9, 65.8, 97.5),
-    "deer": (84.2, 83.6, 82.8, 98.3),
-    "dog": (73.2, 71.8, 71.5, 97.7),
-    "frog": (77.1, 76.9, 75.4, 97.8),
-    "horse": (79.5, 79.3, 78.9, 99.2),
-    "ship": (86.7, 85.7, 84.9, 97.9),
-    "truck": (94.7, 92.8, 91.5, 96.6),
-    "average": (80.39, 79.6, 78.8, 98.04),
-}
-
-#: Eq. 9 and 10. The text prints mJ; only pJ gives its 3.9 mW.
-SYNAPSES = 1.42e7
-IMAGES_PER_SECOND = 742
-ENERGY_PER_EVENT_J = 0.37e-12
-POWER_W = 3.9e-3
-
-#: All of them, for the report's template.
-PAPER = {
-    "ACCURACIES": ACCURACIES,
-    "IMAGES_PER_SECOND": IMAGES_PER_SECOND,
-    "POWER_W": POWER_W,
-    "SYNAPSES": SYNAPSES,
-    "THRESHOLDS": THRESHOLDS,
-}
+def _template(name: str) -> str:
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
+#: The paper's own figures.
+PAPER: dict[str, Any] = json.loads(_template("paper.json"))
+#: Resampled sets of test images for a confidence interval.
+N_BOOTSTRAP = 2000
 #: The paper's own methods, its figures and the free floor are shown at this number of
 #: steps, or the next one below.
 SHOWN = 100
-#: Shares of the adjusted CNN's accuracy that a smallest number of steps is given for.
-BARS = (0.99, 0.995)
+#: Shares of a CNN's accuracy that a smallest number of steps is given for.
+BARS = (("adjusted", 0.99), ("adjusted", 0.995), ("cnn", 0.9804))
 #: What of a tuning is reported.
 OF_A_TUNING = ("tuning", "held_out", "n_candidates")
 #: And of a calibration.
 OF_A_CALIBRATION = ("agreement_before", "agreement", "n_images")
 
 
-class _Rows:
-    """Rows of the tables: a setting, and how it does on the test images."""
+class Rows:
+    """
+    Rows of the tables: a setting, and how it does on the test images.
+
+    Parameters
+    ----------
+    work : Reproduction
+        The experiments.
+
+    Attributes
+    ----------
+    labels : ndarray of int64, shape (n_images,)
+        The right classes.
+    answers : DataFrame
+        The classes that the CNN and the adjusted CNN give, by image.
+    right : DataFrame
+        Whether these are right.
+    """
 
     def __init__(self, work: Reproduction) -> None:
-        self.work = work
-        self.truth = Truth(cnns(work), work.test.classes)
+        self.work, self.classes = work, work.test.classes
+        self.answers = pd.DataFrame(searches.cnns(work))
+        self.labels = self.answers.pop("labels").to_numpy()
+        self.right = self.is_right(self.answers)
 
-    def _row(
-        self,
-        name: str,
-        preset: str,
-        n_steps: int,
-        parameters: dict[str, Any] | None,
-        most: int | None = None,
-    ) -> dict[str, Any]:
-        found = simulated(self.work, name, preset, n_steps, parameters, most)
-        members = found["members"]
-        n_test = len(members)
+    def is_right(self, answers: pd.DataFrame) -> pd.DataFrame:
+        """Compare classes of all test images with the right ones."""
+        return answers.eq(self.labels, axis=0)
+
+    def _scored(self, answers: pd.Series) -> dict[str, Any]:
+        """Compute the accuracy, and its ratio to the CNNs' with its interval."""
+        right = (answers == self.labels[answers.index]).to_numpy()
+        n = len(right)
+        drawn = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
+        resampled = right[drawn].mean(1)
+        found: dict[str, Any] = {"accuracy": float(right.mean())}
+        for name in ("adjusted", "cnn"):
+            same = self.right[name].to_numpy()[answers.index]
+            ratios = resampled / same[drawn].mean(1)
+            found[f"to_{name}"] = float(right.mean() / same.mean())
+            found[f"to_{name}_interval"] = np.percentile(ratios, [2.5, 97.5]).tolist()
+        return found
+
+    def row(self, kind: str, preset: str, n_steps: int) -> dict[str, Any]:
+        """Set thresholds in a way that `searches.KINDS` has, and test them."""
+        found, answers, sums = searches.tested(self.work, kind, preset, n_steps)
+        tuning = {key: found[key] for key in OF_A_TUNING if key in found}
+        # Of the paper's methods these stand in the row itself.
+        reported = {"search": tuning} if kind == "searched" else tuning
+        if kind == "calibrated":
+            reported["calibration"] = {key: found[key] for key in OF_A_CALIBRATION}
+        elif reported:
+            reported["parameters"] = found["parameters"]
         return {
             "n_steps": n_steps,
-            "n_test": n_test,
-            **self.truth.scored(found["predictions"], members),
-            "with_potential": self.truth.scored(found["with_potential"], members),
-            "ties": found["ties"] / n_test,
-            "silent": found["silent"] / n_test,
-            "output_spikes": found["output_spikes"],
-            "events": float(sum(found["events"].values())),
-            "seconds": found["seconds"],
+            "n_test": len(answers),
+            **self._scored(answers["predictions"]),
+            "with_potential": self._scored(answers["with_potential"]),
+            **sums,
+            **reported,
         }
 
-    def data_based(self, preset: str, n_steps: int) -> dict[str, Any]:
-        return self._row(f"data-{preset}", preset, n_steps, None)
-
-    def searched(self, preset: str, n_steps: int) -> dict[str, Any]:
-        found = searched(self.work, preset, n_steps)
-        return {
-            **self._row(f"searched-{preset}", preset, n_steps, found["parameters"]),
-            "search": {key: found[key] for key in OF_A_TUNING},
-            "parameters": found["parameters"],
-        }
-
-    def calibrated(self, n_steps: int) -> dict[str, Any]:
-        found = calibrated(self.work, n_steps)
-        return {
-            **self._row("calibrated", "few-steps", n_steps, found["parameters"]),
-            "calibration": {key: found[key] for key in OF_A_CALIBRATION},
-        }
-
-    def papers_method(
-        self, method: Literal["feedback", "bisection"], n_steps: int
-    ) -> dict[str, Any]:
-        found = papers_method(self.work, method, n_steps)
-        return {
-            # Nearly all neurons spike with these: slow, and few images tell enough.
-            **self._row(method, "paper", n_steps, found["parameters"], most=1),
-            **{key: found[key] for key in (*OF_A_TUNING, "parameters")},
-        }
-
-    def predictions(self, kind: str, n_steps: int) -> Any:
+    def predictions(self, kind: str, n_steps: int) -> pd.Series:
         """Classes of all test images, "data" or "searched", the paper's setting."""
-        parameters = None
-        if kind == "searched":
-            parameters = searched(self.work, "paper", n_steps)["parameters"]
-        found = simulated(self.work, f"{kind}-paper", "paper", n_steps, parameters)
-        return np.array(found["predictions"])
+        _, answers, _ = searches.tested(self.work, kind, "paper", n_steps)
+        return answers["predictions"]
+
+    def by_class(self, right: pd.DataFrame) -> dict[str, list[float]]:
+        """Compute the accuracies of every class, then of all."""
+        each = right.groupby(self.labels[right.index]).mean()
+        each.loc["all"] = right.mean()
+        return {str(name): each[name].tolist() for name in each}
 
 
 def collect(work: Reproduction) -> dict[str, Any]:
     """Do all steps that are missing, and put their numbers together."""
-    rows, extent = _Rows(work), work.extent
+    rows, extent = Rows(work), work.extent
     snn = work.network("paper")
     shown = max(n for n in extent.durations if n <= SHOWN)
     main = extent.durations[-1]
-    over_time = [rows.searched("paper", n_steps) for n_steps in extent.durations]
-    free_floor = rows.searched("free-floor", shown)
-    few_steps = [rows.calibrated(n) for n in extent.few_steps]
+    over_time = [rows.row("searched", "paper", n_steps) for n_steps in extent.durations]
+    free_floor = rows.row("searched", "free-floor", shown)
+    few_steps = [rows.row("calibrated", "few-steps", n) for n in extent.few_steps]
     settings = [
         *(("paper", row) for row in over_time),
         ("free-floor", free_floor),
         *(("few-steps", row) for row in few_steps),
     ]
     return {
-        **_about(work, rows.truth, snn.layers),
+        "n_test": len(rows.labels),
+        "seed": work.seed,
+        "extent": asdict(extent),
+        "versions": steps.versions(),
+        "classes": list(rows.classes),
+        "layers": list(snn.layers.names),
+        **{str(name): float(rows.right[name].mean()) for name in rows.right},
+        "long": extent.long,
+        "long_factors": list(steps.LONG_FACTORS),
         "shown": shown,
         "main": main,
         "over_time": over_time,
-        "smallest": _smallest_numbers(over_time),
+        "smallest": {
+            f"{cnn} {bar}": _smallest(over_time, f"to_{cnn}", bar) for cnn, bar in BARS
+        },
         "data_based": {
-            **rows.data_based("paper", shown),
+            **rows.row("data", "paper", shown),
             "thresholds": dict(snn.thresholds),
         },
-        "methods": {
-            "feedback": rows.papers_method("feedback", shown),
-            "bisection": rows.papers_method("bisection", shown),
-        },
+        "methods": {kind: rows.row(kind, "paper", shown) for kind in searches.METHODS},
         "free_floor": free_floor,
-        "free_floor_data": rows.data_based("free-floor", shown),
+        "free_floor_data": rows.row("data", "free-floor", shown),
         "few_steps": few_steps,
-        "few_steps_data": [rows.data_based("few-steps", n) for n in extent.few_steps],
-        "variants": _variants(rows, extent.variants),
+        "few_steps_data": [rows.row("data", "few-steps", n) for n in extent.few_steps],
+        "variants": [
+            {
+                "variant": variant,
+                "n_steps": n_steps,
+                # Untuned, a variant that only tunes more is the paper's setting.
+                "data": None
+                if len(steps.VARIANTS[variant].tune) > 1
+                else rows.row("data", variant, n_steps),
+                "searched": rows.row("searched", variant, n_steps),
+            }
+            for n_steps in extent.variants
+            for variant in steps.VARIANTS
+        ],
         **_table2(rows, main),
         **_fig5(rows, shown),
-        "sweeps": {layer: swept(work, layer, shown) for layer in SWEPT},
-        "consistency": _consistency(rows, main),
+        "sweeps": {layer: searches.swept(work, layer, shown) for layer in steps.SWEPT},
         "energy": _energy(snn.layers, settings),
     }
 
 
-def _variants(rows: _Rows, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Rows of the paper's setting in other forms."""
-    return [
-        {
-            "variant": variant,
-            "n_steps": n_steps,
-            # Untuned, a variant that only tunes more is the paper's setting.
-            "data": None
-            if len(VARIANTS[variant].tune) > 1
-            else rows.data_based(variant, n_steps),
-            "searched": rows.searched(variant, n_steps),
-        }
-        for n_steps in numbers
-        for variant in VARIANTS
-    ]
-
-
-def _about(work: Reproduction, truth: Truth, layers: Network) -> dict[str, Any]:
-    """Say what was done, with what."""
-    return {
-        "n_test": len(truth.labels),
-        "seed": work.seed,
-        "extent": asdict(work.extent),
-        "versions": versions(),
-        "classes": list(truth.classes),
-        "layers": list(layers.names),
-        "cnn": float(truth.cnn.mean()),
-        "adjusted": float(truth.adjusted.mean()),
-        "long": work.extent.long,
-        "long_factors": list(LONG_FACTORS),
-    }
-
-
-def _smallest_numbers(over_time: list[dict[str, Any]]) -> dict[str, int | None]:
+def _smallest(over_time: list[dict[str, Any]], key: str, bar: float) -> int | None:
     """Give the fewest steps from which on all rows reach a share of a CNN."""
-
-    def smallest(key: str, bar: float) -> int | None:
-        reached = None
-        for row in reversed(over_time):
-            if row[key] < bar:
-                break
-            reached = row["n_steps"]
-        return reached
-
-    return {
-        **{f"adjusted {bar}": smallest("to_adjusted", bar) for bar in BARS},
-        "cnn 0.9804": smallest("to_cnn", 0.9804),
-    }
+    reached = None
+    for row in reversed(over_time):
+        if row[key] < bar:
+            break
+        reached = row["n_steps"]
+    return reached
 
 
-def _table2(rows: _Rows, n_steps: int) -> dict[str, Any]:
+def _table2(rows: Rows, n_steps: int) -> dict[str, Any]:
     """Table II: accuracies by class, also of as many images as the paper's."""
-    truth = rows.truth
-    systems = {
-        "cnn": truth.cnn,
-        "adjusted": truth.adjusted,
-        "snn": rows.predictions("searched", n_steps) == truth.labels,
-    }
-    hundred = truth.drawn(PER_CLASS, rows.work.seed)
-    return {
-        "table2": {name: truth.by_class(each) for name, each in systems.items()},
-        "table2_hundred": {
-            name: truth.by_class(each, hundred) for name, each in systems.items()
-        },
-        "n_hundred": len(hundred) // len(truth.classes),
-    }
-
-
-def _fig5(rows: _Rows, n_steps: int) -> dict[str, Any]:
-    """Fig. 5: accuracies by class before and after threshold setting."""
-    truth = rows.truth
-    before = truth.by_class(rows.predictions("data", n_steps) == truth.labels)
-    after = truth.by_class(rows.predictions("searched", n_steps) == truth.labels)
-    gains = np.subtract(after, before)
-    return {
-        "before": before,
-        "after": after,
-        "gains": gains.tolist(),
-        "n_gain": int((gains[:-1] > 0).sum()),
-    }
-
-
-def _consistency(rows: _Rows, n_steps: int) -> dict[str, Any]:
-    """RQ1: how often two of the CNN, the adjusted CNN and the SNN agree."""
-    truth = rows.truth
-    answers = {
-        "cnn": truth.cnn_predictions,
-        "adjusted": truth.adjusted_predictions,
-        "snn": rows.predictions("searched", n_steps),
-    }
-    right = {name: each == truth.labels for name, each in answers.items()}
+    answers = rows.answers.assign(snn=rows.predictions("searched", n_steps))
+    right = rows.is_right(answers)
+    rng = np.random.default_rng(rows.work.seed)
+    drawn = [
+        rng.permutation(np.flatnonzero(rows.labels == label))[: steps.PER_CLASS]
+        for label in range(len(rows.classes))
+    ]
     pairs = (("cnn", "adjusted"), ("adjusted", "snn"), ("cnn", "snn"))
     return {
-        "right": {name: int(each.sum()) for name, each in right.items()},
-        "wrong": {name: int((~each).sum()) for name, each in right.items()},
-        "alike": {f"{a}_{b}": float((right[a] == right[b]).mean()) for a, b in pairs},
-        "same_class": {
-            f"{a}_{b}": float((answers[a] == answers[b]).mean()) for a, b in pairs
+        "table2": rows.by_class(right),
+        "table2_hundred": rows.by_class(right.loc[np.sort(np.concatenate(drawn))]),
+        "n_hundred": sum(map(len, drawn)) // len(rows.classes),
+        # RQ1: how often two of the CNN, the adjusted CNN and the SNN agree.
+        "consistency": {
+            "right": right.sum().to_dict(),
+            "wrong": (~right).sum().to_dict(),
+            "alike": {f"{a}_{b}": (right[a] == right[b]).mean() for a, b in pairs},
+            "same_class": {
+                f"{a}_{b}": (answers[a] == answers[b]).mean() for a, b in pairs
+            },
         },
+    }
+
+
+def _fig5(rows: Rows, n_steps: int) -> dict[str, Any]:
+    """Fig. 5: accuracies by class before and after threshold setting."""
+    kinds = {"before": "data", "after": "searched"}
+    answers = {key: rows.predictions(kind, n_steps) for key, kind in kinds.items()}
+    found = rows.by_class(rows.is_right(pd.DataFrame(answers)))
+    gains = np.subtract(found["after"], found["before"])
+    return {
+        **found,
+        "gains": gains.tolist(),
+        "n_gain": int((gains[:-1] > 0).sum()),
     }
 
 
@@ -299,67 +222,58 @@ def _energy(
     layers: Network, settings: list[tuple[str, dict[str, Any]]]
 ) -> dict[str, Any]:
     """Eq. 9 and 10: the paper's formula, and the events that were delivered."""
-    per_event = ENERGY_PER_EVENT_J
+    per_event, per_second = PAPER["joule_per_event"], PAPER["images_per_second"]
     return {
         "n_synapses": int(layers.n_synapses),
-        "papers_formula": layers.n_synapses * IMAGES_PER_SECOND * per_event,
+        "papers_formula": layers.n_synapses * per_second * per_event,
         "events": [
             {
                 "what": what,
                 "n_steps": row["n_steps"],
                 "events": row["events"],
                 "joule": row["events"] * per_event,
-                "watt": row["events"] * per_event * IMAGES_PER_SECOND,
+                "watt": row["events"] * per_event * per_second,
             }
             for what, row in settings
         ],
     }
 
 
-def _name(text: str) -> str:
-    """Write a name in Markdown, where some characters mean something."""
-    return re.sub(r"([\\`*_{}\[\]<>|&])", r"\\\1", text)
-
-
-def _environment() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Of HTML; the text is Markdown. `_name` does the same for that.
-        autoescape=False,
-    )
-    environment.filters["name"] = _name
-    environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f}"
-    environment.filters["figures"] = lambda x, digits=3: f"{x:.{digits}g}"
-    environment.filters["thousands"] = lambda x: f"{x:,.0f}"
+#: How the template writes numbers, and names, of which some characters mean something
+#: in Markdown.
+FILTERS = {
+    "name": lambda text: re.sub(r"([\\`*_{}\[\]<>|&])", r"\\\1", text),
+    "percent": lambda x, digits=1: f"{100 * x:.{digits}f}",
+    "figures": lambda x, digits=3: f"{x:.{digits}g}",
+    "thousands": lambda x: f"{x:,.0f}",
     # A class of a few images may have none that the CNN classifies correctly.
-    environment.filters["over"] = lambda x, y: f"{100 * x / y:.1f}" if y else "-"
-    environment.filters["signed"] = lambda x: f"{100 * x:+.1f}"
-    return environment
-
-
-def _template(name: str) -> str:
-    path = files("cnn2snn_brian.reproduction") / "templates" / name
-    return path.read_text(encoding="utf-8")
+    "over": lambda x, y: f"{100 * x / y:.1f}" if y else "-",
+    "signed": lambda x: f"{100 * x:+.1f}",
+}
 
 
 def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> str:
     """Write the report as Markdown."""
-    template = _environment().from_string(_template("reproduction.md"))
-    text: str = template.render(
+    from jinja2 import Environment, StrictUndefined
+
+    # Not autoescape: it is for HTML. The text is Markdown, with the filter `name`.
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment.from_string(_template("reproduction.md")).render(
         **numbers,
         figures=figures,
         paper=PAPER,
         command=command,
         presets=PRESETS,
         n_bootstrap=N_BOOTSTRAP,
-        forms=VARIANTS,
-        variants_effort=VARIANTS_EFFORT,
+        forms=steps.VARIANTS,
+        variants_effort=steps.VARIANTS_EFFORT,
     )
-    return text
 
 
 def html_page(text: str) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from brian2 import ms
 from filelock import FileLock, Timeout
 
@@ -27,21 +28,15 @@ from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.data import LabelledImages, load_data
 from cnn2snn_brian.errors import InputError, WriteError
 from cnn2snn_brian.network import SpikingNetwork
-from cnn2snn_brian.settings import PRESETS, Preset, find_preset
+from cnn2snn_brian.settings import PRESETS, Preset
 from cnn2snn_brian.simulator import Simulator, Workers
 
 _TEXTS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 def finite(value: Any) -> Any:
-    """Write infinities as text."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    return value
+    """Write infinities as text, which JSON has no numbers for."""
+    return json.loads(json.dumps(value), parse_constant=lambda name: str(float(name)))
 
 
 def restored(value: Any) -> Any:
@@ -100,11 +95,8 @@ LONG_FACTORS = (0.9, 1.0, 1.1, 1.2)
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
-
-
-def setting_named(name: str) -> Preset:
-    """Find a setting of the report."""
-    return VARIANTS[name] if name in VARIANTS else find_preset(name)
+#: All settings of the report.
+SETTINGS = {**PRESETS, **VARIANTS}
 
 
 @dataclass(frozen=True)
@@ -181,73 +173,6 @@ QUICK = Extent(
 
 #: Other names of CIFAR-10's classes, as folders have them.
 ALIASES = {"plane": "airplane", "aeroplane": "airplane", "car": "automobile"}
-
-
-def with_classes(
-    images: LabelledImages, classes: tuple[str, ...], where: str | Path
-) -> LabelledImages:
-    """Give the classes the numbers of the CNN's outputs of the same names."""
-    lower = [name.lower() for name in images.classes]
-    names = [ALIASES.get(name, name) for name in lower]
-    if sorted(names) != sorted(classes):
-        raise InputError(
-            f"{where}: the classes are {', '.join(images.classes)}, but the CNN has "
-            f"{', '.join(classes)}. Rename the folders of the classes"
-        )
-    number = np.array([classes.index(name) for name in names], np.int64)
-    return replace(images, labels=number[images.labels], classes=classes)
-
-
-@dataclass(frozen=True)
-class Images:
-    """
-    Training and test images.
-
-    Attributes
-    ----------
-    training, test : LabelledImages
-        The images.
-    """
-
-    training: LabelledImages
-    test: LabelledImages
-
-    @classmethod
-    def load(
-        cls,
-        data: str | Path,
-        classes: tuple[str, ...],
-        n_test: int | None,
-        seed: int,
-    ) -> "Images":
-        """Load them."""
-        training, test = (
-            with_classes(part, classes, data) for part in load_data(data, (3, 32, 32))
-        )
-        if n_test is not None:
-            test = test.per_class(n_test, seed)
-        return cls(training, test)
-
-    def drawn(
-        self, n: int, n_first: int, n_last: int, seed: int
-    ) -> tuple[LabelledImages, LabelledImages]:
-        """Draw training images."""
-        drawn = self.training.per_class(n, seed)
-        rank = np.zeros(len(drawn), int)
-        for label in range(len(drawn.classes)):
-            members = drawn.labels == label
-            rank[members] = np.arange(members.sum())
-        return drawn[rank < n_first], drawn[rank >= n - n_last]
-
-    def fingerprint(self) -> str:
-        """Hash images and labels."""
-        digest = hashlib.sha256()
-        for part in (self.training, self.test):
-            digest.update(part.images.tobytes())
-            digest.update(part.labels.tobytes())
-        return digest.hexdigest()[:16]
-
-
 #: The CNN and its adjusted form, by the names of the report.
 CNNS = {"cnn": "cifar10_quick", "adjusted": "cifar10_quick_adjusted"}
 #: Where version 0.1.0 kept its steps.
@@ -260,11 +185,10 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _weights_fingerprint() -> str:
+def _fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
     digest = hashlib.sha256()
-    for name in CNNS.values():
-        for tensor in models.pretrained(name)[0].state_dict().values():
-            digest.update(tensor.numpy().tobytes())
+    for array in arrays:
+        digest.update(array.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -328,45 +252,63 @@ class Reproduction:
         self._simulators.clear()
 
     @cached_property
-    def images(self) -> Images:
-        """Training images and test images."""
+    def images(self) -> tuple[LabelledImages, LabelledImages]:
+        """All training images, and the test images, with the CNN's classes."""
         _, card = models.pretrained(CNNS["adjusted"])
-        return Images.load(self.data, card.classes, self.extent.n_test, self.seed)
+        training, test = (
+            self._with_classes(images, card.classes)
+            for images in load_data(self.data, (3, 32, 32))
+        )
+        if self.extent.n_test is not None:
+            test = test.per_class(self.extent.n_test, self.seed)
+        return training, test
+
+    def _with_classes(
+        self, images: LabelledImages, classes: tuple[str, ...]
+    ) -> LabelledImages:
+        """Give the classes the numbers of the CNN's outputs of the same names."""
+        lower = [name.lower() for name in images.classes]
+        names = tuple(ALIASES.get(name, name) for name in lower)
+        if sorted(names) != sorted(classes):
+            raise InputError(
+                f"{self.data}: the classes are {', '.join(images.classes)}, but the "
+                f"CNN has {', '.join(classes)}. Rename the folders of the classes"
+            )
+        return replace(images, classes=names).with_classes(classes)
 
     @property
     def test(self) -> LabelledImages:
         """The test images."""
-        return self.images.test
+        return self.images[1]
 
     def training(
         self, n_first: int, n_last: int
     ) -> tuple[LabelledImages, LabelledImages]:
-        """Draw training images, always the same ones."""
+        """Draw training images, always the same ones: the first and last of a class."""
         n = self.extent.n_tuning + self.extent.n_unseen
-        return self.images.drawn(n, n_first, n_last, self.seed)
-
-    @cached_property
-    def _calibration(self) -> npt.NDArray[np.uint8]:
-        """Training images that data-based thresholds come from."""
-        return self.training(min(20, self.extent.n_tuning), 0)[0].images
+        drawn = self.images[0].per_class(n, self.seed)
+        labels = pd.Series(drawn.labels)
+        rank = labels.groupby(labels).cumcount().to_numpy()
+        return drawn[rank < n_first], drawn[rank >= n - n_last]
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """What the steps depend on besides their own names."""
+        parts = [(part.images, part.labels) for part in self.images]
+        states = [models.pretrained(name)[0].state_dict() for name in CNNS.values()]
         return {
             **versions(),
             "seed": self.seed,
             "extent": asdict(self.extent),
-            "images": self.images.fingerprint(),
-            "weights": _weights_fingerprint(),
+            "images": _fingerprint(array for part in parts for array in part),
+            "weights": _fingerprint(x.numpy() for s in states for x in s.values()),
         }
 
     @cached_property
     def _steps(self) -> Checkpoint:
         path = self.out / "reproduction-steps.jsonl"
-        settings = self._settings
         try:
-            return Checkpoint(path, "reproduction", settings)
+            return Checkpoint(path, "reproduction", self._settings)
         except WriteError:
             raise
         except InputError as error:
@@ -375,6 +317,11 @@ class Reproduction:
                 "extent, one seed and the same images: give another folder for it, or "
                 f"remove {path} to do the steps again"
             ) from error
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every run of images takes."""
+        return {"seed": self.seed, "executor": self.executor, "progress": self.progress}
 
     def unfinished(self, name: str) -> Path:
         """Name a file for a step that is not yet done."""
@@ -395,8 +342,9 @@ class Reproduction:
         snn = convert(
             cnn,
             card.input_shape,
-            calibration=self._calibration,
-            preset=setting_named(preset),
+            # Training images that data-based thresholds come from.
+            calibration=self.training(min(20, self.extent.n_tuning), 0)[0].images,
+            preset=SETTINGS[preset],
             classes=card.classes,
         )
         if preset in FLOORS:
