@@ -30,7 +30,7 @@ ORDER = """
     conversion tuning
     sweeps
     plots
-    reproduction
+    reproduction layers
     __init__
     cli
     __main__
