@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import check_choice, optional_library, seconds
+from cnn2snn_brian.checks import check_choice, check_shape, optional_library, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds
 
@@ -26,8 +26,7 @@ PLACE = ("channel", "y", "x")
 def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
     """Check whole numbers of at least 0."""
     array = np.array(values, ndmin=1)
-    if array.shape != (n,):
-        raise InputError(f"{what} has the shape {array.shape}, but there are {n} times")
+    check_shape(what, array, n)
     if n and not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"{what} is {array.dtype}, expected whole numbers")
     return array.astype(np.int64)
@@ -341,11 +340,7 @@ class SpikeTrains(SpikeStimulus):
             have_places = known and all(set(PLACE) <= set(one) for one in known)
             index = _placed(what, known) if have_places else np.arange(len(trains))
         neuron: Any = np.asarray(index)
-        if neuron.shape != (len(trains),):
-            raise InputError(
-                f"index has the shape {neuron.shape}, but there are {len(trains)} "
-                f"{what}"
-            )
+        check_shape(f"index of {what}", neuron, len(trains))
         neuron = np.repeat(neuron, [len(one) for one in trains])
         times = np.concatenate([np.zeros(0), *trains])
         return cls(neuron, times, **{"duration": duration, **more})
