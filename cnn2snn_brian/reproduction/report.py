@@ -247,8 +247,8 @@ def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> 
     from jinja2 import Environment, StrictUndefined
 
     # Not autoescape: it is for HTML. The text is Markdown, with the filter `name`.
-    blocks = {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(undefined=StrictUndefined, autoescape=False, **blocks)
+    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(FILTERS)
     return environment.from_string(_template("reproduction.md")).render(
         **numbers,

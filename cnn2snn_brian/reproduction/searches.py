@@ -188,7 +188,7 @@ def _judged(
 
 def tested(
     work: Reproduction, kind: str, preset: str, n_steps: int
-) -> tuple[dict[str, Any], pd.DataFrame, dict[str, float]]:
+) -> tuple[dict[str, Any], pd.DataFrame, dict[Any, float]]:
     """
     Show test images to a network, classes in turn.
 

@@ -191,10 +191,10 @@ def drifting_grating(
         If an argument is out of its range, or the duration is not a multiple of
         a frame.
     """
-    drift = 2 * np.pi * float(temporal_frequency) * _frame_starts(duration, frame)
+    frequency = float(temporal_frequency)
+    drift = 2 * np.pi * frequency * _frame_starts(duration, frame)
     looks = shape, orientation, spatial_frequency, phase, contrast, mean
-    more = {"temporal_frequency": float(temporal_frequency)}
-    return _grating(*looks, drift, frame, **more)
+    return _grating(*looks, drift, frame, temporal_frequency=frequency)
 
 
 @check_units(duration=second, frame=second)
