@@ -129,7 +129,7 @@ class Population(ByContent):
                     f"{self.name}: the bias has the shape {self.bias.shape}, the "
                     f"population {self.shape}"
                 )
-            self.freeze(self.name, "bias")
+            self.freeze(f"{self.name}: ", "bias")
 
 
 @dataclass(frozen=True, eq=False)
