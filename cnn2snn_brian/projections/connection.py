@@ -224,7 +224,7 @@ class Connection(ByContent):
         return int(self.fan_out().sum())
 
     def runs(self) -> Runs:
-        """List the synapses as runs; behind a window, those of its cells."""
+        """List the synapses as runs; after a window, those of its cells."""
         if self.kernel is not None:
             own = self.kernel.runs()
         else:
