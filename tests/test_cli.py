@@ -467,7 +467,7 @@ def test_run_and_inspect_stimuli(cli, tmp_path):
         (("--data", "digits", *shown), 2, "give either --data"),
         ((*shown, "--n", 3), 2, "--n goes with --data"),
         (("--data", "digits", "--repeats", 2), 2, "--repeats goes with"),
-        ((*shown, "--duration", 50), 1, "longer than the program, 50 ms"),
+        ((*shown, "--duration", 50), 1, "takes 100 ms, expected 1 ms to the 50 ms"),
         (("--stimulus", "none.npz"), 1, "there is no such file"),
     ):
         ended = cli("run", "digits.snn", *arguments)
