@@ -36,6 +36,10 @@ ITEM_COLUMNS = {
     "item": "place of the item in its stimulus, from 0",
     "label": "label of the item",
 }
+RAGGED = {
+    "spike_times": "times of spikes, in s",
+    "obs_intervals": "intervals that the unit was recorded in, in s",
+}
 TAKEN = ("id", "name", "description", "colnames", "columns", "tags", "timeseries")
 
 #: Rows of a compressed piece of a column.
@@ -115,8 +119,7 @@ def to_nwb(
        neurophysiological data science, doi:10.7554/eLife.78362
     """
     pynwb = optional_library("pynwb", "nwb", "to_nwb")
-    selection = tables.Selection(layers, neurons, pixel_size_deg)
-    session = tables.Session(result, selection, silent)
+    session = tables.Session(result, layers, neurons, pixel_size_deg, silent)
     units = _units(pynwb, session)
     rows = tables.row_columns(result, labels, (*TAKEN, "start_time", "stop_time"))
     file = nwbfile
@@ -133,15 +136,11 @@ def to_nwb(
     said = "what was shown, trial after trial"
     trials = {"start_time": starts, "stop_time": stops, **rows}
     file.trials = _intervals(pynwb, "trials", said, trials, TRIAL_COLUMNS)
-    items = tables.item_columns(result)
-    if items["row"]:
-        row = items.pop("row")
-        onsets = starts[row] + items.pop("onset_s")
-        stops = onsets + items.pop("duration_s")
-        table = {"start_time": onsets, "stop_time": stops, "trial": row, **items}
+    starts, stops, items = session.items
+    if len(starts):
+        table = {"start_time": starts, "stop_time": stops, **items}
         said = "what stimuli showed one after another"
-        shown = _intervals(pynwb, "items", said, table, ITEM_COLUMNS)
-        file.add_time_intervals(shown)
+        file.add_time_intervals(_intervals(pynwb, "items", said, table, ITEM_COLUMNS))
     _add_frames(pynwb, file, session, stimuli)
     file.add_scratch(
         settings_text(result),
@@ -228,22 +227,16 @@ def _units(pynwb: Any, session: tables.Session) -> Any:
     parts, counts, steps = zip(*trains, strict=True)
     columns = _columns(pynwb, tables.neuron_columns(parts), tables.NEURON_COLUMNS)
     times = [own * result.dt_s for own in steps]
-    ragged: dict[str, Any] = {
-        "spike_times": ("times of spikes, in s", times, np.concatenate(counts))
-    }
-    seen = [session.observed(own.layer) for own in parts]
+    ragged: dict[str, Any] = {"spike_times": (times, np.concatenate(counts))}
+    seen = [session.observed(own.layer) for own in session.chosen]
     if not all(np.array_equal(own, session.intervals) for own in seen):
-        sizes = [len(own.index) for own in parts]
-        ragged["obs_intervals"] = (
-            "intervals that the unit was recorded in, in s",
-            [np.tile(own, (n, 1)) for own, n in zip(seen, sizes, strict=True)],
-            np.repeat([len(own) for own in seen], sizes),
-        )
+        sizes = [*map(len, counts)]
+        tiled = [np.tile(own, (n, 1)) for own, n in zip(seen, sizes, strict=True)]
+        ragged["obs_intervals"] = (tiled, np.repeat([*map(len, seen)], sizes))
     names = [column.name for column in columns] + [*ragged]
-    for name, (said, data, lengths) in ragged.items():
+    for name, (data, lengths) in ragged.items():
         # A column of lists, and the index of where each of them ends.
-        joined = _compressed(pynwb, np.concatenate(data))
-        column = pynwb.core.VectorData(name=name, description=said, data=joined)
+        (column,) = _columns(pynwb, {name: np.concatenate(data)}, RAGGED)
         ends = np.cumsum(lengths)
         ends = ends.astype(np.min_scalar_type(int(ends.max(initial=0))))
         index = pynwb.core.VectorIndex(
