@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import reduce
@@ -14,6 +15,7 @@ from cnn2snn_brian.checks import check_index, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.results import tables
 from cnn2snn_brian.results.hdf5 import settings_text
+from cnn2snn_brian.results.measures import AXES
 from cnn2snn_brian.settings import recorded
 
 if TYPE_CHECKING:
@@ -323,10 +325,8 @@ def to_xarray(
         return np.reshape(array, (*lengths.values(), *np.shape(array)[1:]))
 
     axes = {
-        name: [f"{name}_{axis}" for axis in ("channel", "y", "x")]
-        if len(own) == 3
-        else [f"{name}_unit"]
-        for name, own in result.shapes.items()
+        name: [f"{name}_{axis}" for axis in AXES[len(shape)]]
+        for name, shape in result.shapes.items()
     }
     coordinates: dict[str, Any] = {name: np.arange(n) for name, n in lengths.items()}
     variables: dict[str, Any] = {}
@@ -379,22 +379,21 @@ def _item_coordinates(result: "SimulationResult") -> dict[str, Any]:
     shape = (result.rows.n_stimuli, 1 + max(items["item"]))
     found = {}
     for name in ("onset_s", "duration_s", "label"):
-        texts = any(isinstance(value, str) for value in items[name])
-        table = np.full(shape, "" if texts else np.nan, object if texts else float)
-        table[place] = items[name]
-        table = table.astype(str) if texts else table
-        found[f"item_{name.removesuffix('_s')}"] = (("stimulus", "item"), table)
+        values = np.array(items[name])
+        table = np.full(shape, "" if values.dtype.kind == "U" else np.nan, object)
+        table[place] = values
+        kind = str if values.dtype.kind == "U" else float
+        found[f"item_{name.removesuffix('_s')}"] = (
+            ("stimulus", "item"),
+            table.astype(kind),
+        )
     return found
 
 
 def _in_each_row(result: "SimulationResult") -> list[str]:
     """List the layers whose spikes were recorded in each row."""
-    rows = range(result.n_images)
-    return [
-        name
-        for name in result.spike_counts
-        if all((name, row) in result.recorded for row in rows)
-    ]
+    n_rows = Counter(name for name, _ in result.recorded)
+    return [name for name in result.spike_counts if n_rows[name] == result.n_images]
 
 
 def over_time(result: "SimulationResult", layer: str, bin: Any) -> npt.NDArray[Any]:
@@ -421,7 +420,7 @@ def _responses(
         else:
             counts = over_time(result, own.layer, bin)
             counts = counts.reshape(*counts.shape[:2], -1).swapaxes(1, 2)
-        parts.append(counts[:, own.index])
+        parts.append(counts[:, own.places])
     return np.concatenate(parts, axis=1), tables.neuron_columns(
         [own.columns for own in chosen]
     )
@@ -555,12 +554,8 @@ def to_rsatoolbox(
     rows = tables.row_columns(result, labels)
     versions = {f"version {name}": text for name, text in result.versions.items()}
     about = {"seed": str(result.seed), **versions, "settings": settings_text(result)}
-    arguments: dict[str, Any] = {
-        "descriptors": about,
-        "obs_descriptors": {name: np.array(own) for name, own in rows.items()},
-        "channel_descriptors": columns,
-    }
+    described = {name: np.array(own) for name, own in rows.items()}
     if bin is None:
-        return data.Dataset(counts.astype(float), **arguments)
-    arguments["time_descriptors"] = {"time": np.arange(counts.shape[2]) * float(bin)}
-    return data.TemporalDataset(counts.astype(float), **arguments)
+        return data.Dataset(counts.astype(float), about, described, columns)
+    times = {"time": np.arange(counts.shape[2]) * float(bin)}
+    return data.TemporalDataset(counts.astype(float), about, described, columns, times)

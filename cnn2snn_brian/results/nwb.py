@@ -36,6 +36,11 @@ ITEM_COLUMNS = {
     "item": "place of the item in its stimulus, from 0",
     "label": "label of the item",
 }
+#: What tables have, and their columns.
+TABLES = {
+    "trials": ("what was shown, trial after trial", TRIAL_COLUMNS),
+    "items": ("what stimuli showed one after another", ITEM_COLUMNS),
+}
 RAGGED = {
     "spike_times": "times of spikes, in s",
     "obs_intervals": "intervals that the unit was recorded in, in s",
@@ -132,15 +137,10 @@ def to_nwb(
     elif file.units is not None or file.trials is not None:
         raise InputError("the nwbfile that was given has units or trials already")
     file.units = units
-    starts, stops = session.intervals.T
-    said = "what was shown, trial after trial"
-    trials = {"start_time": starts, "stop_time": stops, **rows}
-    file.trials = _intervals(pynwb, "trials", said, trials, TRIAL_COLUMNS)
-    starts, stops, items = session.items
-    if len(starts):
-        table = {"start_time": starts, "stop_time": stops, **items}
-        said = "what stimuli showed one after another"
-        file.add_time_intervals(_intervals(pynwb, "items", said, table, ITEM_COLUMNS))
+    file.trials = _intervals(pynwb, "trials", session.intervals.T, rows)
+    *times, items = session.items
+    if items["trial"]:
+        file.add_time_intervals(_intervals(pynwb, "items", times, items))
     _add_frames(pynwb, file, session, stimuli)
     file.add_scratch(
         settings_text(result),
@@ -205,14 +205,11 @@ def _columns(pynwb: Any, columns: Mapping[str, Any], said: Mapping[str, str]) ->
     ]
 
 
-def _intervals(
-    pynwb: Any,
-    name: str,
-    about: str,
-    columns: Mapping[str, Any],
-    said: Mapping[str, str],
-) -> Any:
+def _intervals(pynwb: Any, name: str, times: Any, columns: Any) -> Any:
     """Make a table, whole columns at once: rows one by one take minutes."""
+    starts, stops = times
+    columns = {"start_time": starts, "stop_time": stops, **columns}
+    about, said = TABLES[name]
     made = _columns(pynwb, columns, said)
     names = [column.name for column in made]
     return pynwb.epoch.TimeIntervals(

@@ -50,14 +50,14 @@ class Chosen(NamedTuple):
     ----------
     layer : str
         The layer.
-    index : ndarray of int64, shape (n,)
+    places : ndarray of int64, shape (n,)
         Indices into the flat array of the layer, in torch's order.
     columns : dict of str to ndarray, shape (n,)
         By the names of `NEURON_COLUMNS`.
     """
 
     layer: str
-    index: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
     columns: Columns
 
 
@@ -237,11 +237,13 @@ class Session:
         self, chosen: Chosen, rows: Iterable[int] | None = None
     ) -> tuple[Columns, Steps, Steps]:
         """Put spikes together by neuron: columns, how many each has, and steps."""
-        shape, n = self.result.shapes[chosen.layer], len(chosen.index)
+        shape, n = self.result.shapes[chosen.layer], len(chosen.places)
         # Which of the chosen each neuron of the Brian2 group is; n if it is none of
         # them. The smaller the type, the faster numpy sorts.
         rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
-        rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
+        rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.places]] = range(
+            n
+        )
         # Of 100 million spikes, each byte less is 100 MB.
         least: Any = np.int32 if self.first.max() < 2**30 else np.int64
         ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
