@@ -1,7 +1,6 @@
 """Results for other libraries: Neo, pynapple, xarray, Brain-Score and rsatoolbox."""
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -89,13 +88,8 @@ def to_neo(
     block = neo.Block(
         name="cnn2snn-brian",
         description=tables.SESSION,
-        # What NWBIO asks for.
-        session_start_time=tables.session_start(start),
-        session_description=tables.SESSION,
-        identifier=str(uuid.uuid4()),
-        source_script="cnn2snn-brian",
-        source_script_file_name="cnn2snn-brian",
-        notes=str(result),
+        # NWBIO needs it.
+        **tables.session_record(result, start),
         seed=str(result.seed),
         dt_ms=1e3 * result.dt_s,
         thresholds=recorded(result.parameters)["thresholds"],

@@ -1,7 +1,6 @@
 """Results for NWB: units and trials in one file, as laboratories exchange them."""
 
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,8 @@ def to_nwb(
     rows = tables.row_columns(result, labels, (*TAKEN, "start_time", "stop_time"))
     file = nwbfile
     if file is None:
-        file = _new_file(pynwb, result, tables.session_start(start), description)
+        about = tables.session_record(result, start, description)
+        file = _new_file(pynwb, result, about)
     elif start is not None or description != tables.SESSION:
         raise InputError(
             "start and description are those of a new file; the nwbfile has some"
@@ -155,22 +155,15 @@ def to_nwb(
         output.write(file)
 
 
-def _new_file(
-    pynwb: Any, result: "SimulationResult", began: datetime, description: str
-) -> Any:
+def _new_file(pynwb: Any, result: "SimulationResult", about: dict[str, Any]) -> Any:
     """Make a session of a network."""
     name = str(result.network.get("layers", "unknown"))
     versions = ", ".join(f"{what} {v}" for what, v in result.versions.items())
     return pynwb.NWBFile(
-        session_description=description,
-        identifier=str(uuid.uuid4()),
-        session_start_time=began,
-        source_script="cnn2snn-brian",
-        source_script_file_name="cnn2snn-brian",
+        **about,
         was_generated_by=[[what, v] for what, v in result.versions.items()],
         experiment_description=f"Simulation of a spiking network ({versions})",
         keywords=["simulation", "spiking neural network", "converted CNN"],
-        notes=str(result),
         subject=pynwb.file.Subject(
             subject_id=f"network-{name[:32]}",
             description="a network, not an animal; its id is the hash of its weights",

@@ -1,6 +1,7 @@
 """What all exports say of neurons, rows and items: columns of one name and meaning."""
 
 import math
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -141,12 +142,21 @@ def _of_one_kind(values: Iterable[Any]) -> list[Any]:
     return [*map(str, found)] if any(isinstance(v, str) for v in found) else found
 
 
-def session_start(start: datetime | None) -> datetime:
-    """Say when a session started: now, or when it is said to have."""
+def session_record(
+    result: "SimulationResult", start: datetime | None, description: str = SESSION
+) -> dict[str, Any]:
+    """Say what NWB asks of a session; it starts now, or when it is said to have."""
     began = datetime.now(timezone.utc) if start is None else start
     if began.tzinfo is None:
         raise InputError(f"start is {start}, without a time zone")
-    return began
+    return {
+        "session_start_time": began,
+        "session_description": description,
+        "identifier": str(uuid.uuid4()),
+        "source_script": "cnn2snn-brian",
+        "source_script_file_name": "cnn2snn-brian",
+        "notes": str(result),
+    }
 
 
 @dataclass(frozen=True)
