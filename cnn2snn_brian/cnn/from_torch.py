@@ -34,6 +34,7 @@ from cnn2snn_brian.cnn.trace import (
     prints,
     steps,
     trace,
+    unsupported,
 )
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.projections import GateRule, Network, check_rule
@@ -98,14 +99,9 @@ def _watched(hook: Callable[..., Any], path: str) -> Callable[..., Any]:
         where = path or type(module).__name__
         tensors = [part for part in _parts(shown) if isinstance(part, torch.Tensor)]
         versions = [tensor._version for tensor in tensors]
-        try:
+        rule = "Hooks are called without gradients, on two images: remove this one."
+        with unsupported(where, f"its hook {name} fails", rule):
             returned = hook(module, *shown)
-        except Exception as error:  # of any code in it
-            raise UnsupportedModuleError(
-                where,
-                f"its hook {name} fails: {str(error) or type(error).__name__}",
-                "Hooks are called without gradients, on two images: remove this one.",
-            ) from error
         seen = {id(part) for part in (None, *_parts(shown))}
         is_other = any(id(part) not in seen for part in _parts(returned))
         if is_other or [tensor._version for tensor in tensors] != versions:
@@ -208,21 +204,6 @@ def _in_forward(
             hook.remove()
 
 
-def _call_one_by_one(
-    cnn: nn.Module, traced: torch.fx.GraphModule, images: torch.Tensor
-) -> None:
-    try:
-        with _undisturbed():
-            Calls(traced).run(images.clone())
-    except Exception as error:
-        raise UnsupportedModuleError(
-            type(cnn).__name__,
-            f"its calls can't be computed one by one: {error}",
-            "forward must not change the modules that it calls, and hooks must not "
-            "change values.",
-        ) from error
-
-
 def _differ(found: Array, expected: Array, scale: Array | float, floor: float) -> bool:
     """Whether two results differ by more than rounding."""
     if found.shape != expected.shape:
@@ -281,13 +262,13 @@ def _check_module(module: nn.Module) -> None:
     """Refuse what has no values, is in training mode or takes two images."""
     for path, child in module.named_modules():
         for name, value in [*child._parameters.items(), *child._buffers.items()]:
-            if value is None or not (value.is_meta or nn.parameter.is_lazy(value)):
-                continue
-            why = "on torch's meta device, where tensors have no values; load the "
-            why += "trained weights first, with load_state_dict(..., assign=True)"
             if nn.parameter.is_lazy(value):
-                why = "a lazy module that never ran has no values; run the CNN once "
-                why += "and load its trained weights"
+                why = "a lazy module that never ran; run it once, then load the weights"
+            elif value is not None and value.is_meta:
+                why = "on torch's meta device, where tensors have no values; load the "
+                why += "trained weights first, with load_state_dict(..., assign=True)"
+            else:
+                continue
             raise InputError(f"{path}.{name}: {why}".lstrip("."))
         where = path or type(child).__name__
         if isinstance(child, torch.jit.ScriptModule):
@@ -302,14 +283,11 @@ def _check_module(module: nn.Module) -> None:
                 f"found {child} in training mode",
                 "Call eval() on the CNN first, so that the trained statistics count.",
             )
-    needed = [
-        item.name
-        for item in inspect.signature(module.forward).parameters.values()
-        if item.default is item.empty and "VAR" not in item.kind.name
-    ]
-    if needed[1:]:
+    inputs = inspect.signature(module.forward).parameters.values()
+    given = [item for item in inputs if "VAR" not in item.kind.name]
+    for item in [item for item in given if item.default is item.empty][1:]:
         raise UnsupportedModuleError(
-            needed[1], "a second input of forward", "Give one image tensor."
+            item.name, "a second input of forward", "Give one image tensor."
         )
 
 
@@ -407,7 +385,10 @@ def from_torch(
     # First of all, since hooks before modules may compute their weights.
     expected, in_forward = _in_forward(cnn, images)
     traced = trace(cnn)
-    _call_one_by_one(cnn, traced, images)
+    rule = "forward must not change the modules that it calls, nor hooks values."
+    kind, found = type(cnn).__name__, "its calls can't be computed one by one"
+    with unsupported(kind, found, rule), _undisturbed():
+        Calls(traced).run(images.clone())
     image, calls, result = steps(traced)
     reader = Reader(image, shape, names, normalize, max_pooling)  # type: ignore[arg-type]
     for step in calls:
@@ -424,13 +405,7 @@ def from_torch(
         name: (where, of_calls[call][:, :1])
         for name, (where, call) in reader.sums.items()
     }
-    is_right = _check_layers(
-        network,
-        pixels[:1],
-        sums,
-        expected[0].numpy().ravel(),
-        is_rectified=is_rectified,
-    )
-    if not is_right:
-        raise _refusal(type(cnn).__name__, "its result was read wrongly")
+    outputs = expected[0].numpy().ravel()
+    if not _check_layers(network, pixels[:1], sums, outputs, is_rectified=is_rectified):
+        raise _refusal(kind, "its result was read wrongly")
     return network

@@ -7,6 +7,8 @@ understood or refused by its place in the module; nothing is skipped silently.
 
 import copy
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +28,9 @@ SUPPORTED = (
     "ReLU6, BatchNorm, Dropout, Identity, sums and concatenations over channels."
 )
 
-#: What to do about what users have most often, by parts of its name.
+#: What to do about what users have most often, by parts of its name in small letters.
 _ADVICE = {
-    ("GroupNorm", "LayerNorm", "InstanceNorm", "LocalResponseNorm")
-    + ("group_norm", "layer_norm", "instance_norm", "local_response_norm"): (
+    ("groupnorm", "layernorm", "instancenorm", "localresponsenorm"): (
         "Its statistics are computed anew from each image: use BatchNorm and train "
         "again."
     ),
@@ -37,13 +38,11 @@ _ADVICE = {
         "A part of the channels can't be taken: read all of them by a convolution of "
         "size 1 whose other weights are 0."
     ),
-    ("LeakyReLU",): (
+    ("leakyrelu",): (
         "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust replaces it) "
         "and train again."
     ),
-    ("Softmax", "softmax"): (
-        "Leave it out: the class with the most output spikes is the same."
-    ),
+    ("softmax",): ("Leave it out: the class with the most output spikes is the same."),
 }
 
 #: Methods that change how numbers are stored. Weights are read in float64.
@@ -93,8 +92,9 @@ def module_kind(module: nn.Module) -> str | None:
 
 def advice(name: str) -> str:
     """Say what to do about something that is not supported."""
+    plain = name.lower().replace("_", "")
     known = (
-        text for parts, text in _ADVICE.items() if any(part in name for part in parts)
+        text for parts, text in _ADVICE.items() if any(part in plain for part in parts)
     )
     return f"{next(known, '')} {SUPPORTED}".strip()
 
@@ -226,18 +226,23 @@ class Tracer(torch.fx.Tracer):
         return attr_val
 
 
+@contextmanager
+def unsupported(where: str, found: str, supported: str) -> Iterator[None]:
+    """Refuse a CNN whose own code fails, with any error."""
+    try:
+        yield
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise UnsupportedModuleError(where, f"{found}: {why}", supported) from error
+
+
 def trace(module: nn.Module) -> torch.fx.GraphModule:
     """Trace a CNN; what reads a tensor that was changed in place reads the change."""
-    try:
-        with torch.no_grad():
-            root = _Root(module)
-            graph = Tracer().trace(root)
-    except Exception as error:
-        raise UnsupportedModuleError(
-            type(module).__name__,
-            f"torch.fx can't trace its forward: {str(error) or type(error).__name__}",
-            "forward must not depend on the values of tensors.",
-        ) from error
+    found = "torch.fx can't trace its forward"
+    rule = "forward must not depend on the values of tensors."
+    with unsupported(type(module).__name__, found, rule), torch.no_grad():
+        root = _Root(module)
+        graph = Tracer().trace(root)
     before: set[torch.fx.Node] = set()
     #: Calls that give the same tensor, by each of them.
     same: dict[torch.fx.Node, list[torch.fx.Node]] = {}

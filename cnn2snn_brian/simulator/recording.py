@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_names, free_memory, seconds
+from cnn2snn_brian.checks import check_names, free_memory, seconds, whole_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -244,12 +244,9 @@ def _image_mask(
     what: str, images: Iterable[int] | None, n_images: int
 ) -> npt.NDArray[np.bool_]:
     """Mark images by their indices; without any given, all."""
-    chosen = list(range(n_images) if images is None else images)
-    if any(not 0 <= image < n_images for image in chosen):
-        raise InputError(f"{what} names images outside 0 to {n_images - 1}")
-    mask = np.zeros(n_images, bool)
-    mask[chosen] = True
-    return mask
+    if images is None:
+        return np.ones(n_images, bool)
+    return np.isin(np.arange(n_images), whole_numbers(what, images, n_images))
 
 
 def _neurons_at(

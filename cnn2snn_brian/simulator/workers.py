@@ -37,11 +37,11 @@ from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs, Runn
 Place = tuple[str, str]
 
 
-#: Generated sources and weights of a project, by their paths in it.
-Files = dict[str, bytes]
+#: A project's name and, if they are sent along, its files by their paths in it.
+Project = tuple[str, dict[str, bytes] | None]
 
 
-def _packed(project: Path) -> tuple[str, Files]:
+def _packed(project: Path) -> Project:
     """Read a project's files, and hash them: the hash is its name on workers."""
     files, digest = {}, hashlib.sha256()
     for path in sorted(project.rglob("*")):
@@ -53,9 +53,10 @@ def _packed(project: Path) -> tuple[str, Files]:
 
 
 def run_shard(
-    name: str, files: Files | None, inputs: ProgramInputs
+    project: Project, inputs: ProgramInputs
 ) -> tuple[Place, ProgramOutputs | None]:
     """Run a shard of a project on a worker, which may be on another machine."""
+    name, files = project
     cache = check_cache()
     place = socket.gethostname(), str(cache)
     kept = programs(cache) / f"{name}{PROJECT}"
@@ -111,7 +112,7 @@ def run_shards(
 ) -> Iterator[tuple[int, ProgramOutputs]]:
     """Run the images of several jobs in shards, all shards at once."""
     if hasattr(workers, "submit"):  # an executor, from any library
-        remote = _Remote(workers, *_packed(project))
+        remote = _Remote(workers, _packed(project))
         size = shard_size or REMOTE_SHARD
         yield from _collected(jobs, size, remote.submit, remote.outputs, advance)
         return
@@ -140,8 +141,8 @@ class _Remote:
     once, and one shard for each such place takes the project's files along.
     """
 
-    def __init__(self, executor: Any, name: str, files: Files) -> None:
-        self.executor, self.name, self.files = executor, name, files
+    def __init__(self, executor: Any, project: Project) -> None:
+        self.executor, self.project = executor, project
         #: Whether a place has the project.
         self.has: dict[Place, bool] = {}
         #: Shards under way that take the files along.
@@ -152,8 +153,8 @@ class _Remote:
         # Until somebody has the project, shards without files only come back.
         if not takes_files and self.has and not any(self.has.values()):
             return None
-        files = self.files if takes_files else None
-        future = self.executor.submit(run_shard, self.name, files, part)
+        project = self.project if takes_files else (self.project[0], None)
+        future = self.executor.submit(run_shard, project, part)
         if takes_files:
             self.sent.add(future)
         return future
