@@ -24,8 +24,9 @@ from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
 SUPPORTED = (
-    "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
-    "ReLU6, BatchNorm, Dropout, Identity, sums and concatenations over channels."
+    "Supported are Conv2d, ConvTranspose2d, Linear, AvgPool2d, AdaptiveAvgPool2d, "
+    "Upsample, ReLU, ReLU6, Flatten, BatchNorm, Dropout, Identity, sums and "
+    "concatenations over channels."
 )
 
 #: What to do about what users have most often, by parts of its name in small letters.
@@ -97,6 +98,16 @@ def advice(name: str) -> str:
         text for parts, text in _ADVICE.items() if any(part in plain for part in parts)
     )
     return f"{next(known, '')} {SUPPORTED}".strip()
+
+
+@contextmanager
+def refused(where: str, what: str, hint: str) -> Iterator[None]:
+    """Say of any error of a user's code where it is, and what to do."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UnsupportedModuleError(where, f"{what}: {reason}", hint) from error
 
 
 class _Detached(TorchFunctionMode):
@@ -226,21 +237,10 @@ class Tracer(torch.fx.Tracer):
         return attr_val
 
 
-@contextmanager
-def unsupported(where: str, found: str, supported: str) -> Iterator[None]:
-    """Refuse a CNN whose own code fails, with any error."""
-    try:
-        yield
-    except Exception as error:
-        why = str(error) or type(error).__name__
-        raise UnsupportedModuleError(where, f"{found}: {why}", supported) from error
-
-
 def trace(module: nn.Module) -> torch.fx.GraphModule:
     """Trace a CNN; what reads a tensor that was changed in place reads the change."""
-    found = "torch.fx can't trace its forward"
-    rule = "forward must not depend on the values of tensors."
-    with unsupported(type(module).__name__, found, rule), torch.no_grad():
+    name, hint = type(module).__name__, "forward must not depend on values of tensors."
+    with refused(name, "torch.fx can't trace its forward", hint), torch.no_grad():
         root = _Root(module)
         graph = Tracer().trace(root)
     before: set[torch.fx.Node] = set()
@@ -303,7 +303,7 @@ class Calls(torch.fx.Interpreter):
         else:
             result = super().run_node(n)
         if isinstance(result, torch.Tensor) and n.op != "get_attr":
-            n.meta["shape"], n.meta["prints"] = tuple(result.shape[1:]), prints(result)
+            n.meta |= {"shape": tuple(result.shape[1:]), "prints": prints(result)}
         else:
             n.meta["value"] = result
         return result
