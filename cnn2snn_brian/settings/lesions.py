@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_names, check_number, check_whole, whole_numbers
+from cnn2snn_brian.checks import (
+    check_names,
+    check_number,
+    check_shape,
+    check_whole,
+    whole_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Shape
 
@@ -83,9 +89,7 @@ class Lesion:
                     f"{where}: a region of a layer of shape {shape}, which has no rows "
                     "and columns"
                 )
-            if len(self.region) != 2 or not all(
-                isinstance(part, slice) for part in self.region
-            ):
+            if [type(part) for part in self.region] != [slice, slice]:
                 raise InputError(
                     f"{where}: the region is {self.region}, expected two slices, rows "
                     "and columns"
@@ -137,10 +141,8 @@ def lesion_masks(
         check_names("lesion", [name], shapes)
         if mask is None:
             mask = item.mask(shapes[name], seed)
-        elif mask.shape != tuple(shapes[name]) or mask.dtype != bool:
-            raise InputError(
-                f"lesion of {name}: an array of {mask.dtype} of shape {mask.shape}, "
-                f"expected bool of shape {tuple(shapes[name])}"
-            )
-        found[name] = found.get(name, np.zeros(shapes[name], bool)) | mask
+        check_shape(f"lesion of {name}", mask, *shapes[name])
+        if mask.dtype != bool:
+            raise InputError(f"lesion of {name}: found {mask.dtype}, expected bool")
+        found[name] = found.get(name, False) | mask
     return {name: mask for name, mask in found.items() if mask.any()}

@@ -207,9 +207,7 @@ class LayerNumber(Setting):
         """Take one number or numbers by layer, and the rest from the default."""
         if default is None and self.default is not None:
             default = dict.fromkeys(names, self.default)
-        if given is None and default is None:
-            raise InputError(f"{what} is missing")
-        chosen = by_layer(what, default if given is None else given, names)
+        chosen = {} if given is None else by_layer(what, given, names)
         found = {**(default or {}), **chosen}
         check_all_layers(what, found, names)
         return {name: found[name] for name in names}
