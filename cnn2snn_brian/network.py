@@ -138,12 +138,15 @@ class SpikingNetwork(Printed):
         dt_s = seconds("dt", self.dt_s, above=0)
         self.models(self.neurons)
         check_names("delay", self.delays_s, names)
-        for name, delay_s in self.delays_s.items():
+        late = [(name, delay_s, 0) for name, delay_s in self.delays_s.items()]
+        for p in self.layers.projections:
+            late.append((p.name, p.delay_s, int(self.layers.is_feedback(p))))
+        for name, delay_s, least in late:
             steps = delay_s / self.dt_s
-            if not 0 <= steps < math.inf or abs(steps - round(steps)) > 1e-6:
+            if not least <= steps < math.inf or abs(steps - round(steps)) > 1e-6:
                 raise InputError(
                     f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
-                    f"of dt {1e3 * self.dt_s:g} ms of at least 0"
+                    f"of dt {1e3 * self.dt_s:g} ms of at least {least}"
                 )
         self.parameters.check_layers(self.layers)
         release = self.check_release(self.release_probability)

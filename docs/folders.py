@@ -17,38 +17,29 @@ package = docs.parent / "cnn2snn_brian"
 # Name: place (right, up), what is in it, whether `Simulator.run` takes an image there.
 FOLDERS = {
     "cli": (1.5, 13, "the commands", False),
-    "paper": (1.5, 12, "the paper's tables and figures", False),
+    "reproduction": (1.5, 12, "the paper's tables and figures", False),
     "plots": (0.5, 11, "figures", False),
-    "experiments": (0.5, 10, "sweeps, summaries", False),
-    "conversion": (1.5, 9, "convert", False),
-    "foreign": (2.6, 9, "from_nir", False),
-    "tuning": (0.5, 8, "thresholds by simulation", False),
+    "sweeps": (0.5, 10, "sweeps, summaries", False),
+    "conversion": (1.5, 9, "convert, from_nir", False),
+    "tuning": (0.5, 9, "thresholds by simulation", False),
     "network": (1.5, 8, "SpikingNetwork", False),
-    "program": (1.5, 7, "Simulator, the C++ program", True),
-    "results": (1.5, 6, "SimulationResult, its files", True),
-    "look": (1.5, 5, "diagnosis, inspector", False),
-    "physiology": (-0.6, 5, "measures of spikes in trials", False),
-    "spikes": (1.5, 4, "counts, trains, what follows", True),
-    "exchange": (-0.6, 4, "NIR graphs", False),
-    "brian": (0.5, 4, "Brian2 groups and synapses", False),
+    "simulator": (1.5, 7, "Simulator, the C++ program", True),
+    "diagnosis": (0.5, 6, "where a network loses", False),
+    "physiology": (-0.6, 6, "measures of spikes in trials", False),
+    "results": (1.5, 5, "SimulationResult, its files", True),
+    "inspector": (0.5, 4, "one HTML page", False),
+    "nir": (-0.6, 4, "NIR graphs", False),
+    "brian": (1.5, 4, "Brian2 groups and synapses", False),
     "models": (2.6, 4, "trained CNNs", False),
     "train": (3.6, 4, "training", False),
     "cnn": (2.6, 3, "PyTorch CNNs, read, adjusted", False),
     "data": (3.6, 3, "images and their classes", False),
     "stimuli": (0.5, 3, "stimuli in time", True),
-    "description": (1.5, 2, "networks, settings of a run", True),
-    "layers": (1.5, 1, "Conv2d, AvgPool2d, Linear", True),
-    "ground": (1.5, 0, "errors, files, checkpoint, printing, progress, extras", False),
+    "settings": (1.5, 2, "neurons, settings of a run", True),
+    "projections": (1.5, 1, "populations, projections", True),
+    "ground": (1.5, 0, "errors, checks, files, checkpoint, printing, progress", False),
 }
-GROUND = {
-    "errors",
-    "files",
-    "memory",
-    "checkpoint",
-    "printing",
-    "progress",
-    "extras",
-}
+GROUND = {"errors", "checks", "files", "checkpoint", "printing", "progress"}
 WIDTH, HEIGHT = 0.84, 0.52
 
 
@@ -58,9 +49,20 @@ def folder_of(module):
     return "ground" if name in GROUND else name
 
 
+def running(node):
+    """Go through what runs: imports for type checkers tie nothing."""
+    for child in ast.iter_child_nodes(node):
+        is_typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(
+            child.test
+        )
+        if not is_typing:
+            yield child
+            yield from running(child)
+
+
 def imported(file):
     """List the modules of the package that a file imports, wherever it does."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in running(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == package.name:
             yield from (f"{package.name}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -74,8 +76,8 @@ def imports():
     found = {name: set() for name in FOLDERS}
     for file in package.rglob("*.py"):
         relative = file.relative_to(package).with_suffix("")
-        if relative.parts[0].startswith("__"):
-            continue  # the public names
+        if relative.parts[0].startswith("__") or relative.parts[0] == "layers":
+            continue  # the public names, and a former one
         source = folder_of(".".join((package.name, *relative.parts)))
         targets = {
             folder_of(module)
@@ -103,7 +105,7 @@ def arrows(found):
             others = targets - {target}
             if not any(target in reached(found, other) for other in others):
                 yield source, target
-    yield "layers", "ground"
+    yield "projections", "ground"
 
 
 found = imports()

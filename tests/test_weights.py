@@ -359,7 +359,9 @@ def test_the_papers_cnn():
 
 
 def test_unknown_architectures_are_refused():
-    with pytest.raises(InputError, match="CNN 'lenet'; there are cifar10_quick"):
+    with pytest.raises(
+        InputError, match="unknown CNN 'lenet'; there are cifar10_quick"
+    ):
         create("lenet")
     with pytest.raises(InputError, match="unknown CNN 'lenet'"):
         pretrained("lenet")

@@ -32,6 +32,7 @@ from cnn2snn_brian.cnn.trace import (
     deep_copy,
     module_path,
     prints,
+    refused,
     steps,
     trace,
 )
@@ -98,14 +99,9 @@ def _watched(hook: Callable[..., Any], path: str) -> Callable[..., Any]:
         where = path or type(module).__name__
         tensors = [part for part in _parts(shown) if isinstance(part, torch.Tensor)]
         versions = [tensor._version for tensor in tensors]
-        try:
+        hint = "Hooks are called without gradients, on two images: remove this one."
+        with refused(where, f"its hook {name} fails", hint):
             returned = hook(module, *shown)
-        except Exception as error:  # of any code in it
-            raise UnsupportedModuleError(
-                where,
-                f"its hook {name} fails: {str(error) or type(error).__name__}",
-                "Hooks are called without gradients, on two images: remove this one.",
-            ) from error
         seen = {id(part) for part in (None, *_parts(shown))}
         is_other = any(id(part) not in seen for part in _parts(returned))
         if is_other or [tensor._version for tensor in tensors] != versions:
@@ -208,21 +204,6 @@ def _in_forward(
             hook.remove()
 
 
-def _call_one_by_one(
-    cnn: nn.Module, traced: torch.fx.GraphModule, images: torch.Tensor
-) -> None:
-    try:
-        with _undisturbed():
-            Calls(traced).run(images.clone())
-    except Exception as error:
-        raise UnsupportedModuleError(
-            type(cnn).__name__,
-            f"its calls can't be computed one by one: {error}",
-            "forward must not change the modules that it calls, and hooks must not "
-            "change values.",
-        ) from error
-
-
 def _differ(found: Array, expected: Array, scale: Array | float, floor: float) -> bool:
     """Whether two results differ by more than rounding."""
     if found.shape != expected.shape:
@@ -242,12 +223,12 @@ def _refusal(where: str, found: str) -> UnsupportedModuleError:
 
 
 def _check_calls(
-    traced: torch.fx.GraphModule, in_forward: list[tuple[str, Array]]
+    calls: list[torch.fx.Node], in_forward: list[tuple[str, Array]]
 ) -> None:
     """Compare what modules give in forward, with hooks, with their calls alone."""
     alone = [
         (module_path(str(node.target)), node.meta["prints"])
-        for node in traced.graph.nodes
+        for node in calls
         if node.op == "call_module" and "prints" in node.meta
     ]
     names = {path for path, _ in alone}
@@ -258,23 +239,17 @@ def _check_calls(
 
 
 def _check_layers(
-    layers: Network,
-    pixels: Array,
-    sums: dict[str, tuple[str, Array]],
-    expected: Array,
-    *,
-    is_rectified: bool,
-) -> bool:
-    """Compare sums of layers with the CNN's; say whether the result is right."""
+    layers: Network, pixels: Array, sums: dict[str, tuple[str, Array]]
+) -> tuple[Array, float]:
+    """Compare sums of layers with the CNN's; give the result, the largest sum."""
     largest = 0.0
     for name, total, activation in layers.computed(pixels):  # noqa: B007
         largest = max(largest, float(np.abs(total).max()))
         if name in sums:
-            where, of_cnn = sums[name]
-            if _differ(prints(total), of_cnn, of_cnn[1], largest * total.size):
+            where, expected = sums[name]
+            if _differ(prints(total), expected, expected[1], largest * total.size):
                 raise _refusal(where, "it or what it reads was read wrongly")
-    result = (np.maximum(activation, 0) if is_rectified else activation).ravel()
-    return not _differ(result, expected, float(np.abs(expected).max()), largest)
+    return activation.ravel(), largest
 
 
 def _check_module(module: nn.Module) -> None:
@@ -407,7 +382,10 @@ def from_torch(
     # First of all, since hooks before modules may compute their weights.
     expected, in_forward = _in_forward(cnn, images)
     traced = trace(cnn)
-    _call_one_by_one(cnn, traced, images)
+    what = "its calls can't be computed one by one"
+    hint = "forward must not change modules that it calls, nor hooks values."
+    with refused(type(cnn).__name__, what, hint), _undisturbed():
+        Calls(traced).run(images.clone())
     image, calls, result = steps(traced)
     reader = Reader(image, shape, names, normalize, max_pooling)  # type: ignore[arg-type]
     for step in calls:
@@ -418,19 +396,15 @@ def from_torch(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
     network = Network(shape, tuple(reader.populations), tuple(reader.projections))  # type: ignore[arg-type]
-    _check_calls(traced, in_forward)
-    of_calls = {node.name: node.meta.get("prints") for node in traced.graph.nodes}
+    nodes = {node.name: node for node in traced.graph.nodes}
+    _check_calls([*nodes.values()], in_forward)
     sums = {
-        name: (where, of_calls[call][:, :1])
+        name: (where, nodes[call].meta["prints"][:, :1])
         for name, (where, call) in reader.sums.items()
     }
-    is_right = _check_layers(
-        network,
-        pixels[:1],
-        sums,
-        expected[0].numpy().ravel(),
-        is_rectified=is_rectified,
-    )
-    if not is_right:
+    last, largest = _check_layers(network, pixels[:1], sums)
+    last = np.maximum(last, 0) if is_rectified else last
+    wanted = expected[0].numpy().ravel()
+    if _differ(last, wanted, float(np.abs(wanted).max()), largest):
         raise _refusal(type(cnn).__name__, "its result was read wrongly")
     return network

@@ -7,6 +7,8 @@ understood or refused by its place in the module; nothing is skipped silently.
 
 import copy
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +24,8 @@ from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
 SUPPORTED = (
-    "Supported are Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU, Flatten, "
-    "ReLU6, BatchNorm, Dropout, Identity, sums and concatenations over channels."
+    "Supported are Conv2d, ConvTranspose2d, Linear, AvgPool2d, AdaptiveAvgPool2d, "
+    "Upsample, ReLU, ReLU6, Flatten, BatchNorm, Dropout, Identity, sums and concatenations over channels."
 )
 
 #: What to do about what users have most often, by parts of its name.
@@ -97,6 +99,16 @@ def advice(name: str) -> str:
         text for parts, text in _ADVICE.items() if any(part in name for part in parts)
     )
     return f"{next(known, '')} {SUPPORTED}".strip()
+
+
+@contextmanager
+def refused(where: str, what: str, hint: str) -> Iterator[None]:
+    """Say of any error of a user's code where it is, and what to do."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UnsupportedModuleError(where, f"{what}: {reason}", hint) from error
 
 
 class _Detached(TorchFunctionMode):
@@ -228,16 +240,10 @@ class Tracer(torch.fx.Tracer):
 
 def trace(module: nn.Module) -> torch.fx.GraphModule:
     """Trace a CNN; what reads a tensor that was changed in place reads the change."""
-    try:
-        with torch.no_grad():
-            root = _Root(module)
-            graph = Tracer().trace(root)
-    except Exception as error:
-        raise UnsupportedModuleError(
-            type(module).__name__,
-            f"torch.fx can't trace its forward: {str(error) or type(error).__name__}",
-            "forward must not depend on the values of tensors.",
-        ) from error
+    name, hint = type(module).__name__, "forward must not depend on values of tensors."
+    with refused(name, "torch.fx can't trace its forward", hint), torch.no_grad():
+        root = _Root(module)
+        graph = Tracer().trace(root)
     before: set[torch.fx.Node] = set()
     #: Calls that give the same tensor, by each of them.
     same: dict[torch.fx.Node, list[torch.fx.Node]] = {}
@@ -298,7 +304,7 @@ class Calls(torch.fx.Interpreter):
         else:
             result = super().run_node(n)
         if isinstance(result, torch.Tensor) and n.op != "get_attr":
-            n.meta["shape"], n.meta["prints"] = tuple(result.shape[1:]), prints(result)
+            n.meta |= {"shape": tuple(result.shape[1:]), "prints": prints(result)}
         else:
             n.meta["value"] = result
         return result

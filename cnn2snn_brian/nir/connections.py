@@ -109,7 +109,11 @@ def moving(name: str, window: Window) -> tuple[Any, ...]:
 def pool_of(name: str, window: Window) -> tuple[Any, float]:
     """Write average pooling as size, stride and padding, and what an input counts."""
     axes = moving(name, window)
-    if any(before != after or len({*taps}) > 1 for taps, _, before, after in axes):
+    if any(len({*taps}) > 1 for taps, *_ in axes) or any(
+        # With the same padding on both sides there have to be as many windows.
+        (matrix.shape[1] + 2 * before - len(taps)) // stride + 1 != len(matrix)
+        for (taps, stride, before, _), matrix in zip(axes, window.axes, strict=True)
+    ):
         raise InputError(
             f"{name}: average pooling with windows of different sizes or weights; "
             "a NIR node can only say one size, one stride and one padding"
