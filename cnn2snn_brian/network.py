@@ -126,7 +126,6 @@ class SpikingNetwork(Printed):
             raise InputError(
                 f"{n_outputs} output neurons, but {len(self.classes)} class names"
             )
-        kinds = checked_kinds(self.synapses, names)
         for what, choices in CHOICES.items():
             if what != "synapses":
                 check_choice(what, getattr(self, what), choices)
@@ -149,19 +148,20 @@ class SpikingNetwork(Printed):
                     f"of dt {1e3 * self.dt_s:g} ms of at least {least}"
                 )
         self.parameters.check_layers(self.layers)
-        release = self.check_release(self.release_probability)
         one_model = isinstance(self.neurons, NeuronModel)
         # Copies, which can't be changed once they are checked.
         vars(self).update(
             classes=None if self.classes is None else tuple(self.classes),
             neurons=self.neurons if one_model else FrozenDict(self.neurons),
             dt_s=dt_s,
-            synapses=kinds,
-            release_probability=FrozenDict(release),
+            synapses=checked_kinds(self.synapses, names),
+            release_probability=FrozenDict(
+                self.check_release(self.release_probability)
+            ),
             delays_s=FrozenDict(self.delays_s),
         )
-        by_layer_kinds = self.synapse_kinds
-        rules = checked_rules(self.rules, self.layers, by_layer_kinds, self.encoding)
+        kinds = self.synapse_kinds
+        rules = checked_rules(self.rules, self.layers, kinds, self.encoding)
         vars(self).update(rules=rules)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from brian2 import Quantity, get_dimensions, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_known, check_share, check_whole
+from cnn2snn_brian.checks import check_known, check_shape, check_share, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -319,8 +319,7 @@ def sweep(
     first = programs.base(every[0])
     pixels = check_images(images, first.input_shape)
     truth = np.asarray(labels)
-    if truth.shape != (len(pixels),):
-        raise InputError(f"{len(pixels)} images, labels of shape {truth.shape}")
+    check_shape("labels", truth, len(pixels))
     settings = {
         "network": first.fingerprint,
         "grid": {n: [[k, _hash(v)] for k, v in found[n].items()] for n in found},

@@ -194,19 +194,18 @@ def accuracy(module: nn.Module, data: LabelledImages) -> float:
     return float((classify(module, data.images) == data.labels).mean())
 
 
+@dataclass
 class _Training:
     """A CNN with all that changes it, and what of it goes to a file."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        data: LabelledImages,
-        settings: TrainingSettings,
-        teacher: nn.Module | None,
-    ) -> None:
-        self.module, self.data, self.settings = module, data, settings
-        self.teacher = teacher
-        self.steps_per_epoch = -(-len(data) // settings.batch_size)
+    module: nn.Module
+    data: LabelledImages
+    settings: TrainingSettings
+    teacher: nn.Module | None
+
+    def __post_init__(self) -> None:
+        module, settings = self.module, self.settings
+        self.steps_per_epoch = -(-len(self.data) // settings.batch_size)
         rate, decay = settings.learning_rate, settings.weight_decay
         make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
         if settings.optimizer == "sgd":

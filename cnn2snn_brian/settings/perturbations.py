@@ -200,11 +200,12 @@ class LesionMasks(Setting):
         )
 
 
-def _check_input_spikes(what: str, network: Any) -> None:
-    if network.encoding != "poisson":
+def _of_input(what: str, amount: float, network: Any) -> float:
+    if amount and network.encoding != "poisson":
         raise InputError(
             f"{what}: with encoding={network.encoding!r} there are no input spikes"
         )
+    return amount
 
 
 class InputDeletion(Setting):
@@ -215,9 +216,7 @@ class InputDeletion(Setting):
     def checked(self, given: Any, network: Any, seed: int) -> float:
         """Check that it is a probability."""
         probability = check_number("input_deletion", given, 0, 1)
-        if probability:
-            _check_input_spikes("input_deletion", network)
-        return probability
+        return _of_input("input_deletion", probability, network)
 
 
 class InputJitter(Setting):
@@ -233,9 +232,7 @@ class InputJitter(Setting):
     def checked(self, given: Any, network: Any, seed: int) -> Quantity:
         """Check that it is a time of at least 0."""
         jitter_s = seconds("input_jitter", given, plain=False, least=0)
-        if jitter_s:
-            _check_input_spikes("input_jitter", network)
-        return jitter_s * second
+        return _of_input("input_jitter", jitter_s, network) * second
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write it in time steps."""
