@@ -148,11 +148,11 @@ class SpikingNetwork(Printed):
                     f"of dt {1e3 * self.dt_s:g} ms of at least {least}"
                 )
         self.parameters.check_layers(self.layers)
-        one_model = isinstance(self.neurons, NeuronModel)
+        neurons = self.neurons
         # Copies, which can't be changed once they are checked.
         vars(self).update(
             classes=None if self.classes is None else tuple(self.classes),
-            neurons=self.neurons if one_model else FrozenDict(self.neurons),
+            neurons=FrozenDict(neurons) if isinstance(neurons, Mapping) else neurons,
             dt_s=dt_s,
             synapses=checked_kinds(self.synapses, names),
             release_probability=FrozenDict(

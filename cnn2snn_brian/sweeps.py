@@ -103,8 +103,8 @@ def axes(grid: Mapping[str, Any], known: Iterable[str]) -> Axes:
     for name, values in grid.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InputError(f"grid: {name} is {values!r}, expected a list of values")
-        labelled = isinstance(values, Mapping)
-        pairs = values.items() if labelled else [(value, value) for value in values]
+        pairs = [(value, value) for value in values]
+        pairs = list(values.items()) if isinstance(values, Mapping) else pairs
         axis = [(_label(label), value) for label, value in pairs]
         labels = [label for label, _ in axis]
         if not labels or len(set(labels)) < len(labels):

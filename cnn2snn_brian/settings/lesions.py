@@ -84,15 +84,11 @@ class Lesion:
             kept = whole_numbers(f"{where}: channels", self.channels, shape[0])
             chosen[np.setdiff1d(np.arange(shape[0]), kept)] = False
         if self.region is not None:
-            if len(shape) != 3:
+            kinds = [type(part) for part in self.region]
+            if len(shape) != 3 or kinds != [slice, slice]:
                 raise InputError(
-                    f"{where}: a region of a layer of shape {shape}, which has no rows "
-                    "and columns"
-                )
-            if [type(part) for part in self.region] != [slice, slice]:
-                raise InputError(
-                    f"{where}: the region is {self.region}, expected two slices, rows "
-                    "and columns"
+                    f"{where}: the region is {self.region} of shape {shape}, expected "
+                    "two slices, rows and columns of a layer that has them"
                 )
             inside = np.zeros(shape, bool)
             inside[:, self.region[0], self.region[1]] = True

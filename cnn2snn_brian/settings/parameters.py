@@ -148,7 +148,7 @@ class Parameters(Settings):
             )
             for what, kind in NUMBERS.items()
         }
-        scale = given.get("rate_scale")
+        scale: Any = given.get("rate_scale")
         if scale is None:
             scale = getattr(default, "rate_scale", 1.0)
         return cls(**values, rate_scale=scale)
