@@ -378,7 +378,7 @@ def load_test_images(
     input_shape : tuple of int
         (channels, height, width) of the network's images.
     n : int, optional
-        So many images, drawn at random; all by default.
+        How many images, drawn at random; all by default.
     seed : int
         Seed of the draw, at least 0.
     classes : tuple of str, optional

@@ -53,7 +53,13 @@ def circle(back=2e-3, itself=1e-3):
         SHAPE,
         tuple(Population(*population) for population in populations),
         tuple(
-            Projection(name, source, target, Connection(kernel.input_shape, None, kernel), delay)
+            Projection(
+                name,
+                source,
+                target,
+                Connection(kernel.input_shape, None, kernel),
+                delay,
+            )
             for name, source, target, kernel, delay in made
         ),
     )
@@ -78,6 +84,7 @@ def loop(network, spikes, propagation, delays=None, factors=None, thresholds=Non
     # Spikes of all sources count alike, see docs/conversion.md.
     factors, delays = factors or {}, delays or {}
     for t in range(N_STEPS):
+
         def arrive(name, back):
             for p in network.into(name):
                 if network.is_feedback(p) != back:
@@ -257,13 +264,13 @@ def test_activations_and_thresholds_leave_feedback_out():
         np.testing.assert_array_equal(found[name], expected[name])
         fields = network.receptive_fields[name], without.receptive_fields[name]
         np.testing.assert_array_equal(fields[0].rows, fields[1].rows)
-    assert network.depths == without.depths == {INPUT: 0, "conv1": 1, "conv2": 2, "ip1": 3}
+    assert (
+        network.depths == without.depths == {INPUT: 0, "conv1": 1, "conv2": 2, "ip1": 3}
+    )
     assert network.sources("conv1") == (INPUT,)
     assert network.without_pooling_neurons() == network
-    assert (
-        converted(network).layers.n_synapses
-        == without.n_synapses
-        + sum(p.connection.n_synapses for p in network.projections if network.is_feedback(p))
+    assert converted(network).layers.n_synapses == without.n_synapses + sum(
+        p.connection.n_synapses for p in network.projections if network.is_feedback(p)
     )
     by_images = [convert(n, calibration=images).thresholds for n in (network, without)]
     assert by_images[0] == by_images[1]

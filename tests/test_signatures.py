@@ -67,7 +67,7 @@ def test_no_signature_is_only_args_and_kwds():
         ("SpikingNetwork.compile", ["self", "duration", "cache_directory"]),
         ("stimuli.drifting_grating", ["shape", "orientation"]),
         ("Simulator", ["snn", "duration"]),
-        ("SharedSynapses", ["source", "target", "layer", "on_pre", "delay"]),
+        ("SharedSynapses", ["source", "target", "connection", "on_pre", "delay"]),
     ],
 )
 def test_help_names_the_parameters(name, parameters):

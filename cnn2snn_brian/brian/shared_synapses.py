@@ -200,8 +200,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     Attributes
     ----------
     w : VariableView
-        The weights, one dimension, in the order of `kernel_to_memory` in
-        `cnn2snn_brian.projections.geometry`; `kernel` has them in torch's order.
+        The weights, one dimension, in the order of `Connection.stored`;
+        `kernel` has them in torch's order.
     N : int
         Number of synapses that this object stands for.
 

@@ -25,7 +25,8 @@ from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
 SUPPORTED = (
     "Supported are Conv2d, ConvTranspose2d, Linear, AvgPool2d, AdaptiveAvgPool2d, "
-    "Upsample, ReLU, ReLU6, Flatten, BatchNorm, Dropout, Identity, sums and concatenations over channels."
+    "Upsample, ReLU, ReLU6, Flatten, BatchNorm, Dropout, Identity, sums and "
+    "concatenations over channels."
 )
 
 #: What to do about what users have most often, by parts of its name.

@@ -76,6 +76,7 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
 
 
 def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
+    """Write a kernel that scales channels as a convolution, if that can be."""
     if isinstance(kernel, ByChannel) and len(kernel.input_shape) == 3:
         weight = kernel.weight.reshape(-1, 1, 1, 1)
         return Convolution(kernel.input_shape, weight, groups=len(weight))

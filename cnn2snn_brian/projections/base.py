@@ -45,7 +45,7 @@ class ByContent(Printed):
         value = getattr(self, name)
         if n_bad := int((~np.isfinite(value)).sum()):
             raise InputError(
-                f"{where}: {n_bad} of {np.size(value)} values of its {name} are NaN or "
+                f"{where}{n_bad} of {np.size(value)} values of its {name} are NaN or "
                 "infinite"
             )
         value = np.array(value, order="C")  # a copy: the caller's stays writable

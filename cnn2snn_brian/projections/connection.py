@@ -95,7 +95,8 @@ class Connection(ByContent):
         channels = self.channels or own[0]
         if self.start < 0 or self.start + own[0] > channels:
             raise InputError(
-                f"{own[0]} channels from {self.start} on don't fit into {channels}"
+                f"{own[0]} channels from channel {self.start} on don't fit into "
+                f"{channels}"
             )
         for name, value in (
             ("kernel", kernel),
@@ -223,7 +224,7 @@ class Connection(ByContent):
         return int(self.fan_out().sum())
 
     def runs(self) -> Runs:
-        """List the synapses as runs; behind a window, those of its cells."""
+        """List the synapses as runs; after a window, those of its cells."""
         if self.kernel is not None:
             own = self.kernel.runs()
         else:

@@ -121,7 +121,7 @@ class Kernel(ByContent):
         Kernel.kinds[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        self.freeze(self.label, "weight")
+        self.freeze("", "weight")
 
     @property
     def shape(self) -> Shape:

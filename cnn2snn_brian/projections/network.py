@@ -129,7 +129,7 @@ class Population(ByContent):
                     f"{self.name}: the bias has the shape {self.bias.shape}, the "
                     f"population {self.shape}"
                 )
-            self.freeze(self.name, "bias")
+            self.freeze(f"{self.name}: ", "bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class Projection(ByContent):
     source, target : str
         Names of the populations.
     connection : Connection
-        Who is connected with whom, with which weights.
+        Which neurons are connected, with which weights.
     delay_s : float
         How long spikes take, in seconds, besides the delays of a `SpikingNetwork`. A
         projection to a population that comes before its source needs one time step.

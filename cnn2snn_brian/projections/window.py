@@ -43,7 +43,7 @@ class Window(ByContent):
                 raise InputError(
                     f"{name} of a window: a matrix of shape {matrix.shape}"
                 )
-            self.freeze("a window", name)
+            self.freeze("a window: ", name)
 
     @property
     def axes(self) -> tuple[FloatArray, FloatArray]:
