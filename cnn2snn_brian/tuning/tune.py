@@ -79,8 +79,7 @@ class TuningSet:
         n_classes = int(np.prod(network.layers[-1].shape))
         pixels = check_images(images, network.input_shape)
         truth = np.asarray(labels)
-        is_whole = np.issubdtype(truth.dtype, np.integer)
-        if truth.shape != pixels.shape[:1] or not is_whole:
+        if truth.shape != pixels.shape[:1] or truth.dtype.kind not in "iu":
             raise InputError(
                 f"{what}: {len(pixels)} images need as many whole numbers, found "
                 f"{truth.dtype} of shape {truth.shape}"
