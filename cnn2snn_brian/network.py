@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,9 @@ from cnn2snn_brian.stimuli import Stimulus
 
 #: Raised when a file that was written before can no longer be read.
 FORMAT = "cnn2snn-brian network 1"
+
+#: Cached: Brian2 reads the equations of every model that is made.
+_if = cache(IF)
 
 
 @dataclass(eq=False)
@@ -206,7 +210,7 @@ class SpikingNetwork(Printed):
             If a layer is unknown, or a model is not a `NeuronModel`.
         """
         names = self.layer_names
-        models = dict.fromkeys(names, IF()) | by_layer("neurons", neurons, names)
+        models = dict.fromkeys(names, _if()) | by_layer("neurons", neurons, names)
         for name, model in models.items():
             if not isinstance(model, NeuronModel):
                 raise InputError(

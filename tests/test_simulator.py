@@ -329,7 +329,7 @@ def test_record_some_pictures_only(build):
         ({"v_min": np.nan}, "v_min of conv1 is nan"),
         ({"seed": -1}, "seed is -1"),
         ({"record": ["conv7"]}, "conv7"),
-        ({"record": {"conv1": [4]}}, "outside 0 to 3"),
+        ({"record": {"conv1": [4]}}, "from 0 to 3"),
         (
             {"record": Recording(potentials={"input": [(0, 0, 0)]})},
             "unknown layer 'input'",
@@ -341,7 +341,7 @@ def test_record_some_pictures_only(build):
         ({"record": Recording(potentials={"conv1": [(0, -1, 0)]})}, "no neuron"),
         ({"record": Recording(potentials={"conv1": [3]})}, "no neuron"),
         ({"record": Recording(potentials={"ip1": [(0.5,)]})}, "no neuron"),
-        ({"record": Recording(images=[4])}, "outside 0 to 3"),
+        ({"record": Recording(images=[4])}, "from 0 to 3"),
     ],
 )
 def test_run_refuses(build, arguments, message):

@@ -20,7 +20,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from cnn2snn_brian.checks import check_choice
+from cnn2snn_brian.checks import check_choice, check_shape
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.trace import KINDS, copied, trace
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
@@ -157,11 +157,9 @@ def _set_ceilings(module: nn.Module, images: Any) -> None:
     values = torch.as_tensor(as_array("images", images))
     if values.dtype == torch.uint8:
         values = values.float() / 255
-    if values.ndim != 4 or not len(values) or not values.is_floating_point():
-        raise InputError(
-            f"images: {values.dtype} of shape {tuple(values.shape)}, expected some of "
-            "shape (n, channels, height, width), uint8 or float"
-        )
+    check_shape("images", values.numpy(), "n", "channels", "height", "width")
+    if not values.is_floating_point():
+        raise InputError(f"images: found {values.dtype}, expected uint8 or float")
     seen: dict[ClipFloorShift, list[torch.Tensor]] = {
         child: [] for child in module.modules() if isinstance(child, ClipFloorShift)
     }

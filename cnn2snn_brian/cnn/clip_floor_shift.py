@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnn2snn_brian.checks import check_whole
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.checks import check_number, check_whole
 
 #: Ceiling at the start without calibration images, as in the authors' code.
 START = 8.0
@@ -67,10 +66,8 @@ class ClipFloorShift(nn.Module):
 
     def __init__(self, steps: int, ceiling: float = START) -> None:
         super().__init__()
-        steps = check_whole("steps", steps, 1)
-        if not 0 < ceiling < float("inf"):
-            raise InputError(f"ceiling is {ceiling}, expected a number above 0")
-        self.steps, self.start = steps, float(ceiling)
+        self.steps = check_whole("steps", steps, 1)
+        self.start = check_number("ceiling", ceiling, above=0)
         self.ceiling = nn.Parameter(torch.tensor(self.start))
 
     def reset_parameters(self) -> None:

@@ -256,13 +256,13 @@ def _check_module(module: nn.Module) -> None:
     """Refuse what has no values, is in training mode or takes two images."""
     for path, child in module.named_modules():
         for name, value in [*child._parameters.items(), *child._buffers.items()]:
-            if value is None or not (value.is_meta or nn.parameter.is_lazy(value)):
-                continue
-            why = "on torch's meta device, where tensors have no values; load the "
-            why += "trained weights first, with load_state_dict(..., assign=True)"
             if nn.parameter.is_lazy(value):
-                why = "a lazy module that never ran has no values; run the CNN once "
-                why += "and load its trained weights"
+                why = "a lazy module that never ran; run it once, then load the weights"
+            elif value is not None and value.is_meta:
+                why = "on torch's meta device, where tensors have no values; load the "
+                why += "trained weights first, with load_state_dict(..., assign=True)"
+            else:
+                continue
             raise InputError(f"{path}.{name}: {why}".lstrip("."))
         where = path or type(child).__name__
         if isinstance(child, torch.jit.ScriptModule):
@@ -277,14 +277,11 @@ def _check_module(module: nn.Module) -> None:
                 f"found {child} in training mode",
                 "Call eval() on the CNN first, so that the trained statistics count.",
             )
-    needed = [
-        item.name
-        for item in inspect.signature(module.forward).parameters.values()
-        if item.default is item.empty and "VAR" not in item.kind.name
-    ]
-    if needed[1:]:
+    inputs = inspect.signature(module.forward).parameters.values()
+    given = [item for item in inputs if "VAR" not in item.kind.name]
+    for item in [item for item in given if item.default is item.empty][1:]:
         raise UnsupportedModuleError(
-            needed[1], "a second input of forward", "Give one image tensor."
+            item.name, "a second input of forward", "Give one image tensor."
         )
 
 

@@ -29,10 +29,9 @@ SUPPORTED = (
     "concatenations over channels."
 )
 
-#: What to do about what users have most often, by parts of its name.
+#: What to do about what users have most often, by parts of its name in small letters.
 _ADVICE = {
-    ("GroupNorm", "LayerNorm", "InstanceNorm", "LocalResponseNorm")
-    + ("group_norm", "layer_norm", "instance_norm", "local_response_norm"): (
+    ("groupnorm", "layernorm", "instancenorm", "localresponsenorm"): (
         "Its statistics are computed anew from each image: use BatchNorm and train "
         "again."
     ),
@@ -40,13 +39,11 @@ _ADVICE = {
         "A part of the channels can't be taken: read all of them by a convolution of "
         "size 1 whose other weights are 0."
     ),
-    ("LeakyReLU",): (
+    ("leakyrelu",): (
         "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust replaces it) "
         "and train again."
     ),
-    ("Softmax", "softmax"): (
-        "Leave it out: the class with the most output spikes is the same."
-    ),
+    ("softmax",): ("Leave it out: the class with the most output spikes is the same."),
 }
 
 #: Methods that change how numbers are stored. Weights are read in float64.
@@ -96,8 +93,9 @@ def module_kind(module: nn.Module) -> str | None:
 
 def advice(name: str) -> str:
     """Say what to do about something that is not supported."""
+    plain = name.lower().replace("_", "")
     known = (
-        text for parts, text in _ADVICE.items() if any(part in name for part in parts)
+        text for parts, text in _ADVICE.items() if any(part in plain for part in parts)
     )
     return f"{next(known, '')} {SUPPORTED}".strip()
 

@@ -98,9 +98,8 @@ def read_card(path: str | Path) -> ModelCard:
     card_path = _card_path(path)
     try:
         values = json.loads(card_path.read_text())
-        values["input_shape"] = tuple(values["input_shape"])
-        values["classes"] = tuple(values["classes"])
-        return ModelCard(**values)
+        rows = {name: tuple(values[name]) for name in ("input_shape", "classes")}
+        return ModelCard(**{**values, **rows})
     except DAMAGE as error:
         raise InputError(f"{card_path}: not a readable model card: {error}") from error
 
@@ -200,11 +199,11 @@ def _misfit(module: nn.Module, state: Any) -> str:
         "unknown to it": [k for k in given if k not in own],
         "of another shape": [k for k in own if given.get(k, own[k]) != own[k]],
     }
-    found = []
-    for what, names in differ.items():
-        if names:
-            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            found.append(f"{names[0]!r}{others} {what}")
-    if names:
+    found = [
+        f"{names[0]!r}{f' and {len(names) - 1} more' if names[1:] else ''} {what}"
+        for what, names in differ.items()
+        if names
+    ]
+    if names := differ["of another shape"]:
         found[-1] += f" ({given[names[0]]}, expected {own[names[0]]})"
     return "; ".join(found) or "the values can't be copied"

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,11 +119,9 @@ def entries(cache: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.used, reverse=True)
 
 
-@contextmanager
-def locked(cache: Path, name: str) -> Iterator[None]:
+def locked(cache: Path, name: str, timeout: float = -1) -> FileLock:
     """Hold an entry: no other process makes, copies or removes it meanwhile."""
-    with FileLock(programs(cache) / f"{name}{LOCK}"):
-        yield
+    return FileLock(programs(cache) / f"{name}{LOCK}", timeout=timeout)
 
 
 @contextmanager
@@ -137,15 +135,12 @@ def working_folder(cache: Path, name: str) -> Iterator[Path]:
 
 def _remove(cache: Path, name: str) -> None:
     """Remove an entry, unless it is being made or copied at the moment."""
-    folder, digest = programs(cache), name.removesuffix(PROJECT)
-    try:
-        with FileLock(folder / f"{digest}{LOCK}", timeout=0):
-            if name.endswith(PROJECT):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            else:
-                _unlink(folder / name, CHECKSUM, UNFINISHED)
-    except Timeout:
-        return
+    path = programs(cache) / name
+    with suppress(Timeout), locked(cache, name.removesuffix(PROJECT), timeout=0):
+        if name.endswith(PROJECT):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _unlink(path, CHECKSUM, UNFINISHED)
 
 
 def _unlink(program: Path, *suffixes: str) -> None:
@@ -211,29 +206,25 @@ def find_compiler() -> tuple[str, ...]:
     )
 
 
-def _said(command: list[str], directory: Path | None = None, failure: str = "") -> Any:
+def _asked(command: list[str], cwd: Path | None = None) -> Any:
     """Run a compiler; its words may be in any language and encoding."""
     try:
-        result = subprocess.run(
-            command,
-            cwd=directory,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace"
         )
     except OSError as error:
         raise BuildError(
             f"the C++ compiler {command[0]} can't be run: {error.strerror}"
         ) from error
-    if failure and result.returncode:
+
+
+def _said(command: list[str], directory: Path, failure: str = "") -> str:
+    """Say what a compiler writes."""
+    result = _asked(command, directory)
+    if result.returncode:
+        failure = failure or f"the C++ compiler failed: {shlex.join(command)}\n"
         raise BuildError(f"{failure}{result.stderr[-4000:]}")
-    return result
-
-
-def _run(command: list[str], directory: Path) -> str:
-    failure = f"the C++ compiler failed: {shlex.join(command)}\n"
-    return str(_said(command, directory, failure).stdout)
+    return str(result.stdout)
 
 
 def accepted_flags(compiler: tuple[str, ...]) -> list[str]:
@@ -255,7 +246,7 @@ def accepted_flags(compiler: tuple[str, ...]) -> list[str]:
 @cache
 def _takes(compiler: tuple[str, ...], *flags: str) -> bool:
     command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", os.devnull]
-    return bool(_said(command).returncode == 0)
+    return not _asked(command).returncode
 
 
 def _fingerprint(
@@ -264,9 +255,10 @@ def _fingerprint(
     """Hash what decides about the program: sources, compiler, flags, processor."""
     macros = _said(
         [*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull],
-        failure=f"the C++ compiler {shlex.join(compiler)} does not list its macros "
+        directory,
+        f"the C++ compiler {shlex.join(compiler)} does not list its macros "
         "(-dM -E), which tell processors apart. GCC and Clang do: ",
-    ).stdout
+    )
     digest = hashlib.sha256()
     for text in (version, macros, *compiler[1:], *flags):
         digest.update(text.encode() + b"\0")
@@ -304,7 +296,7 @@ def build_program(directory: Path, cache: Path) -> Build:
     """Compile a project, or find its program in the cache."""
     compiler = find_compiler()
     flags = accepted_flags(compiler)
-    version = _run([*compiler, "--version"], directory)
+    version = _said([*compiler, "--version"], directory)
     name = _fingerprint(directory, compiler, flags, version)
     said = version.splitlines()[0], shlex.join(flags)
     folder, own = programs(cache), directory / PROGRAM
@@ -324,7 +316,7 @@ def build_program(directory: Path, cache: Path) -> Build:
                     linked(program, own)
                     return Build(program, False, *said)
                 logger.warning("%s is damaged, it is compiled again", program)
-            _run([*compiler, *flags, "-I.", UNIT, "-o", str(own)], directory)
+            _said([*compiler, *flags, "-I.", UNIT, "-o", str(own)], directory)
             # Checksum last: a program without its checksum is not trusted.
             checksum.unlink(missing_ok=True)
             shutil.copy2(own, unfinished)

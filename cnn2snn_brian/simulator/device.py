@@ -23,7 +23,6 @@ from cnn2snn_brian.brian import (
     ArrayVariable,
     CPPStandaloneDevice,
     GateSynapses,
-    Place,
     ProgramCodeObject,
     Schedule,
     SharedSynapses,
@@ -85,25 +84,6 @@ def _device_taken() -> Iterator[None]:
         # Brian2 carries the dt of its default clock along, there and back.
         reset_device()
         gc.collect()
-
-
-def _after_thresholds(group: Any, place: Place, population: int) -> CodeRunner:
-    """
-    Let lesions and perturbed input take effect after the thresholds of a step.
-
-    `population` is the index of the one whose threshold was before; -1 for all.
-    """
-    return CodeRunner(
-        group,
-        "after_thresholds",
-        code="",
-        clock=group.clock,
-        when=place.when,
-        order=place.order,
-        name=f"{PERTURBATION}_{population}" if population >= 0 else PERTURBATION,
-        template_kwds={"population": population},
-        codeobj_class=ProgramCodeObject,
-    )
 
 
 def _array(group: Any, variable: str) -> str:
@@ -254,8 +234,21 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
             first, n = 0, len(snn.layers) + 1
             indices = range(0 if snn.encoding == "poisson" else 1, n)
             places = [Schedule(snn.propagation, k).perturbation for k in indices]
+        # Lesions and perturbed input take effect after the thresholds of a step, of the
+        # population with this index or, with -1, of all.
         for population, place in enumerate(places, first):
-            network.add(_after_thresholds(group, place, population))
+            runner = CodeRunner(
+                group,
+                "after_thresholds",
+                code="",
+                clock=group.clock,
+                when=place.when,
+                order=place.order,
+                name=PERTURBATION + (f"_{population}" if population >= 0 else ""),
+                template_kwds={"population": population},
+                codeobj_class=ProgramCodeObject,
+            )
+            network.add(runner)
         header = "learning.h" if snn.rules else "picture_program.h"
         DEVICE.headers.append(f'"{header}"')
         before, after = _image_loop(network, snn)

@@ -23,11 +23,11 @@ from cnn2snn_brian.settings import (
 )
 from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramStimulus
 from cnn2snn_brian.simulator.recording import (
+    BYTES_PER_WEIGHT,
     Record,
     Recording,
-    check_counts,
     check_recording,
-    check_weights,
+    check_trials_fit,
     steps_in,
 )
 from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
@@ -82,10 +82,15 @@ def prepared(
     names, n_rows = tuple(snn.population_shapes), len(stimuli) * repeats
     count_dtype = np.min_scalar_type(max(stimulus.n_steps for stimulus in stimuli))
     n_neurons = sum(map(math.prod, snn.population_shapes.values()))
-    check_counts(n_rows, len(chosen), count_dtype.itemsize * n_neurons)
+    bytes_each = count_dtype.itemsize * n_neurons
+    check_trials_fit("spike counts", n_rows, len(chosen) * bytes_each)
+    n_resets = 0
     for _, perturbations in chosen:
         check_trials(perturbations, n_rows)
-    check_weights(snn, [perturbations for _, perturbations in chosen], n_rows)
+        n_resets += not perturbations.keep_weights
+    learning = [p.connection for p in snn.layers.projections if p.target in snn.rules]
+    n_weights = n_resets * sum(connection.n_synapses for connection in learning)
+    check_trials_fit("learned weights", n_rows, n_weights * BYTES_PER_WEIGHT)
     recording = Recording.of(record)
     mask = recording.spike_mask(names, n_rows)
     traced, trace = recording.traced(names, snn.layers.shapes, n_rows)
@@ -112,12 +117,11 @@ def prepared(
         traced,
         trace,
     )
-    found = []
-    for parameters, perturbations in chosen:
-        own = numbers(snn, parameters, perturbations) | inputs.settings
-        whole = replace(inputs, settings=own)
-        found.append(Job(parameters, perturbations, whole, seed, trials, windows))
-    return found
+    own = (numbers(snn, *values) | inputs.settings for values in chosen)
+    return [
+        Job(*values, replace(inputs, settings=settings), seed, trials, windows)
+        for values, settings in zip(chosen, own, strict=True)
+    ]
 
 
 def _shown(
@@ -131,8 +135,8 @@ def _shown(
     images = [images] if isinstance(images, Stimulus) else images
     # Of all settings, the largest scale has the highest rates.
     scale = max((parameters.rate_scale for parameters in settings), default=None)
-    is_list = isinstance(images, list | tuple)
-    if is_list and any(isinstance(item, Stimulus) for item in images):
+    given = images if isinstance(images, list | tuple) else ()
+    if any(isinstance(item, Stimulus) for item in given):
         stimuli = tuple(
             _stimulus(snn, n_steps, k, given, scale) for k, given in enumerate(images)
         )
@@ -200,9 +204,8 @@ def _stimulus(
         if isinstance(given, FrameStimulus):
             frames = _in_order(snn, given.frames, scale)
             of_step = given.frame_of_step(snn.dt_s, n_steps)
-            if len(frames) == 1:
-                return ProgramStimulus(len(of_step), frames)
-            return ProgramStimulus(len(of_step), frames, of_step)
+            own_frames = (of_step,) if len(frames) > 1 else ()
+            return ProgramStimulus(len(of_step), frames, *own_frames)
         if snn.encoding != "poisson":
             raise InputError(
                 f"{given.label} gives input spikes, and with encoding={snn.encoding!r} "
@@ -218,9 +221,8 @@ def _mean(snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus) -> 
     """Average over time, to estimate rates; of spikes, what would have as many."""
     if isinstance(given, FrameStimulus):
         of_step = given.frame_of_step(snn.dt_s, stimulus.n_steps)
-        frames = given.frames
-        weights = np.bincount(of_step, minlength=len(frames))
-        return np.average(frames, axis=0, weights=weights)
+        weights = np.bincount(of_step, minlength=len(given.frames))
+        return np.average(given.frames, axis=0, weights=weights)
     counts = np.bincount(stimulus.neuron, minlength=math.prod(snn.input_shape))
     image = from_neurons(counts / stimulus.n_steps, snn.input_shape)
     return np.minimum(image / snn.parameters.rate_scale, 1)

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,7 @@ def _write(file: BinaryIO, array: npt.NDArray[Any]) -> None:
     file.write(np.ascontiguousarray(array).data)
 
 
-@dataclass(frozen=True)
-class ProgramStimulus:
+class ProgramStimulus(NamedTuple):
     """
     An image or stimulus as a compiled program gets it; ``shown.h`` reads it.
 
@@ -57,9 +56,9 @@ class ProgramStimulus:
 
     n_steps: int
     frames: npt.NDArray[np.float32]
-    frame_of_step: npt.NDArray[np.int32] = field(default_factory=lambda: _NONE)
-    neuron: npt.NDArray[np.int32] = field(default_factory=lambda: _NONE)
-    step: npt.NDArray[np.int32] = field(default_factory=lambda: _NONE)
+    frame_of_step: npt.NDArray[np.int32] = _NONE
+    neuron: npt.NDArray[np.int32] = _NONE
+    step: npt.NDArray[np.int32] = _NONE
 
 
 @dataclass(frozen=True)
@@ -138,19 +137,17 @@ class ProgramInputs:
                 _write(file, values)
             for array in (*self.currents, *self.traced):
                 _write(file, array)
-            before = -1
+            before = np.int64(-1)
             for seed, traced, record, index in zip(
                 self.seeds, self.trace, self.record, self.stimulus, strict=True
             ):
-                # Repeats of a stimulus: it is written once.
-                is_new = bytes([int(index != before)])
-                file.write(seed.tobytes() + traced.tobytes() + record.tobytes())
-                file.write(is_new)
-                if index != before:
-                    shown = self.stimuli[index]
-                    file.write(struct.pack("=q", shown.n_steps))
-                    of_step = shown.frame_of_step
-                    for array in (shown.frames, of_step, shown.neuron, shown.step):
+                is_new = index != before  # repeats of a stimulus: it is written once
+                for value in (seed, traced, record, is_new):
+                    file.write(value.tobytes())
+                if is_new:
+                    n_steps, *arrays = self.stimuli[index]
+                    file.write(struct.pack("=q", n_steps))
+                    for array in arrays:
                         _write(file, array)
                 before = index
 
@@ -238,15 +235,6 @@ ENDED = {
 }
 
 
-def _failure(status: int, said: bytes) -> SimulationError:
-    if status < 0:
-        ended = f"was ended by signal {signal.Signals(-status).name}"
-    else:
-        ended = ENDED.get(status, f"ended with exit code {status}")
-    words = said.decode(errors="replace")[-1000:].strip() or "it said nothing"
-    return SimulationError(f"the compiled program {ended}: {words}")
-
-
 class Running:
     """Programs that run at the moment, so that all can be ended at once."""
 
@@ -301,9 +289,13 @@ def run(
                 said = listener.submit(process.stderr.read)
                 while process.stdout.read(1):
                     advance(1)
-                status, words = process.wait(), said.result()
+                status, words = process.wait(), said.result().decode(errors="replace")
             if status:
-                raise _failure(status, words)
+                ended = ENDED.get(status, f"ended with exit code {status}")
+                if status < 0:
+                    ended = f"was ended by signal {signal.Signals(-status).name}"
+                words = words[-1000:].strip() or "it said nothing"
+                raise SimulationError(f"the compiled program {ended}: {words}")
             return ProgramOutputs.read(directory, inputs)
     except OSError as error:
         raise SimulationError(

@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_names, free_memory, seconds
+from cnn2snn_brian.checks import check_names, free_memory, seconds, whole_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -24,11 +24,8 @@ from cnn2snn_brian.projections import (
     from_neurons,
     index_of,
 )
-from cnn2snn_brian.settings import Parameters, Perturbations, input_gains
+from cnn2snn_brian.settings import Parameters, input_gains
 from cnn2snn_brian.stimuli import whole_steps
-
-if TYPE_CHECKING:
-    from cnn2snn_brian.network import SpikingNetwork
 
 #: Layers whose spikes are kept, for all images or for those with the given indices.
 Spikes = Iterable[str] | Mapping[str, Iterable[int]]
@@ -107,9 +104,7 @@ class Recording:
         Recording
             The recording.
         """
-        if isinstance(record, Recording):
-            return record
-        return cls(record)
+        return record if isinstance(record, Recording) else cls(record)
 
     def spike_mask(
         self, populations: tuple[str, ...], n_images: int
@@ -136,10 +131,9 @@ class Recording:
         """
         mask = np.zeros((n_images, len(populations)), dtype=bool)
         check_names("record", self.spikes, populations)
-        chosen = self.spikes
-        chosen = chosen if isinstance(chosen, Mapping) else dict.fromkeys(chosen)
-        for name, images in chosen.items():
-            of_layer = _image_mask(f"record of {name!r}", images, n_images)
+        own = self.spikes if isinstance(self.spikes, Mapping) else {}
+        for name in self.spikes:
+            of_layer = _image_mask(f"record of {name!r}", own.get(name), n_images)
             mask[:, populations.index(name)] = of_layer
         mask[:, -1] = True
         return mask
@@ -204,12 +198,8 @@ class Recording:
         """
         found = []
         for start, stop in self.window or ():
-            first, after = (
-                whole_steps(
-                    f"a time of the window {start} to {stop}", float(time), dt_s
-                )
-                for time in (start, stop)
-            )
+            what = f"a time of the window {start} to {stop}"
+            first, after = (whole_steps(what, float(t), dt_s) for t in (start, stop))
             if not 0 <= first < after <= n_steps:
                 raise InputError(
                     f"the window {start} to {stop} is not within the time of the "
@@ -254,22 +244,17 @@ def _image_mask(
     what: str, images: Iterable[int] | None, n_images: int
 ) -> npt.NDArray[np.bool_]:
     """Mark images by their indices; without any given, all."""
-    chosen = list(range(n_images) if images is None else images)
-    if any(not 0 <= image < n_images for image in chosen):
-        raise InputError(f"{what} names images outside 0 to {n_images - 1}")
-    mask = np.zeros(n_images, bool)
-    mask[chosen] = True
-    return mask
+    if images is None:
+        return np.ones(n_images, bool)
+    return np.isin(np.arange(n_images), whole_numbers(what, images, n_images))
 
 
 def _neurons_at(
     name: str, positions: Iterable[tuple[int, ...]], shape: Shape
 ) -> npt.NDArray[np.int32]:
     """Find neurons, given as in the layer's arrays, in its Brian2 group."""
-    in_group = from_neurons(np.arange(math.prod(shape)), shape).ravel()
-    return in_group[index_of(f"potentials of {name!r}", positions, shape)].astype(
-        np.int32
-    )
+    in_group = from_neurons(np.arange(math.prod(shape), dtype=np.int32), shape).ravel()
+    return in_group[index_of(f"potentials of {name!r}", positions, shape)]
 
 
 def _check_fits(said: str, size: float, advice: str, *, warn: bool = False) -> None:
@@ -282,35 +267,26 @@ def _check_fits(said: str, size: float, advice: str, *, warn: bool = False) -> N
         warnings.warn(f"{said}. {advice}", stacklevel=6)
 
 
-def check_counts(n_rows: int, n_settings: int, bytes_per_row: int) -> None:
-    """Refuse trials whose spike counts will not fit into memory."""
-    size = n_rows * n_settings * bytes_per_row
-    if size > SMALL:
-        said = f"the spike counts of {n_rows:,} trials take {size / 1e9:.1f} GB"
-        _check_fits(said, size, "Run fewer images or repeats at a time")
+#: How what each trial has takes less memory.
+LESS = {
+    "spike counts": "Run fewer images or repeats at a time",
+    "learned weights": "Show fewer images, or keep the weights from trial to trial",
+}
 
 
-def check_weights(
-    snn: "SpikingNetwork", settings: Sequence[Perturbations], n_rows: int
-) -> None:
-    """Refuse to keep the learned weights of each trial, if they will not fit."""
-    n_runs = sum(not perturbations.keep_weights for perturbations in settings)
-    learning = [p.connection for p in snn.layers.projections if p.target in snn.rules]
-    n = sum(connection.n_synapses for connection in learning)
-    size = n_runs * n_rows * BYTES_PER_WEIGHT * n
+def check_trials_fit(what: str, n_rows: int, bytes_per_row: int) -> None:
+    """Refuse trials whose spike counts or learned weights will not fit into memory."""
+    size = n_rows * bytes_per_row
     if size > SMALL:
-        said = f"the learned weights of {n_rows:,} trials take {size / 1e9:.1f} GB"
-        advice = "Show fewer images, or keep the weights from trial to trial"
-        _check_fits(said, size, advice)
+        said = f"the {what} of {n_rows:,} trials take {size / 1e9:.1f} GB"
+        _check_fits(said, size, LESS[what])
 
 
 def expected_rates(
     layers: Network, pixels: npt.NDArray[Any], parameters: Parameters
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
     r"""Estimate how often neurons spike, without a simulation."""
-    rates: dict[str, npt.NDArray[np.floating[Any]]] = {
-        INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)
-    }
+    rates: dict[str, Any] = {INPUT: np.clip(pixels * parameters.rate_scale, 0, 1)}
     # In the units of the CNN, where what comes from several layers can be added.
     activations = {INPUT: np.clip(pixels, 0, 1 / parameters.rate_scale)}
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
@@ -367,17 +343,16 @@ def check_recording(
         for name, steps in recorded.items()
     }
     has_spikes = any(parts.values())
-    parts["membrane potentials"] = BYTES_PER_POTENTIAL * n_potentials
+    parts["membrane potentials"] = each = BYTES_PER_POTENTIAL * n_potentials
     bound = len(settings) * sum(parts.values())
     if bound < SMALL:
         return None
-    each = float(parts["membrane potentials"])
     if has_spikes:
         expected = _expected_spikes(layers, mean, settings, recorded, repeats)
         each += BYTES_PER_SPIKE * expected
     size = round(len(settings) * each)
-    kept = {name: part for name, part in parts.items() if part}
-    most = max(kept, key=lambda name: kept[name])
+    kept = [name for name, part in parts.items() if part]
+    most = max(kept, key=parts.__getitem__)
     said = (
         f"the recording of {', '.join(kept)} is expected to take {size / 1e9:.1f} GB "
         f"(at most {bound / 1e9:.1f} GB), most of it {most}"

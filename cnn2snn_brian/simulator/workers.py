@@ -13,9 +13,10 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError, SimulationError
@@ -36,52 +37,39 @@ from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs, Runn
 Place = tuple[str, str]
 
 
-class Project(NamedTuple):
-    """A project by the hash of its files, and these by name if they are sent along."""
+#: A project's name and, if they are sent along, its files by their paths in it.
+Project = tuple[str, dict[str, bytes] | None]
 
-    name: str
-    files: dict[str, bytes] | None = None
 
-    @classmethod
-    def pack(cls, directory: Path) -> "Project":
-        """Read the generated sources and the weights."""
-        files, digest = {}, hashlib.sha256()
-        for path in sorted(directory.rglob("*")):
-            if path.is_file() and path != directory / PROGRAM:
-                name, content = str(path.relative_to(directory)), path.read_bytes()
-                files[name] = content
-                digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        return cls(digest.hexdigest()[:32], files)
-
-    def keep(self, folder: Path) -> None:
-        """Write the files, if they are there, so that the folder appears whole."""
-        if self.files is None:
-            return
-        unfinished = folder.with_suffix(UNFINISHED)
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that was killed
-        try:
-            (unfinished / "results").mkdir(parents=True)
-            for name, content in self.files.items():
-                (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
-                (unfinished / name).write_bytes(content)
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+def _packed(project: Path) -> Project:
+    """Read a project's files, and hash them: the hash is its name on workers."""
+    files, digest = {}, hashlib.sha256()
+    for path in sorted(project.rglob("*")):
+        if path.is_file() and path != project / PROGRAM:
+            name, content = str(path.relative_to(project)), path.read_bytes()
+            files[name] = content
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:32], files
 
 
 def run_shard(
     project: Project, inputs: ProgramInputs
 ) -> tuple[Place, ProgramOutputs | None]:
-    """Run a shard on a worker, which may be on another machine."""
+    """Run a shard of a project on a worker, which may be on another machine."""
+    name, files = project
     cache = check_cache()
     place = socket.gethostname(), str(cache)
-    kept = programs(cache) / f"{project.name}{PROJECT}"
+    kept = programs(cache) / f"{name}{PROJECT}"
     # In a separate folder, which trimming the cache leaves alone.
-    with working_folder(cache, project.name) as folder:
-        with locked(cache, project.name):
-            if not kept.is_dir():
-                project.keep(kept)
+    with working_folder(cache, name) as folder:
+        with locked(cache, name):
+            if files is not None and not kept.is_dir():
+                unfinished = folder / UNFINISHED  # so that it appears whole
+                (unfinished / "results").mkdir(parents=True)
+                for file, content in files.items():
+                    (unfinished / file).parent.mkdir(parents=True, exist_ok=True)
+                    (unfinished / file).write_bytes(content)
+                unfinished.rename(kept)
             if not kept.is_dir():
                 return place, None
             os.utime(kept)  # it was of use: others are removed before it
@@ -124,7 +112,7 @@ def run_shards(
 ) -> Iterator[tuple[int, ProgramOutputs]]:
     """Run the images of several jobs in shards, all shards at once."""
     if hasattr(workers, "submit"):  # an executor, from any library
-        remote = _Remote(workers, Project.pack(project))
+        remote = _Remote(workers, _packed(project))
         size = shard_size or REMOTE_SHARD
         yield from _collected(jobs, size, remote.submit, remote.outputs, advance)
         return
@@ -136,10 +124,7 @@ def run_shards(
     size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
     running = Running()
     with ThreadPoolExecutor(workers) as threads:
-
-        def submit(part: ProgramInputs) -> "Future[ProgramOutputs]":
-            return threads.submit(run, project, part, advance, running)
-
+        submit = partial(threads.submit, run, project, advance=advance, running=running)
         try:
             yield from _collected(jobs, size, submit, Future.result)
         except BaseException:
@@ -158,17 +143,17 @@ class _Remote:
 
     def __init__(self, executor: Any, project: Project) -> None:
         self.executor, self.project = executor, project
-        self.known: set[Place] = set()
-        self.lacking: set[Place] = set()
+        #: Whether a place has the project.
+        self.has: dict[Place, bool] = {}
         #: Shards under way that take the files along.
         self.sent: set[Any] = set()
 
     def submit(self, part: ProgramInputs) -> Any:
-        takes_files = len(self.sent) < len(self.lacking)
+        takes_files = len(self.sent) < list(self.has.values()).count(False)
         # Until somebody has the project, shards without files only come back.
-        if not takes_files and self.lacking and not self.known:
+        if not takes_files and self.has and not any(self.has.values()):
             return None
-        project = self.project if takes_files else self.project._replace(files=None)
+        project = self.project if takes_files else (self.project[0], None)
         future = self.executor.submit(run_shard, project, part)
         if takes_files:
             self.sent.add(future)
@@ -177,11 +162,7 @@ class _Remote:
     def outputs(self, future: Any) -> ProgramOutputs | None:
         self.sent.discard(future)
         place, outputs = future.result()
-        gains, loses = self.known, self.lacking
-        if outputs is None:
-            gains, loses = loses, gains
-        gains.add(place)
-        loses.discard(place)
+        self.has[place] = outputs is not None
         return outputs  # type: ignore[no-any-return]
 
 
@@ -198,16 +179,15 @@ def _collected(
     `submit` gives None for a shard that has to wait for another one, `outputs_of` for
     one that has to be started again.
     """
-    shards = []
+    waiting = []
     for index, job in enumerate(jobs):
         # Images that go on with what was learned before are one run, in order.
         n, own = job.n_images, job.n_images if job.is_one_run else size
-        shards += [(index, slice(k, min(k + own, n))) for k in range(0, n, own)]
-    missing = Counter(index for index, _ in shards)
-    found: dict[int, ProgramOutputs] = {}
-    failures: Counter[int] = Counter()
-    waiting = list(range(len(shards)))
-    pending: dict[Any, int] = {}
+        waiting += [(index, k, min(k + own, n)) for k in range(0, n, own)]
+    missing = Counter(index for index, *_ in waiting)
+    found: list[dict[int, ProgramOutputs]] = [{} for _ in jobs]
+    failures: Counter[tuple[int, int, int]] = Counter()
+    pending: dict[Any, tuple[int, int, int]] = {}
     # Not `concurrent.futures.wait`: a Ctrl-C while it holds the locks of its futures
     # would leave their workers waiting for ever.
     finished: SimpleQueue[Any] = SimpleQueue()
@@ -215,35 +195,34 @@ def _collected(
         while waiting or pending:
             started, waiting = waiting, []
             for shard in started:
-                index, part = shards[shard]
-                future = submit(jobs[index].part(part))
+                index, start, stop = shard
+                future = submit(jobs[index].part(slice(start, stop)))
                 if future is None:
                     waiting.append(shard)
                     continue
                 pending[future] = shard
                 future.add_done_callback(finished.put)
             future = finished.get()
-            shard = pending.pop(future)
-            index, part = shards[shard]
+            shard = index, start, stop = pending.pop(future)
             try:
                 outputs = outputs_of(future)
             except Exception as error:
                 failures[shard] += 1
                 if failures[shard] == MAX_TRIES:
                     raise SimulationError(
-                        f"images {part.start} to {part.stop - 1} failed "
-                        f"{MAX_TRIES} times: {error}"
+                        f"images {start} to {stop - 1} failed {MAX_TRIES} times: "
+                        f"{error}"
                     ) from error
                 outputs = None
             if outputs is None:
                 waiting.append(shard)
                 continue
-            found[shard] = outputs
-            advance(part.stop - part.start)
+            found[index][start] = outputs
+            advance(stop - start)
             missing[index] -= 1
             if not missing[index]:
-                own_shards = [n for n, (job, _) in enumerate(shards) if job == index]
-                yield index, ProgramOutputs.joined([found.pop(n) for n in own_shards])
+                parts, found[index] = found[index], {}
+                yield index, ProgramOutputs.joined([parts[k] for k in sorted(parts)])
     finally:
         for future in pending:
             future.cancel()
