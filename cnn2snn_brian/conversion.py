@@ -214,12 +214,9 @@ def _thresholds(
         return given
     scale = settings.get("rate_scale", 1.0)
     if calibration is not None:
+        share, split = settings["percentile"], settings.get("per_channel", False)
         found = data_based_thresholds(
-            layers,
-            calibration,
-            settings["percentile"],
-            scale,
-            per_channel=settings.get("per_channel", False),
+            layers, calibration, share, scale, per_channel=split
         )
     elif any(layer.ceiling for layer in layers):
         found = ceiling_thresholds(layers, scale)

@@ -130,7 +130,6 @@ class SpikingNetwork(Printed):
             raise InputError(
                 f"{n_outputs} output neurons, but {len(self.classes)} class names"
             )
-        kinds = checked_kinds(self.synapses, names)
         for what, choices in CHOICES.items():
             if what != "synapses":
                 check_choice(what, getattr(self, what), choices)
@@ -153,21 +152,20 @@ class SpikingNetwork(Printed):
                     f"of dt {1e3 * self.dt_s:g} ms of at least {least}"
                 )
         self.parameters.check_layers(self.layers)
-        release = self.check_release(self.release_probability)
-        checked: dict[str, Any] = {
-            "classes": None if self.classes is None else tuple(self.classes),
-            "dt_s": dt_s,
-            "synapses": kinds,
-            "release_probability": FrozenDict(release),
-            "delays_s": FrozenDict(self.delays_s),
-        }
-        if isinstance(self.neurons, Mapping):
-            checked["neurons"] = FrozenDict(self.neurons)
+        neurons = self.neurons
         # Copies, which can't be changed once they are checked.
-        vars(self).update(checked)
-        rules = checked_rules(
-            self.rules, self.layers, self.synapse_kinds, self.encoding
+        vars(self).update(
+            classes=None if self.classes is None else tuple(self.classes),
+            neurons=FrozenDict(neurons) if isinstance(neurons, Mapping) else neurons,
+            dt_s=dt_s,
+            synapses=checked_kinds(self.synapses, names),
+            release_probability=FrozenDict(
+                self.check_release(self.release_probability)
+            ),
+            delays_s=FrozenDict(self.delays_s),
         )
+        kinds = self.synapse_kinds
+        rules = checked_rules(self.rules, self.layers, kinds, self.encoding)
         vars(self).update(rules=rules)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -211,9 +209,8 @@ class SpikingNetwork(Printed):
         InputError
             If a layer is unknown, or a model is not a `NeuronModel`.
         """
-        given = by_layer("neurons", neurons, self.layer_names)
         names = self.layer_names
-        models = {name: given[name] if name in given else _if() for name in names}
+        models = dict.fromkeys(names, _if()) | by_layer("neurons", neurons, names)
         for name, model in models.items():
             if not isinstance(model, NeuronModel):
                 raise InputError(
@@ -240,11 +237,10 @@ class SpikingNetwork(Printed):
         InputError
             If a layer is unknown, or a number is out of its range.
         """
+        given = by_layer("release_probability", probability, self.layer_names)
         return {
             name: check_number(f"release_probability of {name}", p, 0, 1)
-            for name, p in by_layer(
-                "release_probability", probability, self.layer_names
-            ).items()
+            for name, p in given.items()
         }
 
     @property
@@ -342,10 +338,10 @@ class SpikingNetwork(Printed):
             f"{shown_kind(self.synapses)} synapses, {self.dtype}, propagation "
             f"{self.propagation}"
         )
-        delays = {k: f"{1e3 * v:g} ms" for k, v in self.delays_s.items() if v}
+        delays = [f"{k} {1e3 * v:g} ms" for k, v in self.delays_s.items() if v]
         lines = [choices, *shown(self.parameters, Perturbations.of(self))]
         if delays:
-            lines.append(f"delays: {', '.join(map(' '.join, delays.items()))}")
+            lines.append(f"delays: {', '.join(delays)}")
         return [*self.layers._parts(), "\n".join(lines)]
 
     def plasticity(self, layer: str, rule: Rule) -> "SpikingNetwork":
@@ -426,22 +422,20 @@ class SpikingNetwork(Printed):
                 f"{', '.join(sorted(late))}: in Brian2, give it to end_trial when a "
                 "trial ends"
             )
-        if parameters is None:
-            parameters = self.parameters
+        parameters = self.parameters if parameters is None else parameters
         parameters.check_layers(self.layers)
         given = Perturbations.of(self, seed, **perturbations)
-        if input is not None:
-            if image is not None:
-                raise InputError("give an image or stimulus, or input=..., not both")
-            if isinstance(input, Stimulus):
-                raise InputError(
-                    f"input is a {input.label}: a stimulus is the first argument"
-                )
-            if float(given.input_jitter):
-                raise InputError(
-                    "input_jitter: spikes of your own group can't be displaced; "
-                    "show SpikeTrains for that"
-                )
+        if image is not None and input is not None:
+            raise InputError("give an image or stimulus, or input=..., not both")
+        if isinstance(input, Stimulus):
+            raise InputError(
+                f"input is a {input.label}: a stimulus is the first argument"
+            )
+        if input is not None and float(given.input_jitter):
+            raise InputError(
+                "input_jitter: spikes of your own group can't be displaced; show "
+                "SpikeTrains for that"
+            )
         if image is not None and not isinstance(image, Stimulus):
             check_images(as_array("the image", image)[None], self.input_shape)
             network = brian_network(self, parameters, given, seed)
@@ -485,14 +479,14 @@ class SpikingNetwork(Printed):
                 "end_trial: call network.store() before the first trial, so that there "
                 "is a start to go back to"
             )
-        learned = {}
+        learned = []
         for name, rule in self.rules.items():
             synapses = network[f"{name}_synapses"]
             end_trial(synapses, rule, reward)
-            learned[name] = np.array(synapses.w_[:])
+            learned.append((synapses, np.array(synapses.w_[:])))
         network.restore()
-        for name in learned if keep_weights else ():
-            network[f"{name}_synapses"].w = learned[name]
+        for synapses, weights in learned if keep_weights else ():
+            synapses.w = weights
 
     @check_units(duration=second)
     def compile(

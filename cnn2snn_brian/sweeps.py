@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ import numpy as np
 from brian2 import Quantity, get_dimensions, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_known, check_number, check_whole
+from cnn2snn_brian.checks import check_known, check_number, check_shape, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -43,13 +44,8 @@ Axes = dict[str, dict[Any, Any]]
 
 #: Columns of the table after the settings.
 MEASURED = (
-    "seed",
-    "accuracy",
-    "n_images",
-    "n_spikes",
-    "n_events",
-    "n_silent",
-    "n_ties",
+    *("seed", "accuracy", "n_images"),
+    *("n_spikes", "n_events", "n_silent", "n_ties"),
 )
 
 #: Settings that make another network, besides those of a run.
@@ -77,16 +73,16 @@ class Combination:
         """Put together what stands in the table."""
         # What spikes besides the input are the layers, each with a threshold.
         names = result.parameters.thresholds
-        return {
-            **self.labels,
-            "seed": self.seed,
-            "accuracy": result.accuracy(truth),
-            "n_images": len(truth),
-            "n_spikes": sum(int(result.spike_counts[name].sum()) for name in names),
-            "n_events": result.n_events,
-            "n_silent": int(result.silent.sum()),
-            "n_ties": int(result.ties.sum()),
-        }
+        measured = (
+            self.seed,
+            result.accuracy(truth),
+            len(truth),
+            sum(int(result.spike_counts[name].sum()) for name in names),
+            result.n_events,
+            int(result.silent.sum()),
+            int(result.ties.sum()),
+        )
+        return self.labels | dict(zip(MEASURED, measured, strict=True))
 
 
 def _label(value: Any) -> Any:
@@ -107,10 +103,9 @@ def axes(grid: Mapping[str, Any], known: Iterable[str]) -> Axes:
     for name, values in grid.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InputError(f"grid: {name} is {values!r}, expected a list of values")
-        if isinstance(values, Mapping):
-            axis = [(_label(label), value) for label, value in values.items()]
-        else:
-            axis = [(_label(value), value) for value in values]
+        pairs = [(value, value) for value in values]
+        pairs = list(values.items()) if isinstance(values, Mapping) else pairs
+        axis = [(_label(label), value) for label, value in pairs]
         labels = [label for label, _ in axis]
         if not labels or len(set(labels)) < len(labels):
             raise InputError(
@@ -324,8 +319,7 @@ def sweep(
     first = programs.base(every[0])
     pixels = check_images(images, first.input_shape)
     truth = np.asarray(labels)
-    if truth.shape != (len(pixels),):
-        raise InputError(f"{len(pixels)} images, labels of shape {truth.shape}")
+    check_shape("labels", truth, len(pixels))
     settings = {
         "network": first.fingerprint,
         "grid": {n: [[k, _hash(v)] for k, v in found[n].items()] for n in found},
@@ -339,15 +333,13 @@ def sweep(
     order = list(dict.fromkeys(map(programs.label, missing)))
     missing.sort(key=lambda chosen: order.index(programs.label(chosen)))
     show = progress and len(missing) > 1
-    try:
-        with known, progress_bar("sweep", len(missing), show=show) as advance:
-            for chosen in missing:
-                result = programs.run(chosen, pixels, executor=executor)
-                row = chosen.row(result, truth)
-                known.add(chosen.key, row)
-                advance(1, f"accuracy {row['accuracy']:.3f}")
-    finally:
-        programs.close()
+    bar = progress_bar("sweep", len(missing), show=show)
+    with closing(programs), known, bar as advance:
+        for chosen in missing:
+            result = programs.run(chosen, pixels, executor=executor)
+            row = chosen.row(result, truth)
+            known.add(chosen.key, row)
+            advance(1, f"accuracy {row['accuracy']:.3f}")
     rows = [known.rows[chosen.key] for chosen in every]
     return DataFrame(rows, columns=[*grid, *MEASURED])
 

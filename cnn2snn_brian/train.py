@@ -21,7 +21,7 @@ from cnn2snn_brian.checks import check_choice, check_number, check_whole
 from cnn2snn_brian.cnn import ClipFloorShift
 from cnn2snn_brian.data import LabelledImages
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.files import DAMAGE, check_folder, written_from_memory
+from cnn2snn_brian.files import check_folder, damage, written_from_memory
 from cnn2snn_brian.progress import Advance, progress_bar
 
 __all__ = ["TrainingSettings", "accuracy", "classify", "train"]
@@ -194,19 +194,18 @@ def accuracy(module: nn.Module, data: LabelledImages) -> float:
     return float((classify(module, data.images) == data.labels).mean())
 
 
+@dataclass
 class _Training:
     """A CNN with all that changes it, and what of it goes to a file."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        data: LabelledImages,
-        settings: TrainingSettings,
-        teacher: nn.Module | None,
-    ) -> None:
-        self.module, self.data, self.settings = module, data, settings
-        self.teacher = teacher
-        self.steps_per_epoch = -(-len(data) // settings.batch_size)
+    module: nn.Module
+    data: LabelledImages
+    settings: TrainingSettings
+    teacher: nn.Module | None
+
+    def __post_init__(self) -> None:
+        module, settings = self.module, self.settings
+        self.steps_per_epoch = -(-len(self.data) // settings.batch_size)
         rate, decay = settings.learning_rate, settings.weight_decay
         make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
         if settings.optimizer == "sgd":
@@ -294,14 +293,12 @@ class _Training:
 
     def restore(self, path: Path, made_with: dict[str, Any]) -> int:
         """Read what `save` wrote, and return the number of epochs that are done."""
-        try:
+        with damage(f"{path}: not a readable checkpoint"):
             # PyTorch does not look at the checksums that it writes.
             with ZipFile(path) as file:
                 if file.testzip() is not None:
                     raise ValueError("a checksum is wrong")
             state: Any = torch.load(path, weights_only=True)
-        except DAMAGE as error:
-            raise InputError(f"{path}: not a readable checkpoint: {error}") from error
         if not isinstance(state, dict) or "settings" not in state:
             raise InputError(f"{path}: not a checkpoint of a training")
         found = state["settings"]
@@ -309,12 +306,10 @@ class _Training:
             raise InputError(
                 f"{path}: made with other settings: {found} instead of {made_with}"
             )
-        try:
+        with damage(f"{path}: made with another CNN"):
             for name, part in self.parts.items():
                 if part is not None:
                     part.load_state_dict(state[name])
-        except RuntimeError as error:
-            raise InputError(f"{path}: made with another CNN: {error}") from error
         torch.set_rng_state(state["random_state"])
         return int(state["epochs"])
 

@@ -164,7 +164,11 @@ def test_a_run_takes_parameters_as_they_are():
         check_settings(snn, {"parameters": {"thresholds": 1.0}})
     with pytest.raises(InputError, match="thresholds names the unknown layer 'pool1'"):
         check_settings(snn, of())
-    with pytest.raises(InputError, match=r"shape \(3,\), expected one number, or \(2,"):
+    with pytest.raises(
+        InputError, match=r"conv1: found the shape \(3,\), expected \(2"
+    ):
         check_settings(snn, snn.parameters.replace(thresholds=[1.0, 2.0, 3.0]))
-    with pytest.raises(InputError, match=r"shape \(3,\), expected one number, or \(2,"):
+    with pytest.raises(
+        InputError, match=r"conv1: found the shape \(3,\), expected \(2"
+    ):
         snn.parameters = snn.parameters.replace(leak=[0.0, 0.0, 1.0])

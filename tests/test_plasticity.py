@@ -372,7 +372,10 @@ def test_what_is_refused(make, message):
     [
         ({"reward": [1, 2]}, "reward: 2 values for 3 trials"),
         ({"reward": [1, 2, np.nan]}, "finite"),
-        ({"labels": [0, 1, 4]}, "labels: expected whole numbers from 0 to 3"),
+        (
+            {"labels": [0, 1, 4]},
+            "labels goes from 0 to 4, expected whole numbers from 0 to 3",
+        ),
         ({"labels": [0, 1, 3], "reward": [1, 1, 1]}, "give one of them"),
         ({"keep_weights": "no"}, "keep_weights is 'no'"),
     ],

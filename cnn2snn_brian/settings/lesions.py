@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_names, check_number, check_whole, whole_numbers
+from cnn2snn_brian.checks import (
+    check_names,
+    check_number,
+    check_shape,
+    check_whole,
+    whole_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Shape
 
@@ -78,17 +84,11 @@ class Lesion:
             kept = whole_numbers(f"{where}: channels", self.channels, shape[0])
             chosen[np.setdiff1d(np.arange(shape[0]), kept)] = False
         if self.region is not None:
-            if len(shape) != 3:
+            kinds = [type(part) for part in self.region]
+            if len(shape) != 3 or kinds != [slice, slice]:
                 raise InputError(
-                    f"{where}: a region of a layer of shape {shape}, which has no rows "
-                    "and columns"
-                )
-            if len(self.region) != 2 or not all(
-                isinstance(part, slice) for part in self.region
-            ):
-                raise InputError(
-                    f"{where}: the region is {self.region}, expected two slices, rows "
-                    "and columns"
+                    f"{where}: the region is {self.region} of shape {shape}, expected "
+                    "two slices, rows and columns of a layer that has them"
                 )
             inside = np.zeros(shape, bool)
             inside[:, self.region[0], self.region[1]] = True
@@ -137,10 +137,8 @@ def lesion_masks(
         check_names("lesion", [name], shapes)
         if mask is None:
             mask = item.mask(shapes[name], seed)
-        elif mask.shape != tuple(shapes[name]) or mask.dtype != bool:
-            raise InputError(
-                f"lesion of {name}: an array of {mask.dtype} of shape {mask.shape}, "
-                f"expected bool of shape {tuple(shapes[name])}"
-            )
-        found[name] = found.get(name, np.zeros(shapes[name], bool)) | mask
+        check_shape(f"lesion of {name}", mask, *shapes[name])
+        if mask.dtype != bool:
+            raise InputError(f"lesion of {name}: found {mask.dtype}, expected bool")
+        found[name] = found.get(name, False) | mask
     return {name: mask for name, mask in found.items() if mask.any()}

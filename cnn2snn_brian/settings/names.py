@@ -36,8 +36,7 @@ def check_layer_names(layers: Network) -> None:
     """Check that layers have names that their Brian2 objects can have."""
     names = {INPUT, *(part.name for part in layers.projections), *layers.names}
     for name in layers.names:
-        fault = _fault(name, names)
-        if fault:
+        if fault := _fault(name, names):
             raise InputError(
                 f"the name of the layer {name!r} {fault}. Rename its module, or use "
                 "convert(..., names='role')"

@@ -9,7 +9,7 @@ inputs of a compiled program; everything else of a model is its structure, see
 """
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -75,22 +75,17 @@ class BrianCode:
     initial: Mapping[str, Any]
     name: str
 
-    def _check_names(
-        self, where: str, equations: Equations, reserved: tuple[str, ...]
+    def _check(
+        self, where: str, declared: Set[str], start: str, reserved: Any, fits: Any
     ) -> None:
-        declared, parameters = set(equations.names), set(self.parameters)
-        twice = (declared | parameters) & {*reserved} | (declared & parameters)
-        if twice:
+        """Check names and numbers; `start` is a variable with another start."""
+        parameters = set(self.parameters)
+        if twice := (declared | parameters) & {*reserved} | (declared & parameters):
             raise InputError(
                 f"{where}: {', '.join(sorted(twice))} is declared twice; all have "
                 f"{', '.join(reserved)}, and parameters are not part of the equations"
             )
-
-    def _check_numbers(
-        self, where: str, variables: Collection[str], fits: Callable[[Any], Any]
-    ) -> None:
-        unknown = sorted(set(self.initial) - set(variables))
-        if unknown:
+        if unknown := sorted(set(self.initial) - (declared - {start})):
             raise InputError(
                 f"{where}: initial values of {', '.join(unknown)}; expected variables "
                 "of the equations; v starts at v_init, w at the CNN's weights"
@@ -99,8 +94,8 @@ class BrianCode:
             if np.ndim(value) or not fits(np.asarray(value, float)):
                 raise InputError(f"{where}: {what} is {value}, expected one number")
         # Copies, which can't be changed once they are checked.
-        object.__setattr__(self, "parameters", FrozenDict(self.parameters))
-        object.__setattr__(self, "initial", FrozenDict(self.initial))
+        for what in ("parameters", "initial"):
+            object.__setattr__(self, what, FrozenDict(getattr(self, what)))
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -216,8 +211,7 @@ class NeuronModel(BrianCode):
                 "neurons: the equations have no variable v without unit, the membrane "
                 f"potential; they have {', '.join(sorted(names)) or 'none'}"
             )
-        self._check_names("neurons", equations, RESERVED)
-        self._check_numbers("neurons", names - {"v"}, np.isfinite)
+        self._check("neurons", names, "v", RESERVED, np.isfinite)
         if isinstance(self.reset, Mapping):
             if set(self.reset) != set(RESETS):
                 raise InputError(

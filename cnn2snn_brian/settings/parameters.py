@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.checks import check_all_layers, check_known
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.checks import check_all_layers, check_known, check_shape
 from cnn2snn_brian.projections import Network
 from cnn2snn_brian.settings.images import check_rate_scale
 from cnn2snn_brian.settings.settings import (
@@ -149,10 +148,10 @@ class Parameters(Settings):
             )
             for what, kind in NUMBERS.items()
         }
-        scale = given.get("rate_scale")
-        if scale is None and default is not None:
-            scale = default.rate_scale
-        return cls(**values, **({} if scale is None else {"rate_scale": scale}))
+        scale: Any = given.get("rate_scale")
+        if scale is None:
+            scale = getattr(default, "rate_scale", 1.0)
+        return cls(**values, rate_scale=scale)
 
     def replace(self, **given: Any) -> "Parameters":
         """
@@ -183,12 +182,8 @@ class Parameters(Settings):
             values = getattr(self, what)
             check_all_layers(what, values, layers.names)
             for name, value in values.items():
-                n_channels = shapes[name][0]
-                if np.ndim(value) and len(value) != n_channels:
-                    raise InputError(
-                        f"{what} of {name}: an array of shape {value.shape}, expected "
-                        f"one number, or ({n_channels},) for its channels"
-                    )
+                if np.ndim(value):
+                    check_shape(f"{what} by channel of {name}", value, shapes[name][0])
 
 
 #: Parameters that layers have, by name.

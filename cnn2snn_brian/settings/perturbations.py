@@ -18,12 +18,14 @@ from cnn2snn_brian.checks import (
     by_layer,
     check_known,
     check_number,
+    check_shape,
     check_whole,
     real_numbers,
     seconds,
+    whole_numbers,
 )
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import Connection, to_neurons
+from cnn2snn_brian.projections import to_neurons
 from cnn2snn_brian.settings.lesions import lesion_masks
 from cnn2snn_brian.settings.neuron_models import NeuronModel
 from cnn2snn_brian.settings.plasticity import Rule
@@ -47,10 +49,23 @@ BY_TRIAL = ("reward", "labels")
 KEPT = "keep_weights"
 
 
-def _connection(network: Any, name: str) -> Connection:
-    """Give the only connection into a layer that learns."""
-    (projection,) = network.layers.into(name)
-    return projection.connection
+def _of_learning(what: str, given: Any, network: Any) -> Mapping[str, Any]:
+    """Check that values are given by layer, and of layers that learn."""
+    _check_learns(what, network)
+    if not isinstance(given, Mapping):
+        raise InputError(f"{what}: found {given!r:.80}, expected a dict by layer")
+    if others := ", ".join(repr(name) for name in given if name not in network.rules):
+        learning = ", ".join(network.rules)
+        raise InputError(f"{what} names {others}; layers that learn are {learning}")
+    return given
+
+
+def _check_learns(what: str, network: Any) -> None:
+    if not network.rules:
+        raise InputError(
+            f"{what}: no layer of this network learns; snn.plasticity(layer, rule) "
+            "gives a network that does"
+        )
 
 
 class NeuronValues(Setting):
@@ -110,17 +125,8 @@ class RuleValues(NeuronValues):
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Take rules with the network's equations."""
-        if not isinstance(given, Mapping):
-            raise InputError(
-                f"plasticity: {given!r}, expected a dict of rules by layer"
-            )
-        for name in by_layer("plasticity", given, network.layer_names):
-            if name not in network.rules:
-                raise InputError(
-                    f"plasticity of {name}: the layer was compiled without a rule; "
-                    "snn.plasticity(layer, rule) gives it one"
-                )
-        return self._same_code("plasticity", given, network.rules)
+        rules = _of_learning("plasticity", given, network)
+        return self._same_code("plasticity", rules, network.rules)
 
     def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the rules."""
@@ -194,11 +200,12 @@ class LesionMasks(Setting):
         )
 
 
-def _check_input_spikes(what: str, network: Any) -> None:
-    if network.encoding != "poisson":
+def _of_input(what: str, amount: float, network: Any) -> float:
+    if amount and network.encoding != "poisson":
         raise InputError(
             f"{what}: with encoding={network.encoding!r} there are no input spikes"
         )
+    return amount
 
 
 class InputDeletion(Setting):
@@ -209,9 +216,7 @@ class InputDeletion(Setting):
     def checked(self, given: Any, network: Any, seed: int) -> float:
         """Check that it is a probability."""
         probability = check_number("input_deletion", given, 0, 1)
-        if probability:
-            _check_input_spikes("input_deletion", network)
-        return probability
+        return _of_input("input_deletion", probability, network)
 
 
 class InputJitter(Setting):
@@ -227,9 +232,7 @@ class InputJitter(Setting):
     def checked(self, given: Any, network: Any, seed: int) -> Quantity:
         """Check that it is a time of at least 0."""
         jitter_s = seconds("input_jitter", given, plain=False, least=0)
-        if jitter_s:
-            _check_input_spikes("input_jitter", network)
-        return jitter_s * second
+        return _of_input("input_jitter", jitter_s, network) * second
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write it in time steps."""
@@ -248,14 +251,6 @@ class InputJitter(Setting):
         return f"{value}" if float(value) else ""
 
 
-def _check_learns(what: str, network: Any) -> None:
-    if not network.rules:
-        raise InputError(
-            f"{what}: no layer of this network learns; snn.plasticity(layer, rule) "
-            "gives a network that does"
-        )
-
-
 class StartWeights(Setting):
     """
     Weights that layers that learn start the run with; by default the network's own.
@@ -267,27 +262,12 @@ class StartWeights(Setting):
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Check shapes and layers."""
-        if isinstance(given, Mapping) and not given:
-            return FrozenDict()
-        _check_learns("weights", network)
-        if not isinstance(given, Mapping):
-            raise InputError(
-                "weights: expected a dict of arrays by layer, as in result.weights"
-            )
         found = {}
-        for name, weights in given.items():
-            if name not in network.rules:
-                raise InputError(
-                    f"weights names {name!r}; layers that learn are "
-                    f"{', '.join(network.rules)}"
-                )
+        for name, weights in _of_learning("weights", given, network).items():
             array = real_numbers(f"weights of {name}", weights)
-            expected = _connection(network, name).synapse_shape
-            if array.shape != expected:
-                raise InputError(
-                    f"weights of {name}: an array of shape {array.shape}, "
-                    f"expected {expected}"
-                )
+            (projection,) = network.layers.into(name)
+            shape = projection.connection.synapse_shape
+            check_shape(f"weights of {name}", array, *shape)
             array.setflags(write=False)
             found[name] = array
         return FrozenDict(found)
@@ -295,8 +275,9 @@ class StartWeights(Setting):
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write them in the order of the synapses."""
         return {
-            f"{name}.{what}": _connection(network, name).to_synapses(weights)
+            f"{name}.{what}": projection.connection.to_synapses(weights)
             for name, weights in value.items()
+            for projection in network.layers.into(name)
         }
 
     def recorded(self, value: Any) -> Any:
@@ -342,20 +323,13 @@ class TrialRewards(Setting):
     """Reward at the end of each trial; 0 without it and `labels`."""
 
     kind = "array_like of float, shape (n_trials,), optional"
+    name = "reward"
 
-    def checked(
-        self, given: Any, network: Any, seed: int, what: str = "reward"
-    ) -> tuple[float, ...]:
+    def checked(self, given: Any, network: Any, seed: int) -> tuple[float, ...]:
         """Check that they are numbers in a row."""
-        if isinstance(given, Sequence) and not given:
-            return ()
-        _check_learns(what, network)
-        array = real_numbers(what, given)
-        if array.ndim != 1:
-            raise InputError(
-                f"{what}: an array of shape {array.shape}, expected one number for "
-                "each trial"
-            )
+        _check_learns(self.name, network)
+        array = real_numbers(self.name, given)
+        check_shape(self.name, array, "n_trials")
         return tuple(array.tolist())
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
@@ -380,20 +354,18 @@ class TrialLabels(TrialRewards):
     """
 
     kind = "array_like of int, shape (n_trials,), optional"
+    name = "labels"
 
-    def checked(
-        self, given: Any, network: Any, seed: int, what: str = "labels"
-    ) -> tuple[float, ...]:
+    def checked(self, given: Any, network: Any, seed: int) -> tuple[float, ...]:
         """Check that they are neurons of the last layer."""
-        found = super().checked(given, network, seed, what)
+        found = super().checked(given, network, seed)
         shape = network.layers[-1].shape
-        if found and math.prod(shape) != shape[0]:
+        if math.prod(shape) != shape[0]:
             raise InputError(
-                f"{what}: the last layer has the shape {shape}; rewards by label need "
+                f"labels: the last layer has the shape {shape}; rewards by label need "
                 "one neuron for each class"
             )
-        if any(label not in range(shape[0]) for label in found):
-            raise InputError(f"{what}: expected whole numbers from 0 to {shape[0] - 1}")
+        whole_numbers("labels", found, shape[0])
         return found
 
     def shown(self, value: Any) -> str:
@@ -403,17 +375,15 @@ class TrialLabels(TrialRewards):
 
 def check_trials(perturbations: Any, n_trials: int) -> None:
     """Check that there is one reward, or one label, for each trial."""
-    given = {what: len(getattr(perturbations, what)) for what in BY_TRIAL}
-    given = {what: n for what, n in given.items() if n}
+    lengths = {what: len(getattr(perturbations, what)) for what in BY_TRIAL}
+    given = [what for what in BY_TRIAL if lengths[what]]
     if len(given) > 1:
         raise InputError(
             f"{' and '.join(given)}: give one of them, each says what is rewarded"
         )
-    for what, n in given.items():
-        if n != n_trials:
-            raise InputError(
-                f"{what}: {n} values for {n_trials} trials, expected one for each"
-            )
+    for what in given:
+        if (n := lengths[what]) != n_trials:
+            raise InputError(f"{what}: {n} values for {n_trials} trials, not one each")
 
 
 @dataclass(frozen=True, eq=False)
@@ -488,9 +458,10 @@ class Perturbations(Settings):
             release_probability=network.release_probability,
             plasticity=network.rules,
         )
-        checked = {
-            name: kind.checked(given[name], network, seed)
-            for name, kind in described(cls).items()
-            if given.get(name) is not None
-        }
+        checked = {}
+        for name, kind in described(cls).items():
+            value = given.get(name)
+            is_empty = isinstance(value, Mapping | Sequence) and not value
+            if value is not None and not is_empty:
+                checked[name] = kind.checked(value, network, seed)
         return replace(own, **checked)

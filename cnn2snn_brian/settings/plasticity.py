@@ -83,9 +83,8 @@ class Rule(BrianCode):
     name: str = "own"
 
     def __post_init__(self) -> None:
-        declared = read_equations("plasticity", self.model)
-        self._check_names("plasticity", declared, RESERVED)
-        self._check_numbers("plasticity", declared.names, lambda x: not np.isnan(x))
+        declared = read_equations("plasticity", self.model).names
+        self._check("plasticity", declared, "w", RESERVED, lambda x: not np.isnan(x))
         read_equations("plasticity", self.equations)
         for what in STATEMENTS:
             try:
@@ -133,8 +132,7 @@ def checked_rules(
             raise InputError(
                 f"plasticity of {name}: {rule!r}, expected a Rule, such as STDP()"
             )
-        reason = _why_not(layers.into(name), kinds[name], encoding)
-        if reason:
+        if reason := _why_not(layers.into(name), kinds[name], encoding):
             raise InputError(f"plasticity of {name}: {reason}")
     return FrozenDict({name: rules[name] for name in layers.names if name in rules})
 
@@ -146,9 +144,7 @@ def _why_not(into: Sequence[Projection], kind: str, encoding: str) -> str:
     if any(p.gate for p in into):
         return "a gate of maximum pooling passes spikes and has no weights"
     if len(into) != 1:
-        return (
-            f"it has {len(into)} projections; synapses of one pair of layers can learn"
-        )
+        return f"it has {len(into)} projections; synapses of one can learn"
     if kind != "explicit":
         return (
             "its synapses share their weights and can't learn one by one; convert with "
@@ -157,22 +153,19 @@ def _why_not(into: Sequence[Projection], kind: str, encoding: str) -> str:
     return ""
 
 
-def _parameters(
-    tau_pre: Quantity, tau_post: Quantity, numbers: Mapping[str, float]
-) -> dict[str, Any]:
+def _parameters(tau_pre: Any, tau_post: Any, **numbers: float) -> dict[str, Any]:
     """Check the parameters of both kinds of STDP."""
     for what, tau in (("tau_pre", tau_pre), ("tau_post", tau_post)):
         seconds(f"plasticity: {what}", tau, plain=False, above=0)
     for what, number in numbers.items():
         if what not in ("w_min", "w_max") or number not in (-np.inf, np.inf):
             check_number(f"plasticity: {what}", number)
-    if numbers["w_min"] > numbers["w_max"]:
-        raise InputError(
-            f"plasticity: w_min {numbers['w_min']} is above w_max {numbers['w_max']}"
-        )
-    checked = {what: float(number) for what, number in numbers.items()}
+    low, high = numbers["w_min"], numbers["w_max"]
+    if low > high:
+        raise InputError(f"plasticity: w_min {low} is above w_max {high}")
     # Brian2 keeps names that end in _pre and _post for the neurons.
-    return {"taupre": tau_pre, "taupost": tau_post, **checked}
+    taus = {"taupre": tau_pre, "taupost": tau_post}
+    return taus | {what: float(number) for what, number in numbers.items()}
 
 
 #: Traces of the spikes of source and target.
@@ -230,7 +223,7 @@ def STDP(
         TRACES,
         on_pre="apre += a_plus\nw = clip(w + apost, w_min, w_max)",
         on_post="apost -= a_minus\nw = clip(w + apre, w_min, w_max)",
-        parameters=_parameters(tau_pre, tau_post, numbers),
+        parameters=_parameters(tau_pre, tau_post, **numbers),
         name="STDP",
     )
 
@@ -290,6 +283,6 @@ def RewardSTDP(
         on_pre="apre += a_plus\neligibility += apost",
         on_post="apost -= a_minus\neligibility += apre",
         on_trial_end="w = clip(w + (reward - baseline) * eligibility, w_min, w_max)",
-        parameters=_parameters(tau_pre, tau_post, {**numbers, "baseline": baseline}),
+        parameters=_parameters(tau_pre, tau_post, **numbers, baseline=baseline),
         name="RewardSTDP",
     )

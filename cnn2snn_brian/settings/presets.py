@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from brian2 import Quantity, ms
 
-from cnn2snn_brian.checks import check_names, check_number, check_whole
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.checks import check_choice, check_names, check_number, check_whole
 from cnn2snn_brian.projections import Network
 
 if TYPE_CHECKING:
@@ -101,14 +100,8 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "paper": Preset(
         "the paper's: Poisson input, reset to 0, no potential below 0",
-        {
-            "encoding": "poisson",
-            "reset": "zero",
-            "v_min": 0.0,
-            "leak": 0.0,
-            "v_init": 0.0,
-            "percentile": 99.9,
-        },
+        {"encoding": "poisson", "reset": "zero", "percentile": 99.9}
+        | dict.fromkeys(("v_min", "leak", "v_init"), 0.0),
         100 * ms,
         ("thresholds",),
     ),
@@ -141,8 +134,7 @@ def find_preset(name: str | Preset) -> Preset:
     """Find a preset by its name, or take one that somebody made."""
     if isinstance(name, Preset):
         return name
-    if not isinstance(name, str) or name not in PRESETS:
-        raise InputError(f"preset={name!r}: expected {' or '.join(map(repr, PRESETS))}")
+    check_choice("preset", name, tuple(PRESETS))
     return PRESETS[name]
 
 

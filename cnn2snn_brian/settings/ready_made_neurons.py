@@ -17,10 +17,20 @@ def _times(**times: Quantity) -> dict[str, Quantity]:
     return times
 
 
-def _sigma(sigma: float) -> dict[str, float]:
-    """Check the noise, which a model without it does not declare."""
-    checked = check_number("neurons: sigma", sigma, 0)
-    return {"sigma": checked} if checked else {}
+def _model(
+    equations: str,
+    parameters: dict[str, Any],
+    sigma: float,
+    *,
+    noise: str = NOISE,
+    added: str = "",
+    **more: Any,
+) -> NeuronModel:
+    """Make a model that declares noise only if there is some."""
+    if strength := check_number("neurons: sigma", sigma, 0):
+        parameters = {**parameters, "sigma": strength}
+        added = f"{added} + {noise}" if added else noise
+    return NeuronModel(equations, parameters=parameters, noise=added or None, **more)
 
 
 def _standing(rate: str, refractory: Any) -> str:
@@ -53,17 +63,10 @@ def IF(*, refractory: Any = None, sigma: float = 0.0) -> NeuronModel:
     InputError
         If a value is out of its range.
     """
-    noise = _sigma(sigma)
     equations = _standing("second", refractory)
-    return NeuronModel(
-        equations,
-        parameters=noise,
-        noise=NOISE if noise else None,
-        method="euler" if UNLESS in equations else None,
-        refractory=refractory,
-        factor="1",
-        name="IF",
-    )
+    method = "euler" if UNLESS in equations else None
+    same = {"method": method, "refractory": refractory, "factor": "1", "name": "IF"}
+    return _model(equations, {}, sigma, **same)
 
 
 def LIF(
@@ -97,12 +100,12 @@ def LIF(
     InputError
         If a value is out of its range.
     """
-    noise = _sigma(sigma)
     exact = "sigma * v_th * sqrt(tau / (2 * ms) * (1 - exp(-2 * dt / tau))) * randn()"
-    return NeuronModel(
+    return _model(
         f"dv/dt = -v / tau : 1 {UNLESS}",
-        parameters={**_times(tau=tau), **noise},
-        noise=exact if noise else None,
+        _times(tau=tau),
+        sigma,
+        noise=exact,
         method="exact",
         refractory=refractory,
         factor="exp(-dt / tau)",
@@ -159,21 +162,21 @@ def ConductanceLIF(
     InputError
         If a value is out of its range.
     """
-    noise = _sigma(sigma)
-    reversals = {
+    parameters = {
+        **_times(tau=tau, tau_e=tau_e, tau_i=tau_i),
         "e_reversal": check_number("neurons: e_reversal", e_reversal, above=1),
         "i_reversal": check_number("neurons: i_reversal", i_reversal, below=0),
     }
-    return NeuronModel(
+    return _model(
         f"""
         dv/dt = -v / tau + g_e / tau_e * (1 - v / (e_reversal * v_th))
                 - g_i / tau_i * (1 - v / (i_reversal * v_th)) : 1 {UNLESS}
         dg_e/dt = -g_e / tau_e : 1
         dg_i/dt = -g_i / tau_i : 1
         """,
+        parameters,
+        sigma,
         on_pre="g_e_post += clip(w, 0, inf)\ng_i_post += clip(-w, 0, inf)",
-        parameters={**_times(tau=tau, tau_e=tau_e, tau_i=tau_i), **reversals, **noise},
-        noise=NOISE if noise else None,
         method="exponential_euler",
         refractory=refractory,
         name="ConductanceLIF",
@@ -239,19 +242,16 @@ def AdaptiveIF(
        doi:10.1162/089976603322385063
     """
     check_choice("neurons: adapts", adapts, ("threshold", "current"))
-    noise = _sigma(sigma)
     by_threshold = adapts == "threshold"
     level = "v_th * (1 + a)" if by_threshold else "v_th"
-    # Of the equation's exact solution, with the `a` that has just decayed.
-    added = [] if by_threshold else ["-v_th * a * (exp(dt / tau_a) - 1)"]
-    added += [NOISE] if noise else []
-    step = check_number("neurons: step", step)
-    return NeuronModel(
+    return _model(
         f"{_standing('tau_a', refractory)}\nda/dt = -a / tau_a : 1",
+        {**_times(tau_a=tau_a), "step": check_number("neurons: step", step)},
+        sigma,
+        # Of the equation's exact solution, with the `a` that has just decayed.
+        added="" if by_threshold else "-v_th * a * (exp(dt / tau_a) - 1)",
         threshold=f"v >= {level}",
         reset={"zero": "v = 0\na += step", "subtract": f"v -= {level}\na += step"},
-        parameters={**_times(tau_a=tau_a), "step": step, **noise},
-        noise=" + ".join(added) or None,
         method="exponential_euler",
         refractory=refractory,
         name="AdaptiveIF",

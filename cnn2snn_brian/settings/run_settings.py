@@ -36,7 +36,11 @@ def check_settings(
     if not isinstance(given, Mapping):
         raise InputError(f"settings: {given!r} is not a dict of settings by name")
     check_known("setting", given, (*SETTINGS, "parameters"))
-    parameters = given.get("parameters")
+    others = dict(given)
+    parameters = others.pop("parameters", None)
+    changes = {
+        name: others.pop(name) for name in described(Parameters) if name in given
+    }
     if parameters is None:
         parameters = network.parameters
     if not isinstance(parameters, Parameters):
@@ -44,12 +48,9 @@ def check_settings(
             f"parameters: {parameters!r}, expected Parameters, as a network, a tuning "
             "and a result have them"
         )
-    changes = {name: given[name] for name in described(Parameters) if name in given}
     if changes:
         parameters = parameters.replace(**changes)
-    if parameters is not network.parameters:
-        parameters.check_layers(network.layers)
-    others = {name: given[name] for name in described(Perturbations) if name in given}
+    parameters.check_layers(network.layers)
     return parameters, Perturbations.of(network, seed, **others)
 
 
@@ -58,17 +59,15 @@ def numbers(
 ) -> Numbers:
     """Write all settings of a run for a compiled program."""
     found: Numbers = {}
-    for holder in (parameters, perturbations):
-        for name, kind in described(holder).items():
-            found |= kind.numbers(name, getattr(holder, name), network)
+    for name, value in {**vars(parameters), **vars(perturbations)}.items():
+        found |= SETTINGS[name].numbers(name, value, network)
     for name, threshold in parameters.thresholds.items():
         found[f"{name}.v_ref"] = np.array([reference(threshold)])
     for name, factors in weight_factors(network.layers, parameters).items():
         found[f"{name}_synapses.factors"] = factors
     if network.has_constant_input:
-        gains = input_gains(
-            network.layers, parameters.thresholds, parameters.rate_scale
-        )
+        scale = parameters.rate_scale
+        gains = input_gains(network.layers, parameters.thresholds, scale)
         for name in unlinked(network.layers):
             found[f"{name}.input_scale"] = np.array([gains[name]])
     return found
@@ -83,8 +82,8 @@ def run_settings(
             "version 0.1.0 saved this result without lesions, neuron models and "
             "noise; result.parameters and result.seed are what is known of its run"
         )
-    own = {**vars(parameters), **vars(perturbations), "seed": seed}
-    return own | ({"repeats": repeats} if repeats > 1 else {})
+    repeated = {"repeats": repeats} if repeats > 1 else {}
+    return {**vars(parameters), **vars(perturbations), "seed": seed, **repeated}
 
 
 def documented(function: Documented) -> Documented:

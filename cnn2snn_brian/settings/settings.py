@@ -13,8 +13,8 @@ that name without further ado; other names are read where ``picture_program.h`` 
 them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, field, fields
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 import numpy as np
@@ -95,12 +95,9 @@ class Setting:
         return f"{value:.4g}" if value else ""
 
 
-def setting(described: Setting, default: Callable[[], Any] | None = None) -> Any:
+def setting(described: Setting, default: Any = MISSING) -> Any:
     """Make a dataclass field of a setting; `default` makes what holds without it."""
-    metadata = {"setting": described}
-    if default is None:
-        return field(metadata=metadata)
-    return field(metadata=metadata, default_factory=default)
+    return field(metadata={"setting": described}, default_factory=default)
 
 
 def described(*holders: Any) -> dict[str, Setting]:
@@ -123,12 +120,12 @@ class Settings(Printed):
 
 def shown(*holders: Any) -> list[str]:
     """Describe settings to people."""
-    texts = {
-        name: kind.shown(getattr(holder, name))
+    return [
+        f"{name}: {text}"
         for holder in holders
         for name, kind in described(holder).items()
-    }
-    return [f"{name}: {text}" for name, text in texts.items() if text]
+        if (text := kind.shown(getattr(holder, name)))
+    ]
 
 
 def recorded(holder: Any) -> dict[str, Any]:
@@ -141,10 +138,8 @@ def recorded(holder: Any) -> dict[str, Any]:
 
 def restored(kind: Any, stored: Mapping[str, Any], shapes: Shapes) -> Any:
     """Read what `recorded` wrote."""
-    known = {name: one for name, one in described(kind).items() if name in stored}
-    return kind(
-        **{name: one.restored(stored[name], shapes) for name, one in known.items()}
-    )
+    known = described(kind).items()
+    return kind(**{k: s.restored(stored[k], shapes) for k, s in known if k in stored})
 
 
 #: A number, or one for each channel, of shape (channels,).
@@ -207,9 +202,7 @@ class LayerNumber(Setting):
         """Take one number or numbers by layer, and the rest from the default."""
         if default is None and self.default is not None:
             default = dict.fromkeys(names, self.default)
-        if given is None and default is None:
-            raise InputError(f"{what} is missing")
-        chosen = by_layer(what, default if given is None else given, names)
+        chosen = {} if given is None else by_layer(what, given, names)
         found = {**(default or {}), **chosen}
         check_all_layers(what, found, names)
         return {name: found[name] for name in names}

@@ -212,6 +212,7 @@ class _Fit:
     error: float = np.nan
 
 
+@dataclass
 class _Fitting:
     """
     What the CNN computes for some images, and the numbers that fit it.
@@ -226,23 +227,20 @@ class _Fitting:
         Numbers of every layer, those of the CNN's activations at first.
     """
 
-    def __init__(
-        self,
-        snn: SpikingNetwork,
-        pixels: npt.NDArray[np.float32],
-        shares: list[float],
-        starts: list[float] | None,
-        rounds: int,
-    ) -> None:
-        self.snn, self.rounds = snn, rounds
-        self.shares, self.starts = shares, starts
-        found = snn.layers.collected_activations(pixels)
-        self.fits = {}
-        *_, last = snn.layer_names
+    snn: SpikingNetwork
+    pixels: npt.NDArray[np.float32]
+    shares: list[float]
+    starts: list[float] | None
+    rounds: int
+
+    def __post_init__(self) -> None:
+        found = self.snn.layers.collected_activations(self.pixels)
+        self.fits: dict[str, _Fit] = {}
+        *_, last = self.snn.layer_names
         for name, values in found.items():
             largest = reference(largest_activation(name, values, PERCENTILE, False))
             n = values.shape[1]
-            start = np.broadcast_to(snn.parameters.v_init[name], n).astype(float)
+            start = np.broadcast_to(self.snn.parameters.v_init[name], n).astype(float)
             # Spikes of the last layer are compared: they have to be worth the same.
             n_largest = 1 if name == last else n
             self.fits[name] = _Fit([largest] * n_largest, [0.0] * n, start.tolist())

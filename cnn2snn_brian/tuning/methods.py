@@ -270,12 +270,10 @@ class Method(ABC):
         tunable = tuple(name for name in names if not network.layers.is_gate(name))
         layers = tunable if self.layers is None else tuple(self.layers)
         _check_some("layers", layers, names)
+        split = any(np.ndim(each) > 0 for each in own.thresholds.values())
+        scale = own.rate_scale
         data_based = thresholds_of_activations(
-            network.layers,
-            activations,
-            self.percentile,
-            own.rate_scale,
-            per_channel=any(np.ndim(each) > 0 for each in own.thresholds.values()),
+            network.layers, activations, self.percentile, scale, per_channel=split
         )
         asked = {} if self.bounds is None else by_layer("bounds", self.bounds, names)
         bounds = _bounds(asked, data_based)
@@ -450,13 +448,9 @@ class Bisection(Method):
                 points = [middle - quarter, middle + quarter]
                 if best is None:
                     points.append(middle)
-                candidates = [
-                    Candidate(
-                        current.replace(thresholds={layer: point}),
-                        f"{layer} = {point:g}",
-                    )
-                    for point in points
-                ]
+                tried = [current.replace(thresholds={layer: x}) for x in points]
+                notes = [f"{layer} = {point:g}" for point in points]
+                candidates = list(map(Candidate, tried, notes))
                 values = yield Round(candidates, current, layer=layer)
                 best = values.pop() if best is None else best
                 # Of equal values the middle one stays.

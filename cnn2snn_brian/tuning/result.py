@@ -209,22 +209,14 @@ class TuningResult(FoundParameters):
     def _parameters(self) -> Table:
         """Thresholds before and after, and whatever else was changed."""
         before, found = recorded(self.before), recorded(self.found)
-        changed = [
-            what
-            for what in TUNABLE
-            if what == "thresholds" or before[what] != found[what]
-        ]
-        titles = [title for what in changed for title in (what.rstrip("s"), "found")]
-        rows = [
-            [layer]
-            + [
-                shown_number(getattr(parameters, what)[layer])
-                for what in changed
-                for parameters in (self.before, self.found)
-            ]
-            for layer in self.before.thresholds
-        ]
-        return right_table(["layer", *titles], rows)
+        layers = list(self.before.thresholds)
+        titles, columns = ["layer"], [layers]
+        for what in TUNABLE:
+            if what == "thresholds" or before[what] != found[what]:
+                titles += [what.rstrip("s"), "found"]
+                for own in (vars(self.before)[what], vars(self.found)[what]):
+                    columns.append([shown_number(own[layer]) for layer in layers])
+        return right_table(titles, zip(*columns, strict=True))
 
     def _checks(self) -> Table:
         """Objective and accuracy on the images, before and after."""
@@ -289,15 +281,11 @@ class CalibrationResult(FoundParameters):
     def _parts(self) -> list[str | Table]:
         titles = ["layer", "thresholds", "leaks", "starts", "error before", "error"]
         fitted = (self.found.thresholds, self.found.leak, self.found.v_init)
-        rows = [
-            [
-                name,
-                *(shown_number(x[name]).removesuffix(" by channel") for x in fitted),
-                f"{before:.1%}",
-                f"{after:.1%}",
-            ]
-            for name, (before, after) in self.errors.items()
-        ]
+        rows = []
+        for name, errors in self.errors.items():
+            numbers = (shown_number(each[name]) for each in fitted)
+            texts = (text.removesuffix(" by channel") for text in numbers)
+            rows.append([name, *texts, *(f"{error:.1%}" for error in errors)])
         return [right_table(titles, rows), self.verdict]
 
 

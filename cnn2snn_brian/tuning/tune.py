@@ -14,7 +14,7 @@ import numpy.typing as npt
 from brian2 import Quantity
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_choice, check_number, check_whole
+from cnn2snn_brian.checks import check_choice, check_number, check_whole, whole_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -79,17 +79,12 @@ class TuningSet:
         n_classes = int(np.prod(network.layers[-1].shape))
         pixels = check_images(images, network.input_shape)
         truth = np.asarray(labels)
-        is_whole = np.issubdtype(truth.dtype, np.integer)
-        if truth.shape != pixels.shape[:1] or not is_whole:
+        if truth.shape != pixels.shape[:1] or truth.dtype.kind not in "iu":
             raise InputError(
                 f"{what}: {len(pixels)} images need as many whole numbers, found "
                 f"{truth.dtype} of shape {truth.shape}"
             )
-        if not (truth.min() >= 0 and truth.max() < n_classes):
-            raise InputError(
-                f"{what} are from {truth.min()} to {truth.max()}, expected 0 to "
-                f"{n_classes - 1}: the network has {n_classes} outputs"
-            )
+        truth = whole_numbers(what, truth, n_classes)
         if category is not None:
             names = network.classes or ()
             index = names.index(category) if category in names else category
@@ -103,7 +98,7 @@ class TuningSet:
                 raise InputError(
                     f"category={category!r}: no image has this label in {what}"
                 )
-        return cls.mixed(pixels, truth.astype(np.int64), seed)
+        return cls.mixed(pixels, truth, seed)
 
     @classmethod
     def mixed(
