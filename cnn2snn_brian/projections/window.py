@@ -40,9 +40,7 @@ class Window(ByContent):
         for name in ("rows", "columns"):
             matrix = getattr(self, name)
             if matrix.ndim != 2 or not matrix.size:
-                raise InputError(
-                    f"{name} of a window: a matrix of shape {matrix.shape}"
-                )
+                raise InputError(f"{name} of a window: of shape {matrix.shape}")
             self.freeze("a window", name)
 
     @property
