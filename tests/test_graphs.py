@@ -104,7 +104,7 @@ def test_the_table_says_who_reads_whom():
         for line in str(from_torch(Graph().eval(), SHAPE)).splitlines()
     }
     assert rows["bn1"].startswith("bn1 Conv2d conv1 6x5x4")
-    assert rows["add2"].startswith("add2 Conv2d of 2 bn1, add1 6x5x4")
+    assert rows["add2"].startswith("add2 Conv2d + ByChannel of 2 bn1, add1 6x5x4")
     assert rows["pool1"].startswith("pool1 AvgPool2d of 2 add2, conv5 9x2x2")
 
 
