@@ -46,7 +46,13 @@ from cnn2snn_brian.projections.places import (
     sample,
 )
 from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
-from cnn2snn_brian.projections.window import Window, nearest, pool_spans, span_matrix
+from cnn2snn_brian.projections.window import (
+    Span,
+    Window,
+    nearest,
+    pool_spans,
+    span_matrix,
+)
 
 __all__ = [
     "INPUT",

@@ -95,7 +95,7 @@ class Connection(ByContent):
         channels = self.channels or own[0]
         if self.start < 0 or self.start + own[0] > channels:
             raise InputError(
-                f"{own[0]} channels from {self.start} on don't fit into {channels}"
+                f"{own[0]} channels from channel {self.start} on don't fit into {channels}"
             )
         made = {"kernel": kernel, "channels": channels}
         for name, value in (made | {"read_shape": read, "own_shape": own}).items():

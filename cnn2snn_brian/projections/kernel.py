@@ -66,6 +66,13 @@ class Runs:
         np.cumsum(np.bincount(pre, minlength=n_sources), out=first[1:])
         return cls(first, post[order], weight[order], length[order], channels)
 
+    def of(self, source: int) -> "Runs":
+        """Take the runs of one source."""
+        mine = slice(self.first[source], self.first[source + 1])
+        first = np.array([0, mine.stop - mine.start])
+        lists = self.post[mine], self.weight[mine], self.length[mine]
+        return Runs(first, *lists, self.channels)
+
     def expanded(self) -> tuple[IntArray, IntArray, IntArray]:
         """List source, target and weight of all synapses, by source, then by target."""
         source = np.repeat(

@@ -300,7 +300,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
         else:
             first = 0 if snn.encoding == "poisson" else 1
             for index in range(first, len(snn.layers) + 1):
-                place = Schedule(snn.propagation, index).perturbation
+                place = Schedule.of(snn.propagation, index).perturbation
                 network.add(AfterThresholds(group, place, index - first))
         device.headers.append(f'"{HEADER if snn.rules else PROGRAM_HEADER}"')
         before, after = _picture_loop(device, network, snn)
