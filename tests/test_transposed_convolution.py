@@ -247,7 +247,7 @@ def test_shared_synapses_in_standalone(tmp_path):
 
 SHAPE = (2, 6, 5)
 IMAGES = np.random.default_rng(0).integers(0, 65, (2, *SHAPE)) / 64
-NAMES = ("conv1", "conv2", "ip1")
+NAMES = ("conv1", "deconv1", "ip1")
 
 
 def cnn(bias):
@@ -269,7 +269,7 @@ def cnn(bias):
 )
 def test_every_spike_of_a_network(tmp_path, synapses, propagation, encoding):
     has_bias = encoding == "current"
-    thresholds = {"conv1": 1.0, "conv2": 2.0, "ip1": 1.0}
+    thresholds = dict(zip(NAMES, (1.0, 2.0, 1.0), strict=True))
     snn = convert(
         cnn(has_bias),
         SHAPE,
@@ -280,7 +280,7 @@ def test_every_spike_of_a_network(tmp_path, synapses, propagation, encoding):
         reset="subtract",
     )
     assert snn.layer_names == NAMES
-    assert only(snn.layers, "conv2").label == "ConvTranspose2d"
+    assert only(snn.layers, "deconv1").label == "ConvTranspose2d"
     snn.save(tmp_path / "a.snn")
     assert SpikingNetwork.load(tmp_path / "a.snn") == snn
     with snn.compile(N_STEPS * ms) as simulator:

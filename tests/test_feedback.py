@@ -1,0 +1,281 @@
+"""Circles: projections back, and to a population itself, against a numpy loop."""
+
+from dataclasses import replace
+
+import brian2
+import numpy as np
+import pytest
+from brian2 import SpikeMonitor, ms
+from by_hand import as_matrix
+from reference import raster
+
+from cnn2snn_brian import InputError, SpikingNetwork, convert, stimuli
+from cnn2snn_brian.projections import (
+    INPUT,
+    ByChannel,
+    Connection,
+    Convolution,
+    Dense,
+    Network,
+    Population,
+    Projection,
+    TransposedConvolution,
+    from_neurons,
+    to_neurons,
+)
+
+SHAPE = (2, 4, 5)
+N_STEPS = 25
+THRESHOLDS = {"conv1": 1.0, "conv2": 2.0, "ip1": 1.0}
+
+
+def dyadic(*shape, seed=0):
+    """Draw multiples of 1/64, whose sums are exact."""
+    return np.random.default_rng(seed).integers(-24, 41, shape) / 64
+
+
+def circle(back=2e-3, itself=1e-3):
+    """input -> conv1 -> conv2 -> ip1, conv2 -> conv1 and conv2 -> conv2."""
+    first = Convolution(SHAPE, dyadic(3, 2, 3, 3), padding=((1, 1), (1, 1)))
+    second = Convolution((3, 4, 5), dyadic(4, 3, 2, 2), stride=(2, 1))
+    upwards = TransposedConvolution((4, 2, 4), dyadic(4, 3, 2, 2), stride=(2, 1))
+    lateral = ByChannel((4, 2, 4), np.array([-1.0, -0.5, 0.25, 0.0]))
+    last = Dense((4, 2, 4), dyadic(3, 32))
+    made = (
+        ("conv1", INPUT, "conv1", first, 0.0),
+        ("conv1_from_conv2", "conv2", "conv1", upwards, back),
+        ("conv2", "conv1", "conv2", second, 0.0),
+        ("conv2_from_conv2", "conv2", "conv2", lateral, itself),
+        ("ip1", "conv2", "ip1", last, 0.0),
+    )
+    populations = [("conv1", (3, 4, 5)), ("conv2", (4, 2, 4)), ("ip1", (3,))]
+    return Network(
+        SHAPE,
+        tuple(Population(*population) for population in populations),
+        tuple(
+            Projection(name, source, target, Connection(kernel.input_shape, None, kernel), delay)
+            for name, source, target, kernel, delay in made
+        ),
+    )
+
+
+def input_spikes(seed=0):
+    return np.random.default_rng(seed).random((N_STEPS, *SHAPE)) < 0.3
+
+
+def loop(network, spikes, propagation, delays=None, factors=None, thresholds=None):
+    """
+    Spikes of all populations, (n_steps, n), by the rules of docs/dynamics.md.
+
+    What feedback brings that was sent in step t counts in step t + delay.
+    """
+    th, v_min = thresholds or THRESHOLDS, -4.0
+    sent = {INPUT: to_neurons(spikes, SHAPE).astype(float)}
+    v = {name: np.zeros(np.prod(network.shapes[name])) for name in network.names}
+    for name in network.names:
+        sent[name] = np.zeros((N_STEPS, len(v[name])))
+    matrices = {p.name: as_matrix(p.connection) for p in network.projections}
+    # Spikes of all sources count alike, see docs/conversion.md.
+    factors, delays = factors or {}, delays or {}
+    for t in range(N_STEPS):
+        def arrive(name, back):
+            for p in network.into(name):
+                if network.is_feedback(p) != back:
+                    continue
+                late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
+                if t >= late:
+                    weights = factors.get(p.name, 1.0) * matrices[p.name]
+                    v[name] += sent[p.source][t - late] @ weights
+
+        for name in network.names:
+            if propagation == "instant":
+                arrive(name, False)
+            spike = v[name] >= th[name]
+            v[name] = np.where(spike, v[name] - th[name], np.maximum(v[name], v_min))
+            sent[name][t] = spike
+        for name in network.names:
+            if propagation == "step":
+                arrive(name, False)
+            arrive(name, True)
+    return {
+        name: from_neurons(sent[name] > 0, network.shapes[name])
+        for name in network.names
+    }
+
+
+def converted(network, **options):
+    options = {"reset": "subtract", "v_min": -4.0, **options}
+    return convert(network, thresholds=THRESHOLDS, **options)
+
+
+def factors(network):
+    """What synapses of other sources than the first are multiplied by, by hand."""
+    # Spikes of conv2 stand for 1 * 2 times the input's; ip1 and conv2 read one source.
+    return {"conv1_from_conv2": 2.0, "conv2_from_conv2": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def one_millisecond_steps():
+    brian2.prefs.codegen.target = "numpy"
+
+
+CASES = [
+    ("shared", "step", 1e-3, 1e-3),
+    ("shared", "instant", 2e-3, 3e-3),
+    ("explicit", "step", 3e-3, 2e-3),
+    ("explicit", "instant", 1e-3, 1e-3),
+]
+
+
+def run_and_compare(snn, stimulus, spikes, **more):
+    """Run in Brian2's runtime mode and compare every spike with the loop."""
+    network = snn.layers
+    net = snn.network(stimulus)
+    monitors = {name: SpikeMonitor(net[name]) for name in network.names}
+    net.add(*monitors.values())
+    net.run(N_STEPS * ms)
+    expected = loop(network, spikes, snn.propagation, **more)
+    for name, monitor in monitors.items():
+        found = np.zeros((N_STEPS, monitor.source.N), bool)
+        found[np.rint(monitor.t / ms).astype(int), monitor.i] = True
+        assert expected[name].any()
+        assert not expected[name].all()
+        np.testing.assert_array_equal(
+            found, to_neurons(expected[name], network.shapes[name]), name
+        )
+
+
+def trains(spikes):
+    step, neuron = np.nonzero(to_neurons(spikes, SHAPE))
+    return stimuli.SpikeTrains(neuron, step * ms)
+
+
+@pytest.mark.parametrize(("synapses", "propagation", "back", "itself"), CASES)
+def test_every_spike_in_runtime_mode(synapses, propagation, back, itself):
+    network = circle(back, itself)
+    snn = converted(network, synapses=synapses, propagation=propagation)
+    spikes = input_spikes()
+    run_and_compare(snn, trains(spikes), spikes, factors=factors(network))
+
+
+@pytest.mark.parametrize("synapses", ["shared", "explicit"])
+@pytest.mark.parametrize("propagation", ["step", "instant"])
+def test_delays_of_a_network_come_on_top(propagation, synapses):
+    spikes = input_spikes(seed=1)
+    snn = converted(
+        circle(1e-3, 2e-3),
+        propagation=propagation,
+        synapses=synapses,
+        delay={"conv1": 2 * ms},
+    )
+    delays = {"conv1": 2e-3}
+    run_and_compare(
+        snn, trains(spikes), spikes, delays=delays, factors=factors(snn.layers)
+    )
+
+
+@pytest.mark.parametrize("synapses", ["shared", "explicit"])
+def test_thresholds_by_channel(synapses):
+    # Spikes of conv2's channels stand for 1/2, 1, 3/4 and 1 of its largest threshold.
+    spikes, network = input_spikes(seed=2), circle()
+    own = np.array([1.0, 2.0, 1.5, 2.0])
+    snn = converted(network, synapses=synapses)
+    snn.thresholds = THRESHOLDS | {"conv2": own}
+    share = np.tile(own / 2, 8)[:, None]
+    given = {name: 2 * share for name in ("conv1_from_conv2", "conv2_from_conv2")}
+    run_and_compare(
+        snn,
+        trains(spikes),
+        spikes,
+        factors=given | {"ip1": share},
+        thresholds=THRESHOLDS | {"conv2": np.tile(own, 8)},
+    )
+
+
+def test_feedback_changes_spikes():
+    network, spikes = circle(), input_spikes()
+    without = replace(
+        network,
+        projections=tuple(p for p in network.projections if not network.is_feedback(p)),
+    )
+    for propagation in ("step", "instant"):
+        found = loop(network, spikes, propagation, factors=factors(network))
+        other = loop(without, spikes, propagation)
+        later = loop(circle(3e-3), spikes, propagation, factors=factors(network))
+        for name in network.names:
+            assert (found[name] != other[name]).any()
+            assert (found[name] != later[name]).any()
+
+
+@pytest.mark.standalone
+@pytest.mark.parametrize(("synapses", "propagation", "back", "itself"), CASES)
+def test_every_spike_of_a_program(synapses, propagation, back, itself):
+    network = circle(back, itself)
+    snn = converted(network, synapses=synapses, propagation=propagation)
+    images = np.random.default_rng(1).random((2, *SHAPE))
+    with snn.compile(N_STEPS * ms) as simulator:
+        result = simulator.run(images, record=simulator.populations, seed=4)
+    for image in range(2):
+        spikes = raster(result, INPUT, image)
+        expected = loop(network, spikes, propagation, factors=factors(network))
+        for name in network.names:
+            assert expected[name].any()
+            np.testing.assert_array_equal(
+                raster(result, name, image), expected[name], name
+            )
+
+
+def test_a_circle_without_a_delay_is_refused():
+    for back, itself, name in ((0.0, 1e-3, "conv1"), (1e-3, 0.0, "conv2")):
+        message = f"{name}_from_conv2: 'conv2' is not before '{name}'.*need a delay"
+        with pytest.raises(InputError, match=message):
+            circle(back, itself)
+
+
+def test_a_delay_shorter_than_a_step_is_refused():
+    with pytest.raises(InputError, match="conv1_from_conv2"):
+        converted(circle(back=0.2e-3)).network()
+
+
+def test_what_only_feedback_reaches_is_refused():
+    network = circle()
+    for name in ("conv1", "conv2"):
+        projections = tuple(p for p in network.projections if p.name != name)
+        with pytest.raises(InputError, match=f"{name}: nothing"):
+            replace(network, projections=projections)
+
+
+def test_activations_and_thresholds_leave_feedback_out():
+    network = circle()
+    without = replace(
+        network,
+        projections=tuple(p for p in network.projections if not network.is_feedback(p)),
+    )
+    images = np.random.default_rng(1).random((4, *SHAPE))
+    found, expected = network.activations(images), without.activations(images)
+    for name in network.names:
+        np.testing.assert_array_equal(found[name], expected[name])
+        fields = network.receptive_fields[name], without.receptive_fields[name]
+        np.testing.assert_array_equal(fields[0].rows, fields[1].rows)
+    assert network.depths == without.depths == {INPUT: 0, "conv1": 1, "conv2": 2, "ip1": 3}
+    assert network.sources("conv1") == (INPUT,)
+    assert network.without_pooling_neurons() == network
+    assert (
+        converted(network).layers.n_synapses
+        == without.n_synapses
+        + sum(p.connection.n_synapses for p in network.projections if network.is_feedback(p))
+    )
+    by_images = [convert(n, calibration=images).thresholds for n in (network, without)]
+    assert by_images[0] == by_images[1]
+    with pytest.raises(KeyError, match="no population"):
+        network["conv1_from_conv2"]
+
+
+def test_a_circle_is_saved(tmp_path):
+    snn = converted(circle())
+    snn.save(tmp_path / "a.snn")
+    again = SpikingNetwork.load(tmp_path / "a.snn")
+    assert again == snn
+    assert [p.delay_s for p in again.layers.projections] == [0, 2e-3, 0, 1e-3, 0]
+    assert again.layers != circle(back=1e-3)
+    assert "conv2" in str(again)
