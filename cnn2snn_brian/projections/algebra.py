@@ -71,6 +71,7 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
 
 
 def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
+    """Write a gain of each channel as a convolution; None for what can't be one."""
     if isinstance(kernel, ByChannel) and len(kernel.input_shape) == 3:
         weight = kernel.weight.reshape(-1, 1, 1, 1)
         return Convolution(kernel.input_shape, weight, groups=len(weight))

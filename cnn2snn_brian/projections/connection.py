@@ -94,9 +94,8 @@ class Connection(ByContent):
         own = read if kernel is None else kernel.shape
         channels = self.channels or own[0]
         if self.start < 0 or self.start + own[0] > channels:
-            raise InputError(
-                f"{own[0]} channels from channel {self.start} on don't fit into {channels}"
-            )
+            found = f"{own[0]} channels from channel {self.start} on"
+            raise InputError(f"{found} don't fit into {channels}")
         made = {"kernel": kernel, "channels": channels}
         for name, value in (made | {"read_shape": read, "own_shape": own}).items():
             object.__setattr__(self, name, value)

@@ -54,3 +54,20 @@ class Convolution(SpatialKernel):
                 kernels, columns.reshape(self.groups, -1, height * width), out=sums
             )
         return out.reshape(-1, *self.shape)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Take one whole number for both axes, or one for each."""
+    y, x = np.broadcast_to(np.asarray(value, int), (2,))
+    return int(y), int(x)
+
+
+def zeros_around(padding: Any, dilation: Any, sizes: Any) -> Any:
+    """Read the padding of a kernel: "same", "valid", or as many zeros on both sides."""
+    named = padding if isinstance(padding, str) else ""
+    if named == "same":
+        # Where it is odd, the larger half comes after the image.
+        total = [d * (k - 1) for d, k in zip(dilation, sizes, strict=True)]
+        return tuple((n // 2, n - n // 2) for n in total)
+    both = (0, 0) if named == "valid" else pair(padding)
+    return tuple((n, n) for n in both)
