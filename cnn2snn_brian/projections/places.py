@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_known, check_whole
+from cnn2snn_brian.checks import check_known, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections.connection import Connection
@@ -178,20 +178,12 @@ def column(
     maps = [name for name in shapes if name != INPUT and len(shapes[name]) == 3]
     found: Places = {}
     sizes = shapes[INPUT][1:]
-    try:
-        point = [
-            (size - 1) / 2 if given is None else float(given)
-            for size, given in zip(sizes, (y, x), strict=True)
-        ]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"y = {y!r}, x = {x!r}: expected a point of the image, in pixels"
-        ) from error
-    if not all(0 <= at <= size - 1 for at, size in zip(point, sizes, strict=True)):
-        raise InputError(
-            f"y = {point[0]:g}, x = {point[1]:g} is not in an image of "
-            f"{sizes[0]} x {sizes[1]} pixels"
-        )
+    point = [
+        (size - 1) / 2
+        if given is None
+        else check_number(f"{what} of the point in the image", given, 0, size - 1)
+        for what, size, given in zip("yx", sizes, (y, x), strict=True)
+    ]
     for name in _chosen(shapes, layers, maps):
         if len(shapes[name]) != 3:
             raise InputError(
@@ -239,15 +231,13 @@ def index_of(
     found = []
     for position in positions:
         at = tuple(position) if isinstance(position, Iterable) else (position,)
-        fits = len(at) == len(shape) and all(
+        if len(at) != len(shape) or not all(
             isinstance(part, int | np.integer) and 0 <= part < size
-            for part, size in zip(at, shape, strict=False)
-        )
-        if not fits:
+            for part, size in zip(at, shape, strict=True)
+        ):
             raise InputError(
-                f"{what}: {position!r} is no neuron of a layer of shape {shape}"
+                f"{what}: {position!r} is not a neuron of a layer of shape {shape}"
             )
         found.append(at)
-    if not found:
-        return np.zeros(0, np.int64)
-    return np.ravel_multi_index(tuple(np.array(found).T), shape)
+    each = np.array(found, np.int64).reshape(-1, len(shape))
+    return np.asarray(np.ravel_multi_index(tuple(each.T), shape))
