@@ -60,9 +60,9 @@ def kernels(shape):
 
 #: Pairs of kernels that are one: what comes first is a gain, ...
 GAINS = ("by-channel", "identity", "gain")
-POINTWISE = {
-    ("1x1", second) for second in ("depthwise", "depthwise-2", "gain")
-} | {(first, "1x1") for first in ("depthwise", "depthwise-2")}
+POINTWISE = {("1x1", second) for second in ("depthwise", "depthwise-2", "gain")} | {
+    (first, "1x1") for first in ("depthwise", "depthwise-2")
+}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,9 @@ def test_kernels_side_by_side(one, other):
     if found is None:
         # Of one size, they differ in their strides, paddings or kinds.
         return
-    np.testing.assert_allclose(found.drive(x), first.drive(x) + second.drive(x), **CLOSE)
+    np.testing.assert_allclose(
+        found.drive(x), first.drive(x) + second.drive(x), **CLOSE
+    )
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,11 @@ def test_a_bias_goes_through_what_reads_it():
 
 
 def test_values_side_by_side():
-    parts = [Value.of("a", (2, 3, 3)), Value.of("b", (1, 3, 3)), Value.of("a", (2, 3, 3))]
+    parts = [
+        Value.of("a", (2, 3, 3)),
+        Value.of("b", (1, 3, 3)),
+        Value.of("a", (2, 3, 3)),
+    ]
     whole = Value.side_by_side(parts)
     assert whole.shape == (5, 3, 3)
     assert whole.is_bare

@@ -282,9 +282,14 @@ def test_biases_and_constant_currents_count_as_input():
     second = Linear("ip2", ("ip1",), (20,), rng.normal(size=(15, 20)) / 4, bias)
     layers = Layers((1, 2, 3), (first, second))
     images = rng.random((30, 1, 2, 3))
-    drive = c * (images.reshape(30, 6) @ connection_of(first).weight.T + first[0].bias) + leak["ip1"]
+    drive = (
+        c * (images.reshape(30, 6) @ connection_of(first).weight.T + first[0].bias)
+        + leak["ip1"]
+    )
     ip1 = np.rint(n_steps * drive / 4)
-    drive = ip1 @ connection_of(second).weight.T + n_steps * (c / 4 * bias + leak["ip2"])
+    drive = ip1 @ connection_of(second).weight.T + n_steps * (
+        c / 4 * bias + leak["ip2"]
+    )
     ip2 = np.rint(np.maximum(drive, 0) / 3)
     raw = {"ip1": ip1.astype(np.uint16), "ip2": ip2.astype(np.uint16)}
     result = SimulationResult(

@@ -53,7 +53,13 @@ def circle(back=2e-3, itself=1e-3):
         SHAPE,
         tuple(Population(*population) for population in populations),
         tuple(
-            Projection(name, source, target, Connection(kernel.input_shape, None, kernel), delay)
+            Projection(
+                name,
+                source,
+                target,
+                Connection(kernel.input_shape, None, kernel),
+                delay,
+            )
             for name, source, target, kernel, delay in made
         ),
     )
@@ -77,26 +83,27 @@ def loop(network, spikes, propagation, delays=None, factors=None, thresholds=Non
     matrices = {p.name: as_matrix(p.connection) for p in network.projections}
     # Spikes of all sources count alike, see docs/conversion.md.
     factors, delays = factors or {}, delays or {}
-    for t in range(N_STEPS):
-        def arrive(name, back):
-            for p in network.into(name):
-                if network.is_feedback(p) != back:
-                    continue
-                late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
-                if t >= late:
-                    weights = factors.get(p.name, 1.0) * matrices[p.name]
-                    v[name] += sent[p.source][t - late] @ weights
 
+    def arrive(name, t, back):
+        for p in network.into(name):
+            if network.is_feedback(p) != back:
+                continue
+            late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
+            if t >= late:
+                weights = factors.get(p.name, 1.0) * matrices[p.name]
+                v[name] += sent[p.source][t - late] @ weights
+
+    for t in range(N_STEPS):
         for name in network.names:
             if propagation == "instant":
-                arrive(name, False)
+                arrive(name, t, back=False)
             spike = v[name] >= th[name]
             v[name] = np.where(spike, v[name] - th[name], np.maximum(v[name], v_min))
             sent[name][t] = spike
         for name in network.names:
             if propagation == "step":
-                arrive(name, False)
-            arrive(name, True)
+                arrive(name, t, back=False)
+            arrive(name, t, back=True)
     return {
         name: from_neurons(sent[name] > 0, network.shapes[name])
         for name in network.names
@@ -257,13 +264,13 @@ def test_activations_and_thresholds_leave_feedback_out():
         np.testing.assert_array_equal(found[name], expected[name])
         fields = network.receptive_fields[name], without.receptive_fields[name]
         np.testing.assert_array_equal(fields[0].rows, fields[1].rows)
-    assert network.depths == without.depths == {INPUT: 0, "conv1": 1, "conv2": 2, "ip1": 3}
+    assert (
+        network.depths == without.depths == {INPUT: 0, "conv1": 1, "conv2": 2, "ip1": 3}
+    )
     assert network.sources("conv1") == (INPUT,)
     assert network.without_pooling_neurons() == network
-    assert (
-        converted(network).layers.n_synapses
-        == without.n_synapses
-        + sum(p.connection.n_synapses for p in network.projections if network.is_feedback(p))
+    assert converted(network).layers.n_synapses == without.n_synapses + sum(
+        p.connection.n_synapses for p in network.projections if network.is_feedback(p)
     )
     by_images = [convert(n, calibration=images).thresholds for n in (network, without)]
     assert by_images[0] == by_images[1]

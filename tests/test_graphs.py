@@ -279,8 +279,7 @@ def delays_s(network, given, propagation="step"):
 def test_shortcuts_wait_for_the_branches_beside_them():
     layers = from_torch(randomize(Graph()), SHAPE)
     waits = {
-        name: 1e3 * delay
-        for name, delay in delays_s(layers, {"conv5": 0.002}).items()
+        name: 1e3 * delay for name, delay in delays_s(layers, {"conv5": 0.002}).items()
     }
     # conv5 reads bn1, which is as deep as add1; pool1 reads layers of depth 3.
     assert waits["conv5"] == pytest.approx(2)

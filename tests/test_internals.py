@@ -82,7 +82,6 @@ def test_all_that_is_private_is_imported_in_one_place():
     assert found.pop("internals.py") <= set(vars(internals))
     assert found == {
         "neuron_models.py": {"EquationError", "brian_excepthook"},
-        "plasticity.py": {"EquationError"},
     }
 
 

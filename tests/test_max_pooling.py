@@ -409,7 +409,7 @@ def test_a_gate_has_the_scale_of_what_it_reads():
     given = convert(cnn(), SHAPE, **options, thresholds={"conv1": 2.0, "pool2": 3.0})
     assert given.thresholds["pool1"] == 1
     assert given.thresholds["pool2"] == 3
-    scope = Bisection().scope(snn, pictures.astype(np.float32), 5, 0)
+    scope = Bisection().scope(snn, snn.layers.collected_activations(pictures), 0)
     assert scope.layers == ("conv1", "conv2", "ip1")
     with pytest.raises(InputError, match=r"thresholds: give numbers"):
         convert(cnn(), SHAPE, thresholds={"conv1": 2.0}, max_pooling="gate")

@@ -756,7 +756,9 @@ def test_what_cannot_be_said_is_refused_by_name():
     )
     snn = convert(cnn.eval(), (2, 9, 8), thresholds=1)
     for pooling in ("avg", "sum"):
-        with pytest.raises(InputError, match="pool1.*: average pooling with windows of"):
+        with pytest.raises(
+            InputError, match="pool1.*: average pooling with windows of"
+        ):
             snn.to_nir(pooling=pooling)
     with pytest.raises(InputError, match="pool1.*: average pooling with windows of"):
         snn.to_nir()

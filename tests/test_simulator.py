@@ -1,7 +1,6 @@
 """Compiled networks: every spike, every run-time input, every error."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import brian2

@@ -80,7 +80,10 @@ def reached(connection, image):
     if connection.window is not None:
         _, height, width = image.shape
         cells = [
-            [image[:, y : y + 2, x : x + 2].sum((1, 2)) / 4 for x in range(0, width - 1, 2)]
+            [
+                image[:, y : y + 2, x : x + 2].sum((1, 2)) / 4
+                for x in range(0, width - 1, 2)
+            ]
             for y in range(height - 1)
         ]
         image = np.moveaxis(np.array(cells), -1, 0)

@@ -81,7 +81,10 @@ def check(module, shape):
     check_synapses(moved)
     check_tables(moved)
     np.testing.assert_allclose(
-        only(from_torch(module, shape)).connection.drive(x), expected, rtol=1e-10, atol=1e-12
+        only(from_torch(module, shape)).connection.drive(x),
+        expected,
+        rtol=1e-10,
+        atol=1e-12,
     )
 
 
@@ -167,7 +170,9 @@ def side_by_side(connections, explicit):
     rng = np.random.default_rng(5)
     parts, found = [], []
     for index, connection in enumerate(connections):
-        n, n_post = (int(np.prod(s)) for s in (connection.input_shape, connection.shape))
+        n, n_post = (
+            int(np.prod(s)) for s in (connection.input_shape, connection.shape)
+        )
         spikes = rng.random((N_STEPS, n)) < 0.3
         source = played(np.pad(spikes, ((0, 5), (0, 0))))
         parts.append(source)

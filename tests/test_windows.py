@@ -15,13 +15,7 @@ from test_transposed_convolution import check_potentials
 from torch import nn
 
 from cnn2snn_brian import InputError, UnsupportedModuleError, convert, from_torch
-from cnn2snn_brian.projections import (
-    Connection,
-    Convolution,
-    Dense,
-    Window,
-    nearest,
-)
+from cnn2snn_brian.projections import Connection, Convolution, Dense, Window, nearest
 
 SHAPE = (2, 5, 4)
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -152,7 +146,9 @@ def uneven_connections():
     window = Window(bilinear(5, 9), bilinear(4, 7))
     assert not window.is_even
     read = (2, 9, 7)
-    kernel = Convolution(read, draw(3, 2, 3, 2), stride=(2, 1), padding=((1, 0), (0, 1)))
+    kernel = Convolution(
+        read, draw(3, 2, 3, 2), stride=(2, 1), padding=((1, 0), (0, 1))
+    )
     signed = Window(np.array([[1.0, -1, 0, 0, 0], [0, 0, 0, 0.5, 2]]), np.eye(4)[1:])
     return {
         "alone": Connection(SHAPE, window),
