@@ -229,7 +229,8 @@ def multiplied(name: str, node: Any, value: Value) -> Value:
 
 def _bias(name: str, node: Any, shape: tuple[int, ...]) -> tuple[Any, int]:
     """Read a bias, if there is any, and its number of values."""
-    given = real_numbers(f"{name}: bias", getattr(node, "bias", 0.0))
+    held = getattr(node, "bias", None)
+    given = real_numbers(f"{name}: bias", 0.0 if held is None else held)
     if not given.any():
         return None, 0
     return np.broadcast_to(by_channel(given.ravel(), shape), shape), given.size

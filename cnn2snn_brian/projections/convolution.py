@@ -58,7 +58,7 @@ class Convolution(SpatialKernel):
 
 def pair(value: Any) -> tuple[int, int]:
     """Take one whole number for both axes, or one for each."""
-    y, x = np.broadcast_to(np.asarray(value, int), (2,))
+    y, x = np.broadcast_to(np.asarray(value), (2,))
     return int(y), int(x)
 
 
