@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain, count
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +33,7 @@ from cnn2snn_brian.projections import (
     is_pointwise,
     neurons_of,
     then,
+    unused,
 )
 
 #: Calls with weights, and the first part of the name of what they make.
@@ -337,9 +337,7 @@ class Reader:
         return name
 
     def _unused(self, name: str) -> str:
-        taken = {INPUT, *(made.name for made in self.populations)}
-        others = (f"{name}_{n}" for n in count(2))
-        return next(own for own in chain([name], others) if own not in taken)
+        return unused(name, (made.name for made in self.populations))
 
 
 def _as_before(reader: Reader, step: Step, value: Value) -> Value:

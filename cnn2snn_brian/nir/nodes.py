@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import real_numbers
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Network, Shape, by_channel
+from cnn2snn_brian.projections import Network, Shape, by_channel, unused
 from cnn2snn_brian.settings import Parameters, as_array, input_gains, weight_factors
 
 Array = npt.NDArray[np.float64]
@@ -119,8 +118,7 @@ def layer_name(name: str, taken: Any) -> str:
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not found[:1].isalpha():
         found = f"layer_{found}"
-    others = (f"{found}_{n}" for n in count(2))
-    return next(own for own in chain([found], others) if own not in (*taken, INPUT))
+    return unused(found, taken)
 
 
 def constants(layers: Network, parameters: Parameters) -> dict[str, Array]:

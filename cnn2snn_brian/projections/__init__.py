@@ -13,6 +13,7 @@ from cnn2snn_brian.projections.algebra import (
     is_pointwise,
     simplest,
     then,
+    unused,
 )
 from cnn2snn_brian.projections.base import ByContent
 from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection

@@ -8,6 +8,7 @@ the same linear map: a `Value`.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from operator import attrgetter
 from typing import Any
 
@@ -17,7 +18,7 @@ from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.convolution import Convolution
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import Kernel, SpatialKernel
-from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel
+from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape, by_channel
 
 
 def is_pointwise(kernel: Kernel | None) -> bool:
@@ -261,6 +262,13 @@ def _added(one: Connection, other: Connection) -> Connection | None:
     places = {(part.start, part.own_shape, part.window) for part in (one, other)}
     kernel = summed(one.kernel, other.kernel) if len(places) == 1 else None
     return None if kernel is None else replace(one, kernel=kernel)
+
+
+def unused(name: str, taken: Iterable[str]) -> str:
+    """Number a name for neurons, if it is taken."""
+    others = (f"{name}_{n}" for n in count(2))
+    used = {INPUT, *taken}
+    return next(own for own in chain([name], others) if own not in used)
 
 
 def named(name: str, sources: Iterable[str]) -> Iterator[str]:
