@@ -265,7 +265,7 @@ def _added(one: Connection, other: Connection) -> Connection | None:
 
 
 def unused(name: str, taken: Iterable[str]) -> str:
-    """Number a name for neurons, if it is taken."""
+    """Add a number to a name for neurons that is taken."""
     others = (f"{name}_{n}" for n in count(2))
     used = {INPUT, *taken}
     return next(own for own in chain([name], others) if own not in used)
