@@ -137,7 +137,7 @@ def test_trains_of_many_segments_take_no_longer_each(result, monkeypatch):
 
 def test_wrong_selections(result):
     for neurons, text in (
-        ({"conv1": [(3, 0, 0)]}, "is no neuron of a layer of shape"),
+        ({"conv1": [(3, 0, 0)]}, "is not a neuron of a layer of shape"),
         ({"conv1": [(0, 0, 0), (0, 0, 0)]}, "name one of them twice"),
         ({"input": [(0, 0, 0)]}, "'input' were not recorded"),
     ):

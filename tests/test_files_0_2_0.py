@@ -14,6 +14,7 @@ import networks_0_2_0 as networks
 import nir
 import numpy as np
 import pytest
+from by_hand import weight_of
 from networks_0_2_0 import SHAPE
 from test_equal_spikes_0_2_0 import (
     CASES,
@@ -257,7 +258,7 @@ def of_weights(name, folder):
 def test_weights_of_a_cnn_are_read(name, tmp_path):
     snn = of_weights(name, tmp_path)
     assert_close(json.loads(json.dumps(settings(snn))), DESCRIBED[name])
-    weights = np.abs(snn.layers["ip1"].weight.astype(float)).sum()
+    weights = np.abs(weight_of(snn.layers, "ip1").astype(float)).sum()
     assert weights == pytest.approx(DESCRIBED["sums"][name], rel=1e-6)
 
 

@@ -4,6 +4,7 @@ import brian2
 import numpy as np
 import pytest
 from brian2 import SpikeGeneratorGroup, SpikeMonitor, ms
+from by_hand import weight_of
 from reference import randomize
 from torch import nn
 
@@ -64,7 +65,7 @@ def recorded(snn):
         neurons={"conv2": LIF(tau=5 * ms)},
         release_probability={"pool1": 1.0},
         lesion=Lesion("pool1", channels=[1]),
-        weights={"ip1": snn.layers["ip1"].weight / 2},
+        weights={"ip1": weight_of(snn.layers, "ip1") / 2},
     )
     monitors = {name: SpikeMonitor(network[name], variables="v") for name in LAYERS}
     given = SpikeMonitor(network["input"])
@@ -98,7 +99,7 @@ def test_spikes_and_potentials_are_those_of_runtime_mode(standalone):
     assert (expected["conv1"][2] >= 1).all()
     assert not (expected["pool1"][1] % 3 == 1).any()
     np.testing.assert_array_equal(weights, learned)
-    assert (learned != spiking().layers["ip1"].weight.ravel() / 2).any()
+    assert (learned != weight_of(spiking().layers, "ip1").ravel() / 2).any()
 
 
 @pytest.mark.parametrize("propagation", ["step", "instant"])

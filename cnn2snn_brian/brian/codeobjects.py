@@ -59,25 +59,24 @@ class ProgramCodeObject(CPPStandaloneCodeObject):
     )
 
 
+def _drawn(name: str, stream: str, kind: str) -> dict[str, str]:
+    return {
+        "support_code": f"inline double _{name}(const int _vectorisation_idx) "
+        f"{{ return cnn2snn::{stream}().{kind}(); }}"
+    }
+
+
 def _rand(owner: Any) -> dict[str, str]:
     """Draw uniform numbers: input spikes have a stream of their own."""
     # Whatever else is drawn for (failing synapses, noise, lesions), the same image and
     # seed then make the same input.
-    stream = "random" if isinstance(owner, PoissonGroup) else "network_random"
-    code = (
-        "inline double _rand(const int _vectorisation_idx) {"
-        f" return cnn2snn::{stream}().uniform(); }}"
-    )
-    return {"support_code": code}
+    is_input = isinstance(owner, PoissonGroup)
+    return _drawn("rand", "random" if is_input else "network_random", "uniform")
 
 
 def _randn(owner: Any) -> dict[str, str]:
     """Draw normal numbers from a stream that each image seeds."""
-    code = (
-        "inline double _randn(const int _vectorisation_idx) {"
-        " return cnn2snn::noise_random().normal(); }"
-    )
-    return {"support_code": code}
+    return _drawn("randn", "noise_random", "normal")
 
 
 for _name, _code in (("rand", _rand), ("randn", _randn)):
@@ -96,10 +95,7 @@ def _derived(base: type[Any]) -> type[Any]:
         return base
     if issubclass(base, CPPStandaloneCodeObject):
         return StandaloneCodeObject
-    for known, folder in (
-        (CythonCodeObject, "cython"),
-        (NumpyCodeObject, "numpy"),
-    ):
+    for known, folder in ((CythonCodeObject, "cython"), (NumpyCodeObject, "numpy")):
         if issubclass(base, known):
             templater = base.templater.derive(
                 PACKAGE, templates_dir=f"templates/{folder}"

@@ -11,17 +11,6 @@ from cnn2snn_brian.projections import Connection
 from cnn2snn_brian.settings import Rule
 
 
-def options_of(rule: Rule, on_pre: str, dtype: npt.DTypeLike) -> dict[str, Any]:
-    """Give what Brian2's `Synapses` need to learn."""
-    own = np.dtype(dtype).type
-    return {
-        "model": rule.equations,
-        "on_pre": f"{on_pre}\n{rule.on_pre}",
-        "on_post": rule.on_post or None,
-        "dtype": dict.fromkeys(("w", *rule.variables), own),
-    }
-
-
 def set_rule(
     synapses: Any, rule: Rule, connection: Connection, weights: Any = None
 ) -> None:
@@ -85,9 +74,15 @@ def explicit_synapses(
 ) -> Synapses:
     """Connect two populations with one stored synapse per connection."""
     pre, post, weight = connection.expanded()
+    options: dict[str, Any]
     options = {"model": "w : 1", "on_pre": on_pre, "dtype": np.dtype(dtype).type}
     if rule is not None:
-        options |= options_of(rule, on_pre, dtype)
+        options = {
+            "model": rule.equations,
+            "on_pre": f"{on_pre}\n{rule.on_pre}",
+            "on_post": rule.on_post or None,
+            "dtype": dict.fromkeys(("w", *rule.variables), options["dtype"]),
+        }
     synapses = droppable(Synapses)(
         source, target, delay=delay, clock=clock, name=name, **options
     )

@@ -1,8 +1,8 @@
 """Stimuli in a plain Brian2 network: timed rates, timed currents, or given spikes."""
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from cnn2snn_brian.brian.internals import ArrayVariable
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, to_neurons
 from cnn2snn_brian.settings import check_rate_scale
-from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
+from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -32,20 +32,22 @@ if TYPE_CHECKING:
 FARTHEST = 6
 
 
-class _InputPerturbation:
+#: Gives the input spikes of a step.
+Draw = Callable[[int, np.random.Generator], npt.NDArray[np.intp]]
+
+
+@dataclass
+class InputPerturbation:
     """Lesions, losses and displacements of the input spikes of a Brian2 network."""
 
-    def __init__(
-        self,
-        group: Any,
-        lesioned: npt.NDArray[np.bool_] | None,
-        deletion: float,
-        jitter_steps: float,
-        seed: int,
-        draw: Any,
-    ) -> None:
-        self.group, self.lesioned, self.draw = group, lesioned, draw
-        self.deletion, self.jitter_steps, self.seed = deletion, jitter_steps, seed
+    group: Any
+    lesioned: npt.NDArray[np.bool_] | None
+    deletion: float
+    jitter_steps: float
+    seed: int
+    draw: Draw | None = None
+
+    def __post_init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
@@ -76,8 +78,7 @@ class _InputPerturbation:
     def _drawn(self, step: int) -> npt.NDArray[np.intp]:
         """Draw the spikes of a step ahead."""
         if self.draw is not None:
-            spikes: npt.NDArray[np.intp] = self.draw(step, self.rng)
-            return spikes
+            return self.draw(step, self.rng)
         p = np.asarray(self.group.rates) * float(self.group.clock.dt)
         return np.flatnonzero(self.rng.random(len(p)) < p)
 
@@ -96,23 +97,12 @@ class _InputPerturbation:
         space[-1] = len(spikes)
 
 
-def perturb_input(
-    network: Network,
-    lesioned: npt.NDArray[np.bool_] | None,
-    deletion: float,
-    jitter_steps: float,
-    seed: int,
-    group: Any = None,
-    draw: Any = None,
-) -> None:
+def perturb_input(network: Network, perturbation: InputPerturbation) -> None:
     """Perturb the input spikes of a Brian2 network in runtime mode."""
-    group = network[INPUT] if group is None else group
-    perturbation = _InputPerturbation(
-        group, lesioned, deletion, jitter_steps, seed, draw
-    )
+    group = perturbation.group
     drawing = getattr(group, "thresholder", {}).get("spike", group)
-    # Right behind the source's own threshold, in front of monitors and synapses: of
-    # objects of one slot and order, Brian2 takes the names in alphabetical order.
+    # Right after the source's own threshold, before monitors and synapses: of objects
+    # of one slot and order, Brian2 takes the names in alphabetical order.
     network.add(
         NetworkOperation(
             perturbation.__call__,
@@ -122,10 +112,6 @@ def perturb_input(
             name=f"{drawing.name}_perturbation",
         )
     )
-
-
-#: Gives the input spikes of a step.
-Draw = Callable[[int, np.random.Generator], npt.NDArray[np.intp]]
 
 
 def chosen_input(
@@ -138,8 +124,8 @@ def chosen_input(
         stimulus.check(snn.input_shape, snn.dt_s)
         if isinstance(stimulus, FrameStimulus):
             check_rate_scale(rate_scale, stimulus.frames)
-        source = partial(_stimulus_group, snn, stimulus, rate_scale)
-        return source, _drawn_spikes(snn, stimulus, rate_scale)
+            return _drawn_at_random(snn, stimulus, rate_scale)
+        return _given(snn, stimulus)
     if stimulus is None:
         return None, None
     _check_group(snn, stimulus)
@@ -181,29 +167,42 @@ def _check_group(snn: "SpikingNetwork", group: Any) -> None:
         )
 
 
-def _stimulus_group(
-    snn: "SpikingNetwork", stimulus: Stimulus, rate_scale: float, clock: Clock
-) -> Any:
-    """Make the group that gives a stimulus as spikes."""
-    n_inputs = math.prod(snn.input_shape)
-    if isinstance(stimulus, SpikeStimulus):
-        neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
-        return droppable(SpikeGeneratorGroup)(
-            n_inputs, neuron, step * snn.dt_s * second, clock=clock, name=INPUT
-        )
-    assert isinstance(stimulus, FrameStimulus)
-    rates = rate_scale * to_neurons(stimulus.frames, snn.input_shape) / snn.dt_s
-    if len(rates) == 1:
-        return droppable(PoissonGroup)(
-            n_inputs, rates=rates[0] * Hz, clock=clock, name=INPUT
-        )
-    return droppable(PoissonGroup)(
-        n_inputs,
-        rates="stimulus(t, i)",
-        clock=clock,
-        name=INPUT,
-        namespace={"stimulus": _timed(rates * Hz, stimulus, snn.dt_s)},
-    )
+def _given(snn: "SpikingNetwork", stimulus: Any) -> tuple[Callable[[Clock], Any], Draw]:
+    """Give the spikes of a stimulus."""
+    neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
+    n_inputs, times = math.prod(snn.input_shape), step * snn.dt_s * second
+
+    def source(clock: Clock) -> Any:
+        make = droppable(SpikeGeneratorGroup)
+        return make(n_inputs, neuron, times, clock=clock, name=INPUT)
+
+    def draw(now: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        first, end = np.searchsorted(step, (now, now + 1))
+        return neuron[first:end].astype(np.intp)
+
+    return source, draw
+
+
+def _drawn_at_random(
+    snn: "SpikingNetwork", stimulus: FrameStimulus, rate_scale: float
+) -> tuple[Callable[[Clock], Any], Draw]:
+    """Draw spikes at the rates of a stimulus."""
+    p = rate_scale * to_neurons(stimulus.frames, snn.input_shape)
+    of_step, rates = stimulus.frame_of_step(snn.dt_s, 1), p / snn.dt_s
+    options: dict[str, Any] = {"rates": rates[0] * Hz}
+    if len(rates) > 1:
+        timed = _timed(rates * Hz, stimulus, snn.dt_s)
+        options = {"rates": "stimulus(t, i)", "namespace": {"stimulus": timed}}
+
+    def source(clock: Clock) -> Any:
+        make = droppable(PoissonGroup)
+        return make(p.shape[1], clock=clock, name=INPUT, **options)
+
+    def draw(now: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        own = p[of_step[min(now, len(of_step) - 1)]]
+        return np.flatnonzero(rng.random(len(own)) < own)
+
+    return source, draw
 
 
 def _timed(values: Any, stimulus: FrameStimulus, dt_s: float) -> TimedArray:
@@ -222,38 +221,21 @@ def set_current(snn: "SpikingNetwork", network: Network, stimulus: Stimulus) -> 
             f"{stimulus.label} gives input spikes, and with encoding={snn.encoding!r} "
             "there are none; convert with encoding='poisson'"
         )
-    for layer in snn.layers:
-        if INPUT not in snn.layers.sources(layer.name):
-            continue
-        group = network[layer.name]
-        current = snn.layers.drive(layer.name, {INPUT: stimulus.frames})
-        if layer.bias is not None:
-            current = current + layer.bias
-        values = to_neurons(current, layer.shape)
+    for name, values in currents(snn, stimulus.frames):
+        group = network[name]
         if len(values) == 1:
             group.bias = values[0]
             continue
         group.namespace["stimulus"] = _timed(values, stimulus, snn.dt_s)
-        # In front of the equations of a step, which use it.
+        # Before the equations of a step, which use it.
         group.run_regularly("bias = stimulus(t, i)", when="start", clock=group.clock)
 
 
-def _drawn_spikes(snn: "SpikingNetwork", stimulus: Stimulus, rate_scale: float) -> Draw:
-    """Give a function that draws the input spikes of any step."""
-    if isinstance(stimulus, SpikeStimulus):
-        neuron, step = stimulus.spikes(snn.dt_s, snn.input_shape)
-
-        def given(now: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-            first, behind = np.searchsorted(step, (now, now + 1))
-            return neuron[first:behind].astype(np.intp)
-
-        return given
-    assert isinstance(stimulus, FrameStimulus)
-    p = rate_scale * to_neurons(stimulus.frames, snn.input_shape)
-    of_step = stimulus.frame_of_step(snn.dt_s, 1)
-
-    def random(now: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        own = p[of_step[min(now, len(of_step) - 1)]]
-        return np.flatnonzero(rng.random(len(own)) < own)
-
-    return random
+def currents(snn: "SpikingNetwork", images: Any) -> Iterator[tuple[str, Any]]:
+    """Compute the currents into the layers that read images, (n, n_neurons)."""
+    for layer in snn.layers:
+        if INPUT in snn.layers.sources(layer.name):
+            current = snn.layers.drive(layer.name, {INPUT: images})
+            if layer.bias is not None:
+                current = current + layer.bias
+            yield layer.name, to_neurons(current, layer.shape)

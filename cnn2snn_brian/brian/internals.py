@@ -21,26 +21,6 @@ from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import RuntimeDevice, reset_device
 from brian2.utils.stringtools import word_substitute
 
-__all__ = [
-    "RESULTS_FOLDER",
-    "STOPPED",
-    "ArrayVariable",
-    "CPPStandaloneCodeObject",
-    "CPPStandaloneDevice",
-    "CythonCodeObject",
-    "NumpyCodeObject",
-    "RuntimeDevice",
-    "Variables",
-    "added_to_steps",
-    "forgotten_spikes",
-    "has_stored_state",
-    "rewound",
-    "reset_device",
-    "seeded",
-    "set_steps",
-    "word_substitute",
-]
-
 #: C++: where a program writes its results, and whether Brian2 has stopped it.
 RESULTS_FOLDER, STOPPED = "brian::results_dir", "Network::_globally_stopped"
 
@@ -67,13 +47,11 @@ def rewound(device: CPPStandaloneDevice, network: Any, clock: Any) -> list[str]:
 
 def forgotten_spikes(synapses: Any) -> list[str]:
     """C++ that empties the queues of Brian2's own synapses."""
-    lines = []
-    for pathway in synapses._pathways:
-        lines += [
-            f"for (auto* queue : brian::{pathway.name}.queue)",
-            "    for (auto& spikes : queue->queue) spikes.clear();",
-        ]
-    return lines
+    return [
+        f"for (auto* queue : brian::{pathway.name}.queue)"
+        " for (auto& spikes : queue->queue) spikes.clear();"
+        for pathway in synapses._pathways
+    ]
 
 
 def set_steps(
@@ -104,8 +82,8 @@ TESTED = ("2.9.0", "2.10.1", "2.11.0")
 def check_version() -> None:
     """Warn, once, if Brian2 is of a version that was not tested."""
     if brian2.__version__ not in TESTED:
-        message = (
+        warnings.warn(
             f"Brian2 {brian2.__version__} was not tested with this package, which "
-            f"replaces parts of it; tested are {', '.join(TESTED)}"
+            f"replaces parts of it; tested are {', '.join(TESTED)}",
+            stacklevel=2,
         )
-        warnings.warn(message, stacklevel=2)

@@ -1,6 +1,7 @@
 """From a description to a plain Brian2 network of named groups and synapses."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from brian2 import (
     Network,
     PoissonGroup,
     Quantity,
+    Synapses,
     get_device,
     linked_var,
     second,
@@ -19,7 +21,9 @@ from brian2 import (
 from cnn2snn_brian.brian.codeobjects import droppable
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses, set_rule
 from cnn2snn_brian.brian.input import (
+    InputPerturbation,
     chosen_input,
+    currents,
     perturb_input,
     set_current,
     takes_images,
@@ -85,7 +89,13 @@ def brian_network(
     deletion, jitter = perturbations.input_deletion, perturbations.input_jitter
     changed = {"input_deletion": deletion, "input_jitter": float(jitter)}
     changed[f"lesion of {INPUT}"] = INPUT in masks
-    _check_device([what for what, given in changed.items() if given])
+    names = [what for what, given in changed.items() if given]
+    if names and not isinstance(device := get_device(), RuntimeDevice):
+        # They are changed in Python, which other devices ignore.
+        raise UnsupportedDeviceError(
+            f"{', '.join(names)}: input spikes can't be changed on Brian2's "
+            f"{type(device).__name__}. Use its runtime mode, or compile() and run()"
+        )
     source, draw = chosen_input(snn, stimulus, parameters.rate_scale)
     network = _built(snn, parameters, masks, source=source)
     if isinstance(stimulus, Stimulus) and snn.encoding == "current":
@@ -103,24 +113,14 @@ def brian_network(
         weights = perturbations.weights.get(name)
         synapses = network[f"{name}_synapses"]
         set_rule(synapses, rule, projection.connection, weights)
-    if any(changed.values()):
+    if names:
         hidden = masks.get(INPUT)
         mask = None if hidden is None else to_neurons(hidden, hidden.shape)
         group = network[INPUT] if stimulus is None or draw is not None else stimulus
-        perturb_input(
-            network, mask, deletion, float(jitter) / snn.dt_s, seed, group, draw
-        )
+        steps = float(jitter) / snn.dt_s
+        changes = InputPerturbation(group, mask, deletion, steps, seed, draw)
+        perturb_input(network, changes)
     return network
-
-
-def _check_device(changed: list[str]) -> None:
-    """Refuse changes of input spikes that a device would ignore: they run in Python."""
-    device = get_device()
-    if changed and not isinstance(device, RuntimeDevice):
-        raise UnsupportedDeviceError(
-            f"{', '.join(changed)}: input spikes can't be changed on Brian2's "
-            f"{type(device).__name__}. Use its runtime mode, or compile() and run()"
-        )
 
 
 def program_network(snn: "SpikingNetwork") -> Network:
@@ -141,7 +141,7 @@ def _built(
     clock = Clock(dt=snn.dt, name=CLOCK_NAME)
     network = Network(name=NETWORK_NAME)
     groups: dict[str, Any] = {}
-    models = snn.models(snn.neurons)
+    layers, models = snn.layers, snn.models(snn.neurons)
     # What `show` takes if it is not told otherwise.
     network.rate_scale = parameters.rate_scale
     if snn.encoding == "poisson":
@@ -154,79 +154,80 @@ def _built(
             else source(clock)
         )
         network.add(groups[INPUT])
-    by_channel = {
-        name
-        for name in snn.layer_names
-        if for_program
-        or np.ndim(parameters.thresholds[name])
-        or np.ndim(parameters.leak[name])
-    }
-    gains = input_gains(snn.layers, parameters.thresholds, parameters.rate_scale)
+    gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # Spikes of channels with lower thresholds stand for less.
-    factors = {} if for_program else weight_factors(snn.layers, parameters)
-    delays = projection_delays_s(snn.layers, snn.delays_s, snn.dt_s, snn.propagation)
+    factors = {} if for_program else weight_factors(layers, parameters)
+    delays = projection_delays_s(layers, snn.delays_s, snn.dt_s, snn.propagation)
 
-    def connect(projection: Projection, schedule: Schedule) -> None:
-        name = projection.name
-        if projection.source in groups:  # an image as a current has no neurons
-            ends = groups[projection.source], groups[projection.target]
-            late = delays[name] * second
-            synapses = _connected(snn, projection, *ends, schedule.synapses, late)
-            if name in factors:
-                synapses.w = scaled_weights(snn, projection, factors[name])
-            network.add(synapses)
+    def connect(projection: Projection, place: Place) -> None:
+        if projection.source not in groups:
+            return  # an image as a current has no neurons
+        ends = groups[projection.source], groups[projection.target]
+        delay = delays[projection.name] * second
+        synapses = _connected(snn, projection, ends, place, delay)
+        if (share := factors.get(projection.name)) is not None:
+            connection = projection.connection
+            is_explicit = isinstance(synapses, Synapses)
+            synapses.w = (
+                connection.expanded(share=share)[2]
+                if is_explicit
+                else connection.stored(share=share)
+            )
+        network.add(synapses)
 
-    for index, layer in enumerate(snn.layers):
-        schedule = Schedule(snn.propagation, index + 1)
+    for index, layer in enumerate(layers):
+        name, schedule = layer.name, Schedule.of(snn.propagation, index + 1)
+        by_channel = for_program or any(
+            np.ndim(of_layer[name])
+            for of_layer in (parameters.thresholds, parameters.leak)
+        )
         constant: Literal["none", "first", "linked"] = "none"
         if snn.has_constant_input:
-            constant = "first" if layer.name in unlinked(snn.layers) else "linked"
-        group = if_neurons(
-            layer.name,
+            constant = "first" if name in unlinked(layers) else "linked"
+        group = groups[name] = if_neurons(
+            name,
             math.prod(layer.shape),
             clock=clock,
             # What passes a gate is a whole spike, of which nothing is left.
-            reset="zero" if snn.layers.is_gate(layer.name) else snn.reset,
+            reset="zero" if layers.is_gate(name) else snn.reset,
             constant_input=constant,
             dtype=snn.dtype,
-            model=models[layer.name],
-            failing=layer.name in snn.release_probability,
-            lesions=layer.name in lesions,
+            model=models[name],
+            failing=name in snn.release_probability,
+            lesions=name in lesions,
             schedule=schedule,
-            channels=layer.shape[0] if layer.name in by_channel else None,
+            channels=layer.shape[0] if by_channel else None,
             for_program=for_program,
         )
-        _set_state(group, layer, parameters, models[layer.name])
+        _set_state(group, layer, parameters, models[name])
         if constant == "first":
-            group.input_scale = gains[layer.name]
+            group.input_scale = gains[name]
         elif constant == "linked":
-            source = groups[snn.layers.sources(layer.name)[0]]
-            group.input_scale = linked_var(source, "output_scale")
+            before = groups[layers.sources(name)[0]]
+            group.input_scale = linked_var(before, "output_scale")
         if constant != "none" and layer.bias is not None:
             group.bias = to_neurons(layer.bias, layer.shape)
         network.add(group)
-        groups[layer.name] = group
-        for projection in snn.layers.into(layer.name):
-            if not snn.layers.is_feedback(projection):
-                connect(projection, schedule)
-    for projection in filter(snn.layers.is_feedback, snn.layers.projections):
-        connect(projection, Schedule("step"))
+        for projection in layers.into(name):
+            if not layers.is_feedback(projection):
+                connect(projection, schedule.synapses)
+    for projection in filter(layers.is_feedback, layers.projections):
+        connect(projection, Schedule().synapses)
     return network
 
 
 def _check_memory(snn: "SpikingNetwork") -> None:
     """Refuse explicit synapses that don't fit into memory, before any is made."""
-    explicit: dict[str, int] = {}
+    explicit: Counter[str] = Counter()
     for p in snn.layers.projections:
         if snn.synapse_kinds[p.target] == "explicit":
-            n = explicit.get(p.target, 0)
-            explicit[p.target] = n + p.connection.n_synapses
+            explicit[p.target] += p.connection.n_synapses
     total, free = sum(explicit.values()), free_memory()
     if total < MIN_CHECKED or free is None or total * SYNAPSE_BYTES <= free:
         return
-    most = max(explicit, key=lambda name: explicit[name])
+    ((most, n),) = explicit.most_common(1)
     raise InputError(
-        f"{total:,} explicit synapses ({explicit[most]:,} of them into {most}) take "
+        f"{total:,} explicit synapses ({n:,} of them into {most}) take "
         f"about {total * SYNAPSE_BYTES / 1e9:.0f} GB, {free / 1e9:.0f} GB of memory "
         "are free; convert with synapses='shared'"
     )
@@ -256,18 +257,10 @@ def _set_state(
         setattr(group, what, value)
 
 
-def scaled_weights(snn: "SpikingNetwork", projection: Projection, share: Any) -> Any:
-    """Multiply weights by what spikes of their source are worth."""
-    if snn.synapse_kinds[projection.target] == "explicit" and not projection.gate:
-        return projection.connection.expanded(share=share)[2]
-    return projection.connection.stored(share=share)
-
-
 def _connected(
     snn: "SpikingNetwork",
     projection: Projection,
-    source: Any,
-    target: Any,
+    ends: tuple[Any, Any],
     place: Place,
     delay: Quantity,
 ) -> Any:
@@ -284,12 +277,11 @@ def _connected(
     elif snn.synapse_kinds[name] == "explicit":
         make, options = explicit_synapses, {"rule": snn.rules.get(name)}
     return make(
-        source,
-        target,
+        *ends,
         projection.connection,
         on_pre=on_pre,
         delay=delay,
-        clock=target.clock,
+        clock=ends[1].clock,
         name=f"{projection.name}_synapses",
         dtype=snn.dtype,
         when=place.when,
@@ -336,12 +328,8 @@ def show(
     if snn.encoding == "poisson":
         network[INPUT].rates = poisson_rates(pixels[0], scale, snn.dt)
     else:
-        for layer in snn.layers:
-            if INPUT in snn.layers.sources(layer.name):
-                current = snn.layers.drive(layer.name, {INPUT: pixels})[0]
-                if layer.bias is not None:
-                    current = current + layer.bias
-                network[layer.name].bias = to_neurons(current, layer.shape)
+        for name, (current,) in currents(snn, pixels):
+            network[name].bias = current
     if snn.has_constant_input:
         # Biases are scaled like the input that they are added to.
         for name in unlinked(snn.layers):

@@ -15,8 +15,7 @@ Brian2's own place for resets is *after* the synapses, where a reset to 0 would 
 out the input that arrives in the step of a spike.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from brian2 import Clock, CodeRunner, NeuronGroup
 
 from cnn2snn_brian.brian.codeobjects import droppable, own_code_object_class
 from cnn2snn_brian.brian.internals import Variables
-from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.settings import (
     IF,
     RESETS,
@@ -40,8 +39,7 @@ from cnn2snn_brian.settings import (
 APART = 10
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """
     A place in Brian2's schedule.
 
@@ -57,53 +55,39 @@ class Place:
     order: int
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(NamedTuple):
     """
-    Places of what a population does in a step.
+    Places of what a population does in a step, in order; by default one step later.
 
     Equations, leak and constant input come before all of it, in the slot ``groups``.
 
     Attributes
     ----------
-    propagation : {"step", "instant"}
-        Whether a spike acts on the next layer in the next step, or in the same one.
-    index : int
-        Index of the population in the order of the data; the input is 0.
+    synapses : Place
+        Spikes of the layers before act on this population.
+    threshold : Place
+        Neurons spike. Brian2's place for an input is the same.
+    perturbation : Place
+        Spikes are lost, and lesioned neurons silenced, in a compiled program.
+    reset : Place
+        Neurons that spiked are reset.
+    floor : Place
+        Potentials are held at their floor.
     """
 
-    propagation: Propagation = "step"
-    index: int = 0
+    synapses: Place = Place("synapses", 0)
+    threshold: Place = Place("thresholds", 0)
+    perturbation: Place = Place("after_thresholds", -1)
+    reset: Place = Place("after_thresholds", 0)
+    floor: Place = Place("after_thresholds", 1)
 
-    def _place(self, when: str, order: int, within: int) -> Place:
-        if self.propagation == "step":
-            return Place(when, order)
-        return Place("thresholds", APART * self.index + within)
-
-    @property
-    def synapses(self) -> Place:
-        """Spikes of the layers before act on this population."""
-        return self._place("synapses", 0, -1)
-
-    @property
-    def threshold(self) -> Place:
-        """Neurons spike. Brian2's place for an input is the same."""
-        return self._place("thresholds", 0, 0)
-
-    @property
-    def perturbation(self) -> Place:
-        """Spikes are lost, and lesioned neurons silenced, in a compiled program."""
-        return self._place("after_thresholds", -1, 1)
-
-    @property
-    def reset(self) -> Place:
-        """Neurons that spiked are reset."""
-        return self._place("after_thresholds", 0, 2)
-
-    @property
-    def floor(self) -> Place:
-        """Potentials are held at their floor."""
-        return self._place("after_thresholds", 1, 3)
+    @classmethod
+    def of(cls, propagation: Propagation, index: int) -> "Schedule":
+        """Place a population, the input being 0 in the order of the data."""
+        if propagation == "step":
+            return cls()
+        orders = range(APART * index - 1, APART * index + 4)
+        return cls(*(Place("thresholds", order) for order in orders))
 
 
 #: Numbers of a layer are variables, not constants, so that a compiled run can change
@@ -178,13 +162,14 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         place: Place,
         channels: int | None = None,
     ) -> None:
-        leaky = factor != "1"
-        code = f"_constant = {constant}"
+        leaky, dtype = factor != "1", group.variables["v"].dtype
+        code = {"_factor": factor} if leaky else {}
+        code["_constant"] = constant
         CodeRunner.__init__(
             self,
             group,
             "if_update",
-            code=f"_factor = {factor}\n{code}" if leaky else code,
+            code="\n".join(f"{name} = {value}" for name, value in code.items()),
             clock=group.clock,
             when=place.when,
             order=place.order,
@@ -196,16 +181,14 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
                 # Then a block of neurons has the numbers of the first one.
                 "is_periodic": channels is not None and BLOCK % channels == 0,
                 "block": BLOCK,
-                "has_flags": group.variables["v"].dtype == np.float32,
+                "has_flags": dtype == np.float32,
             },
             needed_variables=["leak"],
             codeobj_class=own_code_object_class(),
         )
         self.variables = Variables(self)
-        for name in ("_constant", "_factor") if leaky else ("_constant",):
-            self.variables.add_auxiliary_variable(
-                name, dtype=group.variables["v"].dtype
-            )
+        for name in code:
+            self.variables.add_auxiliary_variable(name, dtype=dtype)
 
 
 def if_neurons(
@@ -224,91 +207,68 @@ def if_neurons(
     for_program: bool = False,
 ) -> NeuronGroup:
     """Make a population of neurons, by default of Eq. 1 of the paper [1]_."""
-    if reset not in RESETS:
-        raise InputError(
-            f"reset={reset!r}: expected one of {', '.join(map(repr, RESETS))}"
-        )
+    check_choice("reset", reset, tuple(RESETS))
     neuron = model or IF()
-    by_channel = channels is not None
+    by_channel, has_constant = channels is not None, constant_input != "none"
     own = (BY_CHANNEL_MODEL if by_channel else LAYER_MODEL).values()
-    equations, constant = "\n".join([neuron.model, *own, ""]), "leak"
+    equations = "\n".join([neuron.model, *own, ""])
     equations += RELEASE_MODEL if failing else ""
     equations += LESION_MODEL if lesions else ""
-    if constant_input != "none":
+    if has_constant:
         link = "(shared)" if constant_input == "first" else "(linked)"
         equations += CONSTANT_INPUT_MODEL.format(
             link=link, reference="v_ref" if by_channel else "v_th"
         )
-        constant = "leak + input_scale * bias"
     options: dict[str, Any] = {}
     if neuron.has_refractory:
         options["refractory"] = "refractory_period"
     if neuron.method is not None:
         options["method"] = neuron.method
+    healthy = f"({neuron.threshold}) and not lesioned" if lesions else neuron.threshold
     group = droppable(NeuronGroup)(
         n,
         equations,
-        threshold=(
-            f"({neuron.threshold}) and not lesioned" if lesions else neuron.threshold
-        ),
+        threshold=healthy,
         reset=neuron.reset_for(reset),
         clock=clock,
         name=name,
         dtype=np.dtype(dtype).type,
         **options,
     )
+    parts = group.thresholder["spike"], group.resetter["spike"]
     if for_program and neuron.is_one_pass and not lesions:
         # What arrives within a step must not decay in it: the equations come before.
-        apart = schedule.propagation == "instant" and neuron.factor != "1"
+        apart = schedule != STEP and neuron.factor != "1"
         update = OnePassUpdate(
             group,
-            "0" if constant_input == "none" else "input_scale * bias",
+            "input_scale * bias" if has_constant else "0",
             subtract=reset == "subtract",
             channels=channels,
             factor="1" if apart else str(neuron.factor),
             place=schedule.threshold,
         )
-        replaced = [group.thresholder["spike"], group.resetter["spike"]]
-        replaced += [] if apart else [group.state_updater]
-        for part in replaced:
+        for part in parts if apart else (*parts, group.state_updater):
             group.contained_objects.remove(part)
         group.contained_objects.append(update)
         return group
-    _in_parts(group, neuron, constant, schedule, lesions=lesions)
-    return group
-
-
-def _in_parts(
-    group: NeuronGroup,
-    neuron: NeuronModel,
-    constant: str,
-    schedule: Schedule,
-    *,
-    lesions: bool,
-) -> None:
-    """Put threshold, reset, constant input and floor at their places in a step."""
-    for part, place in (
-        (group.thresholder["spike"], schedule.threshold),
-        (group.resetter["spike"], schedule.reset),
-    ):
-        part.when, part.order = place.when, place.order
-    added = constant if neuron.noise is None else f"{constant} + {neuron.noise}"
-    # After the equations, which are integrated in the same slot.
-    group.run_regularly(
-        f"v += {added}",
-        when="groups",
-        order=1,
-        clock=group.clock,
-        name=f"{group.name}_constant_input",
-    )
+    for part, place in zip(parts, (schedule.threshold, schedule.reset), strict=True):
+        part.when, part.order = place
+    added = "leak + input_scale * bias" if has_constant else "leak"
+    added += "" if neuron.noise is None else f" + {neuron.noise}"
     # After the reset: a neuron that has just spiked is not below v_min <= 0.
     floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
     floors += ["v = v * int(not lesioned)"] if lesions else []
-    if floors:
-        group.run_regularly(
-            "\n".join(floors),
-            when=schedule.floor.when,
-            order=schedule.floor.order,
-            clock=group.clock,
-            name=f"{group.name}_floor",
-        )
+    for what, code, place in (
+        # After the equations, which are integrated in the same slot.
+        ("constant_input", f"v += {added}", Place("groups", 1)),
+        ("floor", "\n".join(floors), schedule.floor),
+    ):
+        if code:
+            group.run_regularly(
+                code,
+                when=place.when,
+                order=place.order,
+                clock=clock,
+                name=f"{name}_{what}",
+            )
+    return group

@@ -32,7 +32,7 @@ from brian2 import (
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
 from cnn2snn_brian.brian.internals import Variables, check_version, word_substitute
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import Cells, Connection, Convolution, Runs
+from cnn2snn_brian.projections import Connection, Convolution, Runs
 from cnn2snn_brian.settings import check_units
 
 #: Variables of the cells that spikes are averaged in.
@@ -66,9 +66,7 @@ SUBSET_WEIGHTS = 2**14
 def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
     """Find the variable of the target that a spike adds a weight to."""
     match = PLAIN.fullmatch(on_pre.strip())
-    if match is None:
-        return None
-    name = f"{match[1]}_post"
+    name = f"{match[1]}_post" if match else ""
     variable = variables.get(name)
     is_plain = (
         variable is not None
@@ -77,25 +75,6 @@ def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
         and getattr(variable, "conditional_write", None) is None
     )
     return name if is_plain else None
-
-
-def add_cells(variables: Variables, cells: Cells, dtype: Any) -> None:
-    """Add the variables of the cells that spikes are averaged in."""
-    variables.add_auxiliary_variable("_value", dtype=dtype)
-    described: tuple[tuple[Any, Any], ...] = (
-        (cells.first, np.int32),
-        (cells.cell, np.int32),
-        (cells.share, dtype),
-    )
-    for name, (values, kind) in zip(CELLS, described, strict=True):
-        variables.add_array(
-            name,
-            size=len(values),
-            values=values,
-            dtype=kind,
-            constant=True,
-            read_only=True,
-        )
 
 
 def _sums_constants(
@@ -126,21 +105,16 @@ def _columns_constants(
     if not is_plain or out % COLUMN_CHANNELS or kx > COLUMN_WIDTH:
         return None
     channels, height, width = kernel.input_shape
-    has_subsets = (
-        connection.window is None and 2**channels * ky * kx * out <= SUBSET_WEIGHTS
-    )
+    n_subsets = 2**channels * ky * kx * out
+    has_subsets = connection.window is None and n_subsets <= SUBSET_WEIGHTS
     share = SUBSETS_FROM if has_subsets else COLUMNS_FROM
+    (pad_y, _), (pad_x, _) = kernel.padding
+    _, out_height, out_width = kernel.shape
     return {
         "target": target,
-        "height": height,
-        "width": width,
-        "out_height": kernel.shape[1],
-        "out_width": kernel.shape[2],
-        "out": out,
-        "ky": ky,
-        "kx": kx,
-        "pad_y": kernel.padding[0][0],
-        "pad_x": kernel.padding[1][0],
+        **{"height": height, "width": width},
+        **{"out_height": out_height, "out_width": out_width, "out": out},
+        **{"ky": ky, "kx": kx, "pad_y": pad_y, "pad_x": pad_x},
         "subsets": has_subsets,
         "worthwhile": max(1, round(share * height * width)),
     }
@@ -150,23 +124,23 @@ def constants(
     connection: Connection, table: Runs, on_pre: str, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Give what the templates are told of a connection."""
-    target = added_to(on_pre, variables)
-    has_cells = connection.window is not None and connection.kernel is not None
-    return {
-        "longest": int(table.length.max(initial=0)),
-        "channels": table.channels,
-        "pool": {
+    target, has_kernel = added_to(on_pre, variables), connection.kernel is not None
+    pool = spread = None
+    if connection.window is not None and has_kernel:
+        pool = {
             "channels": connection.input_shape[0],
             "n_inputs": math.prod(connection.input_shape),
             "n": math.prod(connection.read_shape),
             "counted": target is not None,
         }
-        if has_cells
-        else None,
+    if not has_kernel and connection.is_whole and target is not None:
+        spread = {"channels": connection.channels, "target": target}
+    return {
+        "longest": int(table.length.max(initial=0)),
+        "channels": table.channels,
+        "pool": pool,
         "sums": _sums_constants(connection, table, target),
-        "spread": {"channels": connection.channels, "target": target}
-        if connection.kernel is None and connection.is_whole and target is not None
-        else None,
+        "spread": spread,
         "columns": _columns_constants(connection, target),
     }
 
@@ -250,14 +224,14 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         if np.ndim(delay) or not 0 <= float(delay) < math.inf:
             raise InputError(f"the delay is {delay}, expected one time of at least 0")
         check_version()
+        # What a spike is worth in a cell that it is averaged in.
+        worth = {"w": "(w * _value)"}
+        code = word_substitute(on_pre, worth) if has_cells else on_pre
         self.codeobj_class: Any = None
         CodeRunner.__init__(
             self,
             group=self,
-            # What a spike is worth in a cell that it is averaged in.
-            code=word_substitute(on_pre, {"w": "(w * _value)"})
-            if has_cells
-            else on_pre,
+            code=code,
             template=self._template,
             needed_variables=CELLS if has_cells else [],
             clock=source.clock if clock is None else clock,
@@ -266,8 +240,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             name=name,
         )
         self.source, self.target = source, target
-        self.on_pre = on_pre
-        self._delay = delay
+        self.on_pre, self._delay = on_pre, delay
         self._runs = connection.runs()
         self._add_variables(np.dtype(dtype or prefs.core.default_float_dtype), unit)
         self.template_kwds = {
@@ -317,24 +290,21 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         variables.add_auxiliary_variable("_kernel_idx", dtype=np.int32)
         variables["_kernel_idx"].unique = True
         variables["_kernel_idx"].read_only = True
-        variables.add_constant("_source_start", value=getattr(self.source, "start", 0))
+        for side, group in (("source", self.source), ("target", self.target)):
+            start = getattr(group, "start", 0)
+            variables.add_constant(f"_{side}_start", value=start)
         variables.add_constant("_source_N", value=len(self.source))
-        variables.add_constant("_target_start", value=getattr(self.target, "start", 0))
         variables.add_reference("_spikespace", self.source)
-        table = self._runs
+        table, cells = self._runs, self._cells
         # What a run needs is next to each other in memory.
         by_run = np.stack([table.post, table.weight, table.length], axis=1).ravel()
-        for name, values in (("_run_first", table.first), ("_runs", by_run)):
-            variables.add_array(
-                name,
-                size=len(values),
-                values=values,
-                dtype=np.int32,
-                constant=True,
-                read_only=True,
-            )
-        if self._cells is not None:
-            add_cells(variables, self._cells, dtype)
+        self._add_table("_run_first", table.first)
+        self._add_table("_runs", by_run)
+        if cells is not None:
+            variables.add_auxiliary_variable("_value", dtype=dtype)
+            self._add_table("_cell_first", cells.first)
+            self._add_table("_cell_index", cells.cell)
+            self._add_table("_cell_share", cells.share, dtype)
         # The spikes of the last steps. All of a population may spike, not only the
         # subgroup that is connected.
         ring = (self._delay_steps + 1) * variables["_spikespace"].size
@@ -345,6 +315,16 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
             read_only=True,
         )
         variables.add_array("_slot", size=1, scalar=True, dtype=np.int32)
+
+    def _add_table(self, name: str, values: Any, dtype: Any = np.int32) -> None:
+        self.variables.add_array(
+            name,
+            size=len(values),
+            values=values,
+            dtype=dtype,
+            constant=True,
+            read_only=True,
+        )
 
     def before_run(self, run_namespace: Any) -> None:
         """
@@ -416,14 +396,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         post, weight : ndarray of int, shape (n_synapses_of_neuron,)
             Target neurons, and indices into ``w``.
         """
-        table: Runs = self._runs
-        mine = slice(table.first[source], table.first[source + 1])
-        length = table.length[mine]
-        within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-        return (
-            np.repeat(table.post[mine], length) + within,
-            np.repeat(table.weight[mine], length) + within,
-        )
+        return self._runs.of(source).expanded()[1:]
 
     @property
     def delay(self) -> Quantity:
@@ -468,9 +441,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         Synapses
             Brian2's own synapses; they do the same, to float rounding.
         """
-        unit = self._unit
-        weight = self.connection.from_stored(np.asarray(self.w_[:]))
-        pre, post, values = self.connection.expanded(weight)
+        unit, connection = self._unit, self.connection
+        weight = connection.from_stored(np.asarray(self.w_[:]))
+        pre, post, values = connection.expanded(weight)
         synapses = Synapses(
             self.source,
             self.target,
@@ -483,9 +456,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         )
         synapses.connect(i=pre, j=post)
         synapses.w = values * unit
-        synapses._shared = (
-            self  # Brian2's standalone mode asks each array for its owner
-        )
+        # Brian2's standalone mode asks each array for its owner.
+        synapses._shared = self
         return synapses
 
     def __repr__(self) -> str:

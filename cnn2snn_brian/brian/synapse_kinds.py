@@ -13,6 +13,7 @@ from cnn2snn_brian.projections import (
     Convolution,
     Dense,
     GateRule,
+    Span,
     Window,
     check_rule,
     gate_window,
@@ -72,23 +73,15 @@ class GateSynapses(SharedSynapses):
 
     def _add_variables(self, dtype: Any, unit: Any) -> None:
         super()._add_variables(dtype, unit)
-        variables = self.variables
         for name, group in (
             ("spikes_so_far", self.source),
             ("spikes_passed", self.target),
         ):
-            variables.add_array(name, size=len(group), dtype=np.int32)
+            self.variables.add_array(name, size=len(group), dtype=np.int32)
         # First and last row and column of each window, next to each other in memory.
         rows, columns = self._spans
         windows = [(*row, *column) for row in rows for column in columns]
-        variables.add_array(
-            "_windows",
-            size=4 * len(windows),
-            values=np.ravel(windows),
-            dtype=np.int32,
-            constant=True,
-            read_only=True,
-        )
+        self._add_table("_windows", np.ravel(windows))
 
     @property
     def _spans(self) -> list[Any]:
@@ -119,10 +112,8 @@ class GateSynapses(SharedSynapses):
         post, pre : ndarray of int
             Targets that a spike passes to, and inputs that it is of.
         """
-        (channels, *sizes), width = (
-            self.connection.input_shape,
-            self.connection.shape[2],
-        )
+        channels, *sizes = self.connection.input_shape
+        width = self.connection.shape[2]
         rows, columns = self._spans
         spiking = np.zeros(len(counts), bool)
         spiking[inputs] = True
@@ -279,14 +270,13 @@ class PoolSynapses(SharedSynapses):
         weight: Any = 1.0,
         **options: Any,
     ) -> None:
-        window = _pair("size", size, 1)
-        step = window if stride is None else _pair("stride", stride, 1)
-        shape = _shape(source_shape)
-        shares = float(np.asarray(weight)) / window[0], 1 / window[1]
-        axes = []
-        for n, length, by, share in zip(shape[1:], window, step, shares, strict=True):
-            spans = [(start, start + length) for start in range(0, n - length + 1, by)]
-            axes.append(span_matrix(n, spans, [share] * len(spans)))
+        (rows, columns), shape = _pair("size", size, 1), _shape(source_shape)
+        shares = float(np.asarray(weight)) / rows, 1 / columns
+        spans = _windows(shape, size, stride)
+        axes = (
+            span_matrix(n, axis, [share] * len(axis))
+            for n, axis, share in zip(shape[1:], spans, shares, strict=True)
+        )
         connection = Connection(shape, Window(*axes))
         super().__init__(source, target, connection, **_named(options, weight, "pool"))
 
@@ -361,20 +351,8 @@ class MaxPoolGate(GateSynapses):
         rule: GateRule = "gate",
         **options: Any,
     ) -> None:
-        window = _pair("size", size, 1)
-        step = window if stride is None else _pair("stride", stride, 1)
-        pad, shape = _pair("padding", padding, 0), _shape(source_shape)
-        if any(2 * p > n for p, n in zip(pad, window, strict=True)):
-            raise InputError(
-                f"padding={padding!r}: at most half the window {window} is possible"
-            )
-        axes = []
-        for n, length, by, p in zip(shape[1:], window, step, pad, strict=True):
-            beyond = n + 2 * p - length
-            n_out = (-(-beyond // by) if ceil_mode else beyond // by) + 1
-            # As in torch: no window starts behind the source.
-            n_out -= (n_out - 1) * by >= n + p
-            axes.append(pool_spans(n, max(n_out, 0), length, by, p))
+        shape = _shape(source_shape)
+        axes = _windows(shape, size, stride, padding, ceil_mode=ceil_mode)
         connection = Connection(shape, gate_window(shape[1:], axes))
         named = _named(options, weight, "maxpool")
         super().__init__(source, target, connection, rule, **named)
@@ -426,6 +404,31 @@ def _shape(source_shape: Any) -> tuple[int, int, int]:
             f"source_shape {source_shape}: expected (channels, height, width)"
         )
     return shape[0], shape[1], shape[2]
+
+
+def _windows(
+    shape: tuple[int, int, int],
+    size: Any,
+    stride: Any,
+    padding: Any = 0,
+    *,
+    ceil_mode: bool = False,
+) -> list[list[Span]]:
+    """List the windows of a pooling along both axes."""
+    window, pad = _pair("size", size, 1), _pair("padding", padding, 0)
+    step = window if stride is None else _pair("stride", stride, 1)
+    if any(2 * p > n for p, n in zip(pad, window, strict=True)):
+        raise InputError(
+            f"padding={padding!r}: at most half the window {window} is possible"
+        )
+    axes = []
+    for n, length, by, p in zip(shape[1:], window, step, pad, strict=True):
+        beyond = n + 2 * p - length
+        n_out = (-(-beyond // by) if ceil_mode else beyond // by) + 1
+        # As in torch: no window starts after the source.
+        n_out -= (n_out - 1) * by >= n + p
+        axes.append(pool_spans(n, max(n_out, 0), length, by, p))
+    return axes
 
 
 def _named(options: dict[str, Any], weights: Any, kind: str) -> dict[str, Any]:

@@ -20,21 +20,15 @@ from cnn2snn_brian.projections import (
     by_channel,
     gate_window,
     nearest,
+    pair,
     pool_spans,
     span_matrix,
+    zeros_around,
 )
 
-Pair = tuple[int, int]
 
-
-def _pair(value: Any) -> Pair:
-    """Both sizes of a window, given as torch allows it: a number, or one or two."""
-    y, x = np.broadcast_to(np.asarray(value, int), (2,))
-    return int(y), int(x)
-
-
-def numbers(tensor: torch.Tensor | None, where: str, what: str) -> FloatArray | None:
-    """Take trained values."""
+def numbers(tensor: Any, where: str, what: str) -> Any:
+    """Take trained values, if there are any."""
     if tensor is None:
         return None
     array = tensor.detach().numpy().astype(np.float64, copy=False)
@@ -60,20 +54,14 @@ def _weights(step: Step, index: int, name: str) -> Any:
     )
 
 
+GEOMETRY = ("kernel_size", "stride", "padding")
 #: Functions as modules: their arguments after the image, and those that are weights.
 FUNCTIONAL: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "AvgPool2d": (
         nn.AvgPool2d,
-        (
-            "kernel_size",
-            "stride",
-            "padding",
-            "ceil_mode",
-            "count_include_pad",
-            "divisor_override",
-        ),
+        (*GEOMETRY, "ceil_mode", "count_include_pad", "divisor_override"),
     ),
-    "MaxPool2d": (nn.MaxPool2d, ("kernel_size", "stride", "padding", "dilation")),
+    "MaxPool2d": (nn.MaxPool2d, (*GEOMETRY, "dilation")),
     "Upsample": (nn.Upsample, ("size", "scale_factor", "mode", "align_corners")),
 }
 CONVOLUTIONS = {
@@ -132,19 +120,13 @@ def _convolution(step: Step, weight: Any) -> Kernel:
             f"padding_mode={module.padding_mode!r}",
             "Only padding with zeros is supported.",
         )
-    dilation: Any = _pair(module.dilation)
-    if module.padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        # Where the padding is odd, torch puts the larger half after the image.
-        padding: Any = tuple((n // 2, n - n // 2) for n in total)
-    else:
-        sides = (0, 0) if module.padding == "valid" else _pair(module.padding)
-        padding = tuple((n, n) for n in sides)
     kind: Any = Convolution
+    dilation = pair(module.dilation)
+    padding = zeros_around(module.padding, dilation, weight.shape[2:])
     if isinstance(module, nn.ConvTranspose2d):
-        kind, more = TransposedConvolution, _pair(module.output_padding)
+        kind, more = TransposedConvolution, pair(module.output_padding)
         padding = tuple((a, b - n) for (a, b), n in zip(padding, more, strict=True))
-    shape, stride = step.input_shape, _pair(module.stride)
+    shape, stride = step.input_shape, pair(module.stride)
     kernel: Kernel = kind(shape, weight, stride, padding, dilation, module.groups)
     return kernel
 
@@ -153,9 +135,9 @@ def kernel_of(
     step: Step, shape: tuple[int, ...]
 ) -> tuple[Kernel, FloatArray | None, int]:
     """Read a call with weights: its kernel, bias, and number of trained biases."""
-    weight = numbers(step.module.weight, step.where, "weights")  # type: ignore[union-attr, arg-type]
-    bias = numbers(step.module.bias, step.where, "biases")  # type: ignore[union-attr, arg-type]
-    assert weight is not None
+    module: Any = step.module
+    weight = numbers(module.weight, step.where, "weights")
+    bias = numbers(module.bias, step.where, "biases")
     kernel: Kernel
     if step.kind != "Linear":
         kernel = _convolution(step, weight)
@@ -174,6 +156,13 @@ def kernel_of(
     return kernel, full, bias.size
 
 
+def _geometry(module: Any) -> list[tuple[int, int]]:
+    """Give size, stride and padding of a pooling."""
+    # An empty list of strides is as good as none.
+    stride = module.stride or module.kernel_size
+    return [pair(value) for value in (module.kernel_size, stride, module.padding)]
+
+
 def average_window(step: Step) -> Window:
     """Read average pooling of any kind."""
     sizes = [*zip(step.input_shape[1:], step.shape[1:], strict=True)]
@@ -186,43 +175,33 @@ def average_window(step: Step) -> Window:
         divisors = [[end - start for start, end in axis] for axis in spans]
     else:
         module: Any = step.module or as_module(step).module
-        # An empty list of strides is as good as none.
-        geometry = [
-            _pair(value)
-            for value in (
-                module.kernel_size,
-                module.stride or module.kernel_size,
-                module.padding,
-            )
-        ]
+        kernels, strides, paddings = _geometry(module)
         spans, divisors = [], []
-        for (size, n), kernel, stride, padding in zip(sizes, *geometry, strict=True):
+        axes = zip(sizes, kernels, strides, paddings, strict=True)
+        for (size, n), kernel, stride, padding in axes:
             axis = pool_spans(size, n, kernel, stride, padding)
-            spans.append(axis)
-            padded = [
-                min(kernel, size + 2 * padding - out * stride) for out in range(n)
-            ]
+            end = size + 2 * padding
+            padded = [min(kernel, end - out * stride) for out in range(n)]
             inside = [end - start for start, end in axis]
+            spans.append(axis)
             divisors.append(padded if module.count_include_pad else inside)
         if module.divisor_override is not None:
             divisors = [[module.divisor_override] * sizes[0][1], [1] * sizes[1][1]]
-    return Window(
-        *(
-            span_matrix(size, axis, [1 / n for n in own])
-            for (size, _), axis, own in zip(sizes, spans, divisors, strict=True)
-        )
+    matrices = (
+        span_matrix(size, axis, [1 / n for n in own])
+        for (size, _), axis, own in zip(sizes, spans, divisors, strict=True)
     )
+    return Window(*matrices)
 
 
 def largest_window(step: Step) -> Window:
     """Read maximum pooling: what each spike that passes adds, by input position."""
     module: Any = step.module or as_module(step).module
-    if _pair(module.dilation) != (1, 1):
+    if pair(module.dilation) != (1, 1):
         raise UnsupportedModuleError(
             step.where, f"found {module}", "Supported is a dilation of 1."
         )
-    geometry = module.kernel_size, module.stride or module.kernel_size, module.padding
-    axes = zip(step.input_shape[1:], step.shape[1:], *map(_pair, geometry), strict=True)
+    axes = zip(step.input_shape[1:], step.shape[1:], *_geometry(module), strict=True)
     return gate_window(step.input_shape[1:], [pool_spans(*axis) for axis in axes])
 
 
@@ -242,8 +221,7 @@ Array = npt.NDArray[np.float64]
 
 def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Array]:
     """Read a trained BatchNorm as a factor and a shift for each channel."""
-    norm = step.module
-    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    norm: Any = step.module
     if norm.num_features != channels:
         found = "flattened channels" if is_flat else "channels"
         raise UnsupportedModuleError(
@@ -259,8 +237,6 @@ def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Arra
         )
     mean = numbers(norm.running_mean, step.where, "running mean")
     variance = numbers(norm.running_var, step.where, "running variance")
-    assert mean is not None
-    assert variance is not None
     gain = 1 / np.sqrt(variance + norm.eps)
     weight = numbers(norm.weight, step.where, "weights")
     if weight is not None:

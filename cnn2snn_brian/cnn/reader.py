@@ -1,6 +1,7 @@
 """The calls of a CNN, one after another, as layers and the values between them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from cnn2snn_brian.projections import (
     is_pointwise,
     neurons_of,
     then,
+    unused,
 )
 
 #: Calls with weights, and the first part of the name of what they make.
@@ -60,10 +62,6 @@ def _is_flatten(step: Step) -> bool:
         f"reshapes {step.input_shape} to {step.shape}",
         "Only flattening all of an image's values is supported.",
     )
-
-
-#: Largest activation, and the number of steps that it is rounded to, if it is.
-Saturation = tuple[float, int | None] | None
 
 
 class Reader:
@@ -102,7 +100,7 @@ class Reader:
         self.values = {image: pixels}
         self.n_of_role: dict[str, int] = {}
         #: What layers were made of, and their ceilings.
-        self.made: dict[str, tuple[Value, Saturation]] = {}
+        self.made: dict[str, tuple[Value, Ceiling | None]] = {}
         #: For layers, by name: the place and the name of what their sums are.
         self.sums: dict[str, tuple[str, str]] = {}
 
@@ -115,24 +113,8 @@ class Reader:
             kind = "Flatten" if _is_flatten(step) else "Identity"
         elif step.module is None and kind in (*ROLES, "BatchNorm"):
             step = as_module(step)
-        first = self.values[step.reads[0]]
-        self.values[step.name] = {
-            "Flatten": lambda: replace(first, is_flat=True),
-            "Identity": lambda: first,
-            "Dropout": lambda: first,
-            "ReLU": lambda: self._rectified(step, None),
-            "ReLU6": lambda: self._rectified(step, (6.0, None)),
-            "clamp": lambda: self._clamped(step),
-            "BatchNorm": lambda: self._affine(
-                step, *batch_norm(step, first.shape[0], is_flat=first.is_flat)
-            ),
-            "mul": lambda: self._product(step),
-            "add": lambda: self._sum(step),
-            "cat": lambda: self._side_by_side(step),
-            "MaxPool2d": lambda: self._gated(step),
-            "Upsample": lambda: self._upsampled(step),
-            **dict.fromkeys(ROLES, lambda: self._mapped(step)),
-        }.get(kind, lambda: self._pooled(step))()
+        read = READERS.get(kind, Reader._pooled)
+        self.values[step.name] = read(self, step, self.values[step.reads[0]])
 
     def result(self, step: Step | None, name: str) -> bool:
         """Make the last population; say whether it is rectified."""
@@ -142,29 +124,29 @@ class Reader:
             self._population(value, step, None, name)
         return is_rectified
 
-    def _rectified(self, step: Step, ceiling: Saturation = None) -> Value:
-        value = self.values[step.reads[0]]
+    def _rectified(
+        self, step: Step, value: Value, ceiling: Ceiling | None = None
+    ) -> Value:
         if isinstance(step.module, ClipFloorShift):
             largest = float(step.module.ceiling.detach())
             if not largest > 0:
                 raise UnsupportedModuleError(
                     step.where, f"found {step.module}", "Its ceiling has to be above 0."
                 )
-            ceiling = largest, step.module.steps
+            ceiling = Ceiling(largest, step.module.steps)
         if value.is_bare and ceiling is None:
             return value
         return self._population(value, step, ceiling)
 
     def _population(
-        self, value: Value, step: Step | None, ceiling: Saturation, of: str = ""
+        self, value: Value, step: Step | None, ceiling: Ceiling | None, of: str = ""
     ) -> Value:
         """Give neurons to a value, once: what a call reads, or that of a name."""
-        name = next(
-            (name for name, made in self.made.items() if made == (value, ceiling)), None
-        )
+        made = {key: name for name, key in self.made.items()}
+        name = made.get((value, ceiling))
         if name is None:
             name = self._unused(value.name or self._name(step, "join"))
-            self._add(value, name, step, None if ceiling is None else Ceiling(*ceiling))
+            self._add(value, name, step, ceiling)
             self.made[name] = value, ceiling
             if step is not None:
                 self.sums[name] = step.where, of or step.reads[0]
@@ -178,7 +160,7 @@ class Reader:
         self.populations.append(population)
         self.projections += projections
 
-    def _clamped(self, step: Step) -> Value:
+    def _clamped(self, step: Step, value: Value) -> Value:
         """Read ``x.clamp(min=0)`` as ReLU, and with a maximum as ReLU6."""
         low, high = step.argument(1, "min", None), step.argument(2, "max", None)
         if low != 0 or not (high is None or isinstance(high, int | float) and high > 0):
@@ -187,23 +169,27 @@ class Reader:
                 f"clamps to {low} and {high}",
                 f"A minimum of 0 and a maximum above 0 or none are known. {SUPPORTED}",
             )
-        return self._rectified(step, None if high is None else (float(high), None))
+        return self._rectified(
+            step, value, None if high is None else Ceiling(float(high))
+        )
 
-    def _affine(self, step: Step, gain: Any, shift: Any) -> Value:
-        value = self.values[step.reads[0]]
+    def _normalized(self, step: Step, value: Value) -> Value:
+        factors = batch_norm(step, value.shape[0], is_flat=value.is_flat)
+        return self._affine(step, value, *factors)
+
+    def _affine(self, step: Step, value: Value, gain: Any, shift: Any) -> Value:
         if len(gain) != value.shape[0]:
             raise UnsupportedModuleError(
                 step.where,
                 f"a constant of each of {len(gain)} flattened values",
                 "A kernel can't be scaled by position: put it before Flatten.",
             )
-        # Behind a convolution or a linear layer it is a part of that.
+        # After a convolution or a linear layer it is a part of that.
         folds = value.name and len(value.terms) == 1
-        return value.scaled(
-            gain, shift, value.name if folds else self._name(step, "bn")
-        )
+        name = value.name if folds else self._name(step, "bn")
+        return value.scaled(gain, shift, name)
 
-    def _product(self, step: Step) -> Value:
+    def _product(self, step: Step, value: Value) -> Value:
         gain = constant_of(step, "multiplies with")
         if gain is None:
             raise UnsupportedModuleError(
@@ -211,46 +197,43 @@ class Reader:
                 "found the function mul",
                 f"A product with a constant of each channel is supported. {SUPPORTED}",
             )
-        return self._affine(step, gain, np.zeros_like(gain))
+        return self._affine(step, value, gain, np.zeros_like(gain))
 
-    def _sum(self, step: Step) -> Value:
+    def _sum(self, step: Step, value: Value) -> Value:
         alpha = step.kwargs.get("alpha", 1)
         if len(step.reads) == 1 and alpha == 1:
             shift = constant_of(step, "adds")
             if shift is not None:
-                return self._affine(step, np.ones_like(shift), shift)
+                return self._affine(step, value, np.ones_like(shift), shift)
             if 0 in [*step.args, *step.kwargs.values()]:  # ``sum`` starts with it
-                return self.values[step.reads[0]]
+                return value
         if len(step.reads) != 2 or alpha != 1:
             raise UnsupportedModuleError(
                 step.where, "adds a number", "Sums of two results are supported."
             )
-        one, other = (self.values[name] for name in step.reads)
-        if (one.shape, one.is_flat) != (other.shape, other.is_flat):
+        other = self.values[step.reads[1]]
+        if (value.shape, value.is_flat) != (other.shape, other.is_flat):
             raise UnsupportedModuleError(
                 step.where,
-                f"adds values of the shapes {one.shape} and {other.shape}",
+                f"adds values of the shapes {value.shape} and {other.shape}",
                 "Sums of two results of the same shape are supported.",
             )
-        return one.plus(other, self._name(step, "add"))
+        return value.plus(other, self._name(step, "add"))
 
-    def _side_by_side(self, step: Step) -> Value:
+    def _side_by_side(self, step: Step, value: Value) -> Value:
         axis = step.argument(1, "dim", 0)
         found = [self.values[name] for name in step.reads]
-        n_axes = len(step.shape) + 1
-        if axis % n_axes != 1 or any(
-            value.is_flat and len(value.shape) > 1 for value in found
-        ):
+        is_flat = any(one.is_flat and len(one.shape) > 1 for one in found)
+        if axis % (len(step.shape) + 1) != 1 or is_flat:
             raise UnsupportedModuleError(
                 step.where,
                 f"concatenates along dimension {axis} "
-                f"{', '.join(str(value.shape) for value in found)}",
+                f"{', '.join(str(one.shape) for one in found)}",
                 "Channels can be concatenated (dim=1), before Flatten.",
             )
         return Value.side_by_side(found)
 
-    def _mapped(self, step: Step) -> Value:
-        value = self.values[step.reads[0]]
+    def _mapped(self, step: Step, value: Value) -> Value:
         name = self._name(step, ROLES[step.kind])
         kernel, bias, n_biases = kernel_of(step, value.shape)
         connection = Connection(kernel.input_shape, kernel=kernel)
@@ -271,18 +254,18 @@ class Reader:
             )
         return found
 
-    def _upsampled(self, step: Step) -> Value:
-        value = self.values[step.reads[0]]
-        connection = Connection(value.shape, upsampling_window(step))
-        return self._through(step, value, connection)
+    def _upsampled(self, step: Step, value: Value) -> Value:
+        return self._through(
+            step, value, Connection(value.shape, upsampling_window(step))
+        )
 
-    def _pooled(self, step: Step) -> Value:
+    def _pooled(self, step: Step, value: Value) -> Value:
         """
         Average a value: a population of its own.
 
         What follows a pointwise map can be averaged before it.
         """
-        value, window = self.values[step.reads[0]], average_window(step)
+        window = average_window(step)
         for term in value.terms:
             if not is_pointwise(term.connection.kernel):
                 raise _without_relu(term, step)
@@ -311,7 +294,7 @@ class Reader:
         changed = Connection(pool.shape, None, kernel, own.start, own.channels)
         return Term(name, changed, term.where)
 
-    def _gated(self, step: Step) -> Value:
+    def _gated(self, step: Step, value: Value) -> Value:
         """Let the spikes of the busiest input pass: a population for each source."""
         if self.max_pooling is None:
             found, other = "the function max_pool2d", "nn.AvgPool2d"
@@ -324,7 +307,6 @@ class Reader:
                 "max_pooling='gate' or 'largest-count', which pass spikes of the "
                 f"busiest input. {SUPPORTED}",
             )
-        value = self.values[step.reads[0]]
         if not value.is_rectified:
             signed = next(t for t in value.terms if not t.connection.is_identity)
             raise _without_relu(signed, step)
@@ -355,11 +337,29 @@ class Reader:
         return name
 
     def _unused(self, name: str) -> str:
-        base, n = name, 1
-        while name in {INPUT, *(made.name for made in self.populations)}:  # used again
-            n += 1
-            name = f"{base}_{n}"
-        return name
+        return unused(name, (made.name for made in self.populations))
+
+
+def _as_before(reader: Reader, step: Step, value: Value) -> Value:
+    return value
+
+
+#: What reads each kind of call; all others are average pooling.
+READERS: dict[str, Callable[[Reader, Step, Value], Value]] = {
+    "Flatten": lambda reader, step, value: replace(value, is_flat=True),
+    "Identity": _as_before,
+    "Dropout": _as_before,
+    "ReLU": Reader._rectified,
+    "ReLU6": lambda reader, *read: reader._rectified(*read, Ceiling(6.0)),
+    "clamp": Reader._clamped,
+    "BatchNorm": Reader._normalized,
+    "mul": Reader._product,
+    "add": Reader._sum,
+    "cat": Reader._side_by_side,
+    "MaxPool2d": Reader._gated,
+    "Upsample": Reader._upsampled,
+    **dict.fromkeys(ROLES, Reader._mapped),
+}
 
 
 def _without_relu(term: Term, step: Step) -> UnsupportedModuleError:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import real_numbers
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.nir.nodes import pair
 from cnn2snn_brian.projections import (
     Connection,
     Convolution,
@@ -16,8 +16,10 @@ from cnn2snn_brian.projections import (
     Value,
     Window,
     by_channel,
+    pair,
     pool_spans,
     span_matrix,
+    zeros_around,
 )
 
 #: Values of a kernel; above that, depthwise pooling is refused.
@@ -34,15 +36,17 @@ def symmetric(grouped: Convolution) -> Convolution:
     # The gaps of a dilated kernel as zeros.
     spread = [d * (k - 1) + 1 for d, k in zip(kernel.dilation, own, strict=True)]
     largest = max(spread) + 2 * max(*before, *after) + max(kernel.stride) + 1
-    #: Of each axis, by size, how many zeros go before the kernel.
-    fronts: list[dict[int, int]] = [{}, {}]
-    for axis, found in enumerate(fronts):
-        n_in, n_out = kernel.input_shape[1 + axis], kernel.shape[1 + axis]
-        for size in range(spread[axis], largest + 1):
-            for front in range(size - spread[axis] + 1):
-                left = n_in + 2 * (before[axis] + front) - size
-                if left >= 0 and left // kernel.stride[axis] + 1 == n_out:
-                    found.setdefault(size, front)
+    #: Of each axis, by size, how many zeros go before the kernel, at least.
+    fronts = [
+        {
+            size: front
+            for size in range(spread[axis], largest + 1)
+            for front in reversed(range(size - spread[axis] + 1))
+            for left in [n_in + 2 * (before[axis] + front) - size]
+            if left >= 0 and left // kernel.stride[axis] + 1 == kernel.shape[1 + axis]
+        }
+        for axis, n_in in enumerate(kernel.input_shape[1:])
+    ]
     square = sorted(fronts[0].keys() & fronts[1].keys())
     sizes = square[:1] * 2 if square else [min(found) for found in fronts]
     y, x = (found[size] for found, size in zip(fronts, sizes, strict=True))
@@ -59,16 +63,10 @@ def bias_kernel(bias: npt.NDArray[Any]) -> Convolution:
     # Position y reads the pixel with tap padding - stride * y.
     channels, *sizes = bias.shape
     stride = 1 if (sizes[0] - sizes[1]) % 2 == 0 else 2
-    size = max(sizes) if stride == 1 else 2 * max(sizes)
-    if stride == 1:
-        padding = [(size + n - 2) // 2 for n in sizes]
-    else:
-        padding = [n - 1 + size // 2 for n in sizes]
+    size = stride * max(sizes)
+    padding = [(size + n - 2) // 2 if stride == 1 else n - 1 + size // 2 for n in sizes]
     weight = np.zeros((channels, 1, size, size), bias.dtype)
-    y, x = (
-        np.asarray(p - stride * np.arange(n))
-        for p, n in zip(padding, sizes, strict=True)
-    )
+    y, x = (p - stride * np.arange(n) for p, n in zip(padding, sizes, strict=True))
     weight[:, 0, y[:, None], x] = bias
     sides = (padding[0],) * 2, (padding[1],) * 2
     return Convolution((1, 1, 1), weight, (stride, stride), sides)
@@ -95,32 +93,28 @@ def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] 
     return None
 
 
-def moving(name: str, window: Window) -> tuple[Any, ...]:
+def moving(name: str, window: Window, where: str = "graph") -> tuple[Any, ...]:
     """Write average pooling as taps that move, of y and of x."""
-    axes = tuple(_moving(matrix) for matrix in window.axes)
-    if None in axes:
+    axes: Any = tuple(_moving(matrix) for matrix in window.axes)
+    # A node has the same padding on both sides; there have to be as many windows.
+    is_node = None not in axes and all(
+        len({*taps}) == 1
+        and (matrix.shape[1] + 2 * before - len(taps)) // stride + 1 == len(matrix)
+        for (taps, stride, before, _), matrix in zip(axes, window.axes, strict=True)
+    )
+    if None in axes or (where == "node" and not is_node):
         raise InputError(
             f"{name}: average pooling with windows of different sizes or weights; "
-            "a NIR graph can only say one size, one stride and one padding"
+            f"a NIR {where} can only say one size, one stride and one padding"
         )
-    return axes
+    return axes  # type: ignore[no-any-return]
 
 
 def pool_of(name: str, window: Window) -> tuple[Any, float]:
     """Write average pooling as size, stride and padding, and what an input counts."""
-    axes = moving(name, window)
-    if any(len({*taps}) > 1 for taps, *_ in axes) or any(
-        # With the same padding on both sides there have to be as many windows.
-        (matrix.shape[1] + 2 * before - len(taps)) // stride + 1 != len(matrix)
-        for (taps, stride, before, _), matrix in zip(axes, window.axes, strict=True)
-    ):
-        raise InputError(
-            f"{name}: average pooling with windows of different sizes or weights; "
-            "a NIR node can only say one size, one stride and one padding"
-        )
-    sizes = [np.array([len(axis[0]) for axis in axes])]
-    sizes += [np.array([axis[k] for axis in axes]) for k in (1, 2)]
-    return sizes, float(axes[0][0][0] * axes[1][0][0])
+    taps, *geometry = zip(*moving(name, window, "node"), strict=True)
+    sizes = [np.array([len(axis) for axis in taps]), *map(np.array, geometry[:2])]
+    return sizes, float(taps[0][0] * taps[1][0])
 
 
 def pool_kernel(name: str, shape: tuple[int, ...], window: Window) -> Convolution:
@@ -135,8 +129,7 @@ def pool_kernel(name: str, shape: tuple[int, ...], window: Window) -> Convolutio
     each = np.arange(shape[0])
     weight = np.zeros((shape[0], shape[0], len(rows), len(columns)))
     weight[each, each] = np.outer(rows, columns)
-    padding = (pad_y[0], pad_y[1]), (pad_x[0], pad_x[1])
-    return Convolution(shape, weight, (step_y, step_x), padding)
+    return Convolution(shape, weight, (step_y, step_x), (tuple(pad_y), tuple(pad_x)))
 
 
 def pool_window(
@@ -152,35 +145,19 @@ def pool_window(
     return Window(*axes)
 
 
-def _finite(name: str, what: str, value: Any) -> Any:
-    array = np.asarray(value, np.float64)
-    if not np.isfinite(array).all():
-        raise InputError(f"{name}: {what} has values that are not finite")
-    return array
-
-
 def _convolution(name: str, node: Any, value: Value) -> Convolution:
     """Read the kernel of a node that reads the whole value."""
-    weight = _finite(name, "weight", node.weight)
-    groups = int(node.groups)
-    shape = value.shape
+    weight = real_numbers(f"{name}: weight", node.weight)
+    groups, shape = int(node.groups), value.shape
     is_map = len(shape) == 3 and not value.is_flat
     if not is_map or weight.ndim != 4 or weight.shape[1] * groups != shape[0]:
         raise InputError(
             f"{name}: a kernel of shape {weight.shape} in {groups} groups on values of "
             f"shape {shape}"
         )
-    dilation = pair(node.dilation)
-    padding: Any = node.padding
-    if isinstance(padding, bytes):
-        padding = padding.decode()
-    if isinstance(padding, str) and padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        sides: Any = tuple((n // 2, n - n // 2) for n in total)
-    elif isinstance(padding, str):
-        sides = ((0, 0), (0, 0))
-    else:
-        sides = tuple((n, n) for n in pair(padding))
+    dilation, padding = pair(node.dilation), node.padding
+    padding = padding.decode() if isinstance(padding, bytes) else padding
+    sides = zeros_around(padding, dilation, weight.shape[2:])
     return Convolution(shape, weight, pair(node.stride), sides, dilation, groups)
 
 
@@ -190,11 +167,10 @@ def _own_channels(layer: Convolution) -> Convolution:
     n_out, n_in = weight.shape[:2]
     if layer.groups > 1 or n_out != n_in or n_in == 1:
         return layer
-    others = np.abs(weight).max(axis=(2, 3))
-    np.fill_diagonal(others, 0)
-    if others.any():
+    each = np.arange(n_in)
+    diagonal = weight[each, each]
+    if np.count_nonzero(weight) > np.count_nonzero(diagonal):
         return layer
-    diagonal = weight[np.arange(n_in), np.arange(n_in)]
     return replace(layer, weight=diagonal[:, None], groups=n_in)
 
 
@@ -216,20 +192,14 @@ def _cropped(layer: Convolution) -> Convolution:
             return layer
         spans.append(slice(first, end))
         padding.append((before, after))
-    return replace(
-        layer,
-        weight=layer.weight[:, :, spans[0], spans[1]],
-        padding=(padding[0], padding[1]),
-    )
+    weight = layer.weight[:, :, spans[0], spans[1]]
+    return replace(layer, weight=weight, padding=(padding[0], padding[1]))
 
 
 def convolved(name: str, node: Any, value: Value) -> Value:
     """Let a Conv2d node read a value."""
     kernel = _convolution(name, node, value)
-    given = _finite(name, "bias", node.bias)
-    bias, n_biases = None, given.size if given.any() else 0
-    if n_biases:
-        bias = np.broadcast_to(by_channel(given.ravel(), kernel.shape), kernel.shape)
+    bias, n_biases = _bias(name, node, kernel.shape)
     if not kernel.weight.any():
         # No more than a constant.
         constant = np.zeros(kernel.shape) if bias is None else bias
@@ -242,12 +212,12 @@ def convolved(name: str, node: Any, value: Value) -> Value:
         start, end = int(reached[0]), int(reached[-1]) + 1
         kernel = replace(kernel, weight=kernel.weight[start:end])
     connection = Connection(kernel.input_shape, None, kernel, start, channels)
-    return _through(connection, name, value, bias, n_biases)
+    return through(name, value, connection, name, bias, n_biases)
 
 
 def multiplied(name: str, node: Any, value: Value) -> Value:
     """Let a Linear or Affine node read a value."""
-    weight = _finite(name, "weight", node.weight)
+    weight = real_numbers(f"{name}: weight", node.weight)
     n_in = int(np.prod(value.shape))
     is_flat = value.is_flat or len(value.shape) == 1
     if weight.ndim != 2 or weight.shape[1] != n_in or not is_flat:
@@ -255,16 +225,23 @@ def multiplied(name: str, node: Any, value: Value) -> Value:
             f"{name}: weights of shape {weight.shape} on values of shape {value.shape}"
             + ("" if is_flat else "; a Flatten node has to come before it")
         )
-    given = getattr(node, "bias", None)
-    bias = None if given is None else _finite(name, "bias", given)
-    bias = bias if bias is not None and bias.any() else None
     connection = Connection(value.shape, kernel=Dense(value.shape, weight))
-    n_biases = 0 if bias is None else bias.size
-    return _through(connection, name, value, bias, n_biases)
+    bias = _bias(name, node, connection.shape)
+    return through(name, value, connection, name, *bias)
 
 
-def _through(connection: Connection, name: str, value: Value, *bias: Any) -> Value:
-    found = value.through(connection, name, name, *bias)
+def _bias(name: str, node: Any, shape: tuple[int, ...]) -> tuple[Any, int]:
+    """Read a bias, if there is any, and its number of values."""
+    held = getattr(node, "bias", None)
+    given = real_numbers(f"{name}: bias", 0.0 if held is None else held)
+    if not given.any():
+        return None, 0
+    return np.broadcast_to(by_channel(given.ravel(), shape), shape), given.size
+
+
+def through(name: str, value: Value, connection: Connection, *more: Any) -> Value:
+    """Let a connection read a value, without neurons for that."""
+    found = value.through(connection, name, *more)
     if isinstance(found, Term):
         raise InputError(
             f"{found.where}: no neurons between it and {name}, and one map in place of "
@@ -287,21 +264,8 @@ def pool_in(name: str, node: Any, value: Value) -> Window | None:
     )
     if not is_pool or any(after > before for before, after in kernel.padding):
         return None
-    padding = kernel.padding[0][0], kernel.padding[1][0]
-    window = pool_window(
-        kernel.input_shape,
-        weight.shape[2:],
-        kernel.stride,
-        padding,
-        float(weight.flat[0]),
-    )
+    padding, share = [before for before, _ in kernel.padding], float(weight.flat[0])
+    geometry = weight.shape[2:], kernel.stride, padding
+    window = pool_window(kernel.input_shape, *geometry, share)
     fits = (len(window.rows), len(window.columns)) == kernel.shape[1:]
     return window if fits else None
-
-
-def averaged(name: str, window: Window, value: Value) -> Value:
-    """Average a value, without neurons for that."""
-    found = value.through(Connection(value.shape, window), name)
-    if isinstance(found, Term):
-        raise InputError(f"{found.where}: no neurons between it and the pooling {name}")
-    return found

@@ -10,11 +10,11 @@ from brian2 import second
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
 from cnn2snn_brian.nir.connections import (
-    averaged,
     convolved,
     multiplied,
     pool_in,
     pool_window,
+    through,
 )
 from cnn2snn_brian.nir.nodes import (
     described_scale,
@@ -22,15 +22,16 @@ from cnn2snn_brian.nir.nodes import (
     flattened,
     in_order,
     layer_name,
-    pair,
 )
 from cnn2snn_brian.projections import (
     INPUT,
+    Connection,
     Network,
     Population,
     Projection,
     Value,
     neurons_of,
+    pair,
 )
 from cnn2snn_brian.settings import IF, LIF, Parameters
 
@@ -50,6 +51,10 @@ ASSUMED: dict[str, Any] = {
 
 #: Settings that say nothing about what a graph computes.
 BESIDE = ("synapses", "dtype", "classes")
+
+#: Settings of a network that are assumed, and numbers of its populations.
+SETTINGS = ("reset", "encoding", "propagation", "dt_s")
+NUMBERS = ("v_min", "v_init", "rate_scale")
 
 #: Steps of a time constant with which nothing is kept: exp(-1000) is 0.
 AT_ONCE = 1e-3
@@ -91,7 +96,6 @@ class GraphReader:
         self.thresholds: dict[str, Any] = {}
         self.models: dict[str, Any] = {}
         self.delays_s: dict[str, float] = {}
-        self.output = ""
         self._check_ends()
 
     def _check_ends(self) -> None:
@@ -123,28 +127,26 @@ class GraphReader:
         layers = Network(
             self.input_shape, tuple(self.populations), tuple(self.projections)
         )
-        numbers = {what: self.said[what] for what in ("v_min", "v_init", "rate_scale")}
+        numbers = {what: self.said[what] for what in NUMBERS}
         for what in ("v_min", "v_init"):
             if isinstance(numbers[what], Mapping):
                 # Of a graph that was changed: layers may be others.
-                missing = dict.fromkeys(layers.names, ASSUMED[what])
-                kept = {k: v for k, v in numbers[what].items() if k in missing}
-                numbers[what] = missing | kept
+                numbers[what] = {
+                    name: numbers[what].get(name, ASSUMED[what])
+                    for name in layers.names
+                }
         parameters = Parameters.of(
             layers, thresholds=self.thresholds, leak=0.0, **numbers
         )
-        models = {str(model): model for model in self.models.values()}
-        alike = len(models) == 1
+        first, *others = self.models.values()
+        alike = all(str(other) == str(first) for other in others)
+        named = (*SETTINGS, *(what for what in BESIDE if what in self.said))
         return {
             "layers": described_scale(layers, parameters),
             "parameters": parameters,
-            "neurons": next(iter(models.values())) if alike else self.models,
+            "neurons": first if alike else self.models,
             "delays_s": self.delays_s,
-            **{
-                what: self.said[what]
-                for what in ("reset", "encoding", "propagation", "dt_s")
-            },
-            **{what: self.said[what] for what in BESIDE if what in self.said},
+            **{what: self.said[what] for what in named},
         }
 
     def _read(self, name: str, kind: str, sources: list[str]) -> None:
@@ -205,19 +207,18 @@ class GraphReader:
             size = pair(node.kernel_size)
             share = 1.0 if kind == "SumPool2d" else 1 / (size[0] * size[1])
             window = pool_window(value.shape, size, node.stride, node.padding, share)
-            return averaged(name, window, value)
+            return through(name, value, Connection(value.shape, window))
         if kind == "Conv2d":
             readers = [n for n, sources in self.reads.items() if name in sources]
             if any(type(self.nodes[n]).__name__ not in NEURONS for n in readers):
                 found = pool_in(name, node, value)
                 if found is not None:
-                    return averaged(name, found, value)
+                    return through(name, value, Connection(value.shape, found))
             return convolved(name, node, value)
         if kind in ("Linear", "Affine"):
             return multiplied(name, node, value)
         if kind == "Scale":
-            gain = each_channel(name, "scale", node.scale, value.shape)
-            return _scaled(value, gain)
+            return _scaled(value, each_channel(name, "scale", node.scale, value.shape))
         if kind == "Flatten":
             last = len(value.shape) - 1 + self.has_batch
             if int(node.start_dim) not in (0, 1) or int(node.end_dim) not in (-1, last):
@@ -229,11 +230,9 @@ class GraphReader:
                 raise InputError(f"{name}: different delays; a layer has one")
             self.late[name] += float(late)
             return value
-        if kind == "Output":
-            if "." not in name:
-                self._check_output(name, value)
-            return value
-        if kind == "Input":
+        if kind == "Output" and "." not in name:
+            self._check_output(name, value)
+        if kind in ("Input", "Output"):
             return value
         raise InputError(
             f"{name}: a {kind} node can't be read; supported are {SUPPORTED}"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,23 +22,8 @@ DAMAGED = f"the metadata {KEY!r} of the graph are damaged"
 
 #: Fields of nodes that say what they compute. Shapes follow from the edges.
 _CONTENT = (
-    "weight",
-    "bias",
-    "stride",
-    "padding",
-    "dilation",
-    "groups",
-    "kernel_size",
-    "start_dim",
-    "end_dim",
-    "delay",
-    "tau",
-    "r",
-    "v_leak",
-    "v_reset",
-    "v_threshold",
-    "threshold",
-    "scale",
+    "weight bias stride padding dilation groups kernel_size start_dim end_dim delay "
+    "tau r v_leak v_reset v_threshold threshold scale"
 )
 
 
@@ -49,7 +33,7 @@ def content(graph: Any) -> str:
     for name in sorted(graph.nodes):
         node = graph.nodes[name]
         found.update(f"\0{name}\0{type(node).__name__}".encode())
-        for what in _CONTENT:
+        for what in _CONTENT.split():
             value = getattr(node, what, None)
             if value is None:
                 continue
@@ -89,29 +73,27 @@ def _of_node(graph: Any, key: str) -> Any:
     return getattr(node, "weight", None) if what == "weight" else None
 
 
-def kept_settings(graph: Any) -> Mapping[str, Any] | None:
-    """Find what `kept` wrote."""
+def kept_settings(graph: Any) -> dict[str, Any] | None:
+    """Find what `kept` wrote of a network's settings."""
     entry = (graph.metadata or {}).get(KEY)
     if entry is None:
         return None
     with damage(DAMAGED):
         form = str(entry["format"])
-        if form == FORMAT:
-            settings: dict[str, Any] = json.loads(entry["network"])
-            return settings
-    raise InputError(
-        f"the metadata {KEY!r} have the format {form!r}, expected {FORMAT!r}"
-    )
+        if form != FORMAT:
+            raise InputError(
+                f"the metadata {KEY!r} have the format {form!r}, expected {FORMAT!r}"
+            )
+        return dict(json.loads(entry["network"]))
 
 
-def kept_fields(graph: Any) -> dict[str, Any] | None:
-    """Read a network back."""
-    settings = kept_settings(graph)
+def kept_fields(graph: Any, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Read a network back, if its graph was not changed."""
     entry = graph.metadata[KEY]
     with damage(DAMAGED):
-        if settings is None or str(entry.get("content")) != content(graph):
+        if str(entry.get("content")) != content(graph):
             return None
         arrays = dict(entry.get("arrays", {}))
         for key, dtype in json.loads(entry["of_nodes"]).items():
             arrays[key] = _of_node(graph, key).astype(dtype)
-        return fields_of(dict(settings), arrays)
+        return fields_of(settings, arrays)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import real_numbers
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, Network, Shape, by_channel
+from cnn2snn_brian.projections import Network, Shape, by_channel, unused
 from cnn2snn_brian.settings import Parameters, as_array, input_gains, weight_factors
 
 Array = npt.NDArray[np.float64]
@@ -55,22 +56,20 @@ def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:
         for kind in ("Input", "Output"):
             found = [key for key, one in inner.items() if type(one).__name__ == kind]
             if len(found) != 1:
-                raise InputError(
-                    f"{name}: a graph within with {len(found)} {kind} nodes"
-                )
+                raise InputError(f"{name}: a graph with {len(found)} {kind} nodes")
             sides.append(f"{name}.{found[0]}")
         ends[name] = sides[0], sides[1]
         nodes |= {f"{name}.{key}": one for key, one in inner.items()}
         edges += [(f"{name}.{one}", f"{name}.{other}") for one, other in between]
-    for pair_of_nodes in graph.edges:
-        source, target = (str(name) for name in pair_of_nodes)
+    for edge in graph.edges:
+        source, target = (str(name) for name in edge)
         for name in (source, target):
             if name not in graph.nodes:
-                raise InputError(
-                    f"an edge of the graph names {name!r}, which is no node"
-                )
-        source = ends[source][1] if source in ends else source
-        target = ends[target][0] if target in ends else target
+                raise InputError(f"an edge of the graph names {name!r}, not a node")
+        source, target = (
+            ends.get(source, (source, source))[1],
+            ends.get(target, (target, target))[0],
+        )
         edges.append((source, target))
     return nodes, list(dict.fromkeys(edges))
 
@@ -96,21 +95,13 @@ def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
     return found
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """Take one whole number for both axes, or one for each."""
-    y, x = np.broadcast_to(np.asarray(value), (2,))
-    return int(y), int(x)
-
-
 def each_channel(name: str, what: str, value: Any, shape: Shape) -> float | Array:
     """Take numbers of neurons that are the same within each channel."""
-    array = np.asarray(value, np.float64)
+    array = real_numbers(f"{name}: {what}", value)
     if array.size not in (1, np.prod(shape)):
         raise InputError(
             f"{name}: {what} of shape {array.shape} on values of shape {shape}"
         )
-    if not np.isfinite(array).all():
-        raise InputError(f"{name}: {what} has values that are not finite")
     if (array == array.flat[0]).all():
         return float(array.flat[0])
     of_channels = array.reshape(shape[0], -1)
@@ -127,11 +118,7 @@ def layer_name(name: str, taken: Any) -> str:
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not found[:1].isalpha():
         found = f"layer_{found}"
-    base, n = found, 1
-    while found in taken or found == INPUT:
-        n += 1
-        found = f"{base}_{n}"
-    return found
+    return unused(found, taken)
 
 
 def constants(layers: Network, parameters: Parameters) -> dict[str, Array]:
@@ -152,17 +139,14 @@ def described_scale(layers: Network, parameters: Parameters) -> Network:
     """Turn weights and biases that act at run time into those of a description."""
     factors = weight_factors(layers, parameters)
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
-
-    populations = [
-        population
-        if population.bias is None
-        else replace(population, bias=population.bias / gains[population.name])
-        for population in layers
-    ]
-    projections = [
+    populations = tuple(
+        one if one.bias is None else replace(one, bias=one.bias / gains[one.name])
+        for one in layers
+    )
+    projections = tuple(
         replace(p, connection=p.connection.times(1 / factors[p.name]))
         if p.name in factors
         else p
         for p in layers.projections
-    ]
-    return Network(layers.input_shape, tuple(populations), tuple(projections))
+    )
+    return Network(layers.input_shape, populations, projections)

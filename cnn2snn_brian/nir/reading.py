@@ -16,7 +16,13 @@ import numpy as np
 from cnn2snn_brian.checks import check_choice, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
-from cnn2snn_brian.nir.graph_reader import ASSUMED, BESIDE, GraphReader
+from cnn2snn_brian.nir.graph_reader import (
+    ASSUMED,
+    BESIDE,
+    NUMBERS,
+    SETTINGS,
+    GraphReader,
+)
 from cnn2snn_brian.nir.metadata import kept_fields, kept_settings
 from cnn2snn_brian.nir.nodes import known_to, with_arrays
 from cnn2snn_brian.settings import CHOICES, Parameters
@@ -35,15 +41,15 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(graph, nir.NIRGraph):
         raise InputError(f"a {type(graph).__name__}, expected a nir.NIRGraph or a file")
     graph = with_arrays(where, graph)
-    settings = kept_settings(graph)
+    settings, known = kept_settings(graph), {}
     if settings is not None:
-        fields = kept_fields(graph)
+        fields = kept_fields(graph, settings)
         if fields is not None:
             return _with_given(fields, given)
-    known = {} if settings is None else _known(settings)
-    said = {**ASSUMED, **known, **given}
-    _warn(where, {**known}, given, changed=settings is not None)
-    return GraphReader(graph, said).fields()
+        known = _known(settings)
+    assumed = {k: v for k, v in ASSUMED.items() if k not in known and k not in given}
+    _warn(where, assumed, changed=settings is not None)
+    return GraphReader(graph, {**assumed, **known, **given}).fields()
 
 
 def _from_file(nir: Any, path: str | Path) -> Any:
@@ -56,11 +62,9 @@ def _from_file(nir: Any, path: str | Path) -> Any:
 
 def _with_given(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Change what a user said otherwise."""
-    own = {
-        what: given[what] for what in ("v_min", "v_init", "rate_scale") if what in given
-    }
+    numbers = {what: given[what] for what in NUMBERS if what in given}
     fields["parameters"] = Parameters.of(
-        fields["layers"], default=fields["parameters"], **own
+        fields["layers"], default=fields["parameters"], **numbers
     )
     named = (*CHOICES, *BESIDE, "dt_s")
     return fields | {what: given[what] for what in named if what in given}
@@ -69,36 +73,34 @@ def _with_given(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, A
 def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Take settings of a network whose graph was changed since."""
     found = {"propagation": "step", **settings}
-    names = ("reset", "encoding", "propagation", "dt_s", *BESIDE)
+    names = (*SETTINGS, *BESIDE)
     known = {what: found[what] for what in names if found.get(what) is not None}
     if isinstance(known.get("synapses"), Mapping):
         del known["synapses"]  # of layers that may be others now
-    known["rate_scale"] = settings["parameters"]["rate_scale"]
-    for what in ("v_min", "v_init"):
+    for what in NUMBERS:
         numbers = settings["parameters"][what]
-        known[what] = {
-            name: number if np.ndim(number) else float(number)
-            for name, number in numbers.items()
-        }
+        known[what] = numbers
+        if isinstance(numbers, Mapping):
+            known[what] = {
+                name: number if np.ndim(number) else float(number)
+                for name, number in numbers.items()
+            }
     return known
 
 
-def _warn(
-    where: str, known: Mapping[str, Any], given: Mapping[str, Any], *, changed: bool
-) -> None:
+def _warn(where: str, assumed: Mapping[str, Any], *, changed: bool) -> None:
     """Name every assumption."""
-    assumed = [
-        "dt=1*ms" if what == "dt_s" else f"{what}={value!r}"
-        for what, value in ASSUMED.items()
-        if what not in given and what not in known
-    ]
     said = f"{where}: "
     if changed:
         said += "nodes were changed after the export, so they are read anew; "
     if assumed:
+        words = (
+            "dt=1*ms" if what == "dt_s" else f"{what}={value!r}"
+            for what, value in assumed.items()
+        )
         said += (
             "NIR leaves open, or simulators disagree about, what is assumed here: "
-            f"{', '.join(assumed)}. Give these arguments to say otherwise"
+            f"{', '.join(words)}. Give these arguments to say otherwise"
         )
     if changed or assumed:
         warnings.warn(said, stacklevel=4)

@@ -6,8 +6,8 @@ node on the way to it. Weights are those that act at run time, so that spikes of
 all populations count alike and thresholds mean the same as here.
 """
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -93,19 +93,13 @@ def to_nir(
     .. [1] Pedersen et al. (2024), Neuromorphic intermediate representation,
        doi:10.1038/s41467-024-52259-9
     """
-    check_choice("pooling", pooling, ("depthwise", "avg", "sum"))
-    check_choice("resistance", resistance, ("step", "second"))
-    check_choice("integration", integration, ("exact", "euler"))
+    check_choice("pooling", pooling, get_args(Pooling))
+    check_choice("resistance", resistance, get_args(Resistance))
+    check_choice("integration", integration, get_args(Integration))
     if network.release_probability:
         names = ", ".join(network.release_probability)
         raise InputError(f"{names}: NIR has no node for synapses that fail at random")
-    writer = _Writer(
-        network,
-        pooling,
-        strict=strict,
-        resistance=resistance,
-        integration=integration,
-    )
+    writer = _Writer(network, pooling, strict, resistance, integration)
     for name in network.layer_names:
         writer.take(name)
     graph = writer.graph()
@@ -128,41 +122,29 @@ def _tau_s(name: str, model: NeuronModel) -> float | None:
     )
 
 
+@dataclass
 class _Writer:
-    """
-    The nodes and edges that were made so far.
+    """The nodes and edges that were made so far; for the options see `to_nir`."""
 
-    Parameters
-    ----------
-    network : SpikingNetwork
-        The network.
-    pooling, strict, resistance, integration
-        See `to_nir`.
-    """
+    network: "SpikingNetwork"
+    pooling: Pooling
+    strict: bool
+    resistance: Resistance
+    integration: Integration
+    nodes: dict[str, Any] = field(default_factory=dict)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    #: Whether all kernels are such that NIR computes their sizes.
+    is_checked: bool = True
 
-    def __init__(
-        self,
-        network: "SpikingNetwork",
-        pooling: Pooling,
-        *,
-        strict: bool,
-        resistance: Resistance,
-        integration: Integration,
-    ) -> None:
+    def __post_init__(self) -> None:
+        network = self.network
         self.nir = optional_library("nir", "nir", "NIR")
-        self.network, self.pooling, self.strict = network, pooling, strict
-        self.integration = integration
         self.dtype = np.dtype(network.dtype)
-        self.resistance = 1.0 if resistance == "step" else 1 / network.dt_s
         models = network.models(network.neurons)
         self.taus = {name: _tau_s(name, model) for name, model in models.items()}
         self.shapes = network.layers.shapes
         self.factors = weight_factors(network.layers, network.parameters)
         self.constants = constants(network.layers, network.parameters)
-        self.nodes: dict[str, Any] = {}
-        self.edges: list[tuple[str, str]] = []
-        #: Whether all kernels are such that NIR computes their sizes.
-        self.is_checked = True
         self._add(INPUT, self.nir.Input(np.array(self.shapes[INPUT])))
 
     def graph(self) -> Any:
@@ -209,7 +191,8 @@ class _Writer:
         zero = self._full(shape, 0)
         level = known_to(self.nir.IF, v_reset=zero)
         if tau_s is None:
-            return self.nir.IF(self._full(shape, self.resistance), threshold, **level)
+            per_step = 1.0 if self.resistance == "step" else 1 / self.network.dt_s
+            return self.nir.IF(self._full(shape, per_step), threshold, **level)
         if np.exp(-self.network.dt_s / tau_s) == 0:
             return self.nir.Threshold(threshold)
         # A step takes this share of v, and adds the same share of r times the input.
@@ -259,10 +242,8 @@ class _Writer:
 
     def _can_carry(self, constant: Any) -> bool:
         """Whether the last node of a projection has a bias that can be this."""
-        if constant is None:
-            return False
-        if constant.ndim == 1:
-            return True
+        if constant is None or constant.ndim == 1:
+            return constant is not None
         return bool((constant == constant[:, :1, :1]).all())
 
     def _conv(self, name: str, kernel: Convolution, source: str, constant: Any) -> str:

@@ -13,10 +13,11 @@ from cnn2snn_brian.projections.algebra import (
     is_pointwise,
     simplest,
     then,
+    unused,
 )
 from cnn2snn_brian.projections.base import ByContent
 from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
-from cnn2snn_brian.projections.convolution import Convolution
+from cnn2snn_brian.projections.convolution import Convolution, pair, zeros_around
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import Kernel, Runs, SpatialKernel
 from cnn2snn_brian.projections.network import (
@@ -46,7 +47,13 @@ from cnn2snn_brian.projections.places import (
     sample,
 )
 from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
-from cnn2snn_brian.projections.window import Window, nearest, pool_spans, span_matrix
+from cnn2snn_brian.projections.window import (
+    Span,
+    Window,
+    nearest,
+    pool_spans,
+    span_matrix,
+)
 
 __all__ = [
     "INPUT",

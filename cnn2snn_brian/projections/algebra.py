@@ -6,8 +6,10 @@ a ReLU. Until then BatchNorm, sums with other branches and concatenations are pa
 the same linear map: a `Value`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,17 +18,14 @@ from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.convolution import Convolution
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import Kernel, SpatialKernel
-from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel
+from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape, by_channel
 
 
 def is_pointwise(kernel: Kernel | None) -> bool:
     """Say whether a kernel treats all positions alike and apart."""
     if isinstance(kernel, Convolution):
-        return (
-            kernel.weight.shape[2:] == (1, 1)
-            and kernel.stride == (1, 1)
-            and not np.any(kernel.padding)
-        )
+        ones = kernel.weight.shape[2:] == kernel.stride == (1, 1)
+        return ones and not np.any(kernel.padding)
     return kernel is None or isinstance(kernel, ByChannel)
 
 
@@ -34,10 +33,10 @@ def _is_depthwise(kernel: Kernel) -> bool:
     return isinstance(kernel, Convolution) and kernel.weight.shape[1] == 1
 
 
-def _gain(kernel: Kernel) -> FloatArray | None:
+def _gain(kernel: Kernel | None) -> FloatArray | None:
     """Give the factors of the channels, if a kernel is no more than that."""
-    if isinstance(kernel, ByChannel):
-        return kernel.weight
+    if kernel is None or isinstance(kernel, ByChannel):
+        return None if kernel is None else kernel.weight
     same = kernel.shape == kernel.input_shape
     scales = same and _is_depthwise(kernel) and is_pointwise(kernel)
     return kernel.weight.ravel() if scales else None
@@ -45,8 +44,7 @@ def _gain(kernel: Kernel) -> FloatArray | None:
 
 def simplest(connection: Connection) -> Connection:
     """Write a kernel that only scales channels as such."""
-    gain = None if connection.kernel is None else _gain(connection.kernel)
-    if gain is None:
+    if (gain := _gain(connection.kernel)) is None:
         return connection
     return replace(connection, kernel=ByChannel(connection.read_shape, gain))
 
@@ -62,10 +60,8 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
     if not (isinstance(first, Convolution) and isinstance(second, Convolution)):
         return None
     if is_pointwise(first) and first.groups == 1 and _is_depthwise(second):
-        of_output = np.repeat(
-            first.weight[:, :, 0, 0], len(second.weight) // len(first.weight), axis=0
-        )
-        kernel: Any = second.weight * of_output[:, :, None, None]
+        n_each = len(second.weight) // len(first.weight)
+        kernel: Any = second.weight * np.repeat(first.weight, n_each, axis=0)
         return replace(second, input_shape=first.input_shape, weight=kernel, groups=1)
     if _is_depthwise(first) and is_pointwise(second) and second.groups == 1:
         each = second.weight[:, :, 0, 0, None, None] * first.weight[None, :, 0]
@@ -76,7 +72,7 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
 
 
 def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
-    """Write a kernel that scales channels as a convolution, if that can be."""
+    """Write a gain of each channel as a convolution; None for what can't be one."""
     if isinstance(kernel, ByChannel) and len(kernel.input_shape) == 3:
         weight = kernel.weight.reshape(-1, 1, 1, 1)
         return Convolution(kernel.input_shape, weight, groups=len(weight))
@@ -94,29 +90,20 @@ def summed(one: Kernel | None, other: Kernel | None) -> Kernel | None:
         one, other = other, one
     if one.groups != other.groups:
         one, other = one.ungrouped(), other.ungrouped()
-    geometry = "stride", "padding", "dilation"
-    if one.weight.shape == other.weight.shape and all(
-        getattr(one, what) == getattr(other, what) for what in geometry
-    ):
+    geometry = attrgetter("weight.shape", "stride", "padding", "dilation")
+    if geometry(one) == geometry(other):
         return replace(one, weight=one.weight + other.weight)
-    taps = [
+    (y, rest_y), (x, rest_x) = (
         divmod(before, dilation)
         for (before, _), dilation in zip(one.padding, one.dilation, strict=True)
-    ]
-    fits = (
-        isinstance(one, Convolution)
-        and other.weight.shape[2:] == (1, 1)
-        and other.stride == one.stride
-        and not np.any(other.padding)
-        and all(
-            not rest and tap < size
-            for (tap, rest), size in zip(taps, one.weight.shape[2:], strict=True)
-        )
     )
-    if not fits:
+    ky, kx = one.weight.shape[2:]
+    fits = isinstance(one, Convolution) and other.weight.shape[2:] == (1, 1)
+    fits = fits and other.stride == one.stride and not np.any(other.padding)
+    if not fits or rest_y or rest_x or y >= ky or x >= kx:
         return None
     weight = one.weight.copy()
-    weight[:, :, taps[0][0], taps[1][0]] += other.weight[:, :, 0, 0]
+    weight[:, :, y, x] += other.weight[:, :, 0, 0]
     return replace(one, weight=weight)
 
 
@@ -131,10 +118,8 @@ def then(first: Connection, second: Connection) -> Connection | None:
         window = narrow.window.after(window)
     if kernel is None or narrow.kernel is None:
         kernel = kernel or narrow.kernel
-    else:
-        kernel = composed(kernel, narrow.kernel)
-        if kernel is None:
-            return None
+    elif (kernel := composed(kernel, narrow.kernel)) is None:
+        return None
     if window is not None and isinstance(kernel, ByChannel) and window.is_even:
         kernel = None if (kernel.weight == 1).all() else kernel
     return Connection(first.input_shape, window, kernel, narrow.start, second.channels)
@@ -185,9 +170,7 @@ class Value:
     @property
     def is_rectified(self) -> bool:
         """Whether it is a sum of activations, which are never negative."""
-        return self.bias is None and all(
-            term.connection.is_identity for term in self.terms
-        )
+        return self.bias is None and all(t.connection.is_identity for t in self.terms)
 
     @property
     def is_bare(self) -> bool:
@@ -252,11 +235,9 @@ class Value:
             for start, value in zip(starts[:-1], values, strict=True)
             for term in value.terms
         ]
-        bias = None
-        if any(value.bias is not None for value in values):
-            bias = np.concatenate(
-                [np.zeros(v.shape) if v.bias is None else v.bias for v in values]
-            )
+        biases = [np.zeros(v.shape) if v.bias is None else v.bias for v in values]
+        has_bias = any(value.bias is not None for value in values)
+        bias = np.concatenate(biases) if has_bias else None
         shape = (starts[-1], *values[0].shape[1:])
         n_biases = sum(value.n_biases for value in values)
         return Value(shape, tuple(terms), bias, n_biases, is_flat=values[0].is_flat)
@@ -283,23 +264,16 @@ def _added(one: Connection, other: Connection) -> Connection | None:
     return None if kernel is None else replace(one, kernel=kernel)
 
 
+def unused(name: str, taken: Iterable[str]) -> str:
+    """Add a number to a name for neurons that is taken."""
+    others = (f"{name}_{n}" for n in count(2))
+    used = {INPUT, *taken}
+    return next(own for own in chain([name], others) if own not in used)
+
+
 def named(name: str, sources: Iterable[str]) -> Iterator[str]:
     """Name the projections of a population that several reach, after their sources."""
     n_of_source: dict[str, int] = {}
     for source in sources:
         n = n_of_source[source] = n_of_source.get(source, 0) + 1
         yield f"{name}_from_{source}" + (f"_{n}" if n > 1 else "")
-
-
-def ways(
-    source: str, pools: Mapping[str, Sequence[tuple[str, Connection]]]
-) -> Iterator[tuple[str, Connection]]:
-    """List the ways into a population through averages that have no neurons."""
-    for before, connection in pools[source]:
-        if before not in pools:
-            yield before, connection
-            continue
-        for origin, first in ways(before, pools):
-            whole = then(first, connection)
-            assert whole is not None  # windows can always be composed
-            yield origin, whole

@@ -16,7 +16,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.base import ByContent
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import IntArray, Kernel, Runs
-from cnn2snn_brian.projections.order import FloatArray, Shape, from_neurons, to_neurons
+from cnn2snn_brian.projections.order import FloatArray, Shape
 from cnn2snn_brian.projections.window import Window
 
 #: Brian2 numbers synapses with 32 bits.
@@ -94,16 +94,10 @@ class Connection(ByContent):
         own = read if kernel is None else kernel.shape
         channels = self.channels or own[0]
         if self.start < 0 or self.start + own[0] > channels:
-            raise InputError(
-                f"{own[0]} channels from channel {self.start} on don't fit into "
-                f"{channels}"
-            )
-        for name, value in (
-            ("kernel", kernel),
-            ("channels", channels),
-            ("read_shape", read),
-            ("own_shape", own),
-        ):
+            found = f"{own[0]} channels from channel {self.start} on"
+            raise InputError(f"{found} don't fit into {channels}")
+        made = {"kernel": kernel, "channels": channels}
+        for name, value in (made | {"read_shape": read, "own_shape": own}).items():
             object.__setattr__(self, name, value)
 
     @property
@@ -197,26 +191,21 @@ class Connection(ByContent):
     def covered(self, axis: int) -> npt.NDArray[np.bool_]:
         """Say which positions the kernel reads where, (n_read, n_in)."""
         if self.window is None:
-            return np.eye(self.input_shape[1 + axis], dtype=bool)
+            return np.eye((*self.input_shape[1:], 1, 1)[axis], dtype=bool)
         return self.window.axes[axis] != 0
 
     def fan_out(self) -> npt.NDArray[np.int64]:
         """Count the synapses that leave each neuron of the source."""
         n_targets = 1 if self.kernel is None else self.kernel.n_targets
-        if len(self.input_shape) == 1:
-            return np.full(self.input_shape, n_targets, np.int64)
-        counts: list[Any] = []
+        counts = []
         for axis in (0, 1):
             covered = self.covered(axis)
-            reach = None if self.kernel is None else self.kernel.reach(axis)
-            if self.kernel is not None and reach is None:
-                counts.append(covered.any(0).astype(np.int64))
-            elif reach is None:
-                counts.append(covered.sum(0))
-            else:
-                counts.append((reach.astype(np.int64) @ covered > 0).sum(0))
+            if self.kernel is not None:
+                covered = self.kernel.reach(axis).astype(np.int64) @ covered > 0
+            counts.append(covered.sum(0))
         one = np.outer(*counts) * n_targets
-        return np.broadcast_to(one, (self.input_shape[0], *one.shape)).astype(np.int64)
+        whole = np.broadcast_to(one, (self.input_shape[0], *one.shape))
+        return whole.astype(np.int64).reshape(self.input_shape)
 
     @property
     def n_synapses(self) -> int:
@@ -329,25 +318,23 @@ class Connection(ByContent):
         return source.astype(np.int32), target.astype(np.int32), whole
 
     @property
+    def _ordered(self) -> Dense | None:
+        """The kernel, if each of its weights is one synapse."""
+        is_dense = isinstance(self.kernel, Dense) and self.window is None
+        return self.kernel if is_dense else None  # type: ignore[return-value]
+
+    @property
     def synapse_shape(self) -> tuple[int, ...]:
         """Shape in which a user sees one weight for each synapse."""
-        if isinstance(self.kernel, Dense) and self.window is None:
-            return self.kernel.weight.shape
-        return (self.n_synapses,)
+        own = self._ordered
+        return (self.n_synapses,) if own is None else own.weight.shape
 
     def from_synapses(self, weights: Any) -> npt.NDArray[np.float64]:
         """Order one weight for each synapse as a user sees them."""
         values = np.asarray(weights, np.float64)
-        if len(self.synapse_shape) == 1:
-            return values
-        by_output = values.reshape(math.prod(self.input_shape), -1).T
-        ordered = from_neurons(by_output, self.input_shape)
-        return ordered.reshape(self.synapse_shape)
+        return values if (own := self._ordered) is None else own.from_stored(values)
 
     def to_synapses(self, weights: Any) -> npt.NDArray[np.float64]:
         """Order weights as the synapses are; undoes `from_synapses`."""
         values = np.asarray(weights, np.float64)
-        if len(self.synapse_shape) == 1:
-            return values
-        ordered = to_neurons(values.reshape(-1, *self.input_shape), self.input_shape)
-        return np.ascontiguousarray(ordered.T).ravel()
+        return values if (own := self._ordered) is None else own.stored(values)

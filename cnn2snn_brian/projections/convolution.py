@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cnn2snn_brian.projections.kernel import SpatialKernel, taps
+from cnn2snn_brian.projections.kernel import SpatialKernel
 from cnn2snn_brian.projections.order import FloatArray
 
 
@@ -19,35 +19,15 @@ class Convolution(SpatialKernel):
     """
 
     label = "Conv2d"
-    in_first = False
-    reverses = True
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of what it gives."""
         height, width = (
-            (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
-            for size, padding, dilation, kernel, stride in zip(
-                self.input_shape[1:],
-                self.padding,
-                self.dilation,
-                self.weight.shape[2:],
-                self.stride,
-                strict=True,
-            )
+            (size + zeros - dilation * (taps - 1) - 1) // stride + 1
+            for size, zeros, dilation, taps, stride in self.axes
         )
         return self.weight.shape[0], height, width
-
-    def taps(self, axis: int) -> tuple[Any, ...]:
-        """Pair the input, output and tap of an axis, without those in the padding."""
-        return taps(
-            self.input_shape[1 + axis],
-            self.shape[1 + axis],
-            self.weight.shape[2 + axis],
-            self.stride[axis],
-            self.padding[axis][0],
-            self.dilation[axis],
-        )
 
     def drive(self, values: FloatArray) -> FloatArray:
         """
@@ -58,10 +38,7 @@ class Convolution(SpatialKernel):
         convolution of float64 numbers lays out all of them.
         """
         out_channels, height, width = self.shape
-        extent = [
-            d * (k - 1) + 1
-            for d, k in zip(self.dilation, self.weight.shape[2:], strict=True)
-        ]
+        extent = [d * (taps - 1) + 1 for _, _, d, taps, _ in self.axes]
         kernels = self.weight.reshape(self.groups, out_channels // self.groups, -1)
         out = np.empty(
             (len(values), *kernels.shape[:2], height * width),
@@ -77,3 +54,20 @@ class Convolution(SpatialKernel):
                 kernels, columns.reshape(self.groups, -1, height * width), out=sums
             )
         return out.reshape(-1, *self.shape)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Take one whole number for both axes, or one for each."""
+    y, x = np.broadcast_to(np.asarray(value), (2,))
+    return int(y), int(x)
+
+
+def zeros_around(padding: Any, dilation: Any, sizes: Any) -> Any:
+    """Read the padding of a kernel: "same", "valid", or as many zeros on both sides."""
+    named = padding if isinstance(padding, str) else ""
+    if named == "same":
+        # Where it is odd, the larger half comes after the image.
+        total = [d * (k - 1) for d, k in zip(dilation, sizes, strict=True)]
+        return tuple((n // 2, n - n // 2) for n in total)
+    both = (0, 0) if named == "valid" else pair(padding)
+    return tuple((n, n) for n in both)

@@ -1,7 +1,7 @@
 """Kernels without positions: dense, and one weight a channel."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.kernel import Kernel, Runs
-from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel, to_neurons
+from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,33 +41,23 @@ class Dense(Kernel):
         """Shape of what it gives."""
         return self.weight.shape[:1]
 
-    @property
-    def n_targets(self) -> int:
-        """All outputs."""
-        return len(self.weight)
-
-    @property
-    def weights_of_channel(self) -> int:
-        """All outputs, for each position."""
-        return len(self.weight)
-
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the sums."""
         return values.reshape(len(values), -1) @ self.weight.T
 
-    def stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights by input neuron."""
-        by_place: Any = np.asarray(weight).reshape(-1, *self.input_shape)
-        return np.ascontiguousarray(to_neurons(by_place, self.input_shape).T).ravel()
+    def table(self, weight: Any) -> npt.NDArray[Any]:
+        """Order weights as (1, input, position, 1, output)."""
+        array: Any = np.reshape(weight, (len(self.weight), self.input_shape[0], -1))
+        return array.transpose(1, 2, 0)[None, :, :, None]
 
-    def from_stored(self, stored: Any) -> npt.NDArray[Any]:
-        """Order stored weights as torch does."""
-        by_place: Any = np.reshape(stored, (-1, len(self.weight))).T
-        if len(self.input_shape) == 3:
-            channels, height, width = self.input_shape
-            by_place = by_place.reshape(-1, height, width, channels)
-            by_place = np.moveaxis(by_place, -1, 1)
-        return np.ascontiguousarray(by_place).reshape(self.weight.shape)
+    def from_table(self, table: Any) -> npt.NDArray[Any]:
+        """Order weights as torch does; undoes `table`."""
+        by_output = np.moveaxis(table, -1, 0)
+        return np.ascontiguousarray(by_output).reshape(len(by_output), -1)
+
+    def in_memory(self, table: Any) -> Any:
+        """Order weights by input neuron, channels last."""
+        return table.swapaxes(1, 2)
 
     def runs(self) -> Runs:
         """List the synapses: one run for each source."""
@@ -75,28 +65,9 @@ class Dense(Kernel):
         source = np.arange(n_in)
         return Runs.ordered(n_in, source, 0, source * n_out, n_out, n_in)
 
-    def reach(self, axis: int) -> None:
+    def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """All positions reach all."""
-
-    def channels_seen(self, values: Any, join: Any) -> Any:
-        """All outputs see all."""
-        return np.tile(join(values, (0, 1)), (len(self.weight), 1, 1))
-
-    def scaled(self, gain: FloatArray) -> "Dense":
-        """Multiply what each output gets."""
-        return replace(self, weight=self.weight * gain[:, None])
-
-    def after_scaling(self, gain: FloatArray) -> "Dense":
-        """Multiply what each input channel gives."""
-        n_positions = self.weight.shape[1] // len(gain)
-        return replace(self, weight=self.weight * np.repeat(gain, n_positions))
-
-    def on_channels(self, start: int, n: int) -> "tuple[Dense, int]":
-        """Read some of the channels only."""
-        shape = (n, *self.input_shape[1:])
-        by_channel = self.weight.reshape(len(self.weight), self.input_shape[0], -1)
-        weight = by_channel[:, start : start + n].reshape(len(self.weight), -1)
-        return replace(self, input_shape=shape, weight=weight), 0
+        return np.ones((1, (*self.input_shape[1:], 1, 1)[axis]), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,26 +102,21 @@ class ByChannel(Kernel):
         return self.input_shape
 
     @property
-    def n_targets(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def weights_of_channel(self) -> int:
-        """One."""
-        return 1
+    def n_groups(self) -> int:
+        """Each channel is one."""
+        return len(self.weight)
 
     def drive(self, values: FloatArray) -> FloatArray:
         """Multiply each channel."""
         return values * by_channel(self.weight, self.input_shape)
 
-    def stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights by channel."""
-        return np.array(weight)
+    def table(self, weight: Any) -> npt.NDArray[Any]:
+        """Order weights as (channel, 1, 1, 1, 1)."""
+        return np.reshape(weight, (-1, 1, 1, 1, 1))
 
-    def from_stored(self, stored: Any) -> npt.NDArray[Any]:
+    def from_table(self, table: Any) -> npt.NDArray[Any]:
         """Order weights by channel."""
-        return np.array(stored)
+        return np.ravel(table)
 
     def runs(self) -> Runs:
         """List the synapses: each neuron has one."""
@@ -160,21 +126,4 @@ class ByChannel(Kernel):
 
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """Each position reaches its like."""
-        return np.eye(self.input_shape[1 + axis], dtype=bool)
-
-    def channels_seen(self, values: Any, join: Any) -> Any:
-        """Each channel sees its like."""
-        return values
-
-    def scaled(self, gain: FloatArray) -> "ByChannel":
-        """Multiply each channel."""
-        return replace(self, weight=self.weight * gain)
-
-    after_scaling = scaled
-
-    def on_channels(self, start: int, n: int) -> "tuple[ByChannel, int]":
-        """Read some of the channels only."""
-        shape = (n, *self.input_shape[1:])
-        return replace(
-            self, input_shape=shape, weight=self.weight[start : start + n]
-        ), start
+        return np.eye((*self.input_shape[1:], 1, 1)[axis], dtype=bool)

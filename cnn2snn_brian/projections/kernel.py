@@ -7,8 +7,10 @@ spike is a few loops over neighbours in memory, and only the beginning and the l
 each run are stored.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,9 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.base import ByContent
 from cnn2snn_brian.projections.order import FloatArray, Shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 IntArray = npt.NDArray[np.int32]
 
@@ -60,6 +65,13 @@ class Runs:
         first = np.zeros(n_sources + 1, np.int32)
         np.cumsum(np.bincount(pre, minlength=n_sources), out=first[1:])
         return cls(first, post[order], weight[order], length[order], channels)
+
+    def of(self, source: int) -> "Runs":
+        """Take the runs of one source."""
+        mine = slice(self.first[source], self.first[source + 1])
+        first = np.array([0, mine.stop - mine.start])
+        lists = self.post[mine], self.weight[mine], self.length[mine]
+        return Runs(first, *lists, self.channels)
 
     def expanded(self) -> tuple[IntArray, IntArray, IntArray]:
         """List source, target and weight of all synapses, by source, then by target."""
@@ -129,64 +141,97 @@ class Kernel(ByContent):
         raise NotImplementedError
 
     @property
+    def n_groups(self) -> int:
+        """Number of groups of channels."""
+        return 1
+
+    @property
     def n_targets(self) -> int:
         """Output channels that an input channel reaches at a position it reaches."""
-        raise NotImplementedError
+        return self.shape[0] // self.n_groups
 
     @property
     def weights_of_channel(self) -> int:
         """Number of weights of an input channel, which are neighbours in memory."""
-        raise NotImplementedError
+        return self.n_targets
 
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the sums of (n, *input_shape) values."""
         raise NotImplementedError
 
-    def stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights as shared synapses store them."""
+    def table(self, weight: Any) -> npt.NDArray[Any]:
+        """Order weights as (group, input, y, x, output)."""
         raise NotImplementedError
 
-    def from_stored(self, stored: Any) -> npt.NDArray[Any]:
-        """Order stored weights as torch does."""
+    def from_table(self, table: Any) -> npt.NDArray[Any]:
+        """Order weights as torch does; undoes `table`."""
         raise NotImplementedError
+
+    def in_memory(self, table: Any) -> Any:
+        """Order a table as synapses store it; twice changes nothing."""
+        return table
 
     def runs(self) -> Runs:
         """List the synapses as runs."""
         raise NotImplementedError
 
-    def reach(self, axis: int) -> npt.NDArray[np.bool_] | None:
-        """Say which positions reach which, (n_out, n_in); None if all reach all."""
+    def reach(self, axis: int) -> npt.NDArray[np.bool_]:
+        """Say which positions reach which, (n_out, n_in)."""
         raise NotImplementedError
+
+    def with_table(self, table: Any, **more: Any) -> "Self":
+        """Take other weights, ordered as `table` does, and read as many channels."""
+        shape = (table.shape[0] * table.shape[1], *self.input_shape[1:])
+        return replace(self, input_shape=shape, weight=self.from_table(table), **more)
+
+    def stored(self, weight: Any) -> npt.NDArray[Any]:
+        """Order weights as shared synapses store them."""
+        return np.ascontiguousarray(self.in_memory(self.table(weight))).ravel()
+
+    def from_stored(self, stored: Any) -> npt.NDArray[Any]:
+        """Order stored weights as torch does."""
+        shape = self.in_memory(self.table(self.weight)).shape
+        return self.from_table(self.in_memory(np.reshape(stored, shape)))
+
+    def scaled(self, gain: FloatArray) -> "Self":
+        """Multiply what each output channel gets."""
+        gains = np.reshape(gain, (self.n_groups, 1, 1, 1, -1))
+        return self.with_table(self.table(self.weight) * gains)
+
+    def after_scaling(self, gain: FloatArray) -> "Self":
+        """Multiply what each input channel gives."""
+        gains = np.reshape(gain, (self.n_groups, -1, 1, 1, 1))
+        return self.with_table(self.table(self.weight) * gains)
+
+    def ungrouped(self) -> "Self":
+        """Write a grouped kernel as an ordinary one, with zeros between groups."""
+        if self.n_groups == 1:
+            return self
+        groups, n_in, ky, kx, n_out = (table := self.table(self.weight)).shape
+        whole = np.zeros((groups, n_in, ky, kx, groups, n_out), table.dtype)
+        each = np.arange(groups)
+        whole[each, :, :, :, each] = table
+        return self.with_table(whole.reshape(1, groups * n_in, ky, kx, groups * n_out))
+
+    def on_channels(self, start: int, n: int) -> "tuple[Self, int]":
+        """Read some of the channels only; give the first output channel, too."""
+        per_in = self.input_shape[0] // self.n_groups
+        if self.n_groups > 1 and start % per_in == 0 and n % per_in == 0:
+            # Whole groups have outputs of their own.
+            mine = slice(start // per_in, (start + n) // per_in)
+            narrow = self.with_table(self.table(self.weight)[mine])
+            return narrow, mine.start * self.n_targets
+        whole = self.ungrouped()
+        return whole.with_table(whole.table(whole.weight)[:, start : start + n]), 0
 
     def channels_seen(self, values: Any, join: Any) -> Any:
         """Join what the input channels see into what each output channel sees."""
-        raise NotImplementedError
-
-    def scaled(self, gain: FloatArray) -> "Kernel":
-        """Multiply what each output channel gets."""
-        raise NotImplementedError
-
-    def after_scaling(self, gain: FloatArray) -> "Kernel":
-        """Multiply what each input channel gives."""
-        raise NotImplementedError
-
-    def on_channels(self, start: int, n: int) -> "tuple[Kernel, int]":
-        """Read some of the channels only; give the first output channel, too."""
-        raise NotImplementedError
+        grouped = values.reshape(self.n_groups, -1, *values.shape[1:])
+        return np.repeat(join(grouped, 1), self.n_targets, axis=0)
 
     def resized(self, shape: Shape) -> "Kernel":
         """Read another height and width."""
         return replace(self, input_shape=(self.input_shape[0], *shape[1:]))
-
-
-def taps(
-    n_in: int, n_out: int, size: int, stride: int, before: int, dilation: int
-) -> tuple[npt.NDArray[np.intp], ...]:
-    """Pair the input, output and tap of a convolution along an axis, by output."""
-    out, tap = np.divmod(np.arange(n_out * size), size)
-    position = out * stride - before + tap * dilation
-    inside = (position >= 0) & (position < n_in)
-    return position[inside], out[inside], tap[inside]
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +259,8 @@ class SpatialKernel(Kernel):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
-    #: Where the weights of (group, input, output) are in torch's array of weights.
-    in_first: ClassVar[bool]
-    #: Whether a row of targets has the taps of a row in reverse.
-    reverses: ClassVar[bool]
+    #: Whether it goes from what a convolution gives to what that reads.
+    is_transposed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         found = (
@@ -226,7 +269,10 @@ class SpatialKernel(Kernel):
         )
         if self.weight.ndim != 4 or len(self.input_shape) != 3:
             raise InputError(found)
-        n_in, n_out = self._n_channels
+        first, second = self.weight.shape[:2]
+        n_in, n_out = second * self.groups, first
+        if self.is_transposed:
+            n_in, n_out = first, second * self.groups
         if n_in != self.input_shape[0] or n_in % self.groups or n_out % self.groups:
             raise InputError(found)
         if min(self.shape) < 1:
@@ -237,51 +283,55 @@ class SpatialKernel(Kernel):
         super().__post_init__()
 
     @property
-    def _n_channels(self) -> tuple[int, int]:
-        first, second = self.weight.shape[:2]
-        if self.in_first:
-            return first, second * self.groups
-        return second * self.groups, first
+    def n_groups(self) -> int:
+        """Number of groups of channels."""
+        return self.groups
+
+    @property
+    def axes(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Size, zeros, dilation, taps and stride along y and x."""
+        zeros = map(sum, self.padding)
+        taps, sizes = self.weight.shape[2:], self.input_shape[1:]
+        return zip(sizes, zeros, self.dilation, taps, self.stride, strict=True)
 
     def taps(self, axis: int) -> tuple[npt.NDArray[np.intp], ...]:
         """Pair the input, output and tap of an axis, without those in the padding."""
-        raise NotImplementedError
-
-    @property
-    def n_targets(self) -> int:
-        """Output channels of a group."""
-        return self._n_channels[1] // self.groups
+        n_read, n_given = self.input_shape[1 + axis], self.shape[1 + axis]
+        if self.is_transposed:
+            n_read, n_given = n_given, n_read
+        size = self.weight.shape[2 + axis]
+        given, tap = np.divmod(np.arange(n_given * size), size)
+        read = given * self.stride[axis] - self.padding[axis][0]
+        read += tap * self.dilation[axis]
+        inside = (read >= 0) & (read < n_read)
+        ends = read[inside], given[inside]
+        return (*(ends[::-1] if self.is_transposed else ends), tap[inside])
 
     @property
     def weights_of_channel(self) -> int:
         """Taps of all output channels of a group."""
-        ky, kx = self.weight.shape[2:]
-        return int(ky * kx * self.n_targets)
+        return int(math.prod(self.weight.shape[2:]) * self.n_targets)
 
     def table(self, weight: Any) -> npt.NDArray[Any]:
         """Order weights as (group, input, y, x, output)."""
         array = np.asarray(weight)
-        first, second, ky, kx = array.shape
-        grouped = array.reshape(self.groups, first // self.groups, second, ky, kx)
-        return grouped.transpose((0, 1, 3, 4, 2) if self.in_first else (0, 2, 3, 4, 1))
+        grouped = array.reshape(self.groups, -1, *array.shape[1:])
+        order = (0, 1, 3, 4, 2) if self.is_transposed else (0, 2, 3, 4, 1)
+        return grouped.transpose(order)
 
     def from_table(self, table: Any) -> npt.NDArray[Any]:
         """Order weights as torch does; undoes `table`."""
-        grouped = table.transpose((0, 1, 4, 2, 3) if self.in_first else (0, 4, 1, 2, 3))
+        order = (0, 1, 4, 2, 3) if self.is_transposed else (0, 4, 1, 2, 3)
+        grouped = table.transpose(order)
         return np.ascontiguousarray(grouped).reshape(-1, *grouped.shape[2:])
 
-    def _turned(self, table: Any) -> Any:
+    def with_table(self, table: Any, **more: Any) -> "Self":
+        """Take other weights, in as many groups and of as many channels."""
+        return super().with_table(table, groups=len(table), **more)
+
+    def in_memory(self, table: Any) -> Any:
         """Reverse the taps of rows where a row of targets has them in reverse."""
-        return table[:, :, :, ::-1] if self.reverses else table
-
-    def stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights by input channel, tap and output channel."""
-        return np.ascontiguousarray(self._turned(self.table(weight))).ravel()
-
-    def from_stored(self, stored: Any) -> npt.NDArray[Any]:
-        """Order stored weights as torch does."""
-        table = np.reshape(stored, self.table(self.weight).shape)
-        return self.from_table(self._turned(table))
+        return table if self.is_transposed else table[:, :, :, ::-1]
 
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """Say which positions reach which."""
@@ -290,15 +340,10 @@ class SpatialKernel(Kernel):
         found[out, position] = True
         return found
 
-    def channels_seen(self, values: Any, join: Any) -> Any:
-        """Join the channels of each group."""
-        grouped = values.reshape(self.groups, -1, *values.shape[1:])
-        return np.repeat(join(grouped, 1), self.n_targets, axis=0)
-
     @property
     def _rows_are_runs(self) -> bool:
         """Whether the targets of a kernel row are neighbours in memory."""
-        stride = self.stride[1] if self.reverses else 1
+        stride = 1 if self.is_transposed else self.stride[1]
         return stride == 1 and self.dilation[1] == 1 and self.groups == 1
 
     def runs(self) -> Runs:
@@ -309,7 +354,7 @@ class SpatialKernel(Kernel):
         ky, kx = self.weight.shape[2:]
         y_in, y_out, tap_y = (a[:, None, None] for a in self.taps(0))
         x_in, x_out, tap_x = self.taps(1)
-        if self.reverses:
+        if not self.is_transposed:
             tap_x = kx - 1 - tap_x
         n_positions: Any = np.ones_like(x_in)
         if self._rows_are_runs:
@@ -324,45 +369,10 @@ class SpatialKernel(Kernel):
         )
         channel = np.arange(channels)[None, None, :]
         return Runs.ordered(
-            int(np.prod(self.input_shape)),
+            math.prod(self.input_shape),
             (y_in * width + x_in) * channels + channel,
             (y_out * out_width + x_out) * out_channels + channel // per_in * per_out,
             ((channel * ky + tap_y) * kx + tap_x) * per_out,
             n_positions * per_out,
             per_in,
         )
-
-    def scaled(self, gain: FloatArray) -> "SpatialKernel":
-        """Multiply what each output channel gets."""
-        table = self.table(self.weight) * gain.reshape(self.groups, 1, 1, 1, -1)
-        return replace(self, weight=self.from_table(table))
-
-    def after_scaling(self, gain: FloatArray) -> "SpatialKernel":
-        """Multiply what each input channel gives."""
-        table = self.table(self.weight) * gain.reshape(self.groups, -1, 1, 1, 1)
-        return replace(self, weight=self.from_table(table))
-
-    def ungrouped(self) -> "SpatialKernel":
-        """Write a grouped kernel as an ordinary one, with zeros between groups."""
-        if self.groups == 1:
-            return self
-        groups, n_in, ky, kx, n_out = (table := self.table(self.weight)).shape
-        whole = np.zeros((groups, n_in, ky, kx, groups, n_out), table.dtype)
-        each = np.arange(groups)
-        whole[each, :, :, :, each] = table
-        whole = whole.reshape(1, groups * n_in, ky, kx, groups * n_out)
-        return replace(self, groups=1, weight=self.from_table(whole))
-
-    def on_channels(self, start: int, n: int) -> "tuple[SpatialKernel, int]":
-        """Read some of the channels only; whole groups have outputs of their own."""
-        shape = (n, *self.input_shape[1:])
-        per_in = self.input_shape[0] // self.groups
-        if self.groups > 1 and start % per_in == 0 and n % per_in == 0:
-            mine = slice(start // per_in, (start + n) // per_in)
-            weight = self.from_table(self.table(self.weight)[mine])
-            groups = n // per_in
-            narrow = replace(self, input_shape=shape, weight=weight, groups=groups)
-            return narrow, mine.start * self.n_targets
-        whole = self.ungrouped()
-        weight = self.from_table(whole.table(whole.weight)[:, start : start + n])
-        return replace(whole, input_shape=shape, weight=weight), 0

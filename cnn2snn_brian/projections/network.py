@@ -1,6 +1,7 @@
 """Populations and the projections between them: the network that is built of a CNN."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
+from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections.algebra import Value, named, then, ways
+from cnn2snn_brian.projections.algebra import Value, named, then
 from cnn2snn_brian.projections.base import ByContent, shown
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape
@@ -39,8 +41,7 @@ MAX_IMAGES, MAX_VALUES = 50, 2**25
 
 def check_rule(what: str, rule: object) -> None:
     """Refuse what is not a rule of gates."""
-    if rule not in get_args(GateRule):
-        raise InputError(f"{what}={rule!r}: expected 'gate' or 'largest-count'")
+    check_choice(what, rule, get_args(GateRule))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +84,8 @@ class Ceiling(ByContent):
         if self.steps is None:
             return np.clip(drive, 0, self.activation)
         steps = np.floor(drive * (self.steps / self.activation) + 0.5)
-        return np.asarray(
-            np.clip(steps, 0, self.steps) * (self.activation / self.steps),
-            dtype=drive.dtype,
-        )
+        found = np.clip(steps, 0, self.steps) * (self.activation / self.steps)
+        return np.asarray(found, dtype=drive.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +122,14 @@ class Population(ByContent):
     unit: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if self.bias is not None:
-            if self.bias.shape != self.shape:
-                raise InputError(
-                    f"{self.name}: the bias has the shape {self.bias.shape}, the "
-                    f"population {self.shape}"
-                )
-            self.freeze(f"{self.name}: ", "bias")
+        if self.bias is None:
+            return
+        if self.bias.shape != self.shape:
+            raise InputError(
+                f"{self.name}: the bias has the shape {self.bias.shape}, the "
+                f"population {self.shape}"
+            )
+        self.freeze(f"{self.name}: ", "bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,11 +235,9 @@ class Network(ByContent):
     def __post_init__(self) -> None:
         if not self.populations:
             raise InputError("a network needs at least one population")
-        seen: set[str] = {INPUT}
-        for population in self.populations:
-            if population.name in seen:
-                raise InputError(f"two populations are named {population.name!r}")
-            seen.add(population.name)
+        for name, n in Counter((INPUT, *self.names)).items():
+            if n > 1:
+                raise InputError(f"two populations are named {name!r}")
         shapes = self.shapes
         names = [projection.name for projection in self.projections]
         if len({*names}) != len(names):
@@ -272,9 +270,8 @@ class Network(ByContent):
     def __getitem__(self, key: str | int) -> Population:
         if not isinstance(key, str):
             return self.populations[key]
-        for population in self.populations:
-            if population.name == key:
-                return population
+        if key in self.names:
+            return self.populations[self.names.index(key)]
         raise KeyError(
             f"there is no population {key!r}; there are {', '.join(self.names)}"
         )
@@ -287,13 +284,11 @@ class Network(ByContent):
     @property
     def shapes(self) -> dict[str, Shape]:
         """Shape of the input and of every population, by name."""
-        return {INPUT: self.input_shape} | {
-            population.name: population.shape for population in self.populations
-        }
+        return {INPUT: self.input_shape} | {one.name: one.shape for one in self}
 
     @cached_property
     def _order(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.shapes)}
+        return {name: index for index, name in enumerate((INPUT, *self.names))}
 
     def is_feedback(self, projection: Projection) -> bool:
         """Say whether the source does not come before the target."""
@@ -371,38 +366,27 @@ class Network(ByContent):
             one that a maximum pooling reads, and one that saturates.
         """
         kept = {self.names[-1], *(p.source for p in self.projections if p.gate)}
-        pools = {
-            population.name: [
-                (p.source, p.connection) for p in self.into(population.name)
-            ]
-            for population in self
-            if population.bias is None and population.ceiling is None
-            if population.name not in kept
-            if all(p.is_average for p in self.into(population.name))
-        }
         made: list[Projection] = []
-        for name in self.names:
-            if name in pools:
-                continue
-            before = self.into(name)
-            if not any(p.source in pools for p in before):
-                made += before
-                continue
+        #: Of each pool, its connections with what has neurons.
+        pools: dict[str, list[tuple[str, Connection]]] = {}
+        for population in self:
+            name, before = population.name, self.into(population.name)
             found: list[tuple[str, Connection]] = []
             for p in before:
                 if p.source not in pools:
                     found.append((p.source, p.connection))
-                    continue
-                for source, first in ways(p.source, pools):
+                for source, first in pools.get(p.source, ()):
                     whole = then(first, p.connection)
                     assert whole is not None  # a window can always come first
                     found.append((source, whole))
-            alone = len(found) == 1 and before[0].name == name
-            names = [name] if alone else [*named(name, (source for source, _ in found))]
-            made += [
-                Projection(own, source, name, connection)
-                for own, (source, connection) in zip(names, found, strict=True)
-            ]
+            plain = population.bias is None and population.ceiling is None
+            if plain and name not in kept and all(p.is_average for p in before):
+                pools[name] = found
+            elif any(p.source in pools for p in before):
+                alone = len(found) == 1 and before[0].name == name
+                made += _projections(name, found, alone=alone)
+            else:
+                made += before
         populations = tuple(p for p in self.populations if p.name not in pools)
         return Network(self.input_shape, populations, tuple(made))
 
@@ -630,34 +614,25 @@ class Network(ByContent):
 
     def _parts(self) -> list[str | Table]:
         table = Table(box=None)
-        for title in ("layer", "kind", "reads", "shape"):
-            table.add_column(title)
-        for title in ("neurons", "synapses", "parameters"):
-            table.add_column(title, justify="right")
+        columns = "layer", "kind", "reads", "shape", "neurons", "synapses", "parameters"
+        for index, title in enumerate(columns):
+            table.add_column(title, justify="left" if index < 4 else "right")
         n_input = math.prod(self.input_shape)
         table.add_row(
             INPUT, "image", "", shown(self.input_shape), f"{n_input:,}", "", ""
         )
         totals = np.array([n_input, 0, 0])
-        for population in self.populations:
-            into = self.into(population.name)
-            counts = (
-                math.prod(population.shape),
-                sum(p.connection.n_synapses for p in into),
-                sum(p.connection.n_parameters for p in into)
-                + population.n_bias_parameters,
-            )
+        for one in self:
+            into = self.into(one.name)
+            n_parameters = sum(p.connection.n_parameters for p in into)
+            n_synapses = sum(p.connection.n_synapses for p in into)
+            n_parameters += one.n_bias_parameters
+            counts = math.prod(one.shape), n_synapses, n_parameters
             totals += counts
             kind = " + ".join(dict.fromkeys(p.label for p in into))
-            if len(into) > 1:
-                kind += f" of {len(into)}"
-            table.add_row(
-                population.name,
-                kind,
-                ", ".join(self.sources(population.name)),
-                shown(population.shape),
-                *(f"{count:,}" for count in counts),
-            )
+            kind += f" of {len(into)}" if len(into) > 1 else ""
+            texts = one.name, kind, ", ".join(self.sources(one.name)), shown(one.shape)
+            table.add_row(*texts, *(f"{count:,}" for count in counts))
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
         return [table]
 
@@ -680,8 +655,15 @@ def neurons_of(
     )
     found = value.connections()
     alone = len(found) == 1 and found[0][1].is_whole
+    return population, _projections(name, found, alone=alone)
+
+
+def _projections(
+    name: str, found: list[tuple[str, Connection]], *, alone: bool
+) -> list[Projection]:
+    """Name the projections of a population; one that is alone as that is named."""
     names = [name] if alone else named(name, (source for source, _ in found))
-    return population, [
+    return [
         Projection(own, source, name, connection)
         for own, (source, connection) in zip(names, found, strict=True)
     ]

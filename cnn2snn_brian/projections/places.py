@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_known, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.projections.connection import Connection
@@ -54,7 +55,7 @@ class ReceptiveFields(Printed):
         ndarray of float64, shape (channels, height) or (channels, width)
             In pixels from the centre of the first one; NaN where nothing is seen.
         """
-        first, end = np.moveaxis((self.rows, self.columns)[axis], -1, 0)
+        first, end = self._ends(axis)
         return np.where(end > first, (first + end - 1) / 2, np.nan)
 
     def sizes(self, axis: int) -> Pixels:
@@ -71,8 +72,11 @@ class ReceptiveFields(Printed):
         ndarray of int64, shape (channels, height) or (channels, width)
             In pixels.
         """
-        first, end = np.moveaxis((self.rows, self.columns)[axis], -1, 0)
+        first, end = self._ends(axis)
         return np.maximum(end - first, 0)
+
+    def _ends(self, axis: int) -> Pixels:
+        return np.moveaxis((self.rows, self.columns)[axis], -1, 0)
 
     def record(self) -> list[Any]:
         """
@@ -83,14 +87,8 @@ class ReceptiveFields(Printed):
         list
             Of each run of channels their number, the rows and the columns.
         """
-        channels = [*zip(self.rows.tolist(), self.columns.tolist(), strict=True)]
-        found: list[list[Any]] = []
-        for rows, columns in channels:
-            if found and found[-1][1:] == [rows, columns]:
-                found[-1][0] += 1
-            else:
-                found.append([1, rows, columns])
-        return found
+        channels = zip(self.rows.tolist(), self.columns.tolist(), strict=True)
+        return [[len([*run]), *own] for own, run in groupby(channels)]
 
     @classmethod
     def of(cls, record: Sequence[Any]) -> "ReceptiveFields":
@@ -107,12 +105,8 @@ class ReceptiveFields(Printed):
         ReceptiveFields
             The same.
         """
-        runs = [run[0] for run in record]
-        rows, columns = (
-            np.repeat(np.array([run[axis] for run in record]), runs, axis=0)
-            for axis in (1, 2)
-        )
-        return cls(rows, columns)
+        runs, *axes = zip(*record, strict=True)
+        return cls(*(np.repeat(np.array(axis), runs, axis=0) for axis in axes))
 
 
 def receptive_fields(
@@ -124,17 +118,12 @@ def receptive_fields(
     own = [np.stack([np.arange(size), np.arange(size) + 1], 1) for size in sizes]
     found = {INPUT: ReceptiveFields(*(np.stack([axis] * n) for axis in own))}
     for name, connections in into.items():
-        seen = [
-            [
-                _through(connection, pixels, axis)
-                for axis, pixels in enumerate(
-                    (found[source].rows, found[source].columns)
-                )
-            ]
-            for source, connection in connections
-        ]
-        rows, columns = (_hull(np.stack(axis), 0) for axis in zip(*seen, strict=True))
-        found[name] = ReceptiveFields(rows, columns)
+        reads = [(found[source], connection) for source, connection in connections]
+        seen = (
+            [_through(connection, fields.rows, 0) for fields, connection in reads],
+            [_through(connection, fields.columns, 1) for fields, connection in reads],
+        )
+        found[name] = ReceptiveFields(*(_hull(np.stack(axis), 0) for axis in seen))
     return found
 
 
@@ -158,10 +147,7 @@ def _through(connection: Connection, source: Pixels, axis: int) -> Pixels:
     if connection.window is not None:
         source = _spread(connection.covered(axis), source)
     if (kernel := connection.kernel) is not None:
-        source = kernel.channels_seen(source, _hull)
-        is_map = len(kernel.input_shape) == 3
-        if is_map and (reach := kernel.reach(axis)) is not None:
-            source = _spread(reach, source)
+        source = _spread(kernel.reach(axis), kernel.channels_seen(source, _hull))
     whole = np.tile(NOTHING, (connection.channels, source.shape[1], 1))
     whole[connection.start : connection.start + len(source)] = source
     return whole
@@ -177,11 +163,7 @@ def _chosen(
     if layers is None:
         return default
     names = [layers] if isinstance(layers, str) else list(layers)
-    for name in names:
-        if name not in shapes:
-            raise InputError(
-                f"there is no layer {name!r}; there are {', '.join(shapes)}"
-            )
+    check_known("layer", names, shapes)
     return names
 
 
@@ -196,33 +178,22 @@ def column(
     maps = [name for name in shapes if name != INPUT and len(shapes[name]) == 3]
     found: Places = {}
     sizes = shapes[INPUT][1:]
-    try:
-        point = [
-            (size - 1) / 2 if given is None else float(given)
-            for size, given in zip(sizes, (y, x), strict=True)
-        ]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"y = {y!r}, x = {x!r}: expected a point of the image, in pixels"
-        ) from error
-    if not all(0 <= at <= size - 1 for at, size in zip(point, sizes, strict=True)):
-        raise InputError(
-            f"y = {point[0]:g}, x = {point[1]:g} is not in an image of "
-            f"{sizes[0]} x {sizes[1]} pixels"
-        )
+    point = [
+        (size - 1) / 2
+        if given is None
+        else check_number(f"{what} of the point in the image", given, 0, size - 1)
+        for what, size, given in zip("yx", sizes, (y, x), strict=True)
+    ]
     for name in _chosen(shapes, layers, maps):
         if len(shapes[name]) != 3:
             raise InputError(
                 f"{name!r} is linear: its neurons have no place in the image"
             )
-        nearest = [
+        rows, columns = (
             _nearest(fields[name].centres(axis), point[axis], sizes[axis])
             for axis in (0, 1)
-        ]
-        found[name] = [
-            (channel, row, col)
-            for channel, (row, col) in enumerate(zip(*nearest, strict=True))
-        ]
+        )
+        found[name] = [*zip(range(len(rows)), rows, columns, strict=True)]
     return found
 
 
@@ -260,15 +231,13 @@ def index_of(
     found = []
     for position in positions:
         at = tuple(position) if isinstance(position, Iterable) else (position,)
-        fits = len(at) == len(shape) and all(
+        if len(at) != len(shape) or not all(
             isinstance(part, int | np.integer) and 0 <= part < size
-            for part, size in zip(at, shape, strict=False)
-        )
-        if not fits:
+            for part, size in zip(at, shape, strict=True)
+        ):
             raise InputError(
-                f"{what}: {position!r} is no neuron of a layer of shape {shape}"
+                f"{what}: {position!r} is not a neuron of a layer of shape {shape}"
             )
         found.append(at)
-    if not found:
-        return np.zeros(0, np.int64)
-    return np.ravel_multi_index(tuple(np.array(found).T), shape)
+    each = np.array(found, np.int64).reshape(-1, len(shape))
+    return np.asarray(np.ravel_multi_index(tuple(each.T), shape))

@@ -1,11 +1,10 @@
 """The kernel of a transposed convolution."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from cnn2snn_brian.projections.kernel import SpatialKernel, taps
+from cnn2snn_brian.projections.kernel import SpatialKernel
 from cnn2snn_brian.projections.order import FloatArray
 
 
@@ -20,37 +19,16 @@ class TransposedConvolution(SpatialKernel):
     """
 
     label = "ConvTranspose2d"
-    in_first = True
-    reverses = False
+    is_transposed = True
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of what it gives."""
         height, width = (
-            (size - 1) * stride - sum(padding) + dilation * (kernel - 1) + 1
-            for size, padding, dilation, kernel, stride in zip(
-                self.input_shape[1:],
-                self.padding,
-                self.dilation,
-                self.weight.shape[2:],
-                self.stride,
-                strict=True,
-            )
+            (size - 1) * stride - zeros + dilation * (taps - 1) + 1
+            for size, zeros, dilation, taps, stride in self.axes
         )
-        return self._n_channels[1], height, width
-
-    def taps(self, axis: int) -> tuple[Any, ...]:
-        """Pair the input, output and tap of an axis, without what is cut off."""
-        # The pairs of a convolution that goes the other way.
-        out, position, tap = taps(
-            self.shape[1 + axis],
-            self.input_shape[1 + axis],
-            self.weight.shape[2 + axis],
-            self.stride[axis],
-            self.padding[axis][0],
-            self.dilation[axis],
-        )
-        return position, out, tap
+        return self.weight.shape[1] * self.groups, height, width
 
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the sums, tap by tap."""

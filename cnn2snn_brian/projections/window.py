@@ -38,11 +38,9 @@ class Window(ByContent):
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
-            matrix = getattr(self, name)
-            if matrix.ndim != 2 or not matrix.size:
-                raise InputError(
-                    f"{name} of a window: a matrix of shape {matrix.shape}"
-                )
+            shape = getattr(self, name).shape
+            if len(shape) != 2 or 0 in shape:
+                raise InputError(f"{name} of a window: a matrix of shape {shape}")
             self.freeze("a window: ", name)
 
     @property

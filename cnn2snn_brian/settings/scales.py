@@ -18,35 +18,31 @@ from cnn2snn_brian.settings.parameters import Parameters
 from cnn2snn_brian.settings.settings import ByChannel, reference, worth
 
 
-def output_gains(
+def gains(
     network: Network, thresholds: Mapping[str, ByChannel], rate_scale: float
-) -> dict[str, float]:
-    """Give the spikes a step that an activation of 1 becomes."""
-    gains = {INPUT: rate_scale}
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Give the spikes a step of an activation of 1, where it is read and as it is."""
+    read, given = {}, {INPUT: rate_scale}
     for name in network.names:
-        smallest = min(gains[source] for source in network.sources(name))
-        gains[name] = smallest / reference(thresholds[name])
-    return gains
+        read[name] = min(given[source] for source in network.sources(name))
+        given[name] = read[name] / reference(thresholds[name])
+    return read, given
 
 
 def input_gains(
     network: Network, thresholds: Mapping[str, ByChannel], rate_scale: float
 ) -> dict[str, float]:
     """Give the spikes a step that an activation of 1 becomes where a layer reads it."""
-    gains = output_gains(network, thresholds, rate_scale)
-    return {
-        name: min(gains[source] for source in network.sources(name))
-        for name in network.names
-    }
+    return gains(network, thresholds, rate_scale)[0]
 
 
 def activations_of_spikes(network: Network, parameters: Parameters) -> dict[str, Any]:
     """Give the activation that a spike a step of each population stands for."""
-    gains = output_gains(network, parameters.thresholds, parameters.rate_scale)
+    _, given = gains(network, parameters.thresholds, parameters.rate_scale)
     found = {}
     for name, shape in network.shapes.items():
         share = worth(parameters.thresholds.get(name, 1.0))
-        found[name] = (1.0 if share is None else by_channel(share, shape)) / gains[name]
+        found[name] = (1.0 if share is None else by_channel(share, shape)) / given[name]
     return found
 
 
@@ -55,13 +51,13 @@ def weight_factors(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Give the factors of weights that make spikes of all sources count alike."""
     thresholds: dict[str, Any] = {INPUT: 1.0, **parameters.thresholds}
-    gains = output_gains(network, parameters.thresholds, parameters.rate_scale)
+    read, given = gains(network, parameters.thresholds, parameters.rate_scale)
     shapes = network.shapes
     found = {}
     for projection in network.projections:
         source = projection.source
-        smallest = min(gains[name] for name in network.sources(projection.target))
-        ratio, share = smallest / gains[source], worth(thresholds[source])
+        ratio = read[projection.target] / given[source]
+        share = worth(thresholds[source])
         if ratio != 1 or share is not None:
             each = np.ones(shapes[source][0]) if share is None else share
             found[projection.name] = ratio * each

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
 _NUMBERS = ("parameters", "initial")
 
 
+#: Fields of a population, a projection or a connection that have fields themselves.
+_PARTS: dict[str, Any] = {
+    "ceiling": Ceiling,
+    "connection": Connection,
+    "kernel": Kernel,
+    "window": Window,
+}
+
+
 def _tuples(value: Any) -> Any:
     """Turn the lists of JSON back into the tuples of a layer."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
@@ -52,11 +62,9 @@ def _number(value: Any) -> list[Any]:
 
 def _quantity(stored: list[Any]) -> Any:
     number, dimensions = float(stored[0]), stored[1]
-    return (
-        Quantity(number, dim=get_or_create_dimension(dimensions))
-        if any(dimensions)
-        else number
-    )
+    if not any(dimensions):
+        return number
+    return Quantity(number, dim=get_or_create_dimension(dimensions))
 
 
 def described_model(model: NeuronModel | Rule) -> dict[str, Any]:
@@ -111,32 +119,30 @@ def network_of(
     if isinstance(record, list):
         return _network_0_2(_tuples(input_shape), record, arrays)
 
-    def given(values: Mapping[str, Any], prefix: str, kind: Any) -> Any:
-        found = {what: _tuples(value) for what, value in values.items()}
+    def given(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
+        found = {
+            what: given(_PARTS[what], value, prefix)
+            if what in _PARTS
+            else _tuples(value)
+            for what, value in values.items()
+        }
+        kind = Kernel.kinds[found.pop("kind")] if kind is Kernel else kind
         for item in dataclasses.fields(kind):
             if f"{prefix}.{item.name}" in arrays:
                 found[item.name] = arrays[f"{prefix}.{item.name}"]
         try:
             return kind(**found)
-        except InputError as error:  # a kernel and a window have no name
+        except InputError as error:
+            if str(error).startswith(prefix):
+                raise
+            # A kernel and a window have no name.
             raise InputError(f"{prefix}: {error}") from error
 
-    populations, projections = [], []
-    for values in record["populations"]:
-        values = dict(values)
-        if "ceiling" in values:
-            values["ceiling"] = Ceiling(**values["ceiling"])
-        populations.append(given(values, values["name"], Population))
-    for values in record["projections"]:
-        name, parts = values["name"], dict(values["connection"])
-        if "kernel" in parts:
-            kernel = dict(parts["kernel"])
-            parts["kernel"] = given(kernel, name, Kernel.kinds[kernel.pop("kind")])
-        if "window" in parts:
-            parts["window"] = given({}, name, Window)
-        connection = Connection(**{k: _tuples(v) for k, v in parts.items()})
-        projections.append(Projection(**{**values, "connection": connection}))
-    return Network(_tuples(input_shape), tuple(populations), tuple(projections))
+    populations, projections = (
+        tuple(given(kind, values, values["name"]) for values in record[what])
+        for what, kind in (("populations", Population), ("projections", Projection))
+    )
+    return Network(_tuples(input_shape), populations, projections)
 
 
 def _network_0_2(
@@ -147,22 +153,19 @@ def _network_0_2(
     """Read layers as versions 0.1.0 and 0.2.0 described them."""
     populations, projections = [], []
     for layer in layers:
-        found = [_part_0_2(part, arrays) for part in layer.get("parts", [layer])]
-        name = layer["name"] if "parts" in layer else found[0][0]
-        ceiling = layer.get("ceiling")
+        inner = _inner_0_2(layer)
+        name, ceiling = inner["name"], layer.get("ceiling")
+        found = [_part_0_2(p, name, arrays) for p in layer.get("parts", [layer])]
         populations.append(
             Population(
                 name,
-                found[0][2].shape,
+                found[0].connection.shape,
                 arrays.get(f"{name}.bias"),
-                _inner_0_2(layer).get("n_bias_parameters", 0),
+                inner.get("n_bias_parameters", 0),
                 None if ceiling is None else Ceiling(*ceiling),
             )
         )
-        projections += [
-            Projection(own, source, name, connection, gate=gate)
-            for own, source, connection, gate in found
-        ]
+        projections += found
     return Network(input_shape, tuple(populations), tuple(projections))
 
 
@@ -171,35 +174,37 @@ def _inner_0_2(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part_0_2(
-    part: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
-) -> tuple[str, str, Connection, Any]:
-    """Read name, source, connection and rule of a gate of a part of a layer."""
-    if part["kind"] == "Placed":
-        name, source, own, gate = _part_0_2(part["layer"], arrays)
-        return name, source, own.moved(part["start"], part["channels"]), gate
-    if part["kind"] == "Pooled":
-        first = [_part_0_2(pool, arrays) for pool in part["pools"]]
-        name, _, whole, gate = _part_0_2(part["layer"], arrays)
-        for _, _, pool, _ in reversed(first):
-            whole = then(pool, whole) or whole
-        return name, first[0][1], whole, gate
+    part: dict[str, Any], target: str, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Projection:
+    """Read a part of a layer."""
+    if "layer" in part:
+        inner = _part_0_2(part["layer"], target, arrays)
+        whole, source = inner.connection, inner.source
+        if part["kind"] == "Placed":
+            whole = whole.moved(part["start"], part["channels"])
+        for pool in reversed(part.get("pools", ())):
+            first = _part_0_2(pool, target, arrays)
+            whole, source = then(first.connection, whole) or whole, first.source
+        return replace(inner, source=source, connection=whole)
     values = {what: _tuples(value) for what, value in part.items()}
     name, (source,), shape = (values[k] for k in ("name", "inputs", "input_shape"))
-    if part["kind"] in ("AvgPool2d", "MaxPool2d"):
+    kind, gate = part["kind"], None
+    if kind == "MaxPool2d":
+        gate = values.get("rule", "gate")
+        window = gate_window(shape[1:], (values["rows"], values["columns"]))
+        connection = Connection(shape, window)
+    elif kind == "AvgPool2d":
         spans = values["rows"], values["columns"]
-        if part["kind"] == "MaxPool2d":
-            window = gate_window(shape[1:], spans)
-        else:
-            shares = values["row_weights"], values["column_weights"]
-            axes = zip(shape[1:], spans, shares, strict=True)
-            window = Window(*(span_matrix(*axis) for axis in axes))
-        gate = values.get("rule", "gate") if part["kind"] == "MaxPool2d" else None
-        return name, source, Connection(shape, window), gate
-    geometry = ("stride", "padding", "dilation", "groups")
-    kind = Dense if part["kind"] == "Linear" else Convolution
-    more = {what: values[what] for what in geometry if what in values}
-    kernel = kind(shape, arrays[f"{name}.weight"], **more)
-    return name, source, simplest(Connection(shape, kernel=kernel)), None
+        shares = values["row_weights"], values["column_weights"]
+        axes = zip(shape[1:], spans, shares, strict=True)
+        connection = Connection(shape, Window(*(span_matrix(*axis) for axis in axes)))
+    else:
+        make: Any = Dense if kind == "Linear" else Convolution
+        geometry = ("stride", "padding", "dilation", "groups")
+        more = {what: values[what] for what in geometry if what in values}
+        kernel = make(shape, arrays[f"{name}.weight"], **more)
+        connection = simplest(Connection(shape, kernel=kernel))
+    return Projection(name, source, target, connection, gate=gate)
 
 
 def network_record(network: "SpikingNetwork") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -223,12 +228,10 @@ def network_record(network: "SpikingNetwork") -> tuple[dict[str, Any], dict[str,
         "classes": network.classes,
     }
     # Only where they differ from the default, so that version 0.1.0 reads the rest.
-    models = {
-        name: described_model(model)
-        for name, model in network.models(network.neurons).items()
-    }
-    if any(model != described_model(IF()) for model in models.values()):
-        settings["neurons"] = models
+    models = network.models(network.neurons)
+    settings["neurons"] = {k: described_model(model) for k, model in models.items()}
+    if all(model == described_model(IF()) for model in settings["neurons"].values()):
+        del settings["neurons"]
     for name in ("delays_s", "release_probability"):
         if getattr(network, name):
             settings[name] = getattr(network, name)

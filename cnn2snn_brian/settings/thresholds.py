@@ -91,19 +91,26 @@ def thresholds_of_activations(
     """Compute thresholds from activations of all layers."""
     check_number("percentile", percentile, high=100, above=0)
     check_rate_scale(rate_scale)
-    *_, last = layers.names
     # Spikes of the last layer are compared: they have to be worth the same.
     largest: dict[str, ByChannel] = {}
     for layer in layers:
         name = layer.name
-        values = activations[name]
         if layer.ceiling is not None:
             largest[name] = layer.ceiling.activation
         elif layers.is_gate(name):  # its spikes are those of its inputs
             largest[name] = largest.get(layers.sources(name)[0], 1 / rate_scale)
         else:
-            by_channel = per_channel and name != last
+            by_channel, values = (
+                per_channel and layer is not layers[-1],
+                activations[name],
+            )
             largest[name] = largest_activation(name, values, percentile, by_channel)
+    return _over_inputs(layers, largest, rate_scale)
+
+
+def _over_inputs(
+    layers: Network, largest: Mapping[str, ByChannel], rate_scale: float
+) -> dict[str, ByChannel]:
     scales = input_scales(layers, largest, rate_scale)
     return {name: largest[name] / scales[name] for name in layers.names}
 
@@ -128,8 +135,7 @@ def ceiling_thresholds(
                 f"{layer.name}: it has no ceiling (a ReLU, or another activation than "
                 "ClipFloorShift); give calibration=... (training images) too"
             )
-    scales = input_scales(layers, largest, rate_scale)
-    return {name: largest[name] / scales[name] for name in layers.names}
+    return _over_inputs(layers, largest, rate_scale)
 
 
 def _largest_sum(
@@ -141,13 +147,12 @@ def _largest_sum(
         name: np.full((1, *shapes[name]), reference(largest.get(name, 1.0)))
         for name in layers.sources(last.name)
     }
-    sums: Any = 0.0
+    sums: Any = 0.0 if last.bias is None else last.bias
+    arriving = []
     for p in layers.into(last.name):
         positive = p.connection.reweighted(np.maximum(p.connection.weight, 0))
-        sums = sums + replace(p, connection=positive).drive(values[p.source])[0]
-    if last.bias is not None:
-        sums = sums + last.bias
-    found = float(sums.max())
+        arriving.append(replace(p, connection=positive).drive(values[p.source])[0])
+    found = float((sum(arriving) + sums).max())
     return found if found > 0 else before
 
 
@@ -156,14 +161,13 @@ def with_gates(
 ) -> dict[str, Any]:
     """Put thresholds together, and add those of the gates of maximum pooling."""
     thresholds = {**found, **(given or {})}
-    for layer in layers:
-        source = layers.sources(layer.name)[0]
-        is_open = layer.name not in (found if given is None else given)
-        if not layers.is_gate(layer.name) or not is_open:
-            continue
-        if source == INPUT or source in thresholds:
+    known = found if given is None else given
+    for name in layers.names:
+        source = layers.sources(name)[0]
+        is_known = source == INPUT or source in thresholds
+        if layers.is_gate(name) and name not in known and is_known:
             share = worth(thresholds.get(source, 1.0))
-            thresholds[layer.name] = 1.0 if share is None else share
+            thresholds[name] = 1.0 if share is None else share
     return thresholds
 
 
@@ -171,17 +175,11 @@ def input_scales(
     layers: Network, largest: Mapping[str, ByChannel], rate_scale: float
 ) -> dict[str, float]:
     """Give the activation that one spike a step of the layers before stands for."""
-    pixel = 1 / rate_scale
-    return {
-        layer.name: max(
-            (
-                reference(largest.get(name, pixel))
-                for name in layers.sources(layer.name)
-            ),
-            default=pixel,
-        )
-        for layer in layers
-    }
+    pixel, scales = 1 / rate_scale, {}
+    for name in layers.names:
+        sources = layers.sources(name)
+        scales[name] = max(reference(largest.get(one, pixel)) for one in sources)
+    return scales
 
 
 def largest_activation(

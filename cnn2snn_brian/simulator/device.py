@@ -233,7 +233,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
         if snn.propagation != "step":
             first, n = 0, len(snn.layers) + 1
             indices = range(0 if snn.encoding == "poisson" else 1, n)
-            places = [Schedule(snn.propagation, k).perturbation for k in indices]
+            places = [Schedule.of(snn.propagation, k).perturbation for k in indices]
         # Lesions and perturbed input take effect after the thresholds of a step, of the
         # population with this index or, with -1, of all.
         for population, place in enumerate(places, first):
