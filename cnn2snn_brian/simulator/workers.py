@@ -124,9 +124,11 @@ def run_shards(
     size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
     running = Running()
     with ThreadPoolExecutor(workers) as threads:
-        submit = partial(threads.submit, run, project, advance=advance, running=running)
+        of_part = partial(run, project, advance=advance, running=running)
         try:
-            yield from _collected(jobs, size, submit, Future.result)
+            yield from _collected(
+                jobs, size, lambda part: threads.submit(of_part, part), Future.result
+            )
         except BaseException:
             # Also on Ctrl-C: threads wait for their programs, so these end first.
             running.stop()
