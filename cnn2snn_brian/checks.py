@@ -57,7 +57,8 @@ def check_number(
     unit = getattr(number, "dim", None)
     is_plain = np.ndim(number) == 0 and getattr(unit, "is_dimensionless", True)
     try:
-        value = math.nan if isinstance(number, str) else float(number)
+        wrong = isinstance(number, str | bool | np.bool_)
+        value = math.nan if wrong else float(number)
     except (TypeError, ValueError):
         value = math.nan
     if not (
@@ -75,12 +76,6 @@ def check_number(
         rule = f"a number {' and '.join(words)}" if words else "a finite number"
         raise InputError(f"{what} is {number!r}, expected {rule}")
     return value
-
-
-def check_share(what: str, number: Any) -> None:
-    """Check a number between 0 and 1, without these."""
-    if not isinstance(number, float | np.floating) or not 0 < number < 1:
-        raise InputError(f"{what} is {number!r}, expected a number between 0 and 1")
 
 
 def check_numbers(what: str, given: Any, **limits: float) -> list[float]:

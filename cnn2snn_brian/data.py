@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_known, check_shape, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 
@@ -79,13 +79,8 @@ class LabelledImages(Printed):
                 "images have to be uint8 of shape (n, channels, height, width), "
                 f"found {self.images.dtype} of shape {self.images.shape}"
             )
-        if self.labels.shape != (len(self.images),):
-            raise InputError(
-                f"{len(self.images)} images, labels of shape {self.labels.shape}"
-            )
-        if len(self.labels) and not (
-            self.labels.min() >= 0 and self.labels.max() < len(self.classes)
-        ):
+        check_shape("labels of images", self.labels, len(self.images))
+        if not np.isin(self.labels, np.arange(len(self.classes))).all():
             raise InputError(f"labels have to be from 0 to {len(self.classes) - 1}")
 
     def __len__(self) -> int:
@@ -129,10 +124,8 @@ class LabelledImages(Printed):
         chosen = []
         for label, name in enumerate(self.classes):
             members = np.flatnonzero(self.labels == label)
-            if len(members) < n:
-                raise InputError(
-                    f"class {name!r} has {len(members)} images, {n} were asked"
-                )
+            if (has := len(members)) < n:
+                raise InputError(f"class {name!r} has {has} images, {n} were asked")
             chosen.append(rng.choice(members, size=n, replace=False))
         return self[np.sort(np.concatenate(chosen))]
 
@@ -181,12 +174,7 @@ class LabelledImages(Printed):
         InputError
             If a class is not one of `classes`.
         """
-        unknown = [name for name in self.classes if name not in classes]
-        if unknown:
-            raise InputError(
-                f"the network has no class {', '.join(map(repr, unknown))}; "
-                f"it has {', '.join(classes)}"
-            )
+        check_known("class of the network", self.classes, classes)
         number = np.array([classes.index(name) for name in self.classes], np.int64)
         return LabelledImages(self.images, number[self.labels], classes)
 
@@ -244,9 +232,8 @@ def load_cifar10(
     try:
         both = [CIFAR10(root, train=part, download=download) for part in (True, False)]
     except (RuntimeError, OSError) as error:
-        raise InputError(
-            f"CIFAR-10 is not in {root} and could not be downloaded: {error}"
-        ) from error
+        found = f"CIFAR-10 is not in {root} and could not be downloaded"
+        raise InputError(f"{found}: {error}") from error
     training, test = (
         LabelledImages(
             np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)),
@@ -399,9 +386,9 @@ def load_test_images(
         the network's, or `whole` is asked of data that come with test images.
     """
     check_whole("seed", seed, 0)
-    if whole and not is_split(name):
-        raise InputError(f"all of {name}: it comes with test images")
     if whole:
+        if not is_split(name):
+            raise InputError(f"all of {name}: it comes with test images")
         test = load_folder(name, input_shape)
     else:
         (test,) = _parts(name, input_shape, ("test",))
@@ -438,9 +425,8 @@ def is_split(name: str | Path) -> bool:
 def _part_folders(name: str | Path) -> list[str]:
     """Say which parts a folder has; none if it is a folder of class folders itself."""
     if not Path(name).is_dir():
-        raise InputError(
-            f"data {str(name)!r}: expected 'digits', 'cifar10', or an existing folder"
-        )
+        rule = "expected 'digits', 'cifar10', or an existing folder"
+        raise InputError(f"data {str(name)!r}: {rule}")
     return [part for part in PARTS if Path(name, part).is_dir()]
 
 
@@ -449,47 +435,34 @@ def _class_names(directory: Path) -> set[str]:
 
 
 def _parts(
-    name: str | Path,
-    input_shape: tuple[int, ...] | None,
-    wanted: Sequence[str],
+    name: str | Path, input_shape: tuple[int, ...] | None, wanted: Sequence[str]
 ) -> list[LabelledImages]:
     """Load the parts that are asked for, and decode no others."""
     if name in DATA_SETS:
         if Path(name).is_dir():
-            logger.warning(
-                "%s is the data set of that name; write ./%s for the folder", name, name
-            )
+            hint = "%s is the data set of that name; write ./%s for the folder"
+            logger.warning(hint, name, name)
         both = load_digits() if name == "digits" else load_cifar10(CIFAR10_FOLDER)
         return [both[PARTS.index(part)] for part in wanted]
     directory, there = Path(name), _part_folders(name)
     if not there:
-        return _split_folder(directory, input_shape, wanted)
-    for part in wanted:
-        if part not in there:
+        folder = _opened(directory, input_shape)
+        kept = _kept_for_testing(folder)
+        chosen = [np.flatnonzero(kept == (part == "test")) for part in wanted]
+        if not all(map(len, chosen)):
             raise InputError(
-                f"{name}: has a folder {there[0]!r}, but no folder {part!r}"
+                f"{directory}: no class has two different images, so that none can be "
+                "kept for testing"
             )
+        return [_read(folder, indices) for indices in chosen]
+    if missing := [part for part in wanted if part not in there]:
+        raise InputError(
+            f"{name}: has a folder {there[0]!r}, but no folder {missing[0]!r}"
+        )
     classes = [_class_names(directory / part) for part in there]
     if classes[0] != classes[-1]:
         raise InputError(f"{name}: train and test have different class folders")
     return [load_folder(directory / part, input_shape) for part in wanted]
-
-
-def _split_folder(
-    directory: Path,
-    input_shape: tuple[int, ...] | None,
-    parts: Sequence[str],
-) -> list[LabelledImages]:
-    """Load what trains of a folder of class folders, or what is kept for testing."""
-    folder = _opened(directory, input_shape)
-    kept = _kept_for_testing(folder)
-    chosen = [np.flatnonzero(kept == (part == "test")) for part in parts]
-    if not all(map(len, chosen)):
-        raise InputError(
-            f"{directory}: no class has two different images, so that none can be kept "
-            "for testing"
-        )
-    return [_read(folder, indices) for indices in chosen]
 
 
 def _opened(directory: str | Path, input_shape: tuple[int, ...] | None) -> Any:
@@ -501,9 +474,8 @@ def _opened(directory: str | Path, input_shape: tuple[int, ...] | None) -> Any:
     try:
         return ImageFolder(directory, loader=partial(_decoded, input_shape=input_shape))
     except OSError as error:
-        raise InputError(
-            f"{directory}: not a folder of class folders with images: {error}"
-        ) from error
+        found = f"{directory}: not a folder of class folders with images"
+        raise InputError(f"{found}: {error}") from error
 
 
 def _read(folder: Any, indices: Iterable[int]) -> LabelledImages:

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed, frame_table
-from cnn2snn_brian.projections import INPUT, Network, by_channel
+from cnn2snn_brian.projections import INPUT, Network, Projection, by_channel
 from cnn2snn_brian.results import (
     SATURATED,
     Correlation,
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 class _Branch:
     """Sums over images of what arrives in a layer from one of those that it reads."""
 
-    layer: str
-    source: str
-    part: Any
+    part: Projection
     correlation: Correlation = field(default_factory=Correlation)
     size: float = 0.0
 
@@ -55,24 +53,23 @@ def _branch_table(branches: list[_Branch]) -> "pandas.DataFrame | None":
         return None
     totals: dict[str, float] = defaultdict(float)
     for own in branches:
-        totals[own.layer] += own.size
+        totals[own.part.target] += own.size
     # Of a layer that gets nothing, all sizes are 0.
-    shares = [own.size / (totals[own.layer] or 1) for own in branches]
+    shares = [own.size / (totals[own.part.target] or 1) for own in branches]
     correlations = [own.correlation.value for own in branches]
-    index = pd.MultiIndex.from_tuples(
-        [(own.layer, own.source) for own in branches], names=["layer", "reads"]
-    )
+    ends = [(own.part.target, own.part.source) for own in branches]
+    index = pd.MultiIndex.from_tuples(ends, names=["layer", "reads"])
     return pd.DataFrame({"correlation": correlations, "share": shares}, index)
 
 
 def _said_of(layers: Network, branches: list[_Branch], layer: str) -> str:
     """Say on which branch a layer is, or which of its branches is worst."""
-    read = [own for own in branches if own.layer == layer]
+    read = [own for own in branches if own.part.target == layer]
     if read:
         worst = min(read, key=lambda own: own.correlation.value)
         return (
-            f" Of what it reads, the branch from {worst.source} is furthest from the "
-            f"CNN (correlation {worst.correlation.value:.3f})."
+            f" Of what it reads, the branch from {worst.part.source} is furthest from "
+            f"the CNN (correlation {worst.correlation.value:.3f})."
         )
     name = layer
     while True:
@@ -80,8 +77,7 @@ def _said_of(layers: Network, branches: list[_Branch], layer: str) -> str:
         if len(readers) != 1:
             return ""
         (reader,) = readers
-        others = ", ".join(own for own in layers.sources(reader) if own != name)
-        if others:
+        if others := ", ".join(own for own in layers.sources(reader) if own != name):
             return (
                 f" It is on the branch through {name} into {reader}, next to {others}."
             )
@@ -198,8 +194,8 @@ class _LayerSums:
     def __init__(self, n_neurons: int) -> None:
         self.with_cnn, self.with_input = Correlation(), Correlation()
         self.ever = np.zeros(n_neurons, dtype=bool)
-        self.n = self.spikes = self.saturated = 0
-        self.missed = self.activation = 0.0
+        # Neurons and images, their spikes, saturated ones; activation missed, and all.
+        self.sums = np.zeros(5)
         self.strongest: list[float] = []
         self.spread: list[float] = []
 
@@ -213,26 +209,23 @@ class _LayerSums:
         self.with_input.add(coded, np.maximum(total, 0))
         flat = counts.reshape(len(counts), -1)
         self.ever |= flat.any(0)
-        self.n += flat.size
-        self.spikes += int(flat.sum())
-        self.saturated += int((flat > SATURATED * n_steps).sum())
-        self.missed += float(activations[counts == 0].sum())
-        self.activation += float(activations.sum())
-        strongest = np.percentile(total, np.float64(99.9)) / n_steps
-        self.strongest.append(float(strongest))
-        spread = np.sqrt(np.percentile(variance, 99.9) / n_steps)
-        self.spread.append(float(spread))
+        saturated = (flat > SATURATED * n_steps).sum()
+        missed = activations[counts == 0].sum()
+        self.sums += (flat.size, flat.sum(), saturated, missed, activations.sum())
+        self.strongest.append(float(np.percentile(total, np.float64(99.9)) / n_steps))
+        self.spread.append(float(np.sqrt(np.percentile(variance, 99.9) / n_steps)))
 
     def row(self, result: SimulationResult, name: str) -> dict[str, float]:
         """Give the row of the table."""
+        n, spikes, saturated, missed, activation = self.sums.tolist()
         events = result.events.get(name)
         return {
             "correlation": self.with_cnn.value,
             "transfer": self.with_input.value,
             "silent": float(1 - self.ever.mean()),
-            "saturated": self.saturated / self.n,
-            "missed": self.missed / self.activation if self.activation else 0.0,
-            "spikes": self.spikes / self.n,
+            "saturated": saturated / n,
+            "missed": missed / activation if activation else 0.0,
+            "spikes": spikes / n,
             "events": math.nan if events is None else float(events.mean()),
             "threshold": reference(result.parameters.thresholds[name]),
             "strongest": float(np.mean(self.strongest)),
@@ -242,7 +235,6 @@ class _LayerSums:
 
 def _layers_of(module: "nn.Module | Network", result: SimulationResult) -> Network:
     """Read the layers with the names that the result has."""
-    names = tuple(name for name in result.spike_counts if name != INPUT)
     if isinstance(module, Network):
         found = [module]
     else:
@@ -250,17 +242,18 @@ def _layers_of(module: "nn.Module | Network", result: SimulationResult) -> Netwo
 
         channels, height, width = result.shapes[INPUT]
         shape = (channels, height, width)
-        names_by: tuple[Literal["role", "module"], ...] = ("role", "module")
-        found = [from_torch(module, shape, names=by) for by in names_by]
+        by_role = from_torch(module, shape, names="role")
+        found = [by_role, from_torch(module, shape, names="module")]
     # A network whose pooling is in its synapses has no layers for it.
     found += [layers.without_pooling_neurons() for layers in found]
-    expected = [(name, result.shapes[name]) for name in names]
+    expected = {k: result.shapes[k] for k in result.spike_counts if k != INPUT}
     for layers in found:
-        if [(name, layers.shapes[name]) for name in layers.names] == expected:
+        own = {name: layers.shapes[name] for name in layers.names}
+        if [*own.items()] == [*expected.items()]:
             return layers
     raise InputError(
         f"the CNN has the layers {', '.join(found[0].names)}, the result "
-        f"{', '.join(names)}: they are not the same network"
+        f"{', '.join(expected)}: they are not the same network"
     )
 
 
@@ -334,11 +327,8 @@ def diagnose(
     sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}
     answers = np.zeros(len(pixels), dtype=np.int64)
     worth = activations_of_spikes(layers, result.parameters)
-    branches = [
-        _Branch(p.target, p.source, p)
-        for p in layers.projections
-        if len(layers.into(p.target)) > 1
-    ]
+    several = [p for p in layers.projections if len(layers.into(p.target)) > 1]
+    branches = [*map(_Branch, several)]
     counted = result.spike_counts
     for part, activations in layers.activation_batches(pixels):
         batch = {name: counted.part(name, part) for name in counted}
@@ -346,7 +336,7 @@ def diagnose(
         answers[part] = last.reshape(len(last), -1).argmax(1)
         activations = {INPUT: pixels[part], **activations}
         for branch in branches:
-            if (source := branch.source) in batch:
+            if (source := branch.part.source) in batch:
                 branch.add(activations[source], batch[source] * worth[source])
         for name, *drives in _drives(layers, result, batch, pixels[part], worth):
             coded, n_steps = batch[name] * worth[name], result.n_steps
@@ -354,13 +344,12 @@ def diagnose(
     rows = {name: found.row(result, name) for name, found in sums.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
     agreement = float((result.predictions == answers).mean())
-    layer = _worst(table, agreement)
+    layer, named = _worst(table, agreement), dict[str, float]()
     if layer is None:
         said = _nothing_to_do(table, result, agreement)
-        return Diagnosis(table, agreement, None, said, {}, _branch_table(branches))
-    said, threshold = _advice(table.loc[layer], layer, result)
-    named = {} if threshold is None else {layer: threshold}
-    said += _said_of(layers, branches, layer)
+    else:
+        said, named = _advice(table.loc[layer], layer, result)
+        said += _said_of(layers, branches, layer)
     return Diagnosis(table, agreement, layer, said, named, _branch_table(branches))
 
 
@@ -404,32 +393,34 @@ def _nothing_to_do(
         f"{agreement:.1%} of the answers are the CNN's."
     )
     known = table["correlation"].dropna()
-    if known.empty:
-        return said
-    return (
-        f"{said} The correlation with the CNN is lowest in {known.idxmin()}, "
-        f"{known.min():.3f}; images shown longer than {1e3 * result.duration_s:g} ms "
-        "make it higher."
-    )
+    if not known.empty:
+        said += (
+            f" The correlation with the CNN is lowest in {known.idxmin()}, "
+            f"{known.min():.3f}; images shown longer than {1e3 * result.duration_s:g} "
+            "ms make it higher."
+        )
+    return said
 
 
-def _advice(row: Any, layer: str, result: SimulationResult) -> tuple[str, float | None]:
-    """Say what to try with a layer, and the threshold if it is one."""
+def _advice(
+    row: Any, layer: str, result: SimulationResult
+) -> tuple[str, dict[str, float]]:
+    """Say what to try with a layer, and its threshold if it is one."""
     duration = f"{1e3 * result.duration_s:g} ms"
     now, strongest = row["threshold"], float(row["strongest"])
     floor = result.parameters.v_min[layer]
-    threshold: float | None = None
+    named: dict[str, float] = {}
     why = f"{row['missed']:.1%} of the CNN's activation is at neurons without a spike"
     if _is_too_low(row):
         why = (
             f"its strongest input a step is {strongest / now:.2g} times its threshold, "
             f"and {row['saturated']:.1%} of its neurons are saturated"
         )
-        threshold = strongest
-        what = f"raise its threshold, now {now:.4g}, to about {threshold:.4g}"
+        named = {layer: strongest}
+        what = f"raise its threshold, now {now:.4g}, to about {strongest:.4g}"
     elif _is_too_high(row):
-        threshold = max(strongest, FEW_SPREADS * float(row["spread"]))
-        what = f"lower its threshold, now {now:.4g}, to about {threshold:.4g}"
+        named = {layer: max(strongest, FEW_SPREADS * float(row["spread"]))}
+        what = f"lower its threshold, now {now:.4g}, to about {named[layer]:.4g}"
     elif row["missed"] > MANY_MISSED:
         why += ", though its threshold fits its input"
         what = f"show the images longer than {duration}"
@@ -446,4 +437,4 @@ def _advice(row: Any, layer: str, result: SimulationResult) -> tuple[str, float 
             f"try more time than {duration}, and reset='subtract' if a spike resets "
             "to zero"
         )
-    return f"{layer} loses most: {why}, so {what}.", threshold
+    return f"{layer} loses most: {why}, so {what}.", named

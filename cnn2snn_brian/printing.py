@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 #: Longest line, except for names that are longer.
 WIDTH = 100
@@ -35,11 +35,8 @@ class Printed:
         return ()
 
     def __repr__(self) -> str:
-        values = {
-            item.name: getattr(self, item.name)
-            for item in fields(self)  # type: ignore[arg-type]
-            if item.repr
-        }
+        shown = [item.name for item in fields(self) if item.repr]  # type: ignore[arg-type]
+        values = {name: getattr(self, name) for name in shown}
         return short_fields(type(self).__name__, values)
 
     def __str__(self) -> str:
@@ -94,20 +91,18 @@ def as_html(part: str | Table) -> str:
     """Write a table as HTML, in the colours of the page that it stands in."""
     if isinstance(part, str):
         return f"<p>{escape(part).replace(chr(10), '<br>')}</p>"
-    head = "".join(_cell("th", column.header, column) for column in part.columns)
-    cells = [
-        [_cell("td", text, column) for text in column.cells] for column in part.columns
-    ]
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
     caption = f"<caption>{escape(str(part.title))}</caption>" if part.title else ""
+    cells = []
+    for column in part.columns:
+        # A notebook puts all text to the right unless it is said.
+        style = f'style="text-align:{column.justify}"'
+        texts = [escape(str(text)) for text in column.cells]
+        head = f"<th {style}>{escape(str(column.header))}</th>"
+        cells.append([head, *(f"<td {style}>{text}</td>" for text in texts)])
+    head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
     return (
-        f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<table>{caption}<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
     )
-
-
-def _cell(tag: str, text: object, column: Column) -> str:
-    # A notebook puts all text to the right unless it is said.
-    return f'<{tag} style="text-align:{column.justify}">{escape(str(text))}</{tag}>'
 
 
 def right_table(

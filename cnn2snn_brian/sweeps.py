@@ -19,7 +19,7 @@ import numpy as np
 from brian2 import Quantity, get_dimensions, ms
 
 from cnn2snn_brian.checkpoint import Checkpoint
-from cnn2snn_brian.checks import check_known, check_share, check_whole
+from cnn2snn_brian.checks import check_known, check_number, check_whole
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
@@ -402,7 +402,7 @@ def summary(
         raise InputError(
             f"interval={interval!r} of {y!r}: expected 't', or 'wilson' of 'accuracy'"
         )
-    check_share("level", level)
+    check_number("level", level, above=0, below=1)
     by = [name for name in frame.columns if name not in MEASURED]
     groups = frame.groupby(by, sort=False, dropna=False) if by else [((), frame)]
     rows = []

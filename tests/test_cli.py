@@ -161,7 +161,7 @@ def test_train_convert_run(cli, tmp_path):
     (tmp_path / "pictures" / "3").rename(tmp_path / "pictures" / "three")
     result = cli("run", "d.snn", "--data", "pictures")
     assert result.returncode == 1
-    assert "no class 'three'" in result.stderr
+    assert "unknown class of the network 'three'" in result.stderr
 
 
 def test_fine_tune_for_few_steps(cli, tmp_path):

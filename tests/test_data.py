@@ -93,7 +93,8 @@ def test_other_images_are_refused(images):
 @pytest.mark.parametrize("shape", [(3,), (1,), (2, 1)])
 def test_labels_of_another_shape_are_refused(shape):
     images = np.zeros((2, 1, 4, 4), np.uint8)
-    with pytest.raises(InputError, match="2 images, labels of shape"):
+    says = r"labels of images: found the shape \(.*\), expected \(2\)"
+    with pytest.raises(InputError, match=says):
         LabelledImages(images, np.zeros(shape, np.int64), ("a",))
 
 
@@ -476,7 +477,7 @@ def test_test_pictures_are_drawn_and_numbered_like_the_outputs(tmp_path):
         ({"n": 0}, "n is 0, expected a whole number"),
         ({"n": 7}, "n is 7; there are 6 images"),
         ({"seed": -1}, "seed is -1"),
-        ({"classes": ("two",)}, "no class 'one'"),
+        ({"classes": ("two",)}, "unknown class of the network 'one'"),
     ):
         with pytest.raises(InputError, match=message):
             load_test_images(tmp_path, (1, 8, 8), **options)

@@ -143,7 +143,7 @@ def test_wrong_selections(result):
     ):
         with pytest.raises(InputError, match=text):
             result.to_neo(neurons=neurons)
-    with pytest.raises(InputError, match="neurons of 'conv99'"):
+    with pytest.raises(InputError, match="unknown layer .conv99."):
         result.to_neo(layers=["ip1"], neurons={"conv99": [(0,)]})
     some = result.to_neo(layers=["ip1"], neurons=result.sample(2))
     assert [len(segment.spiketrains) for segment in some.segments] == [2, 2, 2]

@@ -74,7 +74,7 @@ def test_some_trains_only(random_result):
         random_result.to_neo(labels=[0, 1])
     with pytest.raises(InputError, match="name one of them twice: ip1, conv1, ip1"):
         random_result.to_neo(layers=["ip1", "conv1", "ip1"])
-    with pytest.raises(InputError, match="no picture 3"):
+    with pytest.raises(InputError, match="picture is 3, expected 0 to 2"):
         random_result.to_neo(pictures=[3])
 
 

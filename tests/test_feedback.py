@@ -83,27 +83,27 @@ def loop(network, spikes, propagation, delays=None, factors=None, thresholds=Non
     matrices = {p.name: as_matrix(p.connection) for p in network.projections}
     # Spikes of all sources count alike, see docs/conversion.md.
     factors, delays = factors or {}, delays or {}
+
+    def arrive(name, t, back):
+        for p in network.into(name):
+            if network.is_feedback(p) != back:
+                continue
+            late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
+            if t >= late:
+                weights = factors.get(p.name, 1.0) * matrices[p.name]
+                v[name] += sent[p.source][t - late] @ weights
+
     for t in range(N_STEPS):
-
-        def arrive(name, back):
-            for p in network.into(name):
-                if network.is_feedback(p) != back:
-                    continue
-                late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
-                if t >= late:
-                    weights = factors.get(p.name, 1.0) * matrices[p.name]
-                    v[name] += sent[p.source][t - late] @ weights
-
         for name in network.names:
             if propagation == "instant":
-                arrive(name, False)
+                arrive(name, t, back=False)
             spike = v[name] >= th[name]
             v[name] = np.where(spike, v[name] - th[name], np.maximum(v[name], v_min))
             sent[name][t] = spike
         for name in network.names:
             if propagation == "step":
-                arrive(name, False)
-            arrive(name, True)
+                arrive(name, t, back=False)
+            arrive(name, t, back=True)
     return {
         name: from_neurons(sent[name] > 0, network.shapes[name])
         for name in network.names

@@ -371,16 +371,16 @@ def test_errors_come_before_the_file(digits, tmp_path, monkeypatch):
     result, test, snn = digits
     path = tmp_path / "run.html"
     for options, message in (
-        ({"pictures": [6]}, "no picture 6: 0 to 5"),
+        ({"pictures": [6]}, "picture is 6, expected 0 to 5"),
         ({"pictures": []}, "none is chosen"),
         ({"layers": ["conv7"]}, "conv7"),
-        ({"labels": [1, 2]}, "labels of shape"),
+        ({"labels": [1, 2]}, "labels: found the shape"),
         ({"labels": [10] * 6}, "0 to 9"),
         ({"classes": ["a"]}, "10 output neurons, but 1 class names"),
         ({"images": test.images[:2]}, "6 pictures were simulated, images has 2"),
         ({"images": test.images[::-1]}, "is not the one that was simulated"),
         ({"cnn": snn}, "give images="),
-        ({"cnn": {"conv1": np.zeros((6, 2, 2))}}, "the layer has"),
+        ({"cnn": {"conv1": np.zeros((6, 2, 2))}}, "found the shape"),
         ({"cnn": {"conv1": np.zeros((5, 16, 8, 8))}}, "of 5 pictures"),
         ({"cnn": {"conv1": np.full((6, 16, 8, 8), np.nan)}}, "finite"),
     ):

@@ -349,7 +349,7 @@ def joined():
             "no spikes reach the first layer",
         ),
         (lambda: gated().plasticity("pool1", STDP()), "pool1: a gate of maximum"),
-        (joined, "reads 2 layers"),
+        (joined, "plasticity of add1: it has 2 projections"),
         (
             lambda: network(None).network(weights={"ip1": np.ones((4, 60))}),
             "no layer of this network learns",

@@ -198,7 +198,7 @@ def test_trains_of_neo():
     later = neo.SpikeTrain([5] * pq.ms, t_stop=0.15 * pq.s)
     for given, index, says in (
         ([*trains, later], None, "t_start is 0 to 0.1 s"),
-        (trains, [1, 2], r"index has the shape \(2,\), but there are 3 trains"),
+        (trains, [1, 2], r"index of trains: found the shape \(2,\), expected \(3\)"),
         ([1.0, 2.0], None, "expected neo.SpikeTrain"),
         (trains, [0.5, 1, 2], "expected whole numbers"),
         ([], None, "expected neo.SpikeTrain"),
@@ -327,7 +327,7 @@ def test_files_that_are_no_stimuli(tmp_path):
     ("make", "says"),
     [
         (lambda: Still(IMAGES), r"shape \(3, 2, 7, 6\), expected \(channels"),
-        (lambda: Movie(IMAGES[0]), r"frames has the shape \(2, 7, 6\), expected \(n"),
+        (lambda: Movie(IMAGES[0]), r"frames: .* \(2, 7, 6\), expected \(n"),
         (lambda: Movie(2 * IMAGES), "have to be in"),
         (lambda: Movie(IMAGES, 5), "the time of a frame is 5, expected a time"),
         (lambda: Movie(IMAGES, 0 * ms), "expected a time above 0"),
@@ -338,7 +338,7 @@ def test_files_that_are_no_stimuli(tmp_path):
         (lambda: Sequence(IMAGES, labels="abc"), "labels are 'abc'"),
         (lambda: Events([0.002, 0.001], [0] * 2, [0] * 2, [0] * 2), "event 1 at 1 ms"),
         (lambda: Events([0.1], [0], [0], [3]), "other values than 1"),
-        (lambda: Events([0.1], [0, 1], [0], [1]), "x has the shape"),
+        (lambda: Events([0.1], [0, 1], [0], [1]), "x: found the shape"),
         (lambda: Events([0.1], [0.5], [0], [1]), "expected whole numbers"),
         (lambda: SpikeTrains([0], [-1 * ms]), "found -0.001, expected .* at least 0"),
         (lambda: SpikeTrains([0], [1] * Hz), "expected plain numbers or"),

@@ -281,5 +281,7 @@ def test_weights_that_are_no_numbers_are_refused(saved, what, value):
     header = {"format": FORMAT, "network": json.dumps(settings_of(saved))}
     save_file(arrays, saved, metadata=header)
     name, _, field = what.partition(".")
-    with pytest.raises(InputError, match=f"{name}: 1 of .* its {field} are NaN or inf"):
+    with pytest.raises(
+        InputError, match=f"{name}: .*1 of .* its {field} are NaN or inf"
+    ):
         SpikingNetwork.load(saved)

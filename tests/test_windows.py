@@ -15,13 +15,7 @@ from test_transposed_convolution import check_potentials
 from torch import nn
 
 from cnn2snn_brian import InputError, UnsupportedModuleError, convert, from_torch
-from cnn2snn_brian.projections import (
-    Connection,
-    Convolution,
-    Dense,
-    Window,
-    nearest,
-)
+from cnn2snn_brian.projections import Connection, Convolution, Dense, Window, nearest
 
 SHAPE = (2, 5, 4)
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

@@ -21,32 +21,31 @@ if TYPE_CHECKING:
 
 #: Options that go with --from-nir.
 OF_NIR = ("reset", "encoding", "v_min", "v_init", "rate_scale")
+#: Options of `to_nir`.
+OF_GRAPH = ("pooling", "strict", "resistance", "integration", "metadata")
 #: Options that `convert` takes as they are.
 OF_CNN = (*OF_NIR, "preset", "percentile", "leak", "max_pooling")
 
 
 def _imported(reference: str) -> "nn.Module":
     """Call ``package.module:function``, which makes a CNN."""
+    where = f"--module {reference!r}"
     name, _, attribute = reference.partition(":")
     sys.path.insert(0, "")
     try:
         make = getattr(importlib.import_module(name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"--module {reference!r}: expected package.module:function ({error})"
-        ) from error
+        rule = "expected package.module:function"
+        raise InputError(f"{where}: {rule} ({error})") from error
     from torch import nn
 
     try:
         module = make()
     except Exception as error:
-        raise InputError(
-            f"--module {reference!r}: it raised {type(error).__name__}: {error}"
-        ) from error
+        found = f"it raised {type(error).__name__}: {error}"
+        raise InputError(f"{where}: {found}") from error
     if not isinstance(module, nn.Module):
-        raise InputError(
-            f"--module {reference!r}: it returned {module!r}, not an nn.Module"
-        )
+        raise InputError(f"{where}: it returned {module!r}, not an nn.Module")
     return module
 
 
@@ -57,9 +56,8 @@ def _numbers(
     try:
         return tuple(kind(part) for part in (text or "").split(","))
     except ValueError as error:
-        raise InputError(
-            f"{option} {text!r}: expected numbers with commas between them"
-        ) from error
+        rule = "expected numbers with commas between them"
+        raise InputError(f"{option} {text!r}: {rule}") from error
 
 
 def _trained(
@@ -104,10 +102,8 @@ def _named(snn: "c2s.SpikingNetwork", names: tuple[str, ...]) -> "c2s.SpikingNet
     n_outputs = math.prod(snn.layers[-1].shape)
     if len(names) == n_outputs:
         return replace(snn, classes=names)
-    shared.say(
-        f"the classes stay without names: {n_outputs} outputs, but {len(names)} "
-        "class folders"
-    )
+    found = f"{n_outputs} outputs, but {len(names)} class folders"
+    shared.say(f"the classes stay without names: {found}")
     return snn
 
 
@@ -219,26 +215,21 @@ def convert_command(
         normalize = _numbers(mean, "--mean"), _numbers(std, "--std")
     thresholds = shared.numbers_by_layer(threshold)
     cnn, shape, classes = _trained(architecture, module, weights, input_shape)
-    training = None
-    if calibration is not None:
+    how = {name: context.params[name] for name in OF_CNN}
+    how |= {"thresholds": thresholds, "normalize": normalize, "classes": classes}
+    if calibration is None:
+        snn = c2s.convert(cnn.eval(), shape, **how)
+    else:
         training = c2s.data.load_training_images(calibration, shape)
         drawn = training.drawn(min(n_calibration, len(training)), seed)
-    snn = c2s.convert(
-        cnn.eval(),
-        shape,
-        thresholds=thresholds,
-        calibration=None if training is None else drawn.images,
-        normalize=normalize,
-        classes=classes,
-        **{name: context.params[name] for name in OF_CNN},
-    )
-    if training is not None:
+        snn = c2s.convert(cnn.eval(), shape, calibration=drawn.images, **how)
         snn = _named(snn, training.classes)
     snn.save(out)
     shared.say_written(snn, out)
 
 
 def export_command(
+    context: Context,
     network: shared.NetworkFile,
     out: Annotated[Path, shared.output(Argument, suffix=".nir")],
     *,
@@ -269,13 +260,8 @@ def export_command(
     from cnn2snn_brian.checks import optional_library
 
     nir = optional_library("nir", "nir", "The command export")
-    graph = c2s.SpikingNetwork.load(network).to_nir(
-        pooling=pooling,
-        strict=strict,
-        resistance=resistance,
-        integration=integration,
-        metadata=metadata,
-    )
+    how = {name: context.params[name] for name in OF_GRAPH}
+    graph = c2s.SpikingNetwork.load(network).to_nir(**how)
     with written_from_memory(out) as image:
         nir.write(image, graph)
     shared.say_written(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges", out)

@@ -1,7 +1,7 @@
 """The command ``inspect``: write the inspector's page of a result or a network."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
@@ -69,9 +69,7 @@ def inspect_command(
         result = c2s.SimulationResult.load(source)
         snn = None if network is None else c2s.SpikingNetwork.load(network)
         if snn is not None and snn.layers.shapes != result.shapes:
-            raise InputError(
-                f"{network}: not the network of {source}: its layers differ"
-            )
+            raise InputError(f"{network}: not that of {source}: its layers differ")
         classes = result.network.get("classes") if snn is None else snn.classes
         seed = result.seed if seed is None else seed
         if data is not None:
@@ -87,10 +85,8 @@ def inspect_command(
     else:
         snn = c2s.SpikingNetwork.load(source)
         if not (data or stimulus):
-            raise BadParameter(
-                "a network needs images or stimuli: --data digits, cifar10 or a "
-                "folder, or --stimulus movie.npz"
-            )
+            given = "--data digits, cifar10 or a folder, or --stimulus movie.npz"
+            raise BadParameter(f"a network needs images or stimuli: {given}")
         classes, seed = snn.classes, seed or 0
         n = N_IMAGES if n is None else n
         if data is not None:
@@ -98,27 +94,18 @@ def inspect_command(
             test = c2s.data.load_test_images(data, shape, n, seed, classes, whole=whole)
         if duration is None:
             duration = shared.longest_ms(snn, stimuli)
+        shown = stimuli if test is None else test.images
         with snn.compile(shared.in_ms(duration)) as simulator:
-            result = simulator.run(
-                stimuli if test is None else test.images,
-                seed=seed,
-                record=simulator.populations,
-                repeats=repeats,
-            )
-    if test is not None and classes is None:
+            record = simulator.populations
+            result = simulator.run(shown, seed=seed, record=record, repeats=repeats)
+    of_images: dict[str, Any] = {}
+    if test is not None:
+        of_images = {"images": test.images, "labels": test.labels, "cnn": snn}
         fits = len(test.classes) == result.output_potentials.shape[1]
-        classes = test.classes if fits else None
-    written = result.inspect(
-        out,
-        images=None if test is None else test.images,
-        labels=None if test is None else test.labels,
-        cnn=None if test is None else snn,
-        classes=classes,
-        pictures=picture,
-        layers=layer,
-        stimuli=stimuli or None,
-        title=f"Spikes of {source.name}",
-    )
+        classes = test.classes if classes is None and fits else classes
+    what: dict[str, Any] = {"classes": classes, "pictures": picture, "layers": layer}
+    what |= {"stimuli": stimuli or None, "title": f"Spikes of {source.name}"}
+    written = result.inspect(out, **of_images, **what)
     shared.say(result)
     size = written.stat().st_size / 1e6
     shared.say(f"written: {written} ({size:.1f} MB); open it with a browser")

@@ -22,19 +22,13 @@ def _by_stimulus(result: "c2s.SimulationResult") -> list[dict[str, Any]]:
         own = slice(k * result.n_repeats, (k + 1) * result.n_repeats)
         duration_s = float(result.steps_of_row[own][0]) * result.dt_s
         shares = pd.Series(result.predictions[own]).value_counts(normalize=True)
-        rates = {
-            layer: float(result.spike_counts.part(layer, own).mean() / duration_s)
-            for layer in result.spike_counts
-        }
-        rows.append(
-            {
-                "stimulus": name,
-                "trials": result.n_repeats,
-                "duration_ms": 1e3 * duration_s,
-                "rates_hz": rates,
-                "predictions": shares.sort_index().to_dict(),
-            }
-        )
+        counts = result.spike_counts
+        means = {layer: float(counts.part(layer, own).mean()) for layer in counts}
+        row = {"stimulus": name, "trials": result.n_repeats}
+        row["duration_ms"] = 1e3 * duration_s
+        row["rates_hz"] = {layer: mean / duration_s for layer, mean in means.items()}
+        row["predictions"] = shares.sort_index().to_dict()
+        rows.append(row)
     return rows
 
 
@@ -47,15 +41,9 @@ def _print_stimuli(
     for row in rows:
         best, share = max(row["predictions"].items(), key=lambda pair: pair[1])
         name = best if classes is None else classes[best]
-        cells.append(
-            [
-                row["stimulus"],
-                f"{row['trials']:,}",
-                f"{row['duration_ms']:g}",
-                *(f"{rate:.1f}" for rate in row["rates_hz"].values()),
-                f"{name} ({share:.0%} of trials)",
-            ]
-        )
+        first = row["stimulus"], f"{row['trials']:,}", f"{row['duration_ms']:g}"
+        rates = [f"{rate:.1f}" for rate in row["rates_hz"].values()]
+        cells.append([*first, *rates, f"{name} ({share:.0%} of trials)"])
     shared.print_table(title, columns, cells)
 
 
@@ -78,15 +66,8 @@ def _by_class(
 
 
 def _print_classes(title: str, rows: list[dict[str, Any]]) -> None:
-    *cells, total = [
-        (
-            row["class"],
-            f"{row['pictures']:,}",
-            f"{row['correct']:,}",
-            f"{row['accuracy']:.1%}",
-        )
-        for row in rows
-    ]
+    forms = "{class}", "{pictures:,}", "{correct:,}", "{accuracy:.1%}"
+    *cells, total = [[form.format(**row) for form in forms] for row in rows]
     shared.print_table(title, ("class", "images", "correct", "accuracy"), cells, total)
 
 
@@ -135,21 +116,19 @@ def run(
     snn = c2s.SpikingNetwork.load(network)
     stimuli, test = shared.load_stimuli(stimulus), None
     if data is not None:
-        test = c2s.data.load_test_images(
-            data, snn.input_shape, n, seed, snn.classes, whole=whole
-        )
+        shape, classes = snn.input_shape, snn.classes
+        test = c2s.data.load_test_images(data, shape, n, seed, classes, whole=whole)
     if duration is None:
         duration = shared.longest_ms(snn, stimuli)
+    how: dict[str, Any] = {"thresholds": thresholds, "record": record or ()}
+    how |= {
+        "seed": seed,
+        "repeats": repeats,
+        "executor": workers,
+        "progress": not as_json,
+    }
     with snn.compile(shared.in_ms(duration)) as simulator:
-        result = simulator.run(
-            stimuli if test is None else test.images,
-            thresholds=thresholds,
-            seed=seed,
-            record=record or (),
-            executor=workers,
-            progress=not as_json,
-            repeats=repeats,
-        )
+        result = simulator.run(stimuli if test is None else test.images, **how)
     if save is not None:
         result.save(save)
     rows = _by_stimulus(result) if test is None else _by_class(result, test)
@@ -178,9 +157,7 @@ def run(
         _print_stimuli(str(network), rows, snn.classes)
     else:
         if is_part:
-            shared.say(
-                f"{data}: {len(test)} images of those that are kept for testing; "
-                "--all shows all"
-            )
+            those = f"{len(test)} images of those that are kept for testing"
+            shared.say(f"{data}: {those}; --all shows all")
         _print_classes(f"{network} on {data}", rows)
     shared.say(result)

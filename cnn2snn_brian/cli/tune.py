@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typer import Context
 
 import cnn2snn_brian as c2s
 from cnn2snn_brian.cli import shared
@@ -52,20 +54,16 @@ def calibrate_command(
         Seed of everything random.
     """
     snn, images = _loaded(network, data, n, seed)
-    result = c2s.calibrate(
-        snn,
-        images.images,
-        duration=None if duration is None else shared.in_ms(duration),
-        rounds=rounds,
-        seed=seed,
-        executor=workers,
-        checkpoint=checkpoint,
-    )
+    time = None if duration is None else shared.in_ms(duration)
+    how: dict[str, Any] = {"rounds": rounds, "seed": seed, "executor": workers}
+    how |= {"duration": time, "checkpoint": checkpoint}
+    result = c2s.calibrate(snn, images.images, **how)
     replace(snn, parameters=result.parameters).save(out)
     shared.say_written(result, out)
 
 
 def tune_command(
+    context: Context,
     network: shared.NetworkFile,
     data: Annotated[str, shared.DATA],
     out: shared.OutFile,
@@ -124,23 +122,11 @@ def tune_command(
     snn, images = _loaded(network, data, n, seed)
     # A network without class names takes those of the images.
     named = replace(snn, classes=images.classes) if snn.classes is None else snn
+    names = "method", "objective", "category", "start", "step", "budget", "accept"
+    how = {name: context.params[name] for name in (*names, "seed")}
+    how |= {"tune": tune or None, "executor": workers, "checkpoint": checkpoint}
     with named.compile(shared.in_ms(duration)) as simulator:
-        result = c2s.tune_thresholds(
-            simulator,
-            images.images,
-            images.labels,
-            method=method,
-            objective=objective,
-            category=category,
-            tune=tune or None,
-            start=start,
-            step=step,
-            budget=budget,
-            accept=accept,
-            seed=seed,
-            executor=workers,
-            checkpoint=checkpoint,
-        )
+        result = c2s.tune_thresholds(simulator, images.images, images.labels, **how)
     if history is not None:
         with written_whole(history) as unfinished:
             result.history.to_csv(unfinished, index=False)

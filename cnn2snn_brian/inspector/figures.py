@@ -98,11 +98,7 @@ def _map(name: str, title: str, what: str) -> Any:
     source = _source(name, "image", "width", "height")
     plot.image("image", 0, 0, "width", "height", source=source, color_mapper=mapper)
     bar = models.ColorBar(
-        color_mapper=mapper,
-        title=what,
-        width=12,
-        label_standoff=6,
-        name=f"{name}_bar",
+        color_mapper=mapper, title=what, width=12, label_standoff=6, name=f"{name}_bar"
     )
     plot.add_layout(bar, "right")
     plot.axis.visible = plot.grid.visible = False

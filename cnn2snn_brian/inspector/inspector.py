@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import optional_library, whole_numbers
+from cnn2snn_brian.checks import (
+    check_index,
+    check_names,
+    check_shape,
+    optional_library,
+    whole_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.projections import INPUT, Network, from_neurons
@@ -34,6 +40,8 @@ MAX_PICTURES = 20
 
 #: Largest data in bytes; a browser takes long to read more.
 MAX_BYTES = 256_000_000
+
+Array = npt.NDArray[Any]
 
 
 def matching(
@@ -59,18 +67,18 @@ def matching(
     return list(zip(given, n_steps, strict=True))
 
 
-def _packed(array: npt.NDArray[Any]) -> dict[str, Any]:
+def _packed(array: Array) -> dict[str, Any]:
     little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
     text = base64.b64encode(little.tobytes()).decode("ascii")
     return {"type": array.dtype.name, "data": text}
 
 
-def _small(array: npt.NDArray[Any]) -> dict[str, Any]:
+def _small(array: Array) -> dict[str, Any]:
     """Pack counts as the smallest of uint8, uint16 and uint32."""
     return _packed(array.astype(np.min_scalar_type(int(array.max(initial=0)))))
 
 
-def _rounded(array: npt.NDArray[Any]) -> dict[str, Any]:
+def _rounded(array: Array) -> dict[str, Any]:
     """Pack real numbers as 65,536 levels between the smallest and the largest."""
     low, high = float(array.min()), float(array.max())
     span = high - low or 1.0
@@ -78,7 +86,7 @@ def _rounded(array: npt.NDArray[Any]) -> dict[str, Any]:
     return {**_packed(levels.ravel()), "low": low, "high": low + span}
 
 
-def _pixels(intensities: npt.NDArray[Any]) -> dict[str, Any]:
+def _pixels(intensities: Array) -> dict[str, Any]:
     return _packed(np.rint(255 * intensities).astype(np.uint8).ravel())
 
 
@@ -103,33 +111,17 @@ def _chosen_images(
         return sorted(hidden or range(result.n_images))[:MAX_PICTURES]
     chosen = [int(image) for image in pictures]
     for image in chosen:
-        if not 0 <= image < result.n_images:
-            raise InputError(f"there is no picture {image}: 0 to {result.n_images - 1}")
+        check_index("picture", image, result.n_images)
     if not chosen:
         raise InputError("pictures: none is chosen")
     return chosen
 
 
-def _chosen_layers(
-    result: "SimulationResult", layers: Iterable[str] | None
-) -> list[str]:
-    known = [*result.spike_counts]
-    if layers is None:
-        return known
-    names = [layers] if isinstance(layers, str) else [*layers]
-    if not names or not set(names) <= set(known):
-        raise InputError(f"layers={names}: expected some of {', '.join(known)}")
-    return names
-
-
 def _activations(
-    result: "SimulationResult",
-    cnn: Any,
-    pixels: npt.NDArray[Any] | None,
-    chosen: list[int],
-) -> dict[str, npt.NDArray[Any]]:
+    result: "SimulationResult", cnn: Any, pixels: Array | None, chosen: list[int]
+) -> dict[str, Array]:
     """Activations of the chosen images, by layer."""
-    found: dict[str, npt.NDArray[Any]] = {}
+    found: dict[str, Array] = {}
     if isinstance(cnn, Mapping):
         n_images = result.n_images
         for name, values in cnn.items():
@@ -143,7 +135,7 @@ def _activations(
     elif cnn is not None:
         if pixels is None:
             raise InputError(
-                "cnn: its activations need the pictures; give images=... too"
+                "cnn: its activations need the images; give images=... too"
             )
         layers = cnn if isinstance(cnn, Network) else getattr(cnn, "layers", cnn)
         if not isinstance(layers, Network):
@@ -153,17 +145,15 @@ def _activations(
             layers = from_torch(cnn, (channels, height, width))
         found = {INPUT: pixels[chosen], **layers.activations(pixels[chosen])}
     for name, values in found.items():
-        if values.shape[1:] != result.shapes.get(name, values.shape[1:]):
-            raise InputError(
-                f"activations of {name!r} have the shape {values.shape[1:]}, the layer "
-                f"has {result.shapes[name]}"
-            )
+        if name in result.shapes:
+            shape = len(chosen), *result.shapes[name]
+            check_shape(f"activations of {name!r}", values, *shape)
         if not np.isfinite(values).all():
             raise InputError(f"activations of {name!r} are not all finite numbers")
     return found
 
 
-def _checked_images(result: "SimulationResult", images: Any) -> npt.NDArray[Any]:
+def _checked_images(result: "SimulationResult", images: Any) -> Array:
     """Check that a result may be of these images."""
     channels, height, width = result.shapes[INPUT]
     pixels = check_images(images, (channels, height, width))
@@ -184,22 +174,8 @@ def _checked_images(result: "SimulationResult", images: Any) -> npt.NDArray[Any]
     return pixels
 
 
-def _truth(result: "SimulationResult", labels: Any) -> list[int] | list[None]:
-    """Check labels."""
-    n_images = result.n_images
-    if labels is None:
-        return [None] * n_images
-    if np.shape(labels) != (n_images,):
-        raise InputError(f"{n_images} images, labels of shape {np.shape(labels)}")
-    n_outputs = result.output_potentials.shape[1]
-    return whole_numbers("labels", labels, n_outputs).tolist()
-
-
 def _entry(
-    result: "SimulationResult",
-    image: int,
-    names: Iterable[str],
-    activations: Mapping[str, npt.NDArray[Any]],
+    result: "SimulationResult", image: int, names: Iterable[str], cnn: dict[str, Array]
 ) -> dict[str, Any]:
     """Pack what is known of each layer for an image, and which trial it is."""
     layers: dict[str, Any] = {}
@@ -210,15 +186,13 @@ def _entry(
             # This one's alone: all of them may be gigabytes.
             counts = result.spike_counts.part(name, image)
             layers[name] = {"counts": _small(counts.ravel())}
-        if name in activations:
-            layers[name]["cnn"] = _rounded(np.asarray(activations[name], float))
-    entry: dict[str, Any] = {"layers": layers}
-    if (trials := result.trials) is not None:
-        stimulus = int(trials.stimulus_of_row[image])
-        entry["stimulus"] = stimulus
-        entry["stimulusName"] = trials.names[stimulus]
-        entry["repeat"] = int(trials.repeat_of_row[image])
-    return entry
+        if name in cnn:
+            layers[name]["cnn"] = _rounded(np.asarray(cnn[name], float))
+    if (trials := result.trials) is None:
+        return {"layers": layers}
+    stimulus, repeat = divmod(image, trials.n_repeats)
+    said = {"stimulus": stimulus, "stimulusName": trials.names[stimulus]}
+    return {"layers": layers, **said, "repeat": repeat}
 
 
 def _frames(
@@ -307,8 +281,21 @@ def write_inspector(
     from cnn2snn_brian.inspector.figures import figures
 
     # All is checked before anything is made.
-    chosen, names = _chosen_images(result, pictures), _chosen_layers(result, layers)
-    answers, truth = result.class_names(classes), _truth(result, labels)
+    chosen = _chosen_images(result, pictures)
+    known = result.spike_counts
+    names = (
+        [layers]
+        if isinstance(layers, str)
+        else [*(known if layers is None else layers)]
+    )
+    check_names("layers", names, known)
+    if not names:
+        raise InputError("layers: none is chosen")
+    answers = result.class_names(classes)
+    truth: list[int] | list[None] = [None] * result.n_images
+    if labels is not None:
+        check_shape("labels", np.asarray(labels), result.n_images)
+        truth = whole_numbers("labels", labels, len(answers)).tolist()
     pixels = None if images is None else _checked_images(result, images)
     activations = _activations(result, cnn, pixels, chosen)
     frames = _frames(result, stimuli)

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_choice, check_shape, check_share, real_numbers
+from cnn2snn_brian.checks import check_choice, check_number, check_shape, real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.physiology.representations import cosines
 from cnn2snn_brian.physiology.trains import Measured, TrialSpikes, counts, trial_spikes
@@ -180,7 +180,7 @@ def latency(
         # nanmedian warns of neurons without any spike.
         found[known] = np.nanmedian(np.moveaxis(first, 1, 2)[known], axis=1)
         return Latency(method, found, np.full_like(found, np.nan), share)
-    check_share("alpha", alpha)
+    check_number("alpha", alpha, above=0, below=1)
     width = spikes.dt_s if bin is None else bin
     if width is None:
         raise InputError("bin is missing: these spikes have no time step")

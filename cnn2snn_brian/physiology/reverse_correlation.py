@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import (
     check_known,
+    check_number,
     check_shape,
-    check_share,
     check_whole,
     real_numbers,
 )
@@ -180,7 +180,7 @@ def receptive_field(
     """
     check_whole("n_permutations", n_permutations, 1)
     check_whole("seed", seed, 0)
-    check_share("alpha", alpha)
+    check_number("alpha", alpha, above=0, below=1)
     given = real_numbers("stimuli", stimuli)
     if frame is None:
         response, frames = counts(data, layer, window).mean(1)[:, None], given[:, None]

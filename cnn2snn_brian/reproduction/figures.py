@@ -1,6 +1,5 @@
 """The figures of the report."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,10 @@ def draw(work: Reproduction, numbers: dict[str, Any]) -> dict[str, str]:
             "fig5": _fig5(numbers),
             "steps": _accuracy_against_steps(numbers),
         }
-        return {name: _saved(each, folder, name) for name, each in figures.items()}
+        for name, figure in figures.items():
+            with written_whole(folder / f"{name}.png") as unfinished:
+                figure.savefig(unfinished, dpi=110)
+    return {name: f"{folder.name}/{name}.png" for name in figures}
 
 
 def _figure(width: float, height: float) -> Any:
@@ -37,12 +39,6 @@ def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _saved(figure: Any, folder: Path, name: str) -> str:
-    with written_whole(folder / f"{name}.png") as unfinished:
-        figure.savefig(unfinished, dpi=110)
-    return f"{folder.name}/{name}.png"
 
 
 def _fig3(numbers: dict[str, Any]) -> Any:
@@ -55,9 +51,8 @@ def _fig3(numbers: dict[str, Any]) -> Any:
     }
     for column, (layer, sweep) in zip(axes.T, numbers["sweeps"].items(), strict=True):
         for ax, (key, label) in zip(column, labels.items(), strict=True):
-            plot_threshold_sweep(
-                sweep["thresholds"], sweep[key], ax, log=True, objective=label
-            )
+            x, y = sweep["thresholds"], sweep[key]
+            plot_threshold_sweep(x, y, ax, log=True, objective=label)
             ax.axvline(sweep["chosen"], color="0.6", lw=1, ls="--", zorder=0)
         column[0].set_title(layer)
     for ax in axes[:, 1:].flat:

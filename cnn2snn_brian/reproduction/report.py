@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -171,12 +172,8 @@ def collect(work: Reproduction) -> dict[str, Any]:
 
 def _smallest(over_time: list[dict[str, Any]], key: str, bar: float) -> int | None:
     """Give the fewest steps from which on all rows reach a share of a CNN."""
-    reached = None
-    for row in reversed(over_time):
-        if row[key] < bar:
-            break
-        reached = row["n_steps"]
-    return reached
+    rows = takewhile(lambda row: not row[key] < bar, reversed(over_time))
+    return min((row["n_steps"] for row in rows), default=None)
 
 
 def _table2(rows: Rows, n_steps: int) -> dict[str, Any]:
@@ -211,11 +208,8 @@ def _fig5(rows: Rows, n_steps: int) -> dict[str, Any]:
     answers = {key: rows.predictions(kind, n_steps) for key, kind in kinds.items()}
     found = rows.by_class(rows.is_right(pd.DataFrame(answers)))
     gains = np.subtract(found["after"], found["before"])
-    return {
-        **found,
-        "gains": gains.tolist(),
-        "n_gain": int((gains[:-1] > 0).sum()),
-    }
+    n_gain = int((gains[:-1] > 0).sum())
+    return {**found, "gains": gains.tolist(), "n_gain": n_gain}
 
 
 def _energy(
@@ -223,19 +217,15 @@ def _energy(
 ) -> dict[str, Any]:
     """Eq. 9 and 10: the paper's formula, and the events that were delivered."""
     per_event, per_second = PAPER["joule_per_event"], PAPER["images_per_second"]
+    events = []
+    for what, row in settings:
+        joule = row["events"] * per_event
+        found = {"what": what, "n_steps": row["n_steps"], "events": row["events"]}
+        events.append({**found, "joule": joule, "watt": joule * per_second})
     return {
         "n_synapses": int(layers.n_synapses),
         "papers_formula": layers.n_synapses * per_second * per_event,
-        "events": [
-            {
-                "what": what,
-                "n_steps": row["n_steps"],
-                "events": row["events"],
-                "joule": row["events"] * per_event,
-                "watt": row["events"] * per_event * per_second,
-            }
-            for what, row in settings
-        ],
+        "events": events,
     }
 
 
@@ -257,12 +247,8 @@ def markdown(numbers: dict[str, Any], figures: dict[str, str], command: str) -> 
     from jinja2 import Environment, StrictUndefined
 
     # Not autoescape: it is for HTML. The text is Markdown, with the filter `name`.
-    environment = Environment(
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(FILTERS)
     return environment.from_string(_template("reproduction.md")).render(
         **numbers,
@@ -287,10 +273,7 @@ def html_page(text: str) -> str:
 def write_report(work: Reproduction, numbers: dict[str, Any], command: str) -> None:
     """Write ``reproduction.json``, ``.md`` and ``.html``, and the figures."""
     text = markdown(numbers, draw(work, numbers), command)
-    for suffix, content in (
-        ("json", to_json(numbers)),
-        ("md", text),
-        ("html", html_page(text)),
-    ):
+    contents = {"json": to_json(numbers), "md": text, "html": html_page(text)}
+    for suffix, content in contents.items():
         with written_whole(work.out / f"reproduction.{suffix}") as unfinished:
             unfinished.write_text(content, encoding="utf-8")

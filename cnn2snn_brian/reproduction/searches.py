@@ -188,7 +188,7 @@ def _judged(
 
 def tested(
     work: Reproduction, kind: str, preset: str, n_steps: int
-) -> tuple[dict[str, Any], pd.DataFrame, dict[str, float]]:
+) -> tuple[dict[str, Any], pd.DataFrame, dict[Any, float]]:
     """
     Show test images to a network, classes in turn.
 
@@ -217,27 +217,15 @@ def tested(
             "seconds": result.timings["run"],
         }
 
-    chunks = [
-        work.step(f"tested-{kind}-{preset}-{n_steps}-{k}", partial(compute, k))
-        for k in numbers
-    ]
-    columns = ["members", "predictions", "with_potential"]
-    parts = [pd.DataFrame({key: chunk[key] for key in columns}) for chunk in chunks]
-    answers = pd.concat(parts).set_index("members").sort_index()
-    n = len(answers)
-    events = pd.DataFrame([chunk["events"] for chunk in chunks]).sum() / n
-    return (
-        found,
-        answers,
-        {
-            **{
-                key: sum(chunk[key] for chunk in chunks) / n
-                for key in ("ties", "silent", "output_spikes")
-            },
-            "events": float(sum(events)),
-            "seconds": sum(chunk["seconds"] for chunk in chunks),
-        },
-    )
+    name = f"tested-{kind}-{preset}-{n_steps}"
+    chunks = [work.step(f"{name}-{k}", partial(compute, k)) for k in numbers]
+    table, columns = pd.DataFrame(chunks), ["members", "predictions", "with_potential"]
+    of_images = table[columns].explode(columns).astype(np.int64)
+    answers = of_images.set_index("members").sort_index()
+    sums = table[["ties", "silent", "output_spikes"]].sum() / len(answers)
+    events = pd.DataFrame(table["events"].tolist()).sum() / len(answers)
+    sums["events"], sums["seconds"] = sum(events), table["seconds"].sum()
+    return found, answers, sums.to_dict()
 
 
 def _right_spikes(result: SimulationResult, target: Target) -> float:
@@ -249,14 +237,11 @@ def swept(work: Reproduction, layer: str, n_steps: int) -> dict[str, Any]:
     """Sweep the threshold of one layer, the others as searched (Fig. 3)."""
     chosen = found_by(work, "searched", "paper", n_steps)["parameters"]
     thresholds = chosen["thresholds"][layer] * steps.SWEEP_FACTORS
-    settings = [
-        {**chosen, "thresholds": {**chosen["thresholds"], layer: float(value)}}
-        for value in thresholds
-    ]
-    judges = {
-        "right_spikes": _right_spikes,
-        **{key: OBJECTIVES[key] for key in ("spike_ratio", "accuracy")},
-    }
+    others = chosen["thresholds"]
+    tried = [{**others, layer: float(value)} for value in thresholds]
+    settings = [{**chosen, "thresholds": each} for each in tried]
+    known = {key: OBJECTIVES[key] for key in ("spike_ratio", "accuracy")}
+    judges = {"right_spikes": _right_spikes, **known}
 
     def compute() -> dict[str, Any]:
         images, _ = work.training(work.extent.n_sweep, 0)

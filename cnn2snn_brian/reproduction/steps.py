@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from brian2 import ms
 from filelock import FileLock, Timeout
@@ -185,10 +184,10 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
+def _fingerprint(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()[:16]
 
 
@@ -254,19 +253,15 @@ class Reproduction:
     @cached_property
     def images(self) -> tuple[LabelledImages, LabelledImages]:
         """All training images, and the test images, with the CNN's classes."""
-        _, card = models.pretrained(CNNS["adjusted"])
-        training, test = (
-            self._with_classes(images, card.classes)
-            for images in load_data(self.data, (3, 32, 32))
-        )
+        training, test = map(self._with_classes, load_data(self.data, (3, 32, 32)))
         if self.extent.n_test is not None:
             test = test.per_class(self.extent.n_test, self.seed)
         return training, test
 
-    def _with_classes(
-        self, images: LabelledImages, classes: tuple[str, ...]
-    ) -> LabelledImages:
+    def _with_classes(self, images: LabelledImages) -> LabelledImages:
         """Give the classes the numbers of the CNN's outputs of the same names."""
+        _, card = models.pretrained(CNNS["adjusted"])
+        classes = card.classes
         lower = [name.lower() for name in images.classes]
         names = tuple(ALIASES.get(name, name) for name in lower)
         if sorted(names) != sorted(classes):
@@ -294,14 +289,15 @@ class Reproduction:
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """What the steps depend on besides their own names."""
-        parts = [(part.images, part.labels) for part in self.images]
+        arrays = [a for part in self.images for a in (part.images, part.labels)]
         states = [models.pretrained(name)[0].state_dict() for name in CNNS.values()]
+        weights = [x.numpy() for state in states for x in state.values()]
         return {
             **versions(),
             "seed": self.seed,
             "extent": asdict(self.extent),
-            "images": _fingerprint(array for part in parts for array in part),
-            "weights": _fingerprint(x.numpy() for s in states for x in s.values()),
+            "images": _fingerprint(array.tobytes() for array in arrays),
+            "weights": _fingerprint(array.tobytes() for array in weights),
         }
 
     @cached_property
@@ -325,7 +321,7 @@ class Reproduction:
 
     def unfinished(self, name: str) -> Path:
         """Name a file for a step that is not yet done."""
-        digest = hashlib.sha256(repr(self._settings).encode()).hexdigest()[:16]
+        digest = _fingerprint([repr(self._settings).encode()])
         return self.out / f"reproduction-{name}-{digest}.unfinished"
 
     def step(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

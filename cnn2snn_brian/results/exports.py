@@ -1,28 +1,30 @@
 """Results for other libraries: Neo, pynapple, xarray, Brain-Score and rsatoolbox."""
 
 import json
-import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import reduce
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import optional_library
+from cnn2snn_brian.checks import check_index, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.results import tables
 from cnn2snn_brian.results.hdf5 import settings_text
+from cnn2snn_brian.results.measures import AXES
 from cnn2snn_brian.settings import recorded
-from cnn2snn_brian.stimuli import Item
 
 if TYPE_CHECKING:
     from cnn2snn_brian.results.result import SimulationResult
 
 #: What an IntervalSet of pynapple has by itself.
 OWN = ("start", "end", "index", "columns", "shape", "size", "values", "metadata")
+
+#: Columns of rows that each SpikeTrain of Neo has, too.
+TRAIN_NOTES = ("picture", "stimulus", "stimulus_name", "repeat", "label")
 
 
 def to_neo(
@@ -74,27 +76,20 @@ def to_neo(
     if result.trials is None:
         for what in ("stimulus", "stimulus_name", "repeat"):
             del rows[what]
-    selection = tables.Selection(layers, neurons, pixel_size_deg)
-    session = tables.Session(result, selection, silent)
+    session = tables.Session(result, layers, neurons, pixel_size_deg, silent)
     names = [own.layer for own in session.chosen]
     images = sorted({image for name, image in result.recorded if name in names})
     if pictures is not None:
         images = list(pictures)
     for image in images:
-        if not 0 <= image < result.n_images:
-            raise InputError(f"there is no picture {image}: 0 to {result.n_images - 1}")
+        check_index("picture", image, result.n_images)
         for name in names if layers is not None and pictures is not None else ():
             result.spikes(name, image)  # refuses what was not recorded
     block = neo.Block(
         name="cnn2snn-brian",
         description=tables.SESSION,
-        # What NWBIO asks for.
-        session_start_time=tables.session_start(start),
-        session_description=tables.SESSION,
-        identifier=str(uuid.uuid4()),
-        source_script="cnn2snn-brian",
-        source_script_file_name="cnn2snn-brian",
-        notes=str(result),
+        # NWBIO needs it.
+        **tables.session_record(result, start),
         seed=str(result.seed),
         dt_ms=1e3 * result.dt_s,
         thresholds=recorded(result.parameters)["thresholds"],
@@ -104,73 +99,61 @@ def to_neo(
     groups = {name: neo.Group(name=name, layer=name) for name in names}
     block.groups.extend(groups.values())
     made: dict[str, list[Any]] = {name: [] for name in names}
-    items = result.rows.items_of_row
     for image in images:
         row = {"picture": image, **{what: own[image] for what, own in rows.items()}}
-        segment = _segment(result, row, items[image])
+        segment = _segment(neo, result, row)
         block.segments.append(segment)
-        kept = ("picture", "stimulus", "stimulus_name", "repeat", "label")
-        notes = {what: row[what] for what in kept if what in row}
-        found = {
-            own.layer: _spike_trains(session, own, notes)
-            for own in session.chosen
-            if (own.layer, image) in result.recorded
-        }
+        notes = {what: row[what] for what in TRAIN_NOTES if what in row}
+        trains = []
+        for own in session.chosen:
+            if (own.layer, image) in result.recorded:
+                found = _spike_trains(neo, session, own, notes)
+                made[own.layer] += found
+                trains += found
         # All at once: Neo compares each new one with all that are there before.
-        segment.spiketrains.extend([one for own in found.values() for one in own])
-        for name, own in found.items():
-            made[name] += own
+        segment.spiketrains.extend(trains)
     for name, group in groups.items():
         group.spiketrains.extend(made[name])
     return block
 
 
-def _segment(
-    result: "SimulationResult", row: Mapping[str, Any], items: tuple[Item, ...]
-) -> Any:
+def _segment(neo: Any, result: "SimulationResult", row: Mapping[str, Any]) -> Any:
     """Make the Segment of a row, which says what was shown when, without its spikes."""
-    import neo
-    from quantities import ms
-
     image = row["picture"]
     name = f"picture {image}"
     if result.trials is not None:
         name = f"stimulus {row['stimulus']}, trial {row['repeat']}"
     segment = neo.Segment(name=name, index=image)
     segment.annotate(**row)
-    whole = result.steps_of_row[image] * result.dt_s
-    shown: dict[str, Any] = {"stimulus": [(0.0, whole, row.get("stimulus_name", name))]}
-    if items:
-        shown["items"] = items
+    whole = 0.0, result.steps_of_row[image] * result.dt_s
+    shown = {
+        "stimulus": [(*whole, row.get("stimulus_name", name))],
+        "items": result.rows.items_of_row[image],
+    }
     for what, parts in shown.items():
-        onsets, durations, labels = zip(*parts, strict=True)
-        segment.epochs.append(
-            neo.Epoch(
-                times=1e3 * np.array(onsets) * ms,
-                durations=1e3 * np.array(durations) * ms,
-                labels=np.array(labels, dtype="U"),
-                # NWBIO asks for names that no other Segment has.
-                name=f"{what} of {name}",
-            )
-        )
+        if parts:
+            onsets, durations, labels = zip(*parts, strict=True)
+            times = 1e3 * np.array([onsets, durations])
+            epoch = neo.Epoch(*times, np.array(labels, dtype="U"), "ms")
+            # NWBIO asks for names that no other Segment has.
+            epoch.name = f"{what} of {name}"
+            segment.epochs.append(epoch)
     return segment
 
 
 def _spike_trains(
-    session: tables.Session, chosen: tables.Chosen, notes: Mapping[str, Any]
+    neo: Any, session: tables.Session, chosen: tables.Chosen, notes: Mapping[str, Any]
 ) -> list[Any]:
     """Make the SpikeTrains of a layer, with everything that they share made once."""
-    import neo
     from quantities import Quantity, ms
 
     result, image = session.result, notes["picture"]
-    chosen, counts, steps = session.trains(chosen, [image])
+    known, counts, steps = session.trains(chosen, [image])
     times = 1e3 * ((steps - session.first[image]) * result.dt_s)
-    columns = {what: column.tolist() for what, column in chosen.columns.items()}
-    axes = ["channel", "y", "x"]
-    if len(result.shapes[chosen.layer]) != 3:
+    columns = {what: column.tolist() for what, column in known.items()}
+    axes = ["channel", "y", "x"][: len(result.shapes[chosen.layer])]
+    if len(axes) == 1:
         columns["y"] = columns["x"] = [0] * len(counts)
-        axes = ["channel"]
     shared = {
         "units": ms,
         "t_start": Quantity(0.0, "ms"),
@@ -179,12 +162,11 @@ def _spike_trains(
         **notes,
     }
     found = []
-    values = zip(*columns.values(), strict=True)
-    ends = pairwise([0, *np.cumsum(counts).tolist()])
-    for (first, end), row in zip(ends, values, strict=True):
-        own = dict(zip(columns, row, strict=True))
+    parts = np.split(times, np.cumsum(counts))
+    for train, values in zip(parts, zip(*columns.values(), strict=True), strict=False):
+        own = dict(zip(columns, values, strict=True))
         name = f"{chosen.layer} {','.join(str(own[axis]) for axis in axes)}"
-        found.append(neo.SpikeTrain(times[first:end], name=name, **shared, **own))
+        found.append(neo.SpikeTrain(train, name=name, **shared, **own))
     return found
 
 
@@ -253,8 +235,7 @@ def to_pynapple(
        doi:10.7554/eLife.85786
     """
     nap = optional_library("pynapple", "pynapple", "to_pynapple")
-    selection = tables.Selection(layers, neurons, pixel_size_deg)
-    session = tables.Session(result, selection, silent)
+    session = tables.Session(result, layers, neurons, pixel_size_deg, silent)
     rows = tables.row_columns(result, labels, OWN)
     support = reduce(
         lambda one, other: one.intersect(other),
@@ -268,31 +249,22 @@ def to_pynapple(
     kept, made = [], []
     for own, counts, steps in map(session.trains, session.chosen):
         kept.append(own)
-        times = steps * result.dt_s
-        ends = pairwise([0, *np.cumsum(counts).tolist()])
-        made += [nap.Ts(times[first:end], time_support=support) for first, end in ends]
+        made += np.split(steps * result.dt_s, np.cumsum(counts))[:-1]
     spikes = nap.TsGroup(
-        dict(enumerate(made)),
+        {k: nap.Ts(times, time_support=support) for k, times in enumerate(made)},
         time_support=support,
         bypass_check=True,
         metadata=tables.neuron_columns(kept),
     )
-    items = {name: np.array(own) for name, own in tables.item_columns(result).items()}
-    row = items.pop("row")
-    shown = nap.IntervalSet(np.zeros(0), np.zeros(0))
-    if len(row):
-        onsets = session.intervals[row, 0] + items.pop("onset_s")
-        ends = onsets + items.pop("duration_s")
-        shown = nap.IntervalSet(onsets, ends, metadata={"trial": row, **items})
-    return PynappleSession(
-        spikes,
-        nap.IntervalSet(
-            session.intervals,
-            metadata={name: np.array(own) for name, own in rows.items()},
-        ),
-        shown,
-        settings_text(result),
+    described = {name: np.array(own) for name, own in rows.items()}
+    trials = nap.IntervalSet(session.intervals, metadata=described)
+    starts, stops, items = session.items
+    # Metadata of no intervals would be columns without a type.
+    about = (
+        {name: np.array(own) for name, own in items.items()} if len(starts) else None
     )
+    shown = nap.IntervalSet(starts, stops, metadata=about)
+    return PynappleSession(spikes, trials, shown, settings_text(result))
 
 
 def to_xarray(
@@ -347,10 +319,8 @@ def to_xarray(
         return np.reshape(array, (*lengths.values(), *np.shape(array)[1:]))
 
     axes = {
-        name: [f"{name}_{axis}" for axis in ("channel", "y", "x")]
-        if len(own) == 3
-        else [f"{name}_unit"]
-        for name, own in result.shapes.items()
+        name: [f"{name}_{axis}" for axis in AXES[len(shape)]]
+        for name, shape in result.shapes.items()
     }
     coordinates: dict[str, Any] = {name: np.arange(n) for name, n in lengths.items()}
     variables: dict[str, Any] = {}
@@ -403,22 +373,21 @@ def _item_coordinates(result: "SimulationResult") -> dict[str, Any]:
     shape = (result.rows.n_stimuli, 1 + max(items["item"]))
     found = {}
     for name in ("onset_s", "duration_s", "label"):
-        texts = any(isinstance(value, str) for value in items[name])
-        table = np.full(shape, "" if texts else np.nan, object if texts else float)
-        table[place] = items[name]
-        table = table.astype(str) if texts else table
-        found[f"item_{name.removesuffix('_s')}"] = (("stimulus", "item"), table)
+        values = np.array(items[name])
+        table = np.full(shape, "" if values.dtype.kind == "U" else np.nan, object)
+        table[place] = values
+        kind = str if values.dtype.kind == "U" else float
+        found[f"item_{name.removesuffix('_s')}"] = (
+            ("stimulus", "item"),
+            table.astype(kind),
+        )
     return found
 
 
 def _in_each_row(result: "SimulationResult") -> list[str]:
     """List the layers whose spikes were recorded in each row."""
-    rows = range(result.n_images)
-    return [
-        name
-        for name in result.spike_counts
-        if all((name, row) in result.recorded for row in rows)
-    ]
+    n_rows = Counter(name for name, _ in result.recorded)
+    return [name for name in result.spike_counts if n_rows[name] == result.n_images]
 
 
 def over_time(result: "SimulationResult", layer: str, bin: Any) -> npt.NDArray[Any]:
@@ -431,24 +400,24 @@ def over_time(result: "SimulationResult", layer: str, bin: Any) -> npt.NDArray[A
 
 
 def _responses(
-    result: "SimulationResult", selection: tables.Selection, bin: Any
+    session: tables.Session, bin: Any
 ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Give counts, (rows, neurons) or (rows, neurons, bins), and columns of neurons."""
-    known = [*result.spike_counts]
-    if bin is not None:
-        known = _in_each_row(result)
-    elif selection.layers is None and selection.neurons is None:
+    result, when = session.result, "" if bin is None else " in each row"
+    known = [*result.spike_counts] if bin is None else _in_each_row(result)
+    if bin is None and session.layers is None and session.neurons is None:
         known = [name for name in known if name in result.parameters.thresholds]
-    chosen = selection.of(result, known, "" if bin is None else " in each row")
-    parts = []
+    parts, chosen = [], session.select(known, when)
     for own in chosen:
         if bin is None:
             counts = result.spike_counts[own.layer].reshape(result.n_images, -1)
         else:
             counts = over_time(result, own.layer, bin)
             counts = counts.reshape(*counts.shape[:2], -1).swapaxes(1, 2)
-        parts.append(counts[:, own.index])
-    return np.concatenate(parts, axis=1), tables.neuron_columns(chosen)
+        parts.append(counts[:, own.places])
+    return np.concatenate(parts, axis=1), tables.neuron_columns(
+        [own.columns for own in chosen]
+    )
 
 
 def to_assembly(
@@ -498,8 +467,8 @@ def to_assembly(
        Mechanistic Models of Human Intelligence, doi:10.1016/j.neuron.2020.07.040
     """
     xarray = optional_library("xarray", "export", "to_assembly")
-    selection = tables.Selection(layers, neurons, pixel_size_deg)
-    counts, columns = _responses(result, selection, bin)
+    session = tables.Session(result, layers, neurons, pixel_size_deg)
+    counts, columns = _responses(session, bin)
     named = {"stimulus": "stimulus_id", "repeat": "repetition"}
     taken = {*columns, "neuroid_id", "time_bin_start", "time_bin_end"}
     rows = tables.row_columns(result, labels, (*taken, *named.values()))
@@ -574,17 +543,13 @@ def to_rsatoolbox(
        doi:10.1371/journal.pcbi.1003553
     """
     data = optional_library("rsatoolbox.data", "rsatoolbox", "to_rsatoolbox")
-    selection = tables.Selection(layers, neurons, pixel_size_deg)
-    counts, columns = _responses(result, selection, bin)
+    session = tables.Session(result, layers, neurons, pixel_size_deg)
+    counts, columns = _responses(session, bin)
     rows = tables.row_columns(result, labels)
     versions = {f"version {name}": text for name, text in result.versions.items()}
     about = {"seed": str(result.seed), **versions, "settings": settings_text(result)}
-    arguments: dict[str, Any] = {
-        "descriptors": about,
-        "obs_descriptors": {name: np.array(own) for name, own in rows.items()},
-        "channel_descriptors": columns,
-    }
+    described = {name: np.array(own) for name, own in rows.items()}
     if bin is None:
-        return data.Dataset(counts.astype(float), **arguments)
-    arguments["time_descriptors"] = {"time": np.arange(counts.shape[2]) * float(bin)}
-    return data.TemporalDataset(counts.astype(float), **arguments)
+        return data.Dataset(counts.astype(float), about, described, columns)
+    times = {"time": np.arange(counts.shape[2]) * float(bin)}
+    return data.TemporalDataset(counts.astype(float), about, described, columns, times)

@@ -13,7 +13,6 @@ are learned weights. The attribute ``settings`` is JSON.
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage, written_from_memory
 from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.results.measures import Recorded, SpikeCounts, Trials
+from cnn2snn_brian.results.measures import AXES, Recorded, SpikeCounts, Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
@@ -73,16 +72,22 @@ def settings_text(result: "SimulationResult", **more: Any) -> str:
     return json.dumps(found | more, allow_nan=False)
 
 
-def _restored(
-    stored: Mapping[str, Any], shapes: Mapping[str, Any]
-) -> tuple[Parameters, Perturbations | None]:
-    """Read parameters and perturbations."""
+def _restored(text: str | bytes) -> dict[str, Any]:
+    """Read what `settings_text` wrote."""
+    stored = json.loads(text)
+    shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
     names = tuple(name for name in shapes if name != INPUT)
-    own = stored.get("perturbations")
-    return (
-        Parameters.of(names, **stored["parameters"]),
-        None if own is None else restored(Perturbations, own, shapes),
-    )
+    # A file of an earlier version lacks newer settings.
+    perturbations, trials = stored.get("perturbations"), stored.get("trials")
+    if perturbations is not None:
+        perturbations = restored(Perturbations, perturbations, shapes)
+    return stored | {
+        "shapes": shapes,
+        "parameters": Parameters.of(names, **stored["parameters"]),
+        "perturbations": perturbations,
+        "trials": None if trials is None else Trials.of(trials),
+        "windows": tuple(map(tuple, stored.get("windows", ()))),
+    }
 
 
 def read_settings(text: str) -> dict[str, Any]:
@@ -107,11 +112,10 @@ def read_settings(text: str) -> dict[str, Any]:
         If the text is something else.
     """
     with damage("these are not settings of a result, the JSON text that exports have"):
-        stored = json.loads(text)
-        shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
-        parameters, perturbations = _restored(stored, shapes)
-        repeats = (stored.get("trials") or {"n_repeats": 1})["n_repeats"]
-        return run_settings(parameters, perturbations, stored["seed"], repeats)
+        found = _restored(text)
+        repeats = 1 if found["trials"] is None else found["trials"].n_repeats
+        own = {name: found[name] for name in ("parameters", "perturbations", "seed")}
+        return run_settings(**own, repeats=repeats)
 
 
 def _write(
@@ -167,8 +171,8 @@ def save(result: "SimulationResult", path: str | os.PathLike[str]) -> None:
             shape = result.shapes[name]
             # As small as the program delivered them.
             array = from_neurons(result.spike_counts.raw(name), shape)
-            axes = ("channel", "y", "x") if len(shape) == 3 else ("unit",)
-            _write(file, f"spike_counts/{name}", array, "picture", *axes)
+            axes = "picture", *AXES[len(shape)]
+            _write(file, f"spike_counts/{name}", array, *axes)
         for group in ("events", "weights"):
             for name, array in getattr(result, group).items():
                 _write(file, f"{group}/{name}", array)
@@ -239,8 +243,10 @@ def load(
 
 
 def _read(file: h5py.File) -> dict[str, Any]:
-    settings = json.loads(file.attrs["settings"])
-    shapes = {name: tuple(shape) for name, shape in settings["shapes"].items()}
+    settings = _restored(file.attrs["settings"])
+    # An earlier version wrote this, too.
+    settings.pop("output_threshold", None)
+    shapes = settings["shapes"]
     potentials = file["output_potentials"][...]
     n_images = len(potentials)
     raw = {}
@@ -266,12 +272,8 @@ def _read(file: h5py.File) -> dict[str, Any]:
         n_steps = group["potential"].shape[1]
         potential = _checked(group["potential"], len(pictures), n_steps, len(neuron))
         for picture, v in zip(pictures, potential, strict=True):
-            known = ~np.isnan(v).all(1) if "trials" in settings else slice(None)
+            known = slice(None) if settings["trials"] is None else ~np.isnan(v).all(1)
             traced[name, int(picture)] = neuron, v[known]
-    trials = settings.get("trials")
-    # A file of an earlier version lacks newer settings.
-    settings.pop("output_threshold", None)
-    parameters, perturbations = _restored(settings, shapes)
     return {
         "network": {},
         "program": {},
@@ -279,15 +281,10 @@ def _read(file: h5py.File) -> dict[str, Any]:
         "spike_counts": SpikeCounts(raw, shapes),
         "output_potentials": potentials,
         "events": events,
-        "parameters": parameters,
-        "perturbations": perturbations,
-        "shapes": shapes,
         "recorded": spikes,
         "recorded_potentials": traced,
         # Files of earlier versions have none.
         "weights": {k: array[...] for k, array in file.get("weights", {}).items()},
-        "trials": None if trials is None else Trials.of(trials),
-        "windows": tuple((a, b) for a, b in settings.get("windows", ())),
     }
 
 

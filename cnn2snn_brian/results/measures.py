@@ -14,6 +14,9 @@ from cnn2snn_brian.printing import Printed, short_fields
 from cnn2snn_brian.projections import Shape, from_neurons
 from cnn2snn_brian.stimuli import Item
 
+#: Axes of the arrays of layers, by their number.
+AXES = {3: ("channel", "y", "x"), 1: ("unit",)}
+
 IntArray = npt.NDArray[np.integer[Any]]
 #: Of a layer and an image: neurons, and steps of their spikes or their potentials.
 Recorded = dict[tuple[str, int], tuple[IntArray, npt.NDArray[Any]]]
@@ -191,11 +194,8 @@ class Trials(Printed):
         dict
             The fields by name.
         """
-        parameters = [
-            {name: float(value) for name, value in own.items()}
-            for own in self.parameters
-        ]
-        return asdict(self) | {"parameters": parameters}
+        numbers = [{k: float(v) for k, v in own.items()} for own in self.parameters]
+        return asdict(self) | {"parameters": numbers}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Trials":
@@ -212,14 +212,11 @@ class Trials(Printed):
         Trials
             The trials.
         """
-        items = ((Item(*item) for item in own) for own in record.get("items", ()))
-        return cls(
-            int(record["n_repeats"]),
-            tuple(record["n_steps"]),
-            tuple(record["names"]),
-            tuple(record["parameters"]),
-            tuple(map(tuple, items)),
-        )
+        known = {
+            name: tuple(record[name]) for name in ("n_steps", "names", "parameters")
+        }
+        items = (tuple(Item(*item) for item in own) for own in record.get("items", ()))
+        return cls(int(record["n_repeats"]), **known, items=tuple(items))
 
 
 class Correlation:

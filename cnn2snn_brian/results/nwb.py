@@ -1,7 +1,6 @@
 """Results for NWB: units and trials in one file, as laboratories exchange them."""
 
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,15 @@ ITEM_COLUMNS = {
     "trial": "index of the trial",
     "item": "place of the item in its stimulus, from 0",
     "label": "label of the item",
+}
+#: What tables have, and their columns.
+TABLES = {
+    "trials": ("what was shown, trial after trial", TRIAL_COLUMNS),
+    "items": ("what stimuli showed one after another", ITEM_COLUMNS),
+}
+RAGGED = {
+    "spike_times": "times of spikes, in s",
+    "obs_intervals": "intervals that the unit was recorded in, in s",
 }
 TAKEN = ("id", "name", "description", "colnames", "columns", "tags", "timeseries")
 
@@ -115,13 +123,13 @@ def to_nwb(
        neurophysiological data science, doi:10.7554/eLife.78362
     """
     pynwb = optional_library("pynwb", "nwb", "to_nwb")
-    selection = tables.Selection(layers, neurons, pixel_size_deg)
-    session = tables.Session(result, selection, silent)
+    session = tables.Session(result, layers, neurons, pixel_size_deg, silent)
     units = _units(pynwb, session)
     rows = tables.row_columns(result, labels, (*TAKEN, "start_time", "stop_time"))
     file = nwbfile
     if file is None:
-        file = _new_file(pynwb, result, tables.session_start(start), description)
+        about = tables.session_record(result, start, description)
+        file = _new_file(pynwb, result, about)
     elif start is not None or description != tables.SESSION:
         raise InputError(
             "start and description are those of a new file; the nwbfile has some"
@@ -129,19 +137,10 @@ def to_nwb(
     elif file.units is not None or file.trials is not None:
         raise InputError("the nwbfile that was given has units or trials already")
     file.units = units
-    starts, stops = session.intervals.T
-    said = "what was shown, trial after trial"
-    trials = {"start_time": starts, "stop_time": stops, **rows}
-    file.trials = _intervals(pynwb, "trials", said, trials, TRIAL_COLUMNS)
-    items = tables.item_columns(result)
-    if items["row"]:
-        row = items.pop("row")
-        onsets = starts[row] + items.pop("onset_s")
-        stops = onsets + items.pop("duration_s")
-        table = {"start_time": onsets, "stop_time": stops, "trial": row, **items}
-        said = "what stimuli showed one after another"
-        shown = _intervals(pynwb, "items", said, table, ITEM_COLUMNS)
-        file.add_time_intervals(shown)
+    file.trials = _intervals(pynwb, "trials", session.intervals.T, rows)
+    *times, items = session.items
+    if items["trial"]:
+        file.add_time_intervals(_intervals(pynwb, "items", times, items))
     _add_frames(pynwb, file, session, stimuli)
     file.add_scratch(
         settings_text(result),
@@ -156,22 +155,15 @@ def to_nwb(
         output.write(file)
 
 
-def _new_file(
-    pynwb: Any, result: "SimulationResult", began: datetime, description: str
-) -> Any:
+def _new_file(pynwb: Any, result: "SimulationResult", about: dict[str, Any]) -> Any:
     """Make a session of a network."""
     name = str(result.network.get("layers", "unknown"))
     versions = ", ".join(f"{what} {v}" for what, v in result.versions.items())
     return pynwb.NWBFile(
-        session_description=description,
-        identifier=str(uuid.uuid4()),
-        session_start_time=began,
-        source_script="cnn2snn-brian",
-        source_script_file_name="cnn2snn-brian",
+        **about,
         was_generated_by=[[what, v] for what, v in result.versions.items()],
         experiment_description=f"Simulation of a spiking network ({versions})",
         keywords=["simulation", "spiking neural network", "converted CNN"],
-        notes=str(result),
         subject=pynwb.file.Subject(
             subject_id=f"network-{name[:32]}",
             description="a network, not an animal; its id is the hash of its weights",
@@ -206,14 +198,11 @@ def _columns(pynwb: Any, columns: Mapping[str, Any], said: Mapping[str, str]) ->
     ]
 
 
-def _intervals(
-    pynwb: Any,
-    name: str,
-    about: str,
-    columns: Mapping[str, Any],
-    said: Mapping[str, str],
-) -> Any:
+def _intervals(pynwb: Any, name: str, times: Any, columns: Any) -> Any:
     """Make a table, whole columns at once: rows one by one take minutes."""
+    starts, stops = times
+    columns = {"start_time": starts, "stop_time": stops, **columns}
+    about, said = TABLES[name]
     made = _columns(pynwb, columns, said)
     names = [column.name for column in made]
     return pynwb.epoch.TimeIntervals(
@@ -228,22 +217,16 @@ def _units(pynwb: Any, session: tables.Session) -> Any:
     parts, counts, steps = zip(*trains, strict=True)
     columns = _columns(pynwb, tables.neuron_columns(parts), tables.NEURON_COLUMNS)
     times = [own * result.dt_s for own in steps]
-    ragged: dict[str, Any] = {
-        "spike_times": ("times of spikes, in s", times, np.concatenate(counts))
-    }
-    seen = [session.observed(own.layer) for own in parts]
+    ragged: dict[str, Any] = {"spike_times": (times, np.concatenate(counts))}
+    seen = [session.observed(own.layer) for own in session.chosen]
     if not all(np.array_equal(own, session.intervals) for own in seen):
-        sizes = [len(own.index) for own in parts]
-        ragged["obs_intervals"] = (
-            "intervals that the unit was recorded in, in s",
-            [np.tile(own, (n, 1)) for own, n in zip(seen, sizes, strict=True)],
-            np.repeat([len(own) for own in seen], sizes),
-        )
+        sizes = [*map(len, counts)]
+        tiled = [np.tile(own, (n, 1)) for own, n in zip(seen, sizes, strict=True)]
+        ragged["obs_intervals"] = (tiled, np.repeat([*map(len, seen)], sizes))
     names = [column.name for column in columns] + [*ragged]
-    for name, (said, data, lengths) in ragged.items():
+    for name, (data, lengths) in ragged.items():
         # A column of lists, and the index of where each of them ends.
-        joined = _compressed(pynwb, np.concatenate(data))
-        column = pynwb.core.VectorData(name=name, description=said, data=joined)
+        (column,) = _columns(pynwb, {name: np.concatenate(data)}, RAGGED)
         ends = np.cumsum(lengths)
         ends = ends.astype(np.min_scalar_type(int(ends.max(initial=0))))
         index = pynwb.core.VectorIndex(

@@ -1,15 +1,15 @@
 """What a simulation measured, and what follows from it by counting."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_whole, seconds
+from cnn2snn_brian.checks import check_choice, check_whole, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
@@ -349,7 +349,7 @@ class SimulationResult(Printed):
         InputError
             If the layer was not recorded for this image.
         """
-        neuron, step = self._recorded(layer, image)
+        neuron, step = self._found("spikes", layer, image, f"[{layer!r}]")
         return RecordedSpikes(step * self.dt_s, neuron, self._positions(layer, neuron))
 
     def numbered_spikes(
@@ -373,22 +373,30 @@ class SimulationResult(Printed):
         InputError
             If the layer was not recorded in each row.
         """
-        spikes = [self._recorded(layer, row) for row in range(self.n_images)]
+        spikes = [self._places_and_steps(layer, row) for row in range(self.n_images)]
         row = np.repeat(np.arange(self.n_images), [len(step) for _, step in spikes])
-        neuron, step = (np.concatenate(part) for part in zip(*spikes, strict=True))
-        at = self._positions(layer, neuron)
-        place = np.ravel_multi_index(at, self.shapes[layer])
-        return row, place.astype(np.int64), step.astype(np.int64)
+        neuron, step = map(np.concatenate, zip(*spikes, strict=True))
+        return row, neuron.astype(np.int64), step.astype(np.int64)
 
-    def _recorded(self, layer: str, image: int) -> tuple[IntArray, IntArray]:
-        """Give neurons and steps of recorded spikes."""
-        if (layer, image) not in self.recorded:
-            found = sorted({name for name, _ in self.recorded})
+    def _places_and_steps(self, layer: str, image: int) -> tuple[IntArray, IntArray]:
+        """Give neurons, as places in the layer's arrays, and steps of their spikes."""
+        neuron, step = self._found("spikes", layer, image, f"[{layer!r}]")
+        at = self._positions(layer, neuron)
+        return np.ravel_multi_index(at, self.shapes[layer]), step
+
+    def _found(
+        self, what: str, layer: str, image: int, asked: str
+    ) -> tuple[IntArray, npt.NDArray[Any]]:
+        """Give neurons and steps of recorded spikes, or neurons and potentials."""
+        recorded = self.recorded if what == "spikes" else self.recorded_potentials
+        if (layer, image) not in recorded:
+            found = sorted({name for name, _ in recorded})
             raise InputError(
-                f"spikes of {layer!r} were not recorded for image {image}; recorded "
-                f"are {', '.join(found)}. Ask for them: run(..., record=[{layer!r}])"
+                f"{what} of {layer!r} were not recorded for image {image}; recorded "
+                f"are {', '.join(found) or 'none'}. Ask for them: run(..., "
+                f"record={asked})"
             )
-        return self.recorded[layer, image]
+        return recorded[layer, image]
 
     def _positions(self, layer: str, neuron: IntArray) -> tuple[IntArray, ...]:
         shape = self.shapes[layer]
@@ -419,14 +427,8 @@ class SimulationResult(Printed):
         InputError
             If no potentials of the layer were recorded for this image.
         """
-        if (layer, image) not in self.recorded_potentials:
-            found = sorted({name for name, _ in self.recorded_potentials})
-            raise InputError(
-                f"potentials of {layer!r} were not recorded for image {image}; "
-                f"recorded are {', '.join(found) or 'none'}. Ask for them: run(..., "
-                f"record=Recording(potentials={{{layer!r}: [position, ...]}}))"
-            )
-        neuron, v = self.recorded_potentials[layer, image]
+        asked = f"Recording(potentials={{{layer!r}: [position, ...]}})"
+        neuron, v = self._found("potentials", layer, image, asked)
         t = self.dt_s * (self.recorded_steps(image) + 1).astype(np.float64)
         return Potentials(t, v, self._positions(layer, neuron))
 
@@ -603,15 +605,11 @@ class SimulationResult(Printed):
         InputError
             If the readout is unknown.
         """
+        check_choice("readout", readout, get_args(Readout))
         potentials = self.output_potentials.reshape(self.n_images, -1)
         if readout == "spikes":
             return np.where(self._is_best, potentials, -np.inf).argmax(1)
-        if readout == "spikes+potential":
-            share = potentials / self.output_threshold
-            return (self._final_counts + share).argmax(1)
-        raise InputError(
-            f"readout={readout!r}: expected 'spikes' or 'spikes+potential'"
-        )
+        return (self._final_counts + potentials / self.output_threshold).argmax(1)
 
     def accuracy(self, labels: Any, readout: Readout = "spikes") -> float:
         """
@@ -664,17 +662,15 @@ class SimulationResult(Printed):
             raise InputError(
                 f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
             )
-        n_steps, n_classes = round(time / self.dt_s), self._final_counts.shape[1]
-        spikes = map(self._output_spikes, range(self.n_images))
-        return np.stack(
-            [np.bincount(i[step < n_steps], minlength=n_classes) for i, step in spikes]
-        )
+        row, neuron, step = self.numbered_spikes(self.output_layer)
+        before = step < round(time / self.dt_s)
+        at = row[before], neuron[before]
+        return tally(at, self._final_counts.shape).astype(np.int64)
 
-    def _output_spikes(self, image: int) -> tuple[IntArray, IntArray]:
-        """Output neurons in the order of `predict`, and steps of their spikes."""
-        neuron, step = self.recorded[self.output_layer, image]
-        at = self._positions(self.output_layer, neuron)
-        return np.ravel_multi_index(at, self.shapes[self.output_layer]), step
+    def _output_spikes(self) -> Iterator[tuple[IntArray, IntArray]]:
+        """Give places and steps of the output spikes of each image."""
+        for image in range(self.n_images):
+            yield self._places_and_steps(self.output_layer, image)
 
     def decide(self, margin: int) -> Decisions:
         """
@@ -700,9 +696,8 @@ class SimulationResult(Printed):
         n_classes = self._final_counts.shape[1]
         if n_classes < 2:
             raise InputError(f"{n_classes} class, expected at least 2")
-        spikes = map(self._output_spikes, range(self.n_images))
-        final, n_steps = self.predictions, self.steps_of_row
-        return decisions(margin, spikes, final, n_steps, n_classes)
+        spikes, final = self._output_spikes(), self.predictions
+        return decisions(margin, spikes, final, self.steps_of_row, n_classes)
 
     def class_names(self, given: Sequence[str] | None = None) -> list[str]:
         """
@@ -756,8 +751,8 @@ class SimulationResult(Printed):
         truth = class_numbers(labels, self.n_images)
         correct = np.zeros(self.n_steps)
         n_classes = self._final_counts.shape[1]
-        for image, label in enumerate(truth):
-            counts = counted(*self._output_spikes(image), self.n_steps, n_classes)
+        for label, (neuron, step) in zip(truth, self._output_spikes(), strict=True):
+            counts = counted(neuron, step, self.n_steps, n_classes)
             correct += (counts.argmax(1) == label) & (counts.max(1) > 0)
         return correct / self.n_images
 
@@ -770,16 +765,15 @@ class SimulationResult(Printed):
 
     def _summary(self) -> list[str]:
         """Describe the result, a line for each thing."""
-        rows = f"{self.n_images} images, {self.n_steps} steps"
+        rows = f"{self.n_images} images, "
         if self.trials is not None:
             n = self.trials.n_stimuli
-            most = "" if len({*self.trials.n_steps}) == 1 else "at most "
             rows = (
-                f"{n} stimul{'i' if n > 1 else 'us'}, {self.n_repeats} trials of "
-                f"each, {most}{self.n_steps} steps"
+                f"{n} stimul{'i' if n > 1 else 'us'}, {self.n_repeats} trials of each, "
             )
+            rows += "" if len({*self.trials.n_steps}) == 1 else "at most "
         lines = [
-            f"{rows} of {1e3 * self.dt_s:g} ms, seed {self.seed}",
+            f"{rows}{self.n_steps} steps of {1e3 * self.dt_s:g} ms, seed {self.seed}",
             f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
             f"{self.ties.sum()} ties for the most output spikes, of these "
             f"{self.silent.sum()} without any output spike",
@@ -798,11 +792,9 @@ class SimulationResult(Printed):
             n_more = len(classes) - MAX_CLASSES
             more = f" and {n_more} more" if n_more > 0 else ""
             lines.append(f"classes: {', '.join(classes[:MAX_CLASSES])}{more}")
-        lines += shown(self.parameters)
-        if self.perturbations is None:
-            lines.append("saved by version 0.1.0, which kept no lesions and no noise")
-        else:
-            lines += shown(self.perturbations)
+        formerly = ["saved by version 0.1.0, which kept no lesions and no noise"]
+        own = self.perturbations
+        lines += shown(self.parameters) + (formerly if own is None else shown(own))
         versions = (f"{name} {version}" for name, version in self.versions.items())
         lines.append(f"versions: {', '.join(versions)}")
         if self.program:

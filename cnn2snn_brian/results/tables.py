@@ -1,15 +1,17 @@
 """What all exports say of neurons, rows and items: columns of one name and meaning."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import check_names, check_number
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, from_neurons, index_of
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from cnn2snn_brian.results.result import SimulationResult
 
 Steps = npt.NDArray[np.signedinteger[Any]]
+Columns = dict[str, npt.NDArray[Any]]
 
 #: Columns of neurons, with their units.
 NEURON_COLUMNS = {
@@ -40,8 +43,7 @@ NEURON_COLUMNS = {
 SESSION = "Simulated trials of a converted CNN (cnn2snn-brian)"
 
 
-@dataclass(frozen=True, eq=False)
-class Chosen:
+class Chosen(NamedTuple):
     """
     Neurons of one layer, and what is known of each.
 
@@ -49,84 +51,24 @@ class Chosen:
     ----------
     layer : str
         The layer.
-    index : ndarray of int64, shape (n,)
+    places : ndarray of int64, shape (n,)
         Indices into the flat array of the layer, in torch's order.
     columns : dict of str to ndarray, shape (n,)
         By the names of `NEURON_COLUMNS`.
     """
 
     layer: str
-    index: npt.NDArray[np.int64]
-    columns: Mapping[str, npt.NDArray[Any]]
-
-    def some(self, which: npt.NDArray[np.bool_]) -> "Chosen":
-        """Leave neurons out."""
-        columns = {name: column[which] for name, column in self.columns.items()}
-        return Chosen(self.layer, self.index[which], columns)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which neurons an export has: what all exports are asked for, see the result."""
-
-    layers: Iterable[str] | None = None
-    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None
-    pixel_size_deg: float | None = None
-
-    def of(
-        self, result: "SimulationResult", known: Collection[str], when: str = ""
-    ) -> list[Chosen]:
-        """Find the neurons."""
-        neurons = self.neurons or {}
-        if self.layers is not None:
-            names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
-        else:
-            chosen = known if self.neurons is None else neurons
-            names = [name for name in result.shapes if name in chosen]
-        if not names:
-            raise InputError("no layer is named to export")
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"spikes of {name!r} were not recorded{when}; recorded are "
-                    f"{', '.join(sorted(known))}. Ask for them: "
-                    f"run(..., record=[{name!r}])"
-                )
-        if len({*names}) < len(names):
-            raise InputError(f"layers name one of them twice: {', '.join(names)}")
-        for name in neurons:
-            if name not in result.shapes:
-                raise InputError(f"neurons of {name!r}: there is no such layer")
-        return [self._of_layer(result, name, neurons.get(name)) for name in names]
-
-    def _of_layer(self, result: "SimulationResult", name: str, places: Any) -> Chosen:
-        shape = result.shapes[name]
-        index = np.arange(math.prod(shape))
-        if places is not None:
-            index = index_of(f"neurons of {name!r}", places, shape)
-            if len(np.unique(index)) < len(index):
-                raise InputError(f"neurons of {name!r} name one of them twice")
-        at = np.unravel_index(index, shape)
-        none = np.full(len(index), -1)
-        channel, y, x = at if len(at) == 3 else (*at, none, none)
-        columns = {"layer": np.repeat([name], len(index))}
-        columns |= {"channel": channel, "y": y, "x": x}
-        tables = field_tables(result, name, self.pixel_size_deg)
-        for what, (axis, table) in tables.items():
-            # A linear layer has one row and one column for each unit.
-            columns[what] = table[channel, np.maximum((y, x)[axis], 0)]
-        return Chosen(name, index, columns)
+    places: npt.NDArray[np.int64]
+    columns: Columns
 
 
 def field_tables(
     result: "SimulationResult", layer: str, pixel_size_deg: float | None
 ) -> dict[str, tuple[int, npt.NDArray[Any]]]:
     """Give columns of receptive fields: their axis, y or x, and (channels, length)."""
-    size, fields = pixel_size_deg, result.receptive_fields.get(layer)
-    if size is not None:
-        is_number = isinstance(size, int | float | np.number)
-        if not is_number or isinstance(size, bool) or not 0 < size < math.inf:
-            raise InputError(f"pixel_size_deg is {size!r}, expected degrees above 0")
+    fields = result.receptive_fields.get(layer)
+    if pixel_size_deg is not None:
+        size = check_number("pixel_size_deg", pixel_size_deg, above=0)
         if not result.receptive_fields:
             raise InputError(
                 "pixel_size_deg is given, but version 0.1.0 saved this result without "
@@ -137,24 +79,22 @@ def field_tables(
     rf_y, rf_x = map(fields.centres, (0, 1))
     height, width = map(fields.sizes, (0, 1))
     found = {"rf_y": rf_y, "rf_x": rf_x, "rf_height": height, "rf_width": width}
-    if size is not None:
+    if pixel_size_deg is not None:
         _, n_rows, n_columns = result.shapes[INPUT]
         found |= {
-            "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * float(size),
-            "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * float(size),
-            "rf_height_deg": height * float(size),
-            "rf_width_deg": width * float(size),
+            "rf_elevation_deg": ((n_rows - 1) / 2 - rf_y) * size,
+            "rf_azimuth_deg": (rf_x - (n_columns - 1) / 2) * size,
+            "rf_height_deg": height * size,
+            "rf_width_deg": width * size,
         }
     # They alternate: along y, along x.
     return {name: (k % 2, table) for k, (name, table) in enumerate(found.items())}
 
 
-def neuron_columns(chosen: Sequence[Chosen]) -> dict[str, npt.NDArray[Any]]:
+def neuron_columns(parts: Collection[Columns]) -> Columns:
     """Put the columns of several layers together."""
-    names = [n for n in NEURON_COLUMNS if all(n in own.columns for own in chosen)]
-    return {
-        name: np.concatenate([own.columns[name] for own in chosen]) for name in names
-    }
+    names = [name for name in NEURON_COLUMNS if all(name in own for own in parts)]
+    return {name: np.concatenate([own[name] for own in parts]) for name in names}
 
 
 def row_columns(
@@ -202,31 +142,81 @@ def _of_one_kind(values: Iterable[Any]) -> list[Any]:
     return [*map(str, found)] if any(isinstance(v, str) for v in found) else found
 
 
-def session_start(start: datetime | None) -> datetime:
-    """Say when a session started: now, or when it is said to have."""
+def session_record(
+    result: "SimulationResult", start: datetime | None, description: str = SESSION
+) -> dict[str, Any]:
+    """Say what NWB asks of a session; it starts now, or when it is said to have."""
     began = datetime.now(timezone.utc) if start is None else start
     if began.tzinfo is None:
         raise InputError(f"start is {start}, without a time zone")
-    return began
+    return {
+        "session_start_time": began,
+        "session_description": description,
+        "identifier": str(uuid.uuid4()),
+        "source_script": "cnn2snn-brian",
+        "source_script_file_name": "cnn2snn-brian",
+        "notes": str(result),
+    }
 
 
 @dataclass(frozen=True)
 class Session:
     """
-    All rows of a result on one clock.
+    What is exported of a result, all rows on one clock.
 
     A row starts one time step after the end of the one before: an interval is closed in
     most programs, and a spike at the end of one would belong to the next one too.
     """
 
     result: "SimulationResult"
-    selection: Selection
+    layers: Iterable[str] | None = None
+    neurons: Mapping[str, Iterable[tuple[int, ...]]] | None = None
+    pixel_size_deg: float | None = None
     silent: bool = True
+
+    def select(self, known: Collection[str], when: str = "") -> list[Chosen]:
+        """Find the neurons that are asked for, of layers that are known."""
+        shapes, neurons = self.result.shapes, self.neurons or {}
+        if self.layers is not None:
+            names = [self.layers] if isinstance(self.layers, str) else [*self.layers]
+        else:
+            asked = known if self.neurons is None else neurons
+            names = [name for name in shapes if name in asked]
+        if not names:
+            raise InputError("no layer is named to export")
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"spikes of {name!r} were not recorded{when}; recorded are "
+                    f"{', '.join(sorted(known))}. Ask for them: "
+                    f"run(..., record=[{name!r}])"
+                )
+        if len({*names}) < len(names):
+            raise InputError(f"layers name one of them twice: {', '.join(names)}")
+        check_names("neurons", neurons, shapes)
+        found = []
+        for name in names:
+            index = np.arange(math.prod(shapes[name]))
+            if name in neurons:
+                index = index_of(f"neurons of {name!r}", neurons[name], shapes[name])
+                if len(np.unique(index)) < len(index):
+                    raise InputError(f"neurons of {name!r} name one of them twice")
+            at = np.unravel_index(index, shapes[name])
+            none = np.full(len(index), -1)
+            channel, y, x = at if len(at) == 3 else (*at, none, none)
+            columns = {"layer": np.repeat([name], len(index))}
+            columns |= {"channel": channel, "y": y, "x": x}
+            fields = field_tables(self.result, name, self.pixel_size_deg)
+            for what, (axis, table) in fields.items():
+                # A linear layer has one row and one column for each unit.
+                columns[what] = table[channel, np.maximum((y, x)[axis], 0)]
+            found.append(Chosen(name, index, columns))
+        return found
 
     @cached_property
     def chosen(self) -> list[Chosen]:
         """Neurons of the layers that were recorded."""
-        return self.selection.of(self.result, self.result.recorded_layers)
+        return self.select(self.result.recorded_layers)
 
     @cached_property
     def first(self) -> Steps:
@@ -244,30 +234,40 @@ class Session:
         """List the rows that a layer was recorded in."""
         return sorted(row for name, row in self.result.recorded if name == layer)
 
+    @property
+    def items(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, list[Any]]]:
+        """Give starts and stops of all items in seconds, and their other columns."""
+        columns = item_columns(self.result)
+        rows = np.array(columns.pop("row"), np.int64)
+        starts = self.intervals[rows, 0] + columns.pop("onset_s")
+        stops = starts + columns.pop("duration_s")
+        return starts, stops, {"trial": rows.tolist(), **columns}
+
     def trains(
         self, chosen: Chosen, rows: Iterable[int] | None = None
-    ) -> tuple[Chosen, Steps, Steps]:
-        """Put spikes together, neuron after neuron: how many each has, and steps."""
-        shape, n = self.result.shapes[chosen.layer], len(chosen.index)
+    ) -> tuple[Columns, Steps, Steps]:
+        """Put spikes together by neuron: columns, how many each has, and steps."""
+        shape, n = self.result.shapes[chosen.layer], len(chosen.places)
         # Which of the chosen each neuron of the Brian2 group is; n if it is none of
         # them. The smaller the type, the faster numpy sorts.
         rank = np.full(math.prod(shape), n, np.min_scalar_type(n))
-        rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.index]] = range(n)
+        rank[from_neurons(np.arange(len(rank)), shape).ravel()[chosen.places]] = range(
+            n
+        )
         # Of 100 million spikes, each byte less is 100 MB.
         least: Any = np.int32 if self.first.max() < 2**30 else np.int64
         ranks, steps = [np.zeros(0, rank.dtype)], [np.zeros(0, least)]
         for row in self._rows_of(chosen.layer) if rows is None else rows:
             neuron, step = self.result.recorded[chosen.layer, row]
             own = rank[neuron]
-            kept = own < n
-            ranks.append(own[kept])
-            steps.append(step[kept].astype(least) + least(self.first[row]))
+            ranks.append(own[own < n])
+            steps.append(step[own < n].astype(least) + least(self.first[row]))
         found = np.concatenate(ranks)
         order = np.argsort(found, kind="stable")  # spikes of a neuron stay in order
         counts = np.bincount(found, minlength=n)
-        if not self.silent:
-            chosen, counts = chosen.some(counts > 0), counts[counts > 0]
-        return chosen, counts, np.concatenate(steps)[order]
+        kept = slice(None) if self.silent else counts > 0
+        columns = {name: column[kept] for name, column in chosen.columns.items()}
+        return columns, counts[kept], np.concatenate(steps)[order]
 
     def observed(self, layer: str) -> npt.NDArray[np.float64]:
         """Give the intervals that a layer was recorded in, which don't touch."""

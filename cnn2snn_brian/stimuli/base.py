@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import second
 
-from cnn2snn_brian.checks import real_numbers, seconds
+from cnn2snn_brian.checks import check_shape, real_numbers, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import DAMAGE, written_whole
 from cnn2snn_brian.printing import Printed
@@ -25,10 +25,7 @@ def list_of_seconds(times: Any) -> npt.NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise InputError(f"times can't be read as seconds: {error}") from error
     array = np.atleast_1d(array)
-    if array.ndim != 1:
-        raise InputError(
-            f"times have the shape {array.shape}, expected a list of times"
-        )
+    check_shape("times", array, array.size)
     return array
 
 

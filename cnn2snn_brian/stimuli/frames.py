@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, ms, second
 
-from cnn2snn_brian.checks import check_number, seconds
+from cnn2snn_brian.checks import check_number, check_shape, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.settings import as_array, check_images
 from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
@@ -23,10 +23,7 @@ GAP = (0.34, 0.71, 0.91)
 def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
     """Check images of any shape."""
     array = as_array(what, images)
-    if array.ndim != 4:
-        raise InputError(
-            f"{what} has the shape {array.shape}, expected (n, channels, height, width)"
-        )
+    check_shape(what, array, "n", "channels", "height", "width")
     pixels = check_images(array, array.shape[1:])
     pixels.flags.writeable = False
     return pixels
@@ -171,12 +168,9 @@ class Still(FrameStimulus):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shape = np.shape(self.image)
-        if len(shape) != 3:
-            raise InputError(
-                f"the image has the shape {shape}, expected (channels, height, width)"
-            )
-        self._keep(image=_checked("the image", self.image[None])[0])
+        image = as_array("the image", self.image)
+        check_shape("the image", image, "channels", "height", "width")
+        self._keep(image=_checked("the image", image[None])[0])
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:

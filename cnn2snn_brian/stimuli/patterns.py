@@ -21,16 +21,23 @@ def _check_shape(shape: Any) -> None:
         raise InputError(f"shape is {shape}, expected (channels, height, width)")
 
 
-def _check_noise(shape: Any, n_frames: Any, size: Any, seed: Any) -> None:
+def _checked_noise(
+    shape: Any, n_frames: Any, seed: Any, size: Any = 1
+) -> tuple[np.random.Generator, tuple[int, int]]:
+    """Check what noise is made with; its random numbers, and squares in y and x."""
     _check_shape(shape)
     check_whole("n_frames", n_frames, 1)
     check_whole("size", size, 1)
-    check_whole("seed", seed, 0)
+    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    return rng, (-(-shape[1] // size), -(-shape[2] // size))
 
 
-def _in_channels(frames: npt.NDArray[Any], shape: Shape) -> npt.NDArray[np.float32]:
-    """Repeat frames of shape (n_frames, height, width) for each channel."""
-    return np.repeat(frames[:, None].astype(np.float32), shape[0], axis=1)
+def _movie(
+    frames: npt.NDArray[Any], shape: Shape, frame: Any, name: str, **made: float
+) -> Movie:
+    """Make a movie of frames of all channels, or of one that is repeated."""
+    whole = np.broadcast_to(frames, (len(frames), *shape))
+    return Movie(whole.astype(np.float32, "C"), frame, name=name, parameters=made)
 
 
 def _enlarged(cells: npt.NDArray[Any], size: int, shape: Shape) -> npt.NDArray[Any]:
@@ -75,16 +82,20 @@ def _grating(
     contrast: float,
     mean: float,
     drift: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float32], dict[str, float]]:
-    """One frame of a grating for each drift, in radians, and what it was made with."""
+    frame: Quantity,
+    **more: float,
+) -> Movie:
+    """Make a movie with a frame of a grating for each drift, in radians."""
     _check_contrast(contrast, mean)
     # Waves shorter than two pixels can't be drawn.
     check_number("spatial_frequency", spatial_frequency, 0, 0.5)
     angle = 2 * np.pi * spatial_frequency * _positions(shape, orientation)
     wave = np.cos(angle[None] - (math.radians(phase) + drift)[:, None, None])
+    frames = np.clip(mean * (1 + contrast * wave), 0, 1)[:, None]
     made = {"orientation": orientation, "spatial_frequency": spatial_frequency}
-    made |= {"phase": phase, "contrast": contrast}
-    return _in_channels(np.clip(mean * (1 + contrast * wave), 0, 1), shape), made
+    made |= {"phase": phase, "contrast": contrast, **more}
+    kind = "drifting grating" if more else "grating"
+    return _movie(frames, shape, frame, f"{kind} {orientation:g} deg", **made)
 
 
 def static_grating(
@@ -127,11 +138,9 @@ def static_grating(
     InputError
         If an argument is out of its range.
     """
-    frames, made = _grating(
-        shape, orientation, spatial_frequency, phase, contrast, mean, np.zeros(1)
-    )
-    name = f"grating {orientation:g} deg"
-    return Still(frames[0], duration, name=name, parameters=made)
+    looks = shape, orientation, spatial_frequency, phase, contrast, mean
+    made = _grating(*looks, np.zeros(1), 1 * ms)
+    return Still(made.frames[0], duration, name=made.name, parameters=made.parameters)
 
 
 @check_units(temporal_frequency=Hz, duration=second, frame=second)
@@ -182,13 +191,10 @@ def drifting_grating(
         If an argument is out of its range, or the duration is not a multiple of
         a frame.
     """
-    drift = 2 * np.pi * float(temporal_frequency) * _frame_starts(duration, frame)
-    frames, made = _grating(
-        shape, orientation, spatial_frequency, phase, contrast, mean, drift
-    )
-    made["temporal_frequency"] = float(temporal_frequency)
-    name = f"drifting grating {orientation:g} deg"
-    return Movie(frames, frame, name=name, parameters=made)
+    frequency = float(temporal_frequency)
+    drift = 2 * np.pi * frequency * _frame_starts(duration, frame)
+    looks = shape, orientation, spatial_frequency, phase, contrast, mean
+    return _grating(*looks, drift, frame, temporal_frequency=frequency)
 
 
 @check_units(duration=second, frame=second)
@@ -238,12 +244,9 @@ def moving_bar(
     # A pixel at the bar's edge is covered in part.
     outside = np.abs(distance[None] - centres[:, None, None]) - width / 2
     covered = np.clip(0.5 - outside, 0, 1)
-    return Movie(
-        _in_channels(background + (bright - background) * covered, shape),
-        frame,
-        name=f"bar {orientation:g} deg",
-        parameters={"orientation": orientation, "width": width},
-    )
+    frames = (background + (bright - background) * covered)[:, None]
+    made = {"orientation": orientation, "width": width}
+    return _movie(frames, shape, frame, f"bar {orientation:g} deg", **made)
 
 
 @check_units(frame=second)
@@ -285,21 +288,14 @@ def sparse_noise(
     InputError
         If an argument is out of its range.
     """
-    _check_noise(shape, n_frames, size, seed)
-    rng = np.random.default_rng(seed)
-    height, width = -(-shape[1] // size), -(-shape[2] // size)
-    cells = np.full((n_frames, height * width), background)
-    place = rng.integers(height * width, size=n_frames)
-    cells[np.arange(n_frames), place] = np.where(
-        rng.random(n_frames) < 0.5, dark, bright
-    )
-    large = _enlarged(cells.reshape(n_frames, height, width), size, shape)
-    return Movie(
-        _in_channels(large, shape),
-        frame,
-        name="sparse noise",
-        parameters={"size": size, "seed": seed},
-    )
+    rng, grid = _checked_noise(shape, n_frames, seed, size)
+    n_cells = math.prod(grid)
+    cells = np.full((n_frames, n_cells), background)
+    place = rng.integers(n_cells, size=n_frames)
+    colours = np.where(rng.random(n_frames) < 0.5, dark, bright)
+    cells[np.arange(n_frames), place] = colours
+    frames = _enlarged(cells.reshape(n_frames, 1, *grid), size, shape)
+    return _movie(frames, shape, frame, "sparse noise", size=size, seed=seed)
 
 
 @check_units(frame=second)
@@ -350,26 +346,20 @@ def white_noise(
     InputError
         If an argument is out of its range.
     """
-    _check_noise(shape, n_frames, size, seed)
+    rng, grid = _checked_noise(shape, n_frames, seed, size)
     check_choice("kind", kind, ("binary", "gaussian"))
     if kind == "binary":
         _check_contrast(contrast, mean)
     check_number("mean", mean, 0, 1)
     check_number("contrast", contrast, 0)
-    rng = np.random.default_rng(seed)
-    channels = shape[0] if color else 1
-    cells = (n_frames, channels, -(-shape[1] // size), -(-shape[2] // size))
+    cells = (n_frames, shape[0] if color else 1, *grid)
     if kind == "binary":
         noise = 2.0 * rng.integers(2, size=cells) - 1
     else:
         noise = rng.standard_normal(cells)
     frames = _enlarged(np.clip(mean * (1 + contrast * noise), 0, 1), size, shape)
-    return Movie(
-        frames.astype(np.float32) if color else _in_channels(frames[:, 0], shape),
-        frame,
-        name=f"{kind} white noise",
-        parameters={"size": size, "contrast": contrast, "seed": seed},
-    )
+    made = {"size": size, "contrast": contrast, "seed": seed}
+    return _movie(frames, shape, frame, f"{kind} white noise", **made)
 
 
 @check_units(frame=second)
@@ -407,13 +397,11 @@ def noise_on(
         If an argument is out of its range.
     """
     pixels = Still(image).image
-    _check_noise(pixels.shape, n_frames, 1, seed)
+    shape = pixels.shape
+    rng, _ = _checked_noise(shape, n_frames, seed)
     check_number("sd", sd, 0)
-    noise = np.random.default_rng(seed).normal(0, sd, (n_frames, *pixels.shape))
-    frames = np.clip(pixels[None] + noise, 0, 1).astype(np.float32)
-    return Movie(
-        frames, frame, name="noise on an image", parameters={"sd": sd, "seed": seed}
-    )
+    frames = np.clip(pixels + rng.normal(0, sd, (n_frames, *shape)), 0, 1)
+    return _movie(frames, shape, frame, "noise on an image", sd=sd, seed=seed)
 
 
 @check_units(frame=second)
@@ -452,15 +440,11 @@ def contrast_ramp(
         If an argument is out of its range.
     """
     pixels = Still(image).image
-    _check_noise(pixels.shape, n_frames, 1, 0)
+    check_whole("n_frames", n_frames, 1)
     middle = float(pixels.mean()) if mean is None else mean
     for what, number in (("start", start), ("stop", stop), ("mean", middle)):
         check_number(what, number, 0, 1)
     contrasts = np.linspace(start, stop, n_frames)[:, None, None, None]
-    frames = np.clip(middle + contrasts * (pixels[None] - middle), 0, 1)
-    return Movie(
-        frames.astype(np.float32),
-        frame,
-        name="contrast ramp",
-        parameters={"start": start, "stop": stop},
-    )
+    frames = np.clip(middle + contrasts * (pixels - middle), 0, 1)
+    made = {"start": start, "stop": stop}
+    return _movie(frames, pixels.shape, frame, "contrast ramp", **made)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from brian2 import Quantity, second
 
-from cnn2snn_brian.checks import check_choice, optional_library, seconds
+from cnn2snn_brian.checks import check_choice, check_shape, optional_library, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.stimuli.base import Stimulus, list_of_seconds
 
@@ -26,8 +26,7 @@ PLACE = ("channel", "y", "x")
 def indices(what: str, values: Any, n: int) -> npt.NDArray[np.int64]:
     """Check whole numbers of at least 0."""
     array = np.array(values, ndmin=1)
-    if array.shape != (n,):
-        raise InputError(f"{what} has the shape {array.shape}, but there are {n} times")
+    check_shape(what, array, n)
     if n and not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"{what} is {array.dtype}, expected whole numbers")
     return array.astype(np.int64)
@@ -40,11 +39,9 @@ def _placed(what: str, known: Any) -> npt.NDArray[np.int64]:
     channels, height, width = (int(axis.max(initial=0)) + 1 for axis in (channel, y, x))
     neuron = (y * width + x) * channels + channel
     if len(np.unique(neuron)) < len(places) or len(places) < channels * height * width:
-        raise InputError(
-            f"{what}: their places are not all those of one layer, each once, so that "
-            "the size of the input is not known; choose those of the input, or give "
-            "index=..."
-        )
+        rule = "choose those of the input, or give index=..."
+        found = f"{what}: their places are not all those of one layer, each once"
+        raise InputError(f"{found}, so that the input has no known size; {rule}")
     return neuron
 
 
@@ -117,30 +114,24 @@ class SpikeStimulus(Stimulus):
         step = ((self.times + 1e-3 * dt_s) / dt_s).astype(np.int64)
         n_steps = self.n_steps(dt_s)
         if n_steps is not None and len(step) and step.max() >= n_steps:
-            late = int(step.argmax())
-            raise InputError(
-                f"{self.label}: the spike at {1e3 * self.times[late]:g} ms comes after "
-                f"the end, {1e3 * n_steps * dt_s:g} ms"
-            )
+            late, end = 1e3 * self.times[step.argmax()], 1e3 * n_steps * dt_s
+            found = f"the spike at {late:g} ms comes after the end, {end:g} ms"
+            raise InputError(f"{self.label}: {found}")
         order = np.lexsort((neuron, step))
         in_order, at = neuron[order], step[order]
         again = np.zeros(len(at), bool)
         again[1:] = (np.diff(in_order) == 0) & (np.diff(at) == 0)
         if self.duplicates == "refuse" and again.any():
             k = int(np.flatnonzero(again)[0])
-            raise InputError(
-                f"{self.label}: neuron {in_order[k]} spikes more than once in the step "
-                f"at {1e3 * at[k] * dt_s:g} ms; rates above 1/dt can't be simulated. "
-                f"{self._short_enough(neuron)}, duplicates='first' keeps one spike"
-            )
+            found = f"neuron {in_order[k]} spikes more than once in the step at"
+            found = f"{self.label}: {found} {1e3 * at[k] * dt_s:g} ms"
+            way = f"{self._short_enough(neuron)}, duplicates='first' keeps one spike"
+            raise InputError(f"{found}; rates above 1/dt can't be simulated. {way}")
         if warn and self.duplicates == "warn" and again.any():
-            message = (
-                f"{self.label}: {again.sum():,} of {len(again):,} spikes are left out, "
-                "because their neuron spikes before in the same step. "
-                f"{self._short_enough(neuron)}, duplicates='first' leaves them out "
-                "without a warning"
-            )
-            warnings.warn(message, stacklevel=3)
+            found = f"{self.label}: {again.sum():,} of {len(again):,} spikes"
+            why = "are left out, because their neuron spikes before in the same step"
+            way = f"{self._short_enough(neuron)}, duplicates='first' gives no warning"
+            warnings.warn(f"{found} {why}. {way}", stacklevel=3)
         return in_order[~again].astype(np.int32), at[~again].astype(np.int32)
 
     def _short_enough(self, neuron: npt.NDArray[np.int64]) -> str:
@@ -235,17 +226,15 @@ class SpikeTrains(SpikeStimulus):
         trains = getattr(trains, "spiketrains", trains)
         listed = [trains] if isinstance(trains, neo.SpikeTrain) else list(trains)
         if not listed or any(not isinstance(one, neo.SpikeTrain) for one in listed):
-            raise InputError(
-                "trains: expected neo.SpikeTrain objects, or a neo.Segment with some"
-            )
+            rule = "neo.SpikeTrain objects, or a neo.Segment with some"
+            raise InputError(f"trains: expected {rule}")
         ends = []
         for what in ("t_start", "t_stop"):
             found = {float(getattr(one, what).rescale("s")) for one in listed}
             if max(found) - min(found) > 1e-9:
-                raise InputError(
-                    f"trains: their {what} is {min(found):g} to {max(found):g} s; cut "
-                    "them to the same time (neo.SpikeTrain.time_slice)"
-                )
+                rule = "cut them to the same time (neo.SpikeTrain.time_slice)"
+                span = f"{min(found):g} to {max(found):g} s"
+                raise InputError(f"trains: their {what} is {span}; {rule}")
             ends.append(min(found))
         times = [one.rescale("s").magnitude for one in listed]
         known = [one.annotations for one in listed]
@@ -302,9 +291,8 @@ class SpikeTrains(SpikeStimulus):
                 source = pynwb.NWBHDF5IO(str(file), "r")
                 opened = source.read()
             except Exception as error:  # h5py and hdmf raise many kinds
-                raise InputError(
-                    f"{file}: not an NWB file: {type(error).__name__}: {error}"
-                ) from error
+                found = f"{type(error).__name__}: {error}"
+                raise InputError(f"{file}: not an NWB file: {found}") from error
             with source:
                 return cls.from_nwb(opened, window, units=units, index=index, **more)
         table = file.units
@@ -341,11 +329,7 @@ class SpikeTrains(SpikeStimulus):
             have_places = known and all(set(PLACE) <= set(one) for one in known)
             index = _placed(what, known) if have_places else np.arange(len(trains))
         neuron: Any = np.asarray(index)
-        if neuron.shape != (len(trains),):
-            raise InputError(
-                f"index has the shape {neuron.shape}, but there are {len(trains)} "
-                f"{what}"
-            )
+        check_shape(f"index of {what}", neuron, len(trains))
         neuron = np.repeat(neuron, [len(one) for one in trains])
         times = np.concatenate([np.zeros(0), *trains])
         return cls(neuron, times, **{"duration": duration, **more})
@@ -355,10 +339,9 @@ class SpikeTrains(SpikeStimulus):
         n = int(np.prod(input_shape))
         wrong = (self.index < 0) | (self.index >= n)
         if wrong.any():
-            raise InputError(
-                f"{self.label}: spike {np.flatnonzero(wrong)[0]} is of the neuron "
-                f"{self.index[wrong][0]}; the input has neurons 0 to {n - 1}"
-            )
+            found = f"spike {wrong.argmax()} is of the neuron {self.index[wrong][0]}"
+            rule = f"the input has neurons 0 to {n - 1}"
+            raise InputError(f"{self.label}: {found}; {rule}")
         return self.index
 
     def _rows(self) -> IntArray:
@@ -407,10 +390,9 @@ class Events(SpikeStimulus):
         falling = np.flatnonzero(np.diff(times) < 0)
         if len(falling):
             k = int(falling[0])
-            raise InputError(
-                f"events are not sorted by time: event {k + 1} at "
-                f"{1e3 * times[k + 1]:g} ms comes after one at {1e3 * times[k]:g} ms"
-            )
+            before, at = 1e3 * times[k : k + 2]
+            found = f"event {k + 1} at {at:g} ms comes after one at {before:g} ms"
+            raise InputError(f"events are not sorted by time: {found}")
         polarity = np.asarray(self.polarity)
         polarity = polarity.astype(int) if polarity.dtype == bool else polarity
         given = {"x": self.x, "y": self.y, "polarity": polarity}
@@ -451,10 +433,8 @@ class Events(SpikeStimulus):
         sign = "p" if "p" in names else "polarity"
         missing = {"t", "x", "y", sign} - {*names}
         if missing:
-            raise InputError(
-                f"events have the fields {', '.join(names) or 'none'}, expected t, x, "
-                "y and p"
-            )
+            found = ", ".join(names) or "none"
+            raise InputError(f"events have the fields {found}, expected t, x, y and p")
         t = np.asarray(events["t"], np.float64)
         t = unit * (t - t[0]) if len(t) else t
         return cls(t, events["x"], events["y"], events[sign].astype(int), **more)
@@ -463,17 +443,14 @@ class Events(SpikeStimulus):
         """Find the neuron of each event; see `SpikeStimulus.neurons`."""
         channels, height, width = input_shape
         if channels > 2:
-            raise InputError(
-                f"{self.label}: the input has {channels} channels, events need 1, or 2 "
-                "for the two polarities"
-            )
+            rule = "events need 1, or 2 for the two polarities"
+            raise InputError(f"{self.label}: the input has {channels} channels, {rule}")
         wrong = (self.x < 0) | (self.x >= width) | (self.y < 0) | (self.y >= height)
         if wrong.any():
-            k = int(np.flatnonzero(wrong)[0])
-            raise InputError(
-                f"{self.label}: event {k} is at x {self.x[k]}, y {self.y[k]}, outside "
-                f"of the input of {width} x {height} pixels"
-            )
+            k = int(wrong.argmax())
+            found = f"{self.label}: event {k} is at x {self.x[k]}, y {self.y[k]}"
+            rule = f"outside of the input of {width} x {height} pixels"
+            raise InputError(f"{found}, {rule}")
         channel = (self.polarity == 1) if channels == 2 else np.zeros(len(self.x), int)
         return (self.y * width + self.x) * channels + channel
 
