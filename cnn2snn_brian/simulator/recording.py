@@ -343,10 +343,11 @@ def check_recording(
         for name, steps in recorded.items()
     }
     has_spikes = any(parts.values())
-    parts["membrane potentials"] = each = BYTES_PER_POTENTIAL * n_potentials
+    parts["membrane potentials"] = BYTES_PER_POTENTIAL * n_potentials
     bound = len(settings) * sum(parts.values())
     if bound < SMALL:
         return None
+    each = float(parts["membrane potentials"])
     if has_spikes:
         expected = _expected_spikes(layers, mean, settings, recorded, repeats)
         each += BYTES_PER_SPIKE * expected

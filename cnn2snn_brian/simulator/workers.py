@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError, SimulationError
@@ -37,8 +37,11 @@ from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs, Runn
 Place = tuple[str, str]
 
 
-#: A project's name and, if they are sent along, its files by their paths in it.
-Project = tuple[str, dict[str, bytes] | None]
+class Project(NamedTuple):
+    """A project's name and, if they are sent along, its files by their paths in it."""
+
+    name: str
+    files: dict[str, bytes] | None
 
 
 def _packed(project: Path) -> Project:
@@ -49,7 +52,7 @@ def _packed(project: Path) -> Project:
             name, content = str(path.relative_to(project)), path.read_bytes()
             files[name] = content
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:32], files
+    return Project(digest.hexdigest()[:32], files)
 
 
 def run_shard(
@@ -124,9 +127,11 @@ def run_shards(
     size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
     running = Running()
     with ThreadPoolExecutor(workers) as threads:
-        submit = partial(threads.submit, run, project, advance=advance, running=running)
+        of_part = partial(run, project, advance=advance, running=running)
         try:
-            yield from _collected(jobs, size, submit, Future.result)
+            yield from _collected(
+                jobs, size, lambda part: threads.submit(of_part, part), Future.result
+            )
         except BaseException:
             # Also on Ctrl-C: threads wait for their programs, so these end first.
             running.stop()
@@ -153,7 +158,7 @@ class _Remote:
         # Until somebody has the project, shards without files only come back.
         if not takes_files and self.has and not any(self.has.values()):
             return None
-        project = self.project if takes_files else (self.project[0], None)
+        project = self.project if takes_files else self.project._replace(files=None)
         future = self.executor.submit(run_shard, project, part)
         if takes_files:
             self.sent.add(future)
