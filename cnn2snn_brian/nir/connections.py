@@ -81,7 +81,7 @@ def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] 
         before = max(0, int((out * stride - position).max()))
         size = int((position - out * stride).max()) + before + 1
         after = max(0, (n_out - 1) * stride + size - n_in - before)
-        is_long = size > longest + max(before, after) or before >= size
+        is_long = size > longest + before or before >= longest
         if is_long or (n_in + before + after - size) // stride + 1 != n_out:
             continue
         tap = np.arange(n_in) - np.arange(n_out)[:, None] * stride + before
