@@ -178,7 +178,7 @@ class Connection(ByContent):
         return Connection(self.read_shape, None, self.kernel, self.start, self.channels)
 
     def drive(self, values: FloatArray) -> FloatArray:
-        """Compute the input of the target, for (n, *input_shape) values."""
+        """Compute the input of the target, for ``(n, *input_shape)`` values."""
         if self.window is not None:
             values = self.window.drive(values)
         own = values if self.kernel is None else self.kernel.drive(values)

@@ -156,7 +156,7 @@ class Kernel(ByContent):
         return self.n_targets
 
     def drive(self, values: FloatArray) -> FloatArray:
-        """Compute the sums of (n, *input_shape) values."""
+        """Compute the sums of ``(n, *input_shape)`` values."""
         raise NotImplementedError
 
     def table(self, weight: Any) -> npt.NDArray[Any]:

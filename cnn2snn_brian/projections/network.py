@@ -191,7 +191,7 @@ class Projection(ByContent):
         return "MaxPool2d" if self.gate else self.connection.label
 
     def drive(self, values: FloatArray) -> FloatArray:
-        """Compute the input of the target, for (n, *shape) values of the source."""
+        """Compute the input of the target, for ``(n, *shape)`` values of the source."""
         if self.gate is None:
             return self.connection.drive(values)
         assert self.connection.window is not None
