@@ -21,7 +21,7 @@ from cnn2snn_brian.files import check_folder, damage, write_errors, written_whol
 logger = logging.getLogger(__name__)
 
 #: Raised when a file that was written before can no longer be read.
-VERSION = 2
+VERSION = 3
 
 #: Last entry of a line: the checksum of all that is before it.
 _CRC = b', "crc32": '

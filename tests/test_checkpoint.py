@@ -95,7 +95,7 @@ def test_settings_of_another_work_are_named(two_rows):
     )
     with pytest.raises(InputError, match=message):
         opened(two_rows, other)
-    with pytest.raises(InputError, match="is one of counting in version 2, expected s"):
+    with pytest.raises(InputError, match="is one of counting in version 3, expected s"):
         opened(two_rows, work="sweep")
     assert two_rows.read_bytes() == before
 
@@ -130,16 +130,16 @@ def test_a_file_of_version_0_1_0_is_refused(path, kind, end):
         (b"\xc3(\n", "codec can't decode"),
         (b"[1, 2]\n", "TypeError"),
         (b'{"a": 1}\n', "'checkpoint'"),
-        (b'{"checkpoint": 2, "work": "counting", "settings": 3}\n', "TypeError"),
-        (b'{"checkpoint": 2, "work": "counting", "settings": {}}', "was cut off"),
-        (b'{"checkpoint": 2, "work": "counting", "settings": {}}\n[]\n', "key"),
+        (b'{"checkpoint": 3, "work": "counting", "settings": 3}\n', "TypeError"),
+        (b'{"checkpoint": 3, "work": "counting", "settings": {}}', "was cut off"),
+        (b'{"checkpoint": 3, "work": "counting", "settings": {}}\n[]\n', "key"),
         (
             # A line in the middle can't have been cut off by a machine that stopped.
-            b'{"checkpoint": 2, "work": "counting", "settings": {}}\n{"key\n{"k": "b"',
+            b'{"checkpoint": 3, "work": "counting", "settings": {}}\n{"key\n{"k": "b"',
             "Unterminated",
         ),
         (
-            b'{"checkpoint": 2, "work": "counting", "settings": {}}\n'
+            b'{"checkpoint": 3, "work": "counting", "settings": {}}\n'
             b'{"key": "a", "row": {"m": 1}}\n',
             "row a has no n",
         ),
@@ -199,7 +199,7 @@ def test_no_flipped_bit_gives_another_row(two_rows):
 
 
 def test_rows_without_checksums_are_read_and_added_to(path):
-    head = {"checkpoint": 2, "work": "counting", "settings": SETTINGS}
+    head = {"checkpoint": 3, "work": "counting", "settings": SETTINGS}
     lines = [head, {"key": "a", "row": {"n": 1}}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     kept = opened(path)

@@ -35,6 +35,7 @@ from test_equal_spikes_0_2_0 import (
 from typer.testing import CliRunner
 
 from cnn2snn_brian import (
+    InputError,
     SimulationResult,
     SpikingNetwork,
     __version__,
@@ -271,31 +272,51 @@ CHECKPOINTS = {
 }
 
 
+def read_lines(path):
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def untimed(line):
+    found = json.loads(line)
+    return found["key"], {k: v for k, v in found["row"].items() if k != "seconds"}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_unfinished_work_of_0_2_0_is_refused(name, tmp_path):
+    path = tmp_path / "work.jsonl"
+    shutil.copy(FILES / f"{name}.jsonl", path)
+    with pytest.raises(InputError, match=r"in version 2, expected \w+ in version 3"):
+        CHECKPOINTS[name](path)
+    assert path.read_bytes() == (FILES / f"{name}.jsonl").read_bytes()
+
+
 @pytest.mark.standalone
 @pytest.mark.parametrize("name", CHECKPOINTS)
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_work_is_gone_on_with(name, share, tmp_path):
-    whole = (FILES / f"{name}.jsonl").read_bytes()
-    head, *rows = whole.splitlines(keepends=True)
+    # The rows are those of 0.2.0; the head names the network as it is described now.
+    anew, path = tmp_path / "anew.jsonl", tmp_path / "work.jsonl"
+    CHECKPOINTS[name](anew)
+    (head, *found), (_, *rows) = read_lines(anew), read_lines(FILES / f"{name}.jsonl")
+    assert [untimed(row) for row in found] == [untimed(row) for row in rows]
     kept = rows[: int(share * len(rows))]
-    path = tmp_path / "work.jsonl"
     path.write_bytes(b"".join([head, *kept]))
     before = path.read_bytes()
     assert_close(CHECKPOINTS[name](path), SAVED["work"][name])
     # What was there is not done again.
     assert path.read_bytes().startswith(before)
-    assert len(path.read_bytes().splitlines()) == 1 + len(rows)
+    assert len(read_lines(path)) == 1 + len(rows)
     assert len(kept) > 0
 
 
 @pytest.mark.standalone
 def test_seeds_are_added_to_a_sweep(tmp_path):
     path = tmp_path / "sweep.jsonl"
-    shutil.copy(FILES / "sweep.jsonl", path)
+    swept(checkpoint=path)
     found = swept(seeds=(1, 2, 0), checkpoint=path)
     known = {tuple(row) for row in SAVED["work"]["sweep"]["data"]}
     assert known < {tuple(row) for row in found["data"]}
-    assert len(path.read_bytes().splitlines()) == 1 + 12
+    assert len(read_lines(path)) == 1 + 12
 
 
 def write():
