@@ -81,7 +81,8 @@ def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] 
         before = max(0, int((out * stride - position).max()))
         size = int((position - out * stride).max()) + before + 1
         after = max(0, (n_out - 1) * stride + size - n_in - before)
-        is_long = size > longest + max(before, after) or before >= size
+        zeros = max(before, after)
+        is_long = size > longest + zeros or zeros >= longest
         if is_long or (n_in + before + after - size) // stride + 1 != n_out:
             continue
         tap = np.arange(n_in) - np.arange(n_out)[:, None] * stride + before
@@ -96,8 +97,12 @@ def _moving(matrix: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int, int] 
 def moving(name: str, window: Window, where: str = "graph") -> tuple[Any, ...]:
     """Write average pooling as taps that move, of y and of x."""
     axes = tuple(_moving(matrix) for matrix in window.axes)
+    # A node has as many zeros on both sides; those that no window reaches are no harm.
     is_node = all(
-        axis is None or axis[2] == axis[3] and len({*axis[0]}) == 1 for axis in axes
+        axis is None
+        or len({*axis[0]}) == 1
+        and (matrix.shape[1] + 2 * axis[2] - len(axis[0])) // axis[1] + 1 == len(matrix)
+        for axis, matrix in zip(axes, window.axes, strict=True)
     )
     if None in axes or (where == "node" and not is_node):
         raise InputError(
