@@ -128,9 +128,7 @@ def test_a_sample_has_every_neuron_once():
 
 def test_places_that_do_not_exist():
     layers = from_torch(positive(Branches(5), seed=0), SHAPE, max_pooling="gate")
-    with pytest.raises(
-        InputError, match="y of .* is 13, expected a number from 0 to 12"
-    ):
+    with pytest.raises(InputError, match="y of .* is 13, .* from 0 to 12"):
         layers.column(y=13)
     for wrong in ("conv1", ["conv1"]):
         with pytest.raises(InputError, match="y of .* is .*conv1.*, expected a number"):
