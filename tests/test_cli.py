@@ -389,14 +389,14 @@ def test_a_normalization_is_folded_in(cli, tmp_path):
     scale = ("--mean", "0.5,0.25", "--std", "0.5,2")
     result = cli("convert", "x.snn", *own, *scale)
     assert result.returncode == 0, result.stderr
-    layer = SpikingNetwork.load(tmp_path / "x.snn").layers[0]
+    network = SpikingNetwork.load(tmp_path / "x.snn").layers
     torch.manual_seed(0)
     linear = torch.nn.Linear(128, 10)
     pixels = torch.rand(3, 2, 8, 8)
     channels = (pixels[:, 0] - 0.5) / 0.5, (pixels[:, 1] - 0.25) / 2
     with torch.no_grad():
         expected = linear(torch.stack(channels, 1).flatten(1)).numpy()
-    found = layer.drive(pixels.flatten(1).numpy()) + layer.bias
+    found = network.activations(pixels.numpy())["ip1"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     for arguments, status, message in (
         (("--mean", "0.5,0.25"), 2, "--mean and --std belong together"),
