@@ -130,12 +130,12 @@ def test_train_convert_run(cli, tmp_path):
     result = cli("inspect", "r.h5", *of_run, "--picture", "2", "--out", "r.html")
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "r.html").read_text("utf-8")
-    assert re.findall(r'"index":(\d+),"layers"', page) == ["2"]
+    assert re.findall(r'"index":(\d+),"truth"', page) == ["2"]
     assert '"cnn":' in page
     result = cli("inspect", "d.snn", *digits, "--n", "2", "--seed", "1")
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "inspector.html").read_text("utf-8")
-    assert re.findall(r'"index":(\d+),"layers"', page) == ["0", "1"]
+    assert re.findall(r'"index":(\d+),"truth"', page) == ["0", "1"]
     for arguments, message in (
         (("r.h5", *digits), "--data has 500 images, r.h5 is of 4"),
         (("r.h5", *of_run, "--seed", "9"), "is not the one that was simulated"),

@@ -16,7 +16,7 @@ from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.cli import app
 from cnn2snn_brian.cnn.weights import ModelCard, save_weights
 from cnn2snn_brian.data import LabelledImages
-from cnn2snn_brian.reproduction.figures import _saved
+from cnn2snn_brian.files import written_whole
 from cnn2snn_brian.reproduction.steps import Reproduction
 from cnn2snn_brian.train import TrainingSettings, train
 
@@ -64,7 +64,8 @@ def saves(random_result, snn, tmp_path):
     def plot(path):
         figure, ax = plt.subplots()
         ax.plot([0, 1])
-        _saved(figure, path.parent, path.stem)
+        with written_whole(path) as unfinished:
+            figure.savefig(unfinished)
 
     return {
         "result.h5": random_result.save,

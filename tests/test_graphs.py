@@ -431,7 +431,7 @@ def test_diagnose_names_the_branch():
     ]
     np.testing.assert_allclose(found.branches["share"].groupby("layer").sum(), 1)
     assert found.layer == "add1"
-    assert "on the branch through add1 into add2, beside bn1" in found.advice
+    assert "on the branch through add1 into add2, next to bn1" in found.advice
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "googlenet"])

@@ -247,7 +247,7 @@ def test_the_same_in_brian(synapses, pooling):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"thresholds": {"conv1": np.ones(3)}}, r"conv1: .*\(3,\).*\(4,\)"),
+        ({"thresholds": {"conv1": np.ones(3)}}, r"conv1: .*\(3,\).*\(4\)"),
         ({"thresholds": {"conv1": np.ones((2, 2))}}, r"conv1: .*\(2, 2\)"),
         ({"thresholds": {"conv1": [1.0, 0.0, 1.0, 1.0]}}, "threshold of conv1"),
         (

@@ -336,11 +336,11 @@ def test_record_some_pictures_only(build):
         ),
         (
             {"record": Recording(potentials={"conv1": [(4, 0, 0)]})},
-            r"no neuron of .*\(4, 5, 9\)",
+            r"not a neuron of .*\(4, 5, 9\)",
         ),
-        ({"record": Recording(potentials={"conv1": [(0, -1, 0)]})}, "no neuron"),
-        ({"record": Recording(potentials={"conv1": [3]})}, "no neuron"),
-        ({"record": Recording(potentials={"ip1": [(0.5,)]})}, "no neuron"),
+        ({"record": Recording(potentials={"conv1": [(0, -1, 0)]})}, "not a neuron"),
+        ({"record": Recording(potentials={"conv1": [3]})}, "not a neuron"),
+        ({"record": Recording(potentials={"ip1": [(0.5,)]})}, "not a neuron"),
         ({"record": Recording(images=[4])}, "from 0 to 3"),
     ],
 )

@@ -241,11 +241,11 @@ def expected(poisson):
 
 
 def test_executors_change_nothing_and_nothing_compiles(poisson, expected, monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **more):
         pytest.fail("a program was compiled")
 
     with monkeypatch.context() as patched:
-        patched.setattr(compiler, "_run", refuse)
+        patched.setattr(compiler, "_asked", refuse)
         assert_same(tune_digits(*poisson, executor=2), expected)
         assert_same(tune_digits(*poisson), expected)
     with ThreadPoolExecutor(2) as threads:
@@ -504,7 +504,7 @@ def test_bad_input_is_an_error_before_any_simulation(known, arguments, message):
 
 
 def test_an_executor_that_is_none_is_an_error(known):
-    with pytest.raises(InputError, match="executor='two'"):
+    with pytest.raises(InputError, match="executor is 'two'"):
         tune_thresholds(known, IMAGES, LABELS, executor="two", progress=False)
 
 
