@@ -440,6 +440,7 @@ def test_every_spike_of_random_graphs(case):
 
 
 @pytest.mark.many
+@pytest.mark.timeout(3600)
 @pytest.mark.slow
 @settings(with_any_graph, max_examples=200)
 @given(cases())
