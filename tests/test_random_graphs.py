@@ -433,7 +433,7 @@ with_any_graph = settings(deadline=None, suppress_health_check=[*HealthCheck])
 
 
 @pytest.mark.slow
-@settings(with_any_graph, max_examples=15, derandomize=True)
+@settings(with_any_graph, max_examples=8, derandomize=True)
 @given(cases())
 def test_every_spike_of_random_graphs(case):
     check(case)
