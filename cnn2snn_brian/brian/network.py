@@ -154,6 +154,7 @@ def _built(
             else source(clock)
         )
         network.add(groups[INPUT])
+    scaled_apart = unlinked(layers)
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # Spikes of channels with lower thresholds stand for less.
     factors = {} if for_program else weight_factors(layers, parameters)
@@ -164,7 +165,8 @@ def _built(
             return  # an image as a current has no neurons
         ends = groups[projection.source], groups[projection.target]
         delay = delays[projection.name] * second
-        synapses = _connected(snn, projection, ends, place, delay)
+        on_pre = models[projection.target].on_pre
+        synapses = _connected(snn, projection, ends, on_pre, place, delay)
         if (share := factors.get(projection.name)) is not None:
             connection = projection.connection
             is_explicit = isinstance(synapses, Synapses)
@@ -183,7 +185,7 @@ def _built(
         )
         constant: Literal["none", "first", "linked"] = "none"
         if snn.has_constant_input:
-            constant = "first" if name in unlinked(layers) else "linked"
+            constant = "first" if name in scaled_apart else "linked"
         group = groups[name] = if_neurons(
             name,
             math.prod(layer.shape),
@@ -261,12 +263,12 @@ def _connected(
     snn: "SpikingNetwork",
     projection: Projection,
     ends: tuple[Any, Any],
+    on_pre: str,
     place: Place,
     delay: Quantity,
 ) -> Any:
     """Make the synapses of a projection."""
     name = projection.target
-    on_pre = snn.models(snn.neurons)[name].on_pre
     if name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"

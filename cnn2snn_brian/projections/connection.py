@@ -16,7 +16,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.base import ByContent
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import IntArray, Kernel, Runs
-from cnn2snn_brian.projections.order import FloatArray, Shape
+from cnn2snn_brian.projections.order import FloatArray, Shape, side
 from cnn2snn_brian.projections.window import Window
 
 #: Brian2 numbers synapses with 32 bits.
@@ -191,7 +191,7 @@ class Connection(ByContent):
     def covered(self, axis: int) -> npt.NDArray[np.bool_]:
         """Say which positions the kernel reads where, (n_read, n_in)."""
         if self.window is None:
-            return np.eye((*self.input_shape[1:], 1, 1)[axis], dtype=bool)
+            return np.eye(side(self.input_shape, axis), dtype=bool)
         return self.window.axes[axis] != 0
 
     def fan_out(self) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.kernel import Kernel, Runs
-from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel
+from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel, side
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Dense(Kernel):
 
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """All positions reach all."""
-        return np.ones((1, (*self.input_shape[1:], 1, 1)[axis]), bool)
+        return np.ones((1, side(self.input_shape, axis)), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,4 +126,4 @@ class ByChannel(Kernel):
 
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """Each position reaches its like."""
-        return np.eye((*self.input_shape[1:], 1, 1)[axis], dtype=bool)
+        return np.eye(side(self.input_shape, axis), dtype=bool)

@@ -8,6 +8,7 @@ each run are stored.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -109,7 +110,7 @@ class Runs:
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel(ByContent):
+class Kernel(ByContent, ABC):
     """
     Weights that neurons share: what a new kind of kernel has to say.
 
@@ -136,9 +137,9 @@ class Kernel(ByContent):
         self.freeze("", "weight")
 
     @property
+    @abstractmethod
     def shape(self) -> Shape:
         """Shape of what it gives."""
-        raise NotImplementedError
 
     @property
     def n_groups(self) -> int:
@@ -155,29 +156,29 @@ class Kernel(ByContent):
         """Number of weights of an input channel, which are neighbours in memory."""
         return self.n_targets
 
+    @abstractmethod
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the sums of ``(n, *input_shape)`` values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def table(self, weight: Any) -> npt.NDArray[Any]:
         """Order weights as (group, input, y, x, output)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def from_table(self, table: Any) -> npt.NDArray[Any]:
         """Order weights as torch does; undoes `table`."""
-        raise NotImplementedError
 
     def in_memory(self, table: Any) -> Any:
         """Order a table as synapses store it; twice changes nothing."""
         return table
 
+    @abstractmethod
     def runs(self) -> Runs:
         """List the synapses as runs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """Say which positions reach which, (n_out, n_in)."""
-        raise NotImplementedError
 
     def with_table(self, table: Any, **more: Any) -> "Self":
         """Take other weights, ordered as `table` does, and read as many channels."""

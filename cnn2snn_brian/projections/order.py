@@ -48,6 +48,11 @@ def to_neurons(array: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array).reshape(*lead, math.prod(shape))
 
 
+def side(shape: Shape, axis: int) -> int:
+    """Give the height or width; a list of numbers is one position."""
+    return (*shape[1:], 1, 1)[axis]
+
+
 def by_channel(value: Any, shape: Shape) -> Any:
     """Shape the numbers of a layer's channels so that they fit its arrays."""
     if np.ndim(value) == 0:
