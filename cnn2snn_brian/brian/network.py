@@ -154,6 +154,7 @@ def _built(
             else source(clock)
         )
         network.add(groups[INPUT])
+        _say(groups[INPUT], shape=snn.input_shape)
     scaled_apart = unlinked(layers)
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # Spikes of channels with lower thresholds stand for less.
@@ -202,6 +203,7 @@ def _built(
             for_program=for_program,
         )
         _set_state(group, layer, parameters, models[name])
+        _say(group, shape=layer.shape, on_pre=models[name].on_pre)
         if constant == "first":
             group.input_scale = gains[name]
         elif constant == "linked":
@@ -216,6 +218,14 @@ def _built(
     for projection in filter(layers.is_feedback, layers.projections):
         connect(projection, Schedule().synapses)
     return network
+
+
+def _say(group: Any, **facts: Any) -> None:
+    """Let a group say what its population is, for connections that a user adds."""
+    for what, fact in facts.items():
+        if not hasattr(group, what):  # of a user's own input it may be a variable
+            group.add_attribute(what)
+            setattr(group, what, fact)
 
 
 def _check_memory(snn: "SpikingNetwork") -> None:

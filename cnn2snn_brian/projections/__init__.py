@@ -20,6 +20,7 @@ from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
 from cnn2snn_brian.projections.convolution import Convolution, pair, zeros_around
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import Kernel, Runs, SpatialKernel
+from cnn2snn_brian.projections.lateral import difference_of_gaussians, kernel_between
 from cnn2snn_brian.projections.network import (
     PASSED,
     Ceiling,
