@@ -5,11 +5,21 @@ from dataclasses import replace
 import brian2
 import numpy as np
 import pytest
-from brian2 import SpikeMonitor, ms
+import torch
+import torch.nn.functional as F
+from brian2 import Network as BrianNetwork
+from brian2 import NeuronGroup, SpikeMonitor, ms
 from by_hand import as_matrix
 from reference import raster
 
-from cnn2snn_brian import InputError, SpikingNetwork, convert, stimuli
+from cnn2snn_brian import (
+    InputError,
+    SpikingNetwork,
+    connect_convolution,
+    convert,
+    difference_of_gaussians,
+    stimuli,
+)
 from cnn2snn_brian.projections import (
     INPUT,
     ByChannel,
@@ -286,3 +296,162 @@ def test_a_circle_is_saved(tmp_path):
     assert [p.delay_s for p in again.layers.projections] == [0, 2e-3, 0, 1e-3, 0]
     assert again.layers != circle(back=1e-3)
     assert "conv2" in str(again)
+
+
+LATERAL, BACK = dyadic(3, 3, 3, 5, seed=5) / 2, dyadic(3, 4, 2, 2, seed=6)
+
+
+def forwards(network):
+    """The network without its feedback."""
+    projections = [p for p in network.projections if not network.is_feedback(p)]
+    return replace(network, projections=tuple(projections))
+
+
+def with_kernels(network):
+    """The same with kernels from conv1 and conv2 to conv1, as projections."""
+    around = Convolution((3, 4, 5), LATERAL, padding=((1, 1), (2, 2)))
+    back = TransposedConvolution((4, 2, 4), BACK.swapaxes(0, 1), stride=(2, 1))
+    made = [
+        Projection(f"conv1_from_{source}", source, "conv1", connection, delay)
+        for source, connection, delay in (
+            ("conv1", Connection((3, 4, 5), kernel=around), 3e-3),
+            ("conv2", Connection((4, 2, 4), kernel=back), 1e-3),
+        )
+    ]
+    return replace(network, projections=(*network.projections, *made))
+
+
+@pytest.mark.parametrize(
+    ("target", "propagation"),
+    [
+        ("numpy", "step"),
+        ("numpy", "instant"),
+        pytest.param("cython", "step", marks=pytest.mark.slow),
+        pytest.param("cpp", "step", marks=[pytest.mark.standalone, pytest.mark.slow]),
+    ],
+)
+def test_kernels_in_a_brian_network(target, propagation, tmp_path):
+    network, spikes = forwards(circle()), input_spikes()
+    if target == "cpp":
+        brian2.set_device("cpp_standalone", directory=str(tmp_path))
+    else:
+        brian2.prefs.codegen.target = target
+    snn = converted(network, propagation=propagation, dtype="float64")
+    net = snn.network(trains(spikes))
+    # Brian2's own delays: with 0, a spike counts in the next step.
+    lateral = connect_convolution(net, "conv1", net["conv1"], LATERAL, delay=2 * ms)
+    back = connect_convolution(net, net["conv2"], "conv1", BACK)
+    assert (lateral.name, back.name) == (
+        "conv1_from_conv1_synapses",
+        "conv1_from_conv2_synapses",
+    )
+    assert (lateral.delay, back.delay) == (2 * ms, 0 * ms)
+    assert net[lateral.name] is lateral
+    monitors = {name: SpikeMonitor(net[name]) for name in network.names}
+    net.add(*monitors.values())
+    net.run(N_STEPS * ms)
+    expected = loop(with_kernels(network), spikes, propagation)
+    without = loop(network, spikes, propagation)
+    for name, monitor in monitors.items():
+        found = np.zeros((N_STEPS, monitor.source.N), bool)
+        found[np.rint(monitor.t / ms).astype(int), monitor.i] = True
+        assert (expected[name] != without[name]).any()
+        shape = network.shapes[name]
+        np.testing.assert_array_equal(found, to_neurons(expected[name], shape), name)
+
+
+def test_kernels_fit_maps_of_other_sizes():
+    values = torch.tensor(dyadic(1, 2, 6, 8), dtype=torch.float64)
+    same, smaller = dyadic(3, 2, 3, 5), dyadic(3, 2, 2, 2)
+    larger = dyadic(3, 2, 4, 3, seed=2)
+    for target, kernel, stride, expected in (
+        ((3, 6, 8), same, None, F.conv2d(values, torch.tensor(same), padding=(1, 2))),
+        ((3, 3, 4), smaller, None, F.conv2d(values, torch.tensor(smaller), stride=2)),
+        ((3, 2, 3), smaller, 3, F.conv2d(values, torch.tensor(smaller), stride=3)),
+        (
+            (3, 12, 16),
+            larger,
+            2,
+            F.conv_transpose2d(
+                values,
+                torch.tensor(larger).transpose(0, 1),
+                stride=2,
+                padding=(1, 1),
+                output_padding=(0, 1),
+            ),
+        ),
+    ):
+        groups = [
+            NeuronGroup(np.prod(shape), "v : 1", threshold="v > 1", reset="v = 0")
+            for shape in ((2, 6, 8), target)
+        ]
+        made = connect_convolution(
+            BrianNetwork(*groups),
+            *groups,
+            kernel,
+            stride=stride,
+            source_shape=(2, 6, 8),
+            target_shape=target,
+        )
+        found = made.connection.drive(values.numpy())
+        np.testing.assert_array_equal(found, expected.numpy())
+
+
+def test_kernels_that_do_not_fit_are_refused():
+    net = converted(circle()).network()
+    ends, kernel = ("conv1", "conv1"), np.ones((3, 3, 3, 3))
+    for message, (source, target), weights, options in (
+        ("no 'conv9'; it has .*conv1", ("conv1", "conv9"), kernel, {}),
+        ("shape .*expected \\(3, 4", ("conv2", "conv1"), kernel, {}),
+        ("not lead from", ("conv2", "conv1"), np.ones((3, 4, 1, 1)), {"stride": 3}),
+        ("multiple of dt", ends, kernel, {"delay": 0.3 * ms}),
+        ("multiple of dt", ends, kernel, {"delay": -1 * ms}),
+        ("expected \\(channels", ("ip1", "conv1"), kernel, {}),
+        ("shape is not known", (net["conv1"][:9], "conv1"), kernel, {}),
+        ("60 neurons", ends, np.ones((2, 2, 3, 3)), {"source_shape": (2, 4, 5)}),
+    ):
+        if "source_shape" in options:
+            options["target_shape"] = options["source_shape"]
+        n_objects = len(net.objects)
+        with pytest.raises(InputError, match=message):
+            connect_convolution(net, source, target, weights, **options)
+        assert len(net.objects) == n_objects
+    with pytest.raises(InputError, match="expected a brian2.Network"):
+        connect_convolution(circle(), *ends, kernel)
+
+
+def test_difference_of_gaussians():
+    kernel = difference_of_gaussians(
+        2,
+        (5, 3),
+        centre_sigma=0.7,
+        surround_sigma=2,
+        centre=3,
+        surround=2,
+        between_surround=0.5,
+        itself=True,
+    )
+    near, around = np.zeros((2, 5, 3))
+    for y in range(5):
+        for x in range(3):
+            r2 = (y - 2) ** 2 + (x - 1) ** 2
+            near[y, x], around[y, x] = np.exp(-r2 / 0.98), np.exp(-r2 / 8)
+    near, around = near / near.sum(), around / around.sum()
+    for out in range(2):
+        for into in range(2):
+            own = out == into
+            expected = (3 * near - 2 * around) if own else -0.5 * around
+            np.testing.assert_allclose(kernel[out, into], expected, rtol=1e-12)
+    assert kernel[0, 0].sum() == pytest.approx(1)
+    without = difference_of_gaussians(2, (5, 3), between_centre=1)
+    assert without[0, 0, 2, 1] == without[1, 1, 2, 1] == 0
+    assert without[0, 1, 2, 1] > 0
+    for wrong in (
+        {"size": 4},
+        {"size": (3, 0)},
+        {"n_channels": 0},
+        {"centre_sigma": 0},
+        {"surround": np.nan},
+    ):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            difference_of_gaussians(**{"n_channels": 1, "size": 3, **wrong})

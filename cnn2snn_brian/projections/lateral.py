@@ -24,7 +24,9 @@ def _geometry(
     zeros = (small - 1) * step + taps - large
     if n_out <= n_in:
         zeros = max(zeros, 0)  # positions that are left over are not read, as in torch
-    before = max(zeros, 0) // 2
+    # Of an odd number, the larger half is where torch has it: with "same" padding
+    # behind the map, with a stride before it.
+    before = (max(zeros, 0) + (step > 1)) // 2
     return step, (before, zeros - before)
 
 
@@ -55,8 +57,15 @@ def kernel_between(
         found = TransposedConvolution(source, weight.swapaxes(0, 1), **given)
     else:
         found = Convolution(source, weight, **given)
-    # As in torch, rows that nothing reaches are fewer than the stride.
-    if found.shape != target or pad_y[1] <= -step_y or pad_x[1] <= -step_x:
+    # As in torch, rows that nothing reaches are fewer than the stride; and no row is
+    # read or reached in the padding alone.
+    rows = zip(found.stride, found.padding, weight.shape[2:], strict=True)
+    fits = all(
+        after > -step and max(zeros) < taps
+        for step, zeros, taps in rows
+        for after in zeros[1:]
+    )
+    if found.shape != target or not fits:
         raise InputError(
             f"a kernel of shape {weight.shape} with a stride of {(step_y, step_x)} does "
             f"not lead from {source} to {target}; give another size or stride"
