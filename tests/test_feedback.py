@@ -11,6 +11,7 @@ from brian2 import Network as BrianNetwork
 from brian2 import NeuronGroup, SpikeMonitor, ms
 from by_hand import as_matrix
 from reference import raster
+from torch import nn
 
 from cnn2snn_brian import (
     InputError,
@@ -455,3 +456,180 @@ def test_difference_of_gaussians():
     ):
         with pytest.raises(InputError, match=next(iter(wrong))):
             difference_of_gaussians(**{"n_channels": 1, "size": 3, **wrong})
+
+
+class Repeated(nn.Module):
+    """A CNN that calls its layers several times."""
+
+    def __init__(self, kind, n):
+        super().__init__()
+        self.kind, self.n = kind, n
+        weights = {"bias": False, "dtype": torch.float64}
+        self.u = nn.Conv2d(2, 3, 3, padding=1, **weights)
+        self.a = nn.Conv2d(3, 2, 3, padding=1, **weights)
+        self.b = nn.Conv2d(2, 3, 1, **weights)
+        self.w = nn.Conv2d(3, 3, 1, groups=3, **weights)
+        self.out = nn.Linear(60, 3, **weights)
+        for k, (part, share) in enumerate(zip(self.children(), (8, 2, 1, 1, 8))):
+            values = dyadic(*part.weight.shape, seed=k) / share
+            part.weight.data = torch.tensor(values)
+
+    def forward(self, x):
+        h = F.relu(self.u(x))
+        total = 0
+        for _ in range(self.n):
+            if self.kind == "layer":
+                h = F.relu(self.w(h) + self.u(x))
+            elif self.kind == "block":
+                h = F.relu(self.b(F.relu(self.a(h))) + self.u(x))
+            elif self.kind == "once":
+                h = F.relu(self.w(h))
+            elif self.kind == "all passes":
+                h = F.relu(self.w(h) + self.u(x))
+                total = total + h
+        return self.out((total if self.kind == "all passes" else h).flatten(1))
+
+
+def rolled_by_hand(cnn, names, made, delay):
+    shapes = {"conv1": (3, 4, 5), "conv2": (2, 4, 5), "out": (3,)}
+    projections = []
+    for name, source, target, part in made:
+        weight, kernel = part.weight.numpy(force=True), Dense
+        given = {}
+        if weight.ndim == 4:
+            sides = (weight.shape[2] // 2,) * 2
+            kernel, given = Convolution, {"padding": (sides, sides)}
+        if part is cnn.w:
+            kernel, weight, given = ByChannel, weight.ravel(), {}
+        shape = SHAPE if source == INPUT else shapes[source]
+        connection = Connection(shape, kernel=kernel(shape, weight, **given))
+        late = (
+            delay
+            if source != INPUT and [*names].index(source) >= [*names].index(target)
+            else 0.0
+        )
+        projections.append(Projection(name, source, target, connection, late))
+    populations = tuple(Population(name, shapes[name]) for name in names)
+    return Network(SHAPE, populations, tuple(projections))
+
+
+def renamed(network, last):
+    """Call the last population ``out``."""
+    text = {last: "out"}
+    return Network(
+        network.input_shape,
+        tuple(replace(p, name=text.get(p.name, p.name)) for p in network),
+        tuple(
+            replace(
+                p, name=text.get(p.name, p.name), target=text.get(p.target, p.target)
+            )
+            for p in network.projections
+        ),
+    )
+
+
+REPEATED = {
+    "layer": [
+        ("conv1_from_conv1", "conv1", "conv1", "w"),
+        ("conv1_from_input", INPUT, "conv1", "u"),
+        ("out", "conv1", "out", "out"),
+    ],
+    "block": [
+        ("conv1_from_conv2", "conv2", "conv1", "b"),
+        ("conv1_from_input", INPUT, "conv1", "u"),
+        ("conv2", "conv1", "conv2", "a"),
+        ("out", "conv1", "out", "out"),
+    ],
+    "once": [
+        ("conv1_from_input", INPUT, "conv1", "u"),
+        ("conv1_from_conv1", "conv1", "conv1", "w"),
+        ("out", "conv1", "out", "out"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_repeated_layers_are_populations_with_feedback(kind):
+    cnn = Repeated(kind, 3)
+    snn = convert(cnn, SHAPE, thresholds=1.0, unroll=False, feedback_delay=3 * ms)
+    made = [(*one, getattr(cnn, part)) for *one, part in REPEATED[kind]]
+    names = dict.fromkeys(target for _, _, target, _ in made)
+    last = snn.layer_names[-1]
+    assert renamed(snn.layers, last) == rolled_by_hand(cnn, names, made, 3e-3)
+    assert len(convert(cnn, SHAPE, thresholds=1.0).layers) == {"block": 8}.get(kind, 5)
+    images = np.random.default_rng(2).random((3, *SHAPE))
+    found = snn.layers.activations(images, passes=4)[last]
+    again = snn.layers.activations(images, passes=5)[last]
+    expected = cnn(torch.tensor(images)).numpy(force=True)
+    assert np.abs(found - again).max() > 1e-4
+    # Where the image enters once only, the SNN is another network.
+    assert (np.abs(found - expected).max() < 1e-12) == (kind != "once")
+    by_images = convert(cnn, SHAPE, calibration=images, unroll=False, percentile=100)
+    h = snn.layers.activations(images, passes=4)["conv1"]
+    assert by_images.thresholds["conv1"] == pytest.approx(h.max(), rel=1e-6)
+
+
+@pytest.mark.parametrize("propagation", ["step", "instant"])
+def test_every_spike_of_repeated_layers(propagation):
+    snn = convert(
+        Repeated("block", 2),
+        SHAPE,
+        thresholds=0.5,
+        unroll=False,
+        feedback_delay=2 * ms,
+        propagation=propagation,
+        reset="subtract",
+        v_min=-4.0,
+    )
+    thresholds = dict.fromkeys(snn.layer_names, 0.5)
+    factors = {"conv1_from_conv2": 0.25}
+    spikes = input_spikes()
+    run_and_compare(snn, trains(spikes), spikes, thresholds=thresholds, factors=factors)
+
+
+def test_rates_settle_at_the_fixed_point():
+    cnn = Repeated("layer", 2)
+    snn = convert(
+        cnn,
+        SHAPE,
+        thresholds=1.0,
+        unroll=False,
+        reset="subtract",
+        encoding="current",
+        v_min=-np.inf,
+        dtype="float64",
+    )
+    image = np.random.default_rng(3).random((1, *SHAPE))
+    net = snn.network(image[0])
+    monitor = SpikeMonitor(net["conv1"])
+    net.add(monitor)
+    net.run(400 * ms)
+    rates = from_neurons(np.array(monitor.count) / 400, (3, 4, 5))
+    with torch.no_grad():
+        driven = cnn.u(torch.tensor(image))
+        h = F.relu(driven)
+        for _ in range(200):
+            h = F.relu(cnn.w(h) + driven)
+    assert h.max() < 1
+    assert (h - F.relu(driven)).abs().max() > 0.05
+    np.testing.assert_allclose(rates, h[0].numpy(), atol=0.02)
+
+
+def test_what_does_not_repeat_is_refused():
+    for kind, n, message in (
+        ("layer", 0, "no weights come again"),
+        ("once", 1, "no weights come again"),
+        ("all passes", 3, "have the same weights"),
+    ):
+        cnn = Repeated(kind, n)
+        assert convert(cnn, SHAPE, thresholds=1.0).layers
+        with pytest.raises(InputError, match=f"unroll=False.*{message}"):
+            convert(cnn, SHAPE, thresholds=1.0, unroll=False)
+    given = {"input_shape": SHAPE, "thresholds": 1.0}
+    cnn = Repeated("layer", 3)
+    with pytest.raises(InputError, match="feedback_delay: there is no"):
+        convert(cnn, feedback_delay=1 * ms, **given)
+    with pytest.raises(InputError, match="conv1_from_conv1 is 0.5 ms.*multiple"):
+        convert(cnn, unroll=False, feedback_delay=0.5 * ms, **given)
+    with pytest.raises(InputError, match="a delay"):
+        convert(cnn, unroll=False, feedback_delay=0 * ms, **given)

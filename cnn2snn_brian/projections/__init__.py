@@ -47,6 +47,7 @@ from cnn2snn_brian.projections.places import (
     index_of,
     sample,
 )
+from cnn2snn_brian.projections.recurrence import rolled
 from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
 from cnn2snn_brian.projections.window import (
     Span,

@@ -60,11 +60,7 @@ def kernel_between(
     # As in torch, rows that nothing reaches are fewer than the stride; and no row is
     # read or reached in the padding alone.
     rows = zip(found.stride, found.padding, weight.shape[2:], strict=True)
-    fits = all(
-        after > -step and max(zeros) < taps
-        for step, zeros, taps in rows
-        for after in zeros[1:]
-    )
+    fits = all(pad[1] > -step and max(pad) < taps for step, pad, taps in rows)
     if found.shape != target or not fits:
         raise InputError(
             f"a kernel of shape {weight.shape} with a stride of {(step_y, step_x)} does "
