@@ -17,8 +17,10 @@ from cnn2snn_brian.brian.synapse_kinds import PoolSynapses as PoolSynapses
 from cnn2snn_brian.brian.synapse_kinds import connect_convolution as connect_convolution
 from cnn2snn_brian.cnn.adjust import adjust as adjust
 from cnn2snn_brian.cnn.from_torch import from_torch as from_torch
+from cnn2snn_brian.conversion import check_dale as check_dale
 from cnn2snn_brian.conversion import convert as convert
 from cnn2snn_brian.conversion import from_nir as from_nir
+from cnn2snn_brian.conversion import split_by_sign as split_by_sign
 from cnn2snn_brian.diagnosis import diagnose as diagnose
 from cnn2snn_brian.errors import BuildError as BuildError
 from cnn2snn_brian.errors import ConversionError as ConversionError

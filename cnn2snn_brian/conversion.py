@@ -1,6 +1,7 @@
 """Convert a trained CNN: read it, set its thresholds, choose how it is simulated."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, ms, second
@@ -11,7 +12,15 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.nir import Integration, Resistance, network_fields
-from cnn2snn_brian.projections import GateRule, Network, rolled
+from cnn2snn_brian.projections import (
+    INPUT,
+    KINDS,
+    GateRule,
+    Network,
+    mixed_signs,
+    rolled,
+    split,
+)
 from cnn2snn_brian.settings import (
     CHOICES,
     PRESETS,
@@ -351,3 +360,100 @@ def from_nir(
     network = network_fields(graph, given)
     with damage("what the graph says of its network does not fit together"):
         return SpikingNetwork(**network)
+
+
+def check_dale(network: SpikingNetwork | Network) -> dict[str, int]:
+    """
+    Find neurons that both excite and inhibit, against Dale's law [1]_.
+
+    Parameters
+    ----------
+    network : SpikingNetwork or Network
+        The network. Pixels count as neurons where they send spikes.
+
+    Returns
+    -------
+    dict of str to int
+        By projection, how many of its source neurons have outgoing weights above 0 and
+        others below, in all projections together. Projections without such neurons are
+        left out; an empty dict says that the law holds.
+
+    See Also
+    --------
+    split_by_sign : Make an excitatory and an inhibitory population of one.
+
+    References
+    ----------
+    .. [1] Eccles, Fatt and Koketsu (1954), Cholinergic and inhibitory synapses in a
+       pathway from motor-axon collaterals to motoneurones,
+       doi:10.1113/jphysiol.1954.sp005226
+    """
+    layers = network if isinstance(network, Network) else network.layers
+    found = mixed_signs(layers)
+    if isinstance(network, SpikingNetwork) and network.encoding == "current":
+        for projection in layers.out_of(INPUT):
+            found.pop(projection.name, None)
+    return found
+
+
+def split_by_sign(snn: SpikingNetwork, name: str) -> SpikingNetwork:
+    """
+    Make an excitatory and an inhibitory population of one.
+
+    Both have the input, the thresholds and the neurons of the population, so they spike
+    alike. The one sends by its weights above 0, the other by those below, which keeps
+    to Dale's law (see `check_dale`) with twice the neurons.
+
+    Parameters
+    ----------
+    snn : SpikingNetwork
+        The network; it stays as it is.
+    name : str
+        A layer, but not the last one. ``conv1`` becomes ``conv1_excitatory`` and
+        ``conv1_inhibitory``.
+
+    Returns
+    -------
+    SpikingNetwork
+        A new network. Its targets get the same sums, added up in another order:
+        potentials are equal where that makes no difference, as with weights that are
+        multiples of 1/64, and to rounding elsewhere, where now and then a spike
+        differs. Where neurons have noise or synapses fail, both draw for themselves.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer or it is the last one, its outgoing weights have one
+        sign only, or a rule of plasticity changes them or its input.
+    """
+    names = snn.layer_names
+    check_names("split_by_sign", [name], names)
+    if name == names[-1]:
+        raise InputError(f"{name}: the last layer sends nothing")
+    learning = {name, *(p.target for p in snn.layers.out_of(name))} & {*snn.rules}
+    if learning:
+        raise InputError(
+            f"{name}: the synapses into {', '.join(sorted(learning))} learn, so their "
+            "signs may change; split the network first"
+        )
+    layers = split(snn.layers, name)
+
+    def of_both(values: Mapping[str, Any]) -> dict[str, Any]:
+        made = {}
+        for one, value in values.items():
+            own = [f"{name}_{kind}" for kind in KINDS] if one == name else [one]
+            made |= dict.fromkeys(own, value)
+        return made
+
+    changed: dict[str, Any] = {
+        what: of_both(value)
+        for what in ("synapses", "neurons", "delays_s", "release_probability")
+        if isinstance(value := getattr(snn, what), Mapping)
+    }
+    numbers = {
+        what: of_both(value) if isinstance(value, Mapping) else value
+        for what, value in vars(snn.parameters).items()
+    }
+    return replace(
+        snn, layers=layers, parameters=Parameters.of(layers, **numbers), **changed
+    )

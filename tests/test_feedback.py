@@ -14,11 +14,15 @@ from reference import raster
 from torch import nn
 
 from cnn2snn_brian import (
+    IF,
+    STDP,
     InputError,
     SpikingNetwork,
+    check_dale,
     connect_convolution,
     convert,
     difference_of_gaussians,
+    split_by_sign,
     stimuli,
 )
 from cnn2snn_brian.projections import (
@@ -31,7 +35,9 @@ from cnn2snn_brian.projections import (
     Population,
     Projection,
     TransposedConvolution,
+    Window,
     from_neurons,
+    span_matrix,
     to_neurons,
 )
 
@@ -470,7 +476,8 @@ class Repeated(nn.Module):
         self.b = nn.Conv2d(2, 3, 1, **weights)
         self.w = nn.Conv2d(3, 3, 1, groups=3, **weights)
         self.out = nn.Linear(60, 3, **weights)
-        for k, (part, share) in enumerate(zip(self.children(), (8, 2, 1, 1, 8))):
+        shares = zip(self.children(), (8, 2, 1, 1, 8), strict=True)
+        for k, (part, share) in enumerate(shares):
             values = dyadic(*part.weight.shape, seed=k) / share
             part.weight.data = torch.tensor(values)
 
@@ -633,3 +640,104 @@ def test_what_does_not_repeat_is_refused():
         convert(cnn, unroll=False, feedback_delay=0.5 * ms, **given)
     with pytest.raises(InputError, match="a delay"):
         convert(cnn, unroll=False, feedback_delay=0 * ms, **given)
+
+
+def signs_by_hand(network, name):
+    """Neurons of a population with weights of both signs, from matrices."""
+    matrices = [as_matrix(p.connection) for p in network.out_of(name)]
+    whole = np.concatenate(matrices, axis=1)
+    mixed = (whole > 0).any(1) & (whole < 0).any(1)
+    return {
+        p.name: int((mixed & (matrix != 0).any(1)).sum())
+        for p, matrix in zip(network.out_of(name), matrices, strict=True)
+    }
+
+
+def test_dale_counts_neurons_of_both_signs():
+    network = circle()
+    by_hand = [signs_by_hand(network, name) for name in (INPUT, "conv1", "conv2")]
+    expected = {name: n for found in by_hand for name, n in found.items() if n}
+    # Three of four channels of conv2 inhibit or excite themselves.
+    assert expected["conv2_from_conv2"] == 24
+    assert check_dale(network) == expected
+    assert check_dale(converted(network)) == expected
+    snn = converted(network, encoding="current")
+    assert {*expected} - {*check_dale(snn)} == {"conv1"}
+    positive = Connection(SHAPE, kernel=Dense(SHAPE, np.abs(dyadic(3, 40))))
+    one = Network(
+        SHAPE, (Population("ip1", (3,)),), (Projection("ip1", INPUT, "ip1", positive),)
+    )
+    assert check_dale(one) == {}
+    pooled = pooling_of_both_signs()
+    assert check_dale(pooled) == signs_by_hand(pooled, INPUT)
+    assert 0 < check_dale(pooled)["ip1"] < 40
+
+
+def pooling_of_both_signs():
+    """Averages, of which some have weights of one sign only."""
+    window = Window(
+        span_matrix(4, [(0, 2), (2, 4)], [0.5, 0.5]),
+        span_matrix(5, [(0, 3), (2, 5)], [0.5, 0.5]),
+    )
+    weight = dyadic(3, 8, seed=3)
+    weight[:, ::3] = np.abs(weight[:, ::3])
+    read = Connection(SHAPE, window, Dense((2, 2, 2), weight))
+    return Network(
+        SHAPE, (Population("ip1", (3,)),), (Projection("ip1", INPUT, "ip1", read),)
+    )
+
+
+@pytest.mark.parametrize("propagation", ["step", "instant"])
+@pytest.mark.parametrize("name", ["conv1", "conv2"])
+def test_a_population_is_split_by_sign(name, propagation, tmp_path):
+    options = {"propagation": propagation, "dtype": "float64"}
+    options |= {"neurons": {name: IF()}, "delay": {name: 2 * ms}}
+    snn = converted(circle(), **options)
+    snn.thresholds = snn.thresholds | {"conv2": np.array([1.0, 2.0, 1.5, 2.0])}
+    apart = split_by_sign(snn, name)
+    both = [f"{name}_excitatory", f"{name}_inhibitory"]
+    assert apart.layer_names == tuple(
+        own for one in snn.layer_names for own in (both if one == name else [one])
+    )
+    left = check_dale(apart)
+    assert not {p.source for p in apart.layers.projections if p.name in left} & {*both}
+    for kind, sign in zip(both, (1, -1), strict=True):
+        out = apart.layers.out_of(kind)
+        assert out
+        assert all((sign * p.connection.weight >= 0).all() for p in out)
+    apart.save(tmp_path / "a.snn")
+    assert SpikingNetwork.load(tmp_path / "a.snn") == apart
+    found = []
+    for network in (snn, apart):
+        net = network.network(trains(input_spikes(seed=4)))
+        monitors = {one: SpikeMonitor(net[one]) for one in network.layer_names}
+        net.add(*monitors.values())
+        net.run(N_STEPS * ms)
+        potentials = {one: np.array(net[one].v) for one in network.layer_names}
+        found.append(
+            {
+                one: (*map(np.array, (monitor.i, monitor.t)), potentials[one])
+                for one, monitor in monitors.items()
+            }
+        )
+    whole, parts = found
+    for one, values in parts.items():
+        expected = whole[name if one in both else one]
+        assert len(expected[0]) > 10
+        for mine, theirs in zip(values, expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs, one)
+
+
+def test_what_cannot_be_split_is_refused():
+    snn = converted(circle())
+    with pytest.raises(InputError, match="conv9"):
+        split_by_sign(snn, "conv9")
+    with pytest.raises(InputError, match="ip1: the last layer"):
+        split_by_sign(snn, "ip1")
+    apart = split_by_sign(snn, "conv1")
+    with pytest.raises(InputError, match="outgoing weights is inhibitory"):
+        split_by_sign(apart, "conv1_excitatory")
+    learning = converted(circle(), synapses="explicit")
+    learning = learning.plasticity("ip1", STDP(4 * ms, 7 * ms))
+    with pytest.raises(InputError, match="ip1 learn"):
+        split_by_sign(learning, "conv2")

@@ -15,7 +15,7 @@ from cnn2snn_brian.projections.algebra import (
     then,
     unused,
 )
-from cnn2snn_brian.projections.base import ByContent
+from cnn2snn_brian.projections.base import ByContent, is_left_out
 from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
 from cnn2snn_brian.projections.convolution import Convolution, pair, zeros_around
 from cnn2snn_brian.projections.dense import ByChannel, Dense
@@ -48,6 +48,7 @@ from cnn2snn_brian.projections.places import (
     sample,
 )
 from cnn2snn_brian.projections.recurrence import rolled
+from cnn2snn_brian.projections.signs import KINDS, mixed_signs, split
 from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
 from cnn2snn_brian.projections.window import (
     Span,

@@ -14,7 +14,7 @@ from rich.table import Table
 from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.algebra import Value, named, then
-from cnn2snn_brian.projections.base import ByContent, shown
+from cnn2snn_brian.projections.base import ADDED, ByContent, shown
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.projections.places import (
@@ -151,6 +151,9 @@ class Projection(ByContent):
     gate : {"gate", "largest-count"}, optional
         Maximum pooling: which spikes of a window pass. A gate's connection is a window
         alone [1]_.
+    feedback : bool
+        Whether it counts as feedback though its source comes before its target: of
+        populations that stand side by side, one has to come first.
 
     Raises
     ------
@@ -169,6 +172,7 @@ class Projection(ByContent):
     connection: Connection
     delay_s: float = 0.0
     gate: GateRule | None = None
+    feedback: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.gate is not None:
@@ -291,8 +295,11 @@ class Network(ByContent):
         return {name: index for index, name in enumerate((INPUT, *self.names))}
 
     def is_feedback(self, projection: Projection) -> bool:
-        """Say whether the source does not come before the target."""
-        return self._order[projection.source] >= self._order[projection.target]
+        """Say whether the source does not come before the target, or does not count."""
+        return (
+            projection.feedback
+            or self._order[projection.source] >= self._order[projection.target]
+        )
 
     @cached_property
     def _into(self) -> dict[str, tuple[Projection, ...]]:
