@@ -19,7 +19,7 @@ from brian2.core.variables import ArrayVariable, Variables
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import RuntimeDevice, reset_device
-from brian2.utils.stringtools import word_substitute
+from brian2.utils.stringtools import get_identifiers, word_substitute
 
 #: C++: where a program writes its results, and whether Brian2 has stopped it.
 RESULTS_FOLDER, STOPPED = "brian::results_dir", "Network::_globally_stopped"

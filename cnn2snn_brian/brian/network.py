@@ -216,7 +216,10 @@ def _built(
             if not layers.is_feedback(projection):
                 connect(projection, schedule.synapses)
     for projection in filter(layers.is_feedback, layers.projections):
-        connect(projection, Schedule().synapses)
+        # Before its source spikes: what it brings is at least of the step before.
+        order = (INPUT, *layers.names)
+        index = min(map(order.index, (projection.source, projection.target)))
+        connect(projection, Schedule.of(snn.propagation, index).synapses)
     return network
 
 

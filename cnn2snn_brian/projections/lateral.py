@@ -63,7 +63,7 @@ def kernel_between(
     fits = all(pad[1] > -step and max(pad) < taps for step, pad, taps in rows)
     if found.shape != target or not fits:
         raise InputError(
-            f"a kernel of shape {weight.shape} with a stride of {(step_y, step_x)} does "
+            f"a kernel of shape {weight.shape} with the stride {(step_y, step_x)} does "
             f"not lead from {source} to {target}; give another size or stride"
         )
     return found

@@ -179,10 +179,10 @@ def rolled(network: Network, delay_s: float) -> tuple[Network, int]:
     if n_passes == 1 or shared:
         what = f"{shared} have the same weights" if shared else "no weights come again"
         raise InputError(
-            f"unroll=False: no repetition of layers: {what}. Each pass has to read what "
-            "the pass before does, by the same weights, and the same from outside in "
-            "each pass or in the first one; what follows may read the last pass only. "
-            "Convert with unroll=True"
+            f"unroll=False: no repetition of layers: {what}. By the same weights, each "
+            "pass has to read the pass before, and from outside the same in each pass "
+            "or in the first one only; what follows may read the last pass. Convert "
+            "with unroll=True"
         )
     return network, n_passes
 

@@ -81,7 +81,10 @@ public:
             start[i] = static_cast<Real>(shares[i % shares.size()] * v_th[i % n_thresholds]);
         add(
             name, spikespace, n,
-            [v, start]() { std::copy(start.begin(), start.end(), v); },
+            [v, start, spikespace, n]() {
+                std::copy(start.begin(), start.end(), v);
+                spikespace[n] = 0;  // feedback reads the spikes of the step before
+            },
             [v](int32_t i) { return static_cast<double>(v[i]); },
             [v](int32_t i) { v[i] = 0; });
         potential_ = [v, n](std::ofstream& file) {
