@@ -2,10 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -74,19 +74,58 @@ def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:
     return nodes, list(dict.fromkeys(edges))
 
 
-def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
-    """Sort nodes so that each comes after those that it reads."""
+def edges_back(
+    nodes: Mapping[str, Any], edges: Edges, spiking: Sequence[str]
+) -> set[tuple[str, str]]:
+    """Choose edges out of neurons without which a graph has no circles."""
+    reached: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        reached[target]  # a node
+        reached[source].append(target)
+    back: set[tuple[str, str]] = set()
+    done: set[str] = set()
+
+    def cut(circle: list[str]) -> None:
+        for source, target in zip(circle[-2::-1], circle[:0:-1], strict=True):
+            if type(nodes[source]).__name__ in spiking:
+                back.add((source, target))
+                return
+        raise InputError(
+            f"{', '.join(circle[:-1])}: a circle without neurons; of recurrent graphs "
+            "each circle needs some"
+        )
+
+    def visit(way: list[str]) -> None:
+        for target in reached[way[-1]]:
+            if (way[-1], target) in back or target in done:
+                continue
+            if target in way:
+                cut([*way[way.index(target) :], target])
+            else:
+                visit([*way, target])
+        done.add(way[-1])
+
+    # From the input on, so that what leads back is known as such.
+    first = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
+    for name in (*first, *nodes):
+        if name not in done:
+            visit([name])
+    return back
+
+
+def in_order(
+    nodes: Mapping[str, Any], edges: Edges, back: Collection[tuple[str, str]]
+) -> dict[str, list[str]]:
+    """Sort nodes so that each comes after those that it reads but for edges back."""
     reads: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
         reads[target].append(source)
-    sorter = TopologicalSorter(reads)
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        names = ", ".join(name for name in nodes if name in error.args[1])
-        raise InputError(
-            f"{names}: a recurrent connection; only graphs without circles can be read"
-        ) from error
+    before = {
+        name: [one for one in sources if (one, name) not in back]
+        for name, sources in reads.items()
+    }
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
     found: dict[str, list[str]] = {}
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=[*nodes].index)

@@ -83,7 +83,10 @@ public:
         output_ = populations_.size();
         add(
             name, spikespace, n,
-            [v, start]() { std::copy(start.begin(), start.end(), v); },
+            [v, start, spikespace, n]() {
+                std::copy(start.begin(), start.end(), v);
+                spikespace[n] = 0;  // feedback reads the spikes of the step before
+            },
             [v](int32_t i) { v[i] = 0; });
         name_variable(name + ".v", v);
         potential_ = [v, n](std::ofstream& file) {
