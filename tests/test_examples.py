@@ -38,6 +38,12 @@ PRINTED = {
     # It was 75 before.
     "17_learning_after_a_lesion.py": (r"learned again: (\d+\.\d)%", 85),
     "18_residual_net.py": (r"SNN: (\d+\.\d)%", 95),
+    "19_lateral_inhibition.py": (r"sharpens (\d+) of 18 channels", 17),
+    "20_reaction_times.py": (r"with most noise, (\d\.\d+) times as slow", 1.4),
+    # Without feedback it is 39.5.
+    "21_filling_in.py": (r"1\.5 feedback: r = 0\.\d+, (\d+\.\d)% right", 60),
+    # Spike counts of neurons in two trials.
+    "22_balanced_network.py": (r"1\.62 mV: .* r = (0\.\d+),", 0.7),
 }
 
 
