@@ -20,7 +20,6 @@ duration = 100 * ms  # how long a digit is shown
 n_training, n_per_class = 800, 20  # digits for the fit, test digits of each class
 first_hidden = 5  # of the 8 rows
 strengths = (0.0, 0.5, 1.0, 1.5)  # of the feedback, in what the fit says
-penalty = 3e4  # of large weights, in the fit
 figure_file = "filling_in.png"
 
 
@@ -50,7 +49,7 @@ with snn.compile(duration) as simulator:
     part = simulator.run(hidden(images)).spike_counts
     seen = in_order(part["conv2"])
     missing = in_order(whole["conv1"]) - in_order(part["conv1"])
-    squares = seen.T @ seen + penalty * np.eye(512)
+    squares = seen.T @ seen + 3e4 * np.eye(512)  # large weights cost
     w = np.linalg.solve(squares, seen.T @ missing) * snn.thresholds["conv1"]
     w[:, : 16 * 8 * (first_hidden - 1)] = 0  # to neurons that see no hidden row
     wrong = np.random.default_rng(0).permutation(w)
