@@ -22,6 +22,7 @@ from brian2 import (
     Network,
     NetworkOperation,
     PopulationRateMonitor,
+    Quantity,
     StateMonitor,
     Synapses,
     get_device,
@@ -68,14 +69,6 @@ class Builder(NamedTuple):
     makes_network: bool = False
 
 
-class Variable(NamedTuple):
-    """A variable of an added object that a run can set, or record."""
-
-    size: int
-    dimensions: Any
-    is_settable: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Extension:
     """
@@ -87,8 +80,9 @@ class Extension:
         The build functions, in order.
     populations : dict of str to tuple of int
         Shapes of added groups that spike.
-    variables : dict of str to Variable
-        Variables of added objects, ``"readers.tau"``.
+    settable : dict of str to Quantity
+        Variables of added objects that a run can set, ``"readers.tau"``, and how
+        `build` leaves them.
     apart : frozenset of str
         Layers that added objects change between their equations and their resets.
     digest : str
@@ -99,7 +93,7 @@ class Extension:
 
     builders: tuple[Builder, ...] = ()
     populations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    variables: Mapping[str, Variable] = field(default_factory=dict)
+    settable: Mapping[str, Quantity] = field(default_factory=dict)
     apart: frozenset[str] = frozenset()
     digest: str = ""
     names: tuple[str, ...] = ()
@@ -143,7 +137,7 @@ def _own_clock_and_seed(clock: Any, seed: int) -> Iterator[None]:
 
 
 def _names_known_to(builder: Builder, network: Network) -> dict[str, Any]:
-    """Call a build function, and give the names that it sees: Brian2 needs constants."""
+    """Call a build function, and give the names that it sees, for Brian2's code."""
     here, known = sys._getframe(), {}
     before = sys.getprofile()
 
@@ -305,9 +299,10 @@ def _check_delays(synapses: Synapses, clock: Clock) -> None:
 def own_variables(item: Any) -> Iterator[Any]:
     """List the arrays of an object that belong to it and not to another one."""
     for variable in getattr(item, "variables", {}).values():
-        if isinstance(variable, ArrayVariable):
-            if getattr(variable.owner, "name", None) == item.name:
-                yield variable
+        owner = getattr(variable, "owner", None)
+        is_own = getattr(owner, "name", None) == item.name
+        if is_own and isinstance(variable, ArrayVariable):
+            yield variable
 
 
 def spiking(objects: tuple[Any, ...]) -> list[Any]:
@@ -325,7 +320,7 @@ def described(
     """Add objects to a network in runtime mode, and say what they are."""
     added = extend_network(network, builders, network.clock)
     forget(added.made)
-    variables, digest = {}, hashlib.sha256()
+    settable, digest = {}, hashlib.sha256()
     for item in added.made:
         for part in ("equations", "code", "abstract_code", "event_codes", "when"):
             digest.update(f"{item.name}.{part} {getattr(item, part, '')}\0".encode())
@@ -334,12 +329,11 @@ def described(
             digest.update(np.ascontiguousarray(variable.get_value()).data)
     for item in added.objects:
         for variable in own_variables(item):
-            if not variable.name.startswith("_"):
-                variables[f"{item.name}.{variable.name}"] = Variable(
-                    int(np.size(variable.get_value())),
-                    variable.dim,
-                    not variable.read_only,
-                )
+            if not variable.read_only and not variable.name.startswith("_"):
+                value = np.array(variable.get_value(), float)
+                found = Quantity(value[0] if variable.scalar else value)
+                found.dim = variable.dim
+                settable[f"{item.name}.{variable.name}"] = found
     apart = {
         owner
         for part in added.parts
@@ -349,7 +343,7 @@ def described(
     return Extension(
         builders,
         {group.name: (int(group.N),) for group in spiking(added.objects)},
-        variables,
+        settable,
         frozenset(apart),
         digest.hexdigest()[:32],
         tuple(item.name for item in added.objects),
@@ -377,9 +371,10 @@ def moved(added: Added, device: Any, file: BinaryIO) -> list[Any]:
     found = []
     device.insert_code("main", f'cnn2snn::InputFile added("{ADDED_FILE}");')
     for item in added.made:
-        variables = getattr(item, "variables", {})
-        if variables:
-            variables.device = device
+        variables: Any = getattr(item, "variables", None)
+        if variables is None:
+            continue
+        variables.device = device
         for variable in variables.values():
             if not isinstance(variable, ArrayVariable) or variable.device is device:
                 continue
