@@ -163,7 +163,7 @@ class SpikingNetwork(Printed):
                     f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
                     f"of dt {1e3 * self.dt_s:g} ms of at least {least}"
                 )
-        self.parameters.check_layers(self.layers)
+        self.parameters.check_network(self)
         neurons = self.neurons
         # Copies, which can't be changed once they are checked.
         vars(self).update(
@@ -441,6 +441,7 @@ class SpikingNetwork(Printed):
         *,
         seed: int = 0,
         input: Any = None,
+        values: Mapping[str, Quantity] | None = None,
         **perturbations: Any,
     ) -> Network:
         """
@@ -464,10 +465,11 @@ class SpikingNetwork(Printed):
             Your own group in place of the input, such as a `SpikeGeneratorGroup`:
             anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
             and the network's time step. It keeps its name.
+        values : dict of str to Quantity, optional
+            Variables of what `extend` added, as in `Simulator.run`.
         **perturbations
             ``neurons``, ``release_probability``, ``lesion``, ``input_deletion``,
-            ``input_jitter``, ``plasticity``, ``weights`` and ``values`` as in
-            `Simulator.run`.
+            ``input_jitter``, ``plasticity`` and ``weights`` as in `Simulator.run`.
             Layers with lesions have a variable ``lesioned``, which can be changed.
 
         Returns
@@ -489,7 +491,9 @@ class SpikingNetwork(Printed):
                 "trial ends"
             )
         parameters = self.parameters if parameters is None else parameters
-        parameters.check_layers(self.layers)
+        if values:
+            parameters = parameters.replace(values=values)
+        parameters.check_network(self)
         given = Perturbations.of(self, seed, **perturbations)
         if image is not None and input is not None:
             raise InputError("give an image or stimulus, or input=..., not both")

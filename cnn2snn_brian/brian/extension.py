@@ -22,6 +22,7 @@ from brian2 import (
     Network,
     NetworkOperation,
     PopulationRateMonitor,
+    Quantity,
     StateMonitor,
     Synapses,
     get_device,
@@ -68,14 +69,6 @@ class Builder(NamedTuple):
     makes_network: bool = False
 
 
-class Variable(NamedTuple):
-    """A variable of an added object that a run can set, or record."""
-
-    size: int
-    dimensions: Any
-    is_settable: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Extension:
     """
@@ -87,8 +80,9 @@ class Extension:
         The build functions, in order.
     populations : dict of str to tuple of int
         Shapes of added groups that spike.
-    variables : dict of str to Variable
-        Variables of added objects, ``"readers.tau"``.
+    settable : dict of str to Quantity
+        Variables of added objects that a run can set, ``"readers.tau"``, and how
+        `build` leaves them.
     apart : frozenset of str
         Layers that added objects change between their equations and their resets.
     digest : str
@@ -99,7 +93,7 @@ class Extension:
 
     builders: tuple[Builder, ...] = ()
     populations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    variables: Mapping[str, Variable] = field(default_factory=dict)
+    settable: Mapping[str, Quantity] = field(default_factory=dict)
     apart: frozenset[str] = frozenset()
     digest: str = ""
     names: tuple[str, ...] = ()
@@ -142,14 +136,22 @@ def _own_clock_and_seed(clock: Any, seed: int) -> Iterator[None]:
             device.set_random_state(state)
 
 
-def _names_known_to(builder: Builder, network: Network) -> dict[str, Any]:
-    """Call a build function, and give the names that it sees: Brian2 needs constants."""
-    here, known = sys._getframe(), {}
+def _called(builder: Builder, network: Network, new: InstanceTrackerSet) -> None:
+    """Call a build function; its objects see the names that it and its helpers see."""
+    stack: list[tuple[Any, set[Any]]] = [(sys._getframe(), set())]
     before = sys.getprofile()
 
     def keep(frame: Any, event: str, argument: Any) -> None:
-        if event == "return" and frame.f_back is here:
-            known.update(frame.f_globals | frame.f_locals)
+        caller, known = stack[-1]
+        if event == "call" and frame.f_back is caller:
+            package, _, _ = frame.f_globals.get("__name__", "").partition(".")
+            if package not in ("brian2", "cnn2snn_brian"):
+                stack.append((frame, set(_alive(new))))
+        elif event == "return" and frame is caller:
+            stack.pop()
+            for item in set(_alive(new)) - known:
+                for seeing in (item, getattr(item, "group", item)):
+                    _show_names(seeing, frame.f_globals | frame.f_locals)
 
     sys.setprofile(keep)
     try:
@@ -161,7 +163,15 @@ def _names_known_to(builder: Builder, network: Network) -> dict[str, Any]:
             raise InputError(f"build returns {made!r:.80}, expected a brian2.Network")
         network.add(*made.objects)
         network.schedule = made.schedule
-    return {name: value for name, value in known.items() if not name.startswith("_")}
+
+
+def _show_names(item: Any, names: Mapping[str, Any]) -> None:
+    """Add names that Brian2 looks up constants in, unless they have a meaning there."""
+    own = getattr(item, "namespace", None)
+    if own is not None:
+        inner = {*own, *getattr(item, "variables", ())}
+        more = {k: v for k, v in names.items() if k[0] != "_" and k not in inner}
+        item.namespace = {**own, **more}
 
 
 @contextmanager
@@ -179,8 +189,10 @@ def _new_objects() -> Iterator[InstanceTrackerSet]:
 
 
 def _alive(references: InstanceTrackerSet) -> list[Any]:
+    """List objects by their names, which those don't have that could not be made."""
     found = (reference() for reference in list(references))
-    return sorted(filter(None.__ne__, found), key=attrgetter("name"))
+    named = (item for item in found if hasattr(item, "name"))
+    return sorted(named, key=attrgetter("name"))
 
 
 def forget(objects: Iterable[Any]) -> None:
@@ -195,23 +207,13 @@ def extend_network(
     """Call build functions, and check what they added."""
     if not builders:
         return Added((), (), ())
-    before, done = set(network.objects), set(_parts(network))
-    names = {part.name for part in done} | {INPUT}
+    before = set(network.objects)
+    names = {part.name for part in _parts(network)} | {INPUT}
     with _new_objects() as new:
         try:
             for builder in builders:
                 with _own_clock_and_seed(clock, builder.seed):
-                    known = _names_known_to(builder, network)
-                for part in set(_parts(network)) - done:
-                    for item in (part, getattr(part, "group", part)):
-                        own = dict(item.namespace or {})
-                        inner = getattr(item, "variables", {})
-                        item.namespace = own | {
-                            name: value
-                            for name, value in known.items()
-                            if name not in own and name not in inner
-                        }
-                done |= set(_parts(network))
+                    _called(builder, network, new)
             made = _alive(new)
             _check_all(network, before, names, made, clock)
         except BaseException:
@@ -219,7 +221,7 @@ def extend_network(
             raise
     return Added(
         tuple(sorted(set(network.objects) - before, key=attrgetter("name"))),
-        tuple(part for part in made if part in done),
+        tuple(set(_parts(network)).intersection(made)),
         tuple(made),
     )
 
@@ -246,7 +248,9 @@ def _check_all(
     lost = [
         item.name
         for item in made
-        if getattr(item, "add_to_magic_network", False) and item not in parts
+        if getattr(item, "add_to_magic_network", False)
+        and getattr(item, "group", item) is item  # not a part of another one
+        and item not in parts
     ]
     if lost:
         raise InputError(
@@ -304,10 +308,12 @@ def _check_delays(synapses: Synapses, clock: Clock) -> None:
 
 def own_variables(item: Any) -> Iterator[Any]:
     """List the arrays of an object that belong to it and not to another one."""
-    for variable in getattr(item, "variables", {}).values():
-        if isinstance(variable, ArrayVariable):
-            if getattr(variable.owner, "name", None) == item.name:
-                yield variable
+    variables = getattr(item, "variables", {})
+    for variable in map(variables.get, sorted(variables)):
+        owner = getattr(variable, "owner", None)
+        is_own = getattr(owner, "name", None) == item.name
+        if is_own and isinstance(variable, ArrayVariable):
+            yield variable
 
 
 def spiking(objects: tuple[Any, ...]) -> list[Any]:
@@ -325,7 +331,7 @@ def described(
     """Add objects to a network in runtime mode, and say what they are."""
     added = extend_network(network, builders, network.clock)
     forget(added.made)
-    variables, digest = {}, hashlib.sha256()
+    settable, digest = {}, hashlib.sha256()
     for item in added.made:
         for part in ("equations", "code", "abstract_code", "event_codes", "when"):
             digest.update(f"{item.name}.{part} {getattr(item, part, '')}\0".encode())
@@ -334,12 +340,11 @@ def described(
             digest.update(np.ascontiguousarray(variable.get_value()).data)
     for item in added.objects:
         for variable in own_variables(item):
-            if not variable.name.startswith("_"):
-                variables[f"{item.name}.{variable.name}"] = Variable(
-                    int(np.size(variable.get_value())),
-                    variable.dim,
-                    not variable.read_only,
-                )
+            if not variable.read_only and not variable.name.startswith("_"):
+                value = np.array(variable.get_value(), float)
+                found = Quantity(value[0] if variable.scalar else value)
+                found.dim = variable.dim
+                settable[f"{item.name}.{variable.name}"] = found
     apart = {
         owner
         for part in added.parts
@@ -349,7 +354,7 @@ def described(
     return Extension(
         builders,
         {group.name: (int(group.N),) for group in spiking(added.objects)},
-        variables,
+        settable,
         frozenset(apart),
         digest.hexdigest()[:32],
         tuple(item.name for item in added.objects),
@@ -377,10 +382,12 @@ def moved(added: Added, device: Any, file: BinaryIO) -> list[Any]:
     found = []
     device.insert_code("main", f'cnn2snn::InputFile added("{ADDED_FILE}");')
     for item in added.made:
-        variables = getattr(item, "variables", {})
-        if variables:
-            variables.device = device
-        for variable in variables.values():
+        variables: Any = getattr(item, "variables", None)
+        if variables is None:
+            continue
+        variables.device = device
+        # Brian2 has sets of names: another order in each process.
+        for variable in map(variables.get, sorted(variables)):
             if not isinstance(variable, ArrayVariable) or variable.device is device:
                 continue
             values = np.atleast_1d(variable.get_value()).copy()

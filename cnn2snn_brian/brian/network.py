@@ -115,7 +115,7 @@ def brian_network(
         synapses = network[f"{name}_synapses"]
         set_rule(synapses, rule, projection.connection, weights)
     extend_network(network, snn.extension.builders, network.clock)
-    for key, value in perturbations.values.items():
+    for key, value in parameters.values.items():
         name, _, variable = key.partition(".")
         setattr(network[name], variable, value)
     if names:

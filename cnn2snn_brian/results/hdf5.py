@@ -25,6 +25,7 @@ from cnn2snn_brian.files import damage, written_from_memory
 from cnn2snn_brian.projections import from_neurons, to_neurons
 from cnn2snn_brian.results.measures import AXES, Recorded, SpikeCounts, Trials
 from cnn2snn_brian.settings import (
+    SETTINGS,
     Parameters,
     Perturbations,
     recorded,
@@ -85,7 +86,13 @@ def _restored(text: str | bytes) -> dict[str, Any]:
         perturbations = restored(Perturbations, perturbations, shapes)
     return stored | {
         "shapes": shapes,
-        "parameters": Parameters.of(names, **stored["parameters"]),
+        "parameters": Parameters.of(
+            names,
+            **{
+                k: SETTINGS[k].restored(v, shapes)
+                for k, v in stored["parameters"].items()
+            },
+        ),
         "perturbations": perturbations,
         "trials": None if trials is None else Trials.of(trials),
         "windows": tuple(map(tuple, stored.get("windows", ()))),

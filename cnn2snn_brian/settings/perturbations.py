@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, get_or_create_dimension, second
+from brian2 import Quantity, second
 
 from cnn2snn_brian.checks import (
     by_layer,
@@ -251,77 +251,6 @@ class InputJitter(Setting):
         return f"{value}" if float(value) else ""
 
 
-class AddedValues(Setting):
-    """
-    Variables of what `SpikingNetwork.extend` added, at the start of each trial.
-
-    ``{"readers.tau": 10*ms, "lateral.strength": 0.05}``: one value, or one for each
-    neuron or synapse in Brian2's order.
-    """
-
-    kind = "dict of str to Quantity, optional"
-
-    def checked(self, given: Any, network: Any, seed: int) -> Any:
-        """Check names, units and sizes."""
-        if not isinstance(given, Mapping):
-            raise InputError(f"values: found {given!r:.80}, expected a dict by name")
-        known, found = network.extension.variables, {}
-        settable = [name for name, variable in known.items() if variable.is_settable]
-        for name, value in given.items():
-            if name not in settable:
-                raise InputError(
-                    f"values: {name!r} is not a variable of an added object that can "
-                    f"be set; these are {', '.join(settable) or 'none'}"
-                )
-            size, dimensions, _ = known[name]
-            try:
-                number = Quantity(value, dtype=float)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"values of {name}: {error}") from error
-            if number.dim != dimensions:
-                raise InputError(
-                    f"values of {name}: {number.dim} is the unit of {value!r:.80}, "
-                    f"expected {dimensions}"
-                )
-            if number.shape not in ((), (size,)):
-                raise InputError(
-                    f"values of {name}: found the shape {number.shape}, expected one "
-                    f"number or {size}"
-                )
-            if not np.isfinite(number).all():
-                raise InputError(f"values of {name}: found numbers that are not finite")
-            number.setflags(write=False)
-            found[name] = number
-        return FrozenDict(found)
-
-    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
-        """Write them in SI units."""
-        return {name: np.ravel(np.asarray(number)) for name, number in value.items()}
-
-    def recorded(self, value: Any) -> Any:
-        """Write numbers in SI units, and the exponents of these."""
-        return {
-            name: [np.asarray(number).tolist(), list(number.dim._dims)]
-            for name, number in value.items()
-        }
-
-    def restored(self, stored: Any, shapes: Shapes) -> Any:
-        """Read the numbers with their units."""
-        return FrozenDict(
-            {
-                name: Quantity(numbers, dim=get_or_create_dimension(exponents))
-                for name, (numbers, exponents) in stored.items()
-            }
-        )
-
-    def shown(self, value: Any) -> str:
-        """Describe single numbers to people, and say how many others there are."""
-        return ", ".join(
-            f"{name} {number if number.size == 1 else f'{number.size} numbers'}"
-            for name, number in value.items()
-        )
-
-
 class StartWeights(Setting):
     """
     Weights that layers that learn start the run with; by default the network's own.
@@ -485,8 +414,6 @@ class Perturbations(Settings):
         Reward of each trial, if it was given.
     labels : tuple of float
         Class of each trial, if rewards followed from it.
-    values : dict of str to Quantity
-        Variables of added objects that were set, by name.
     """
 
     neurons: Mapping[str, NeuronModel] = setting(NeuronValues())
@@ -499,7 +426,6 @@ class Perturbations(Settings):
     keep_weights: bool = setting(KeptWeights(), lambda: True)
     reward: tuple[float, ...] = setting(TrialRewards(), tuple)
     labels: tuple[float, ...] = setting(TrialLabels(), tuple)
-    values: Mapping[str, Quantity] = setting(AddedValues(), FrozenDict)
 
     @classmethod
     def of(cls, network: Any, seed: int = 0, **given: Any) -> "Perturbations":

@@ -1,7 +1,7 @@
 """A Brian2 network without a CNN: what a simulator runs, and what Brian2 does."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from brian2 import Network, Quantity, defaultclock, second
 
@@ -38,7 +38,7 @@ class BrianModel:
     encoding, classes, layer_names, has_constant_input = "current", None, (), False
     input_shape = layers.input_shape
     neurons: dict[str, Any] = {}
-    rules, release_probability, delays_s, synapse_kinds = neurons, neurons, neurons, {}
+    rules = release_probability = delays_s = synapse_kinds = neurons
     layer_shapes: dict[str, tuple[int, ...]] = {}
 
     def __init__(
@@ -71,9 +71,11 @@ class BrianModel:
         """Give the parameters of the layers, of which there are none."""
         return self.parameters
 
-    def network(self, **values: Any) -> Network:
-        """Build the network on the active device."""
-        return brian_network(self, self.parameters, Perturbations.of(self, **values))
+    def network(self, values: Mapping[str, Quantity] | None = None) -> Network:
+        """Build the network on the active device, with some variables set."""
+        parameters, snn = self.parameters.replace(values=values), cast(Any, self)
+        parameters.check_network(self)
+        return brian_network(snn, parameters, Perturbations.of(self))
 
     def summary(self) -> dict[str, Any]:
         """Say what a result should know of its network."""
