@@ -14,6 +14,7 @@ from benchmarks.layers import layers
 from benchmarks.machine import load, machine
 from benchmarks.memory import memory
 from benchmarks.networks import Options
+from benchmarks.own_model import own_model
 from benchmarks.scaling import scaling
 from benchmarks.simulators import few_steps, simulators
 from benchmarks.synapses import synapses
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "long_runs": long_runs,
     "same_as_brian": same_as_brian,
     "exports": exports,
+    "own_model": own_model,
 }
 
 
