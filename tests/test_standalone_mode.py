@@ -1,5 +1,8 @@
 """Networks in a user's own C++ standalone mode: what they do in runtime mode."""
 
+import re
+from pathlib import Path
+
 import brian2
 import numpy as np
 import pytest
@@ -100,6 +103,24 @@ def test_spikes_and_potentials_are_those_of_runtime_mode(standalone):
     assert not (expected["pool1"][1] % 3 == 1).any()
     np.testing.assert_array_equal(weights, learned)
     assert (learned != weight_of(spiking().layers, "ip1").ravel() / 2).any()
+
+
+@pytest.mark.standalone
+@pytest.mark.slow
+def test_the_page_on_your_own_model(standalone, tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "own-model.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (last,) = [block for block in blocks if "set_device" in block]
+    standalone()  # for its flags
+    brian2.set_device("runtime")
+    names = {}
+    exec(blocks[0], names)
+    added = "background", "feed", "noise", "readers"
+    assert names["extended"].extension.names == added
+    folder = str(tmp_path / "own-model")
+    exec(last.replace("own-model", folder).replace(":200", ":20"), names)
+    right = names["answers"] == names["test"].labels[:20]
+    assert right.mean() >= 0.8
 
 
 @pytest.mark.parametrize("propagation", ["step", "instant"])
