@@ -173,9 +173,9 @@ def convert(
     -----
     With ``unroll=False`` a CNN such as ``for t in range(n): h = relu(W(h) + U(x))``
     becomes a population for ``h`` that reads ``x`` by U and itself by W. A pass may
-    have several layers. By the weights of its sums, each pass has to be like the one before;
-    the first pass may differ, since nothing has come back yet. What follows may read
-    the last pass only. The populations have the names of the first pass.
+    have several layers. By its weights, each pass has to be like the one before; the
+    first one may differ, since nothing has come back yet. What follows may read the
+    last pass only. The populations have the names of the first pass.
 
     Nothing counts passes in the SNN: a spike that goes back counts one step (or
     `feedback_delay`) later, for as long as an image is shown. Rates settle, if they do,
