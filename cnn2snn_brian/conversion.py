@@ -439,7 +439,7 @@ def split_by_sign(snn: SpikingNetwork, name: str) -> SpikingNetwork:
     layers = split(snn.layers, name)
 
     def of_both(values: Mapping[str, Any]) -> dict[str, Any]:
-        made = {}
+        made: dict[str, Any] = {}
         for one, value in values.items():
             own = [f"{name}_{kind}" for kind in KINDS] if one == name else [one]
             made |= dict.fromkeys(own, value)
@@ -450,7 +450,7 @@ def split_by_sign(snn: SpikingNetwork, name: str) -> SpikingNetwork:
         for what in ("synapses", "neurons", "delays_s", "release_probability")
         if isinstance(value := getattr(snn, what), Mapping)
     }
-    numbers = {
+    numbers: dict[str, Any] = {
         what: of_both(value) if isinstance(value, Mapping) else value
         for what, value in vars(snn.parameters).items()
     }

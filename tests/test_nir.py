@@ -25,7 +25,14 @@ from cnn2snn_brian import (
     from_torch,
 )
 from cnn2snn_brian.nir.connections import bias_kernel, pool_kernel, pool_of, symmetric
-from cnn2snn_brian.projections import Convolution
+from cnn2snn_brian.projections import (
+    Connection,
+    Convolution,
+    Dense,
+    Network,
+    Population,
+    Projection,
+)
 from cnn2snn_brian.stimuli import Movie
 
 ASSUMED = "what is assumed here"
@@ -643,6 +650,58 @@ def test_a_recurrent_graph_spikes_step_by_step(
         p.delay_s for p in snn.layers.projections
     ]
     same_spikes(brian_spikes(again, image, 60), spikes)
+
+
+def test_lateral_and_feedback_projections_are_written_and_read(tmp_path):
+    rng = np.random.default_rng(5)
+
+    def sides(source, target, size, delay_s, name=None):
+        weight = rng.integers(-24, 41, (target[1], source[1], size, size)) / 64
+        around = ((size // 2, size // 2),) * 2
+        shape = (source[1], 4, 5)
+        made = Connection(shape, kernel=Convolution(shape, weight, padding=around))
+        return Projection(name or target[0], source[0], target[0], made, delay_s)
+
+    image, one, two = ("input", 2), ("conv1", 3), ("conv2", 4)
+    last = Connection((4, 4, 5), kernel=Dense((4, 4, 5), rng.normal(size=(3, 80))))
+    network = Network(
+        (2, 4, 5),
+        tuple(
+            Population(name, (n, 4, 5), n * np.ones((n, 4, 5)) / 64)
+            for name, n in (one, two)
+        )
+        + (Population("ip1", (3,)),),
+        (
+            sides(image, one, 3, 0.0),
+            sides(one, one, 3, 1e-3, "conv1_from_conv1"),
+            sides(two, one, 1, 4e-3, "conv1_from_conv2"),
+            sides(one, two, 3, 0.0),
+            Projection("ip1", "conv2", "ip1", last),
+        ),
+    )
+    options = {"reset": "subtract", "dtype": "float64", "propagation": "instant"}
+    snn = convert(network, thresholds=1.5, v_min=-np.inf, rate_scale=0.5, **options)
+    graph = written(snn.to_nir(), tmp_path)
+    assert from_nir(graph) == snn
+    delays = {k: n.delay for k, n in graph.nodes.items() if isinstance(n, nir.Delay)}
+    # A step is what any simulator takes on the way back.
+    assert [*delays] == ["conv1_from_conv2_delay"]
+    assert (delays["conv1_from_conv2_delay"] == 4e-3).all()
+    bare = written(snn.to_nir(metadata=False), tmp_path)
+    with pytest.warns(UserWarning, match="conv1_from_conv1, spikes arrive a step"):
+        back = from_nir(bare, rate_scale=0.5, **options)
+    found = {p.name: (p.delay_s, p.source) for p in back.layers.projections}
+    assert found == {
+        "conv1_from_input": (0, "input"),
+        "conv1_from_conv1": (1e-3, "conv1"),
+        "conv1_from_conv2": (4e-3, "conv2"),
+        "conv2": (0, "conv1"),
+        "ip1": (0, "conv2"),
+    }
+    picture = rng.random((2, 4, 5))
+    spikes = brian_spikes(snn, picture)
+    assert all(0.02 < spikes[name].mean() < 0.98 for name in network.names)
+    same_spikes(brian_spikes(back, picture), spikes)
 
 
 def chain_of(*nodes):

@@ -115,9 +115,9 @@ class GraphReader:
         if len(shape) in (2, 4) and shape[0] == 1:
             shape = shape[1:]
         readers = [n for n, sources in self.reads.items() if name in sources]
-        for weight in (getattr(self.nodes[n], "weight", None) for n in readers):
-            if not shape and np.ndim(weight) == 2:
-                shape = (np.shape(weight)[1],)  # numbers for all neurons in one
+        for reader in readers if not shape else ():  # one number for all neurons
+            weight: Any = getattr(self.nodes[reader], "weight", None)
+            shape = np.shape(weight)[1:] if np.ndim(weight) == 2 else shape
         if len(shape) not in (1, 3):
             raise InputError(
                 f"{name}: a recurrent connection of neurons whose number is not known"

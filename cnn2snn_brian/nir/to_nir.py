@@ -85,9 +85,9 @@ def to_nir(
     Raises
     ------
     InputError
-        If NIR has no node for a part of the network: other neurons than IF, LIF and
-        CubaLIF, a refractory period, membrane noise, synapses that fail, or pooling windows
-        of different sizes.
+        If NIR has no node for a part of the network: other neurons than IF and LIF
+        (and CubaLIF, as `from_nir` reads them), a refractory period, membrane noise,
+        synapses that fail, or pooling windows of different sizes.
     MissingLibraryError
         If the library nir is not installed.
 
