@@ -15,7 +15,9 @@ from typing import Any
 import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-from brian2.core.variables import ArrayVariable, Variables
+from brian2.core.names import Nameable
+from brian2.core.tracking import InstanceTrackerSet
+from brian2.core.variables import ArrayVariable, DynamicArrayVariable, Variables
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import RuntimeDevice, reset_device
@@ -35,14 +37,15 @@ def seeded(seed: str) -> str:
     return f"brian::_random_generators[0].seed({seed});"
 
 
-def rewound(device: CPPStandaloneDevice, network: Any, clock: Any) -> list[str]:
+def rewound(device: CPPStandaloneDevice, network: Any) -> list[str]:
     """C++ that sets the time back to 0."""
-    return [
-        f"{network.name}.t = 0;",
-        # Brian2 sets it at the end of a step only: the first step would see the time at
-        # which the last image ended.
-        f"{device.get_array_name(clock.variables['t'])}[0] = 0;",
-    ]
+    clocks = sorted(
+        {item.clock for item in network.sorted_objects}, key=lambda c: c.name
+    )
+    # Brian2 sets it at the end of a step only: the first step would see the time at
+    # which the last image ended.
+    times = (device.get_array_name(clock.variables["t"]) for clock in clocks)
+    return [f"{network.name}.t = 0;", *(f"{t}[0] = 0;" for t in times)]
 
 
 def forgotten_spikes(synapses: Any) -> list[str]:

@@ -140,7 +140,7 @@ def difference_of_gaussians(
     Examples
     --------
     >>> kernel = difference_of_gaussians(4, 5, between_surround=0.2)
-    >>> kernel.shape, kernel[0, 0, 2, 2]
+    >>> kernel.shape, float(kernel[0, 0, 2, 2])
     ((4, 4, 5, 5), 0.0)
     """
     channels = check_whole("n_channels", n_channels, 1)
