@@ -741,3 +741,24 @@ def test_what_cannot_be_split_is_refused():
     learning = learning.plasticity("ip1", STDP(4 * ms, 7 * ms))
     with pytest.raises(InputError, match="ip1 learn"):
         split_by_sign(learning, "conv2")
+
+
+@pytest.mark.standalone
+@pytest.mark.slow
+def test_kernels_in_a_program():
+    network = forwards(circle())
+
+    def build(net):
+        connect_convolution(net, "conv1", "conv1", LATERAL, delay=2 * ms)
+        connect_convolution(net, "conv2", "conv1", BACK)
+
+    snn = converted(network, propagation="instant", dtype="float64").extend(build)
+    images = np.random.default_rng(1).random((2, *SHAPE))
+    with snn.compile(N_STEPS * ms) as simulator:
+        result = simulator.run(images, record=simulator.populations, seed=4)
+    for image in range(2):
+        spikes = raster(result, INPUT, image)
+        expected = loop(with_kernels(network), spikes, "instant")
+        for name in network.names:
+            assert expected[name].any()
+            np.testing.assert_array_equal(raster(result, name, image), expected[name])
