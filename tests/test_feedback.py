@@ -483,9 +483,11 @@ class Repeated(nn.Module):
 
     def forward(self, x):
         h = F.relu(self.u(x))
+        if self.kind == "zeros":
+            h = x.new_zeros(x.shape[0], 3, 4, 5)
         total = 0
         for _ in range(self.n):
-            if self.kind == "layer":
+            if self.kind in ("layer", "zeros"):
                 h = F.relu(self.w(h) + self.u(x))
             elif self.kind == "block":
                 h = F.relu(self.b(F.relu(self.a(h))) + self.u(x))
@@ -574,6 +576,22 @@ def test_repeated_layers_are_populations_with_feedback(kind):
     by_images = convert(cnn, SHAPE, calibration=images, unroll=False, percentile=100)
     h = snn.layers.activations(images, passes=4)["conv1"]
     assert by_images.thresholds["conv1"] == pytest.approx(h.max(), rel=1e-6)
+
+
+def test_a_repetition_may_start_from_zeros():
+    # Four passes from zeros are a first one without W, and three.
+    cnn, options = Repeated("zeros", 4), {"thresholds": 1.0, "unroll": False}
+    layers = convert(cnn, SHAPE, **options).layers
+    other = convert(Repeated("layer", 3), SHAPE, **options).layers
+    connections = [
+        [(p.connection, p.delay_s) for p in network.projections]
+        for network in (layers, other)
+    ]
+    assert connections[0] == connections[1]
+    images = np.random.default_rng(2).random((2, *SHAPE))
+    found = layers.activations(images, passes=4)[layers.names[-1]]
+    expected = cnn(torch.tensor(images)).numpy(force=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("propagation", ["step", "instant"])
