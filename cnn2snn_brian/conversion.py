@@ -364,7 +364,9 @@ def from_nir(
 
 def check_dale(network: SpikingNetwork | Network) -> dict[str, int]:
     """
-    Find neurons that both excite and inhibit, against Dale's law [1]_.
+    Find neurons that both excite and inhibit.
+
+    By Dale's law, a neuron does one of the two [1]_.
 
     Parameters
     ----------

@@ -90,10 +90,10 @@ def difference_of_gaussians(
     itself: bool = False,
 ) -> npt.NDArray[np.float64]:
     r"""
-    Make a kernel that excites near and inhibits around [1]_.
+    Make a kernel that excites near and inhibits around.
 
     The weight from a neuron to another one at the distance r, in positions of the map,
-    is
+    is [1]_
 
     .. math::
 
