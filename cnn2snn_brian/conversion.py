@@ -177,8 +177,8 @@ def convert(
     first one may differ, since nothing has come back yet. What follows may read the
     last pass only. The populations have the names of the first pass.
 
-    Nothing counts passes in the SNN: a spike that goes back counts one step (or
-    `feedback_delay`) later, for as long as an image is shown. Rates settle, if they do,
+    Nothing counts passes in the SNN: a spike that is read in the next pass counts one
+    step (or `feedback_delay`) later, for as long as an image is shown. Rates settle, if they do,
     where one more pass changes nothing: at the fixed point h = relu(W h + U x), and not
     at the CNN's h after n passes, which is near it if the CNN has settled by then. The
     image acts in each step, also where the CNN reads it in the first pass only

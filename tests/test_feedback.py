@@ -86,7 +86,15 @@ def input_spikes(seed=0):
     return np.random.default_rng(seed).random((N_STEPS, *SHAPE)) < 0.3
 
 
-def loop(network, spikes, propagation, delays=None, factors=None, thresholds=None):
+def loop(
+    network,
+    spikes,
+    propagation,
+    delays=None,
+    factors=None,
+    thresholds=None,
+    shortcuts=None,
+):
     """
     Spikes of all populations, (n_steps, n), by the rules of docs/dynamics.md.
 
@@ -106,6 +114,8 @@ def loop(network, spikes, propagation, delays=None, factors=None, thresholds=Non
             if network.is_feedback(p) != back:
                 continue
             late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
+            # In steps of layers, a shortcut waits for those that it passes by.
+            late += (shortcuts or {}).get(p.name, 0)
             if t >= late:
                 weights = factors.get(p.name, 1.0) * matrices[p.name]
                 v[name] += sent[p.source][t - late] @ weights
@@ -485,7 +495,7 @@ class Repeated(nn.Module):
         h = F.relu(self.u(x))
         if self.kind == "zeros":
             h = x.new_zeros(x.shape[0], 3, 4, 5)
-        total = 0
+        total, g = 0, F.relu(self.a(h))
         for _ in range(self.n):
             if self.kind in ("layer", "zeros"):
                 h = F.relu(self.w(h) + self.u(x))
@@ -493,9 +503,13 @@ class Repeated(nn.Module):
                 h = F.relu(self.b(F.relu(self.a(h))) + self.u(x))
             elif self.kind == "once":
                 h = F.relu(self.w(h))
+            elif self.kind == "side by side":
+                h, g = F.relu(self.w(h) + self.u(x)), F.relu(self.a(h) + g)
             elif self.kind == "all passes":
                 h = F.relu(self.w(h) + self.u(x))
                 total = total + h
+        if self.kind == "side by side":
+            h = F.relu(h + self.b(g))
         return self.out((total if self.kind == "all passes" else h).flatten(1))
 
 
@@ -610,6 +624,44 @@ def test_every_spike_of_repeated_layers(propagation):
     factors = {"conv1_from_conv2": 0.25}
     spikes = input_spikes()
     run_and_compare(snn, trains(spikes), spikes, thresholds=thresholds, factors=factors)
+
+
+def test_what_is_of_the_pass_before_comes_later():
+    # The second layer reads the first one as it was a pass before.
+    snn = convert(
+        Repeated("side by side", 3),
+        SHAPE,
+        thresholds=0.5,
+        unroll=False,
+        reset="subtract",
+        v_min=-4.0,
+    )
+    first, second, both, last = snn.layer_names
+    found = {(p.source, p.target): p.delay_s for p in snn.layers.projections}
+    assert found == {
+        (INPUT, first): 0,
+        (first, first): 1e-3,
+        (first, second): 1e-3,
+        (second, second): 1e-3,
+        (first, both): 0,
+        (second, both): 0,
+        (both, last): 0,
+    }
+    names = {(p.source, p.target): p.name for p in snn.layers.projections}
+    ends = (first, first), (second, second), (second, both)
+    halved = {names[end]: 0.5 for end in ends}
+    # A spike of a step later goes past no layer, and waits for none.
+    spikes = input_spikes()
+    thresholds = dict.fromkeys(snn.layer_names, 0.5)
+    late = {names[first, both]: 1}
+    run_and_compare(
+        snn,
+        trains(spikes),
+        spikes,
+        thresholds=thresholds,
+        factors=halved,
+        shortcuts=late,
+    )
 
 
 def test_rates_settle_at_the_fixed_point():
