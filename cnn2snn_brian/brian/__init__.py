@@ -9,8 +9,8 @@ from cnn2snn_brian.brian.extension import (
     Extension,
     described,
     extend_network,
+    forget,
     moved,
-    own_variables,
     runtime_mode,
     spiking,
 )
@@ -27,6 +27,7 @@ from cnn2snn_brian.brian.internals import (
     rewound,
     seeded,
     set_steps,
+    sort_clocks,
 )
 from cnn2snn_brian.brian.network import brian_network, program_network, show
 from cnn2snn_brian.brian.neurons import Place, Schedule

@@ -136,14 +136,22 @@ def _own_clock_and_seed(clock: Any, seed: int) -> Iterator[None]:
             device.set_random_state(state)
 
 
-def _names_known_to(builder: Builder, network: Network) -> dict[str, Any]:
-    """Call a build function, and give the names that it sees, for Brian2's code."""
-    here, known = sys._getframe(), {}
+def _called(builder: Builder, network: Network, new: InstanceTrackerSet) -> None:
+    """Call a build function; its objects see the names that it and its helpers see."""
+    stack: list[tuple[Any, set[Any]]] = [(sys._getframe(), set())]
     before = sys.getprofile()
 
     def keep(frame: Any, event: str, argument: Any) -> None:
-        if event == "return" and frame.f_back is here:
-            known.update(frame.f_globals | frame.f_locals)
+        caller, known = stack[-1]
+        if event == "call" and frame.f_back is caller:
+            package, _, _ = frame.f_globals.get("__name__", "").partition(".")
+            if package not in ("brian2", "cnn2snn_brian"):
+                stack.append((frame, set(_alive(new))))
+        elif event == "return" and frame is caller:
+            stack.pop()
+            for item in set(_alive(new)) - known:
+                for seeing in (item, getattr(item, "group", item)):
+                    _show_names(seeing, frame.f_globals | frame.f_locals)
 
     sys.setprofile(keep)
     try:
@@ -155,7 +163,15 @@ def _names_known_to(builder: Builder, network: Network) -> dict[str, Any]:
             raise InputError(f"build returns {made!r:.80}, expected a brian2.Network")
         network.add(*made.objects)
         network.schedule = made.schedule
-    return {name: value for name, value in known.items() if not name.startswith("_")}
+
+
+def _show_names(item: Any, names: Mapping[str, Any]) -> None:
+    """Add names that Brian2 looks up constants in, unless they have a meaning there."""
+    own = getattr(item, "namespace", None)
+    if own is not None:
+        inner = {*own, *getattr(item, "variables", ())}
+        more = {k: v for k, v in names.items() if k[0] != "_" and k not in inner}
+        item.namespace = {**own, **more}
 
 
 @contextmanager
@@ -173,8 +189,10 @@ def _new_objects() -> Iterator[InstanceTrackerSet]:
 
 
 def _alive(references: InstanceTrackerSet) -> list[Any]:
+    """List objects by their names, which those don't have that could not be made."""
     found = (reference() for reference in list(references))
-    return sorted(filter(None.__ne__, found), key=attrgetter("name"))
+    named = (item for item in found if hasattr(item, "name"))
+    return sorted(named, key=attrgetter("name"))
 
 
 def forget(objects: Iterable[Any]) -> None:
@@ -189,23 +207,13 @@ def extend_network(
     """Call build functions, and check what they added."""
     if not builders:
         return Added((), (), ())
-    before, done = set(network.objects), set(_parts(network))
-    names = {part.name for part in done} | {INPUT}
+    before = set(network.objects)
+    names = {part.name for part in _parts(network)} | {INPUT}
     with _new_objects() as new:
         try:
             for builder in builders:
                 with _own_clock_and_seed(clock, builder.seed):
-                    known = _names_known_to(builder, network)
-                for part in set(_parts(network)) - done:
-                    for item in (part, getattr(part, "group", part)):
-                        own = dict(item.namespace or {})
-                        inner = getattr(item, "variables", {})
-                        item.namespace = own | {
-                            name: value
-                            for name, value in known.items()
-                            if name not in own and name not in inner
-                        }
-                done |= set(_parts(network))
+                    _called(builder, network, new)
             made = _alive(new)
             _check_all(network, before, names, made, clock)
         except BaseException:
@@ -213,7 +221,7 @@ def extend_network(
             raise
     return Added(
         tuple(sorted(set(network.objects) - before, key=attrgetter("name"))),
-        tuple(part for part in made if part in done),
+        tuple(set(_parts(network)).intersection(made)),
         tuple(made),
     )
 
@@ -240,7 +248,9 @@ def _check_all(
     lost = [
         item.name
         for item in made
-        if getattr(item, "add_to_magic_network", False) and item not in parts
+        if getattr(item, "add_to_magic_network", False)
+        and getattr(item, "group", item) is item  # not a part of another one
+        and item not in parts
     ]
     if lost:
         raise InputError(
@@ -298,7 +308,8 @@ def _check_delays(synapses: Synapses, clock: Clock) -> None:
 
 def own_variables(item: Any) -> Iterator[Any]:
     """List the arrays of an object that belong to it and not to another one."""
-    for variable in getattr(item, "variables", {}).values():
+    variables = getattr(item, "variables", {})
+    for variable in map(variables.get, sorted(variables)):
         owner = getattr(variable, "owner", None)
         is_own = getattr(owner, "name", None) == item.name
         if is_own and isinstance(variable, ArrayVariable):
@@ -375,7 +386,8 @@ def moved(added: Added, device: Any, file: BinaryIO) -> list[Any]:
         if variables is None:
             continue
         variables.device = device
-        for variable in variables.values():
+        # Brian2 has sets of names: another order in each process.
+        for variable in map(variables.get, sorted(variables)):
             if not isinstance(variable, ArrayVariable) or variable.device is device:
                 continue
             values = np.atleast_1d(variable.get_value()).copy()

@@ -72,6 +72,23 @@ def set_steps(
     lines[index] = f"{before}run({duration},{behind}"
 
 
+def sort_clocks(device: CPPStandaloneDevice, network: Any) -> None:
+    """Set clocks in the order of their names: Brian2 has a set, in any order."""
+    names = {
+        device.get_array_name(clock.variables[what])
+        for clock in {item.clock for item in network.sorted_objects}
+        for what in ("t", "timestep")
+    }
+    places = [
+        k
+        for k, (kind, given) in enumerate(device.main_queue)
+        if kind == "set_by_single_value" and given[0] in names
+    ]
+    lines = sorted((device.main_queue[k] for k in places), key=lambda line: line[1][0])
+    for place, line in zip(places, lines, strict=True):
+        device.main_queue[place] = line
+
+
 def has_stored_state(network: Any) -> bool:
     """Say whether ``network.store()`` was called."""
     return "default" in network._stored_state

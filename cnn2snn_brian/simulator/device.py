@@ -40,6 +40,7 @@ from cnn2snn_brian.brian import (
     TrialEnd,
     added_to_steps,
     extend_network,
+    forget,
     forgotten_spikes,
     moved,
     program_network,
@@ -48,6 +49,7 @@ from cnn2snn_brian.brian import (
     runtime_mode,
     seeded,
     set_steps,
+    sort_clocks,
     spiking,
 )
 from cnn2snn_brian.errors import BuildError
@@ -285,6 +287,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         if (names := tuple(item.name for item in added.objects)) != (
             known := snn.extension.names
         ):
+            forget(added.made)
             raise BuildError(
                 f"extend: build added {', '.join(names)} now, and {', '.join(known)} "
                 "before; give each object a name=..."
@@ -324,6 +327,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
         set_steps(DEVICE, network, "program.n_steps()", snn.dt_s)
+        sort_clocks(DEVICE, network)
         try:
             DEVICE.build(directory=str(directory), compile=False, run=False)
         except UnicodeError as error:
