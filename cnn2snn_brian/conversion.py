@@ -179,12 +179,12 @@ def convert(
 
     Nothing counts passes in the SNN: a spike that is read in the next pass counts one
     step (or `feedback_delay`) later, for as long as an image is shown. Rates settle, if
-    they do, where one more pass changes nothing: at the fixed point h = relu(W h + U x),
-    and not at the CNN's h after n passes, which is near it if the CNN has settled by
-    then. The image acts in each step, also where the CNN reads it in the first pass
-    only (``h = relu(U(x))``, then ``h = relu(W(h))``), and a start that later passes
-    don't read (``h`` of other weights or of zeros) is left out. Thresholds from
-    `calibration` are of activations after n passes.
+    they do, where one more pass changes nothing: at the fixed point
+    h = relu(W h + U x), and not at the CNN's h after n passes, which is near it if the
+    CNN has settled by then. The image acts in each step, also where the CNN reads it in
+    the first pass only (``h = relu(U(x))``, then ``h = relu(W(h))``), and a start that
+    later passes don't read (``h`` of other weights or of zeros) is left out. Thresholds
+    from `calibration` are of activations after n passes.
     """
     check_known("argument", options, OPTIONS)
     chosen = find_preset(preset).arguments
