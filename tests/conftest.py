@@ -38,7 +38,7 @@ def program_cache(tmp_path_factory):
 
 
 def pytest_collection_finish():
-    """Each build collects garbage: there what PyTorch and others imported is left out."""
+    """Each build collects garbage, but not of what PyTorch and others import."""
     gc.collect()
     gc.freeze()
 
