@@ -65,6 +65,9 @@ LAST_UPDATE = "lastupdate"
 
 
 DEVICE_NAME = "cnn2snn_standalone"
+#: Sources that run once a program or once an image, and GCC's level for them: they are
+#: long in large networks, where half of the compiler's time went into them.
+QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
 #: Variables of a group that don't start each image as they were when it was built.
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
@@ -278,6 +281,16 @@ def _image_loop(
     return "\n".join(lines), "\n".join(after), recordable
 
 
+def _included(path: str) -> str:
+    """Include a source, compiled with less effort if it has no loops that are hot."""
+    if (level := QUICKLY.get(path)) is None:
+        return f'#include "{path}"\n'
+    return (
+        f'#pragma GCC push_options\n#pragma GCC optimize("{level}")\n'
+        f'#include "{path}"\n#pragma GCC pop_options\n'
+    )
+
+
 def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
     """Write the C++ project of a network, and list the variables it can record."""
     with _device_taken():
@@ -340,6 +353,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         for path in folder.glob("*.h"):
             shutil.copy(path, directory)
     sources = sorted(directory.rglob("*.cpp"))
-    includes = [f'#include "{path.relative_to(directory)}"\n' for path in sources]
-    (directory / UNIT).write_text("".join(includes))
+    (directory / UNIT).write_text(
+        "".join(_included(str(path.relative_to(directory))) for path in sources)
+    )
     return recordable
