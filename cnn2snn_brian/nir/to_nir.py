@@ -102,6 +102,10 @@ def to_nir(
     if network.release_probability:
         names = ", ".join(network.release_probability)
         raise InputError(f"{names}: NIR has no node for synapses that fail at random")
+    if added := ", ".join(network.extension.names):
+        raise InputError(
+            f"{added}: a graph can't hold what extend added; write the network before"
+        )
     writer = _Writer(network, pooling, strict, resistance, integration)
     for name in network.layer_names:
         writer.take(name)

@@ -13,7 +13,14 @@ from cnn2snn_brian.checks import check_choice, check_whole, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import INPUT, Places, ReceptiveFields, Shape, column, sample
+from cnn2snn_brian.projections import (
+    INPUT,
+    Places,
+    ReceptiveFields,
+    Shape,
+    column,
+    sample,
+)
 from cnn2snn_brian.results import exports, hdf5, nwb
 from cnn2snn_brian.results.measures import (
     Decisions,
@@ -813,7 +820,8 @@ class SimulationResult(Printed):
         ]
         if self.parameters.thresholds:
             lines += [
-                f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
+                f"{self.n_events:,} synaptic events, "
+                f"{self.timings.get('run', 0):.2f} s",
                 f"{self.ties.sum()} ties for the most output spikes, of these "
                 f"{self.silent.sum()} without any output spike",
             ]

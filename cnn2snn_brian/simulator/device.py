@@ -42,6 +42,7 @@ from cnn2snn_brian.brian import (
     extend_network,
     forget,
     forgotten_spikes,
+    fresh_names,
     moved,
     program_network,
     reset_device,
@@ -88,16 +89,16 @@ DEVICE: CPPStandaloneDevice = all_devices.setdefault(DEVICE_NAME, ProgramDevice(
 @contextmanager
 def _device_taken() -> Iterator[None]:
     """Make our device the active one, and give back what was active before."""
-    # Names of generated functions depend on which Brian2 objects are alive, and a
-    # compiled program is found again by its source: forget networks built before.
-    gc.collect()
     DEVICE.reinit()
     set_device(DEVICE_NAME, build_on_run=False)
     cpp = prefs.codegen.cpp
     flags, cpp.extra_compile_args = cpp.extra_compile_args, []
     try:
-        # Without flags: Brian2 would try each with a compiler that is not ours.
-        yield
+        # Without flags: Brian2 would try each with a compiler that is not ours. Names
+        # of generated functions must not depend on which Brian2 objects are alive: a
+        # compiled program is found again by its source.
+        with fresh_names():
+            yield
     finally:
         cpp.extra_compile_args = flags
         DEVICE.reinit()
