@@ -173,18 +173,18 @@ def convert(
     -----
     With ``unroll=False`` a CNN such as ``for t in range(n): h = relu(W(h) + U(x))``
     becomes a population for ``h`` that reads ``x`` by U and itself by W. A pass may
-    have several layers. By the weights of its sums, each pass has to be like the one before;
-    the first pass may differ, since nothing has come back yet. What follows may read
-    the last pass only. The populations have the names of the first pass.
+    have several layers. By its weights, each pass has to be like the one before; the
+    first one may differ, since nothing has come back yet. What follows may read the
+    last pass only. The populations have the names of the first pass.
 
-    Nothing counts passes in the SNN: a spike that goes back counts one step (or
-    `feedback_delay`) later, for as long as an image is shown. Rates settle, if they do,
-    where one more pass changes nothing: at the fixed point h = relu(W h + U x), and not
-    at the CNN's h after n passes, which is near it if the CNN has settled by then. The
-    image acts in each step, also where the CNN reads it in the first pass only
-    (``h = relu(U(x))``, then ``h = relu(W(h))``), and a start that later passes don't
-    read (``h`` of other weights or of zeros) is left out. Thresholds from `calibration`
-    are of activations after n passes.
+    Nothing counts passes in the SNN: a spike that is read in the next pass counts one
+    step (or `feedback_delay`) later, for as long as an image is shown. Rates settle, if
+    they do, where one more pass changes nothing: at the fixed point
+    h = relu(W h + U x), and not at the CNN's h after n passes, which is near it if the
+    CNN has settled by then. The image acts in each step, also where the CNN reads it in
+    the first pass only (``h = relu(U(x))``, then ``h = relu(W(h))``), and a start that
+    later passes don't read (``h`` of other weights or of zeros) is left out. Thresholds
+    from `calibration` are of activations after n passes.
     """
     check_known("argument", options, OPTIONS)
     chosen = find_preset(preset).arguments
@@ -364,7 +364,9 @@ def from_nir(
 
 def check_dale(network: SpikingNetwork | Network) -> dict[str, int]:
     """
-    Find neurons that both excite and inhibit, against Dale's law [1]_.
+    Find neurons that both excite and inhibit.
+
+    By Dale's law, a neuron does one of the two [1]_.
 
     Parameters
     ----------
@@ -439,7 +441,7 @@ def split_by_sign(snn: SpikingNetwork, name: str) -> SpikingNetwork:
     layers = split(snn.layers, name)
 
     def of_both(values: Mapping[str, Any]) -> dict[str, Any]:
-        made = {}
+        made: dict[str, Any] = {}
         for one, value in values.items():
             own = [f"{name}_{kind}" for kind in KINDS] if one == name else [one]
             made |= dict.fromkeys(own, value)
@@ -450,7 +452,7 @@ def split_by_sign(snn: SpikingNetwork, name: str) -> SpikingNetwork:
         for what in ("synapses", "neurons", "delays_s", "release_probability")
         if isinstance(value := getattr(snn, what), Mapping)
     }
-    numbers = {
+    numbers: dict[str, Any] = {
         what: of_both(value) if isinstance(value, Mapping) else value
         for what, value in vars(snn.parameters).items()
     }

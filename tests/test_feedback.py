@@ -86,7 +86,15 @@ def input_spikes(seed=0):
     return np.random.default_rng(seed).random((N_STEPS, *SHAPE)) < 0.3
 
 
-def loop(network, spikes, propagation, delays=None, factors=None, thresholds=None):
+def loop(
+    network,
+    spikes,
+    propagation,
+    delays=None,
+    factors=None,
+    thresholds=None,
+    shortcuts=None,
+):
     """
     Spikes of all populations, (n_steps, n), by the rules of docs/dynamics.md.
 
@@ -106,6 +114,8 @@ def loop(network, spikes, propagation, delays=None, factors=None, thresholds=Non
             if network.is_feedback(p) != back:
                 continue
             late = round((p.delay_s + delays.get(name, 0.0)) * 1e3) - back
+            # In steps of layers, a shortcut waits for those that it passes by.
+            late += (shortcuts or {}).get(p.name, 0)
             if t >= late:
                 weights = factors.get(p.name, 1.0) * matrices[p.name]
                 v[name] += sent[p.source][t - late] @ weights
@@ -483,17 +493,23 @@ class Repeated(nn.Module):
 
     def forward(self, x):
         h = F.relu(self.u(x))
-        total = 0
+        if self.kind == "zeros":
+            h = x.new_zeros(x.shape[0], 3, 4, 5)
+        total, g = 0, F.relu(self.a(h))
         for _ in range(self.n):
-            if self.kind == "layer":
+            if self.kind in ("layer", "zeros"):
                 h = F.relu(self.w(h) + self.u(x))
             elif self.kind == "block":
                 h = F.relu(self.b(F.relu(self.a(h))) + self.u(x))
             elif self.kind == "once":
                 h = F.relu(self.w(h))
+            elif self.kind == "side by side":
+                h, g = F.relu(self.w(h) + self.u(x)), F.relu(self.a(h) + g)
             elif self.kind == "all passes":
                 h = F.relu(self.w(h) + self.u(x))
                 total = total + h
+        if self.kind == "side by side":
+            h = F.relu(h + self.b(g))
         return self.out((total if self.kind == "all passes" else h).flatten(1))
 
 
@@ -576,6 +592,22 @@ def test_repeated_layers_are_populations_with_feedback(kind):
     assert by_images.thresholds["conv1"] == pytest.approx(h.max(), rel=1e-6)
 
 
+def test_a_repetition_may_start_from_zeros():
+    # Four passes from zeros are a first one without W, and three.
+    cnn, options = Repeated("zeros", 4), {"thresholds": 1.0, "unroll": False}
+    layers = convert(cnn, SHAPE, **options).layers
+    other = convert(Repeated("layer", 3), SHAPE, **options).layers
+    connections = [
+        [(p.connection, p.delay_s) for p in network.projections]
+        for network in (layers, other)
+    ]
+    assert connections[0] == connections[1]
+    images = np.random.default_rng(2).random((2, *SHAPE))
+    found = layers.activations(images, passes=4)[layers.names[-1]]
+    expected = cnn(torch.tensor(images)).numpy(force=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("propagation", ["step", "instant"])
 def test_every_spike_of_repeated_layers(propagation):
     snn = convert(
@@ -592,6 +624,44 @@ def test_every_spike_of_repeated_layers(propagation):
     factors = {"conv1_from_conv2": 0.25}
     spikes = input_spikes()
     run_and_compare(snn, trains(spikes), spikes, thresholds=thresholds, factors=factors)
+
+
+def test_what_is_of_the_pass_before_comes_later():
+    # The second layer reads the first one as it was a pass before.
+    snn = convert(
+        Repeated("side by side", 3),
+        SHAPE,
+        thresholds=0.5,
+        unroll=False,
+        reset="subtract",
+        v_min=-4.0,
+    )
+    first, second, both, last = snn.layer_names
+    found = {(p.source, p.target): p.delay_s for p in snn.layers.projections}
+    assert found == {
+        (INPUT, first): 0,
+        (first, first): 1e-3,
+        (first, second): 1e-3,
+        (second, second): 1e-3,
+        (first, both): 0,
+        (second, both): 0,
+        (both, last): 0,
+    }
+    names = {(p.source, p.target): p.name for p in snn.layers.projections}
+    ends = (first, first), (second, second), (second, both)
+    halved = {names[end]: 0.5 for end in ends}
+    # A spike of a step later goes past no layer, and waits for none.
+    spikes = input_spikes()
+    thresholds = dict.fromkeys(snn.layer_names, 0.5)
+    late = {names[first, both]: 1}
+    run_and_compare(
+        snn,
+        trains(spikes),
+        spikes,
+        thresholds=thresholds,
+        factors=halved,
+        shortcuts=late,
+    )
 
 
 def test_rates_settle_at_the_fixed_point():
@@ -741,3 +811,24 @@ def test_what_cannot_be_split_is_refused():
     learning = learning.plasticity("ip1", STDP(4 * ms, 7 * ms))
     with pytest.raises(InputError, match="ip1 learn"):
         split_by_sign(learning, "conv2")
+
+
+@pytest.mark.standalone
+@pytest.mark.slow
+def test_kernels_in_a_program():
+    network = forwards(circle())
+
+    def build(net):
+        connect_convolution(net, "conv1", "conv1", LATERAL, delay=2 * ms)
+        connect_convolution(net, "conv2", "conv1", BACK)
+
+    snn = converted(network, propagation="instant", dtype="float64").extend(build)
+    images = np.random.default_rng(1).random((2, *SHAPE))
+    with snn.compile(N_STEPS * ms) as simulator:
+        result = simulator.run(images, record=simulator.populations, seed=4)
+    for image in range(2):
+        spikes = raster(result, INPUT, image)
+        expected = loop(with_kernels(network), spikes, "instant")
+        for name in network.names:
+            assert expected[name].any()
+            np.testing.assert_array_equal(raster(result, name, image), expected[name])

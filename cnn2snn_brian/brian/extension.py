@@ -175,7 +175,7 @@ def _show_names(item: Any, names: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _new_objects() -> Iterator[InstanceTrackerSet]:
+def fresh_names() -> Iterator[InstanceTrackerSet]:
     """Name objects as if there were no others, and keep track of them."""
     known = Nameable.__instancefollower__.instance_sets
     before, known[Nameable] = known[Nameable], InstanceTrackerSet()
@@ -209,7 +209,7 @@ def extend_network(
         return Added((), (), ())
     before = set(network.objects)
     names = {part.name for part in _parts(network)} | {INPUT}
-    with _new_objects() as new:
+    with fresh_names() as new:
         try:
             for builder in builders:
                 with _own_clock_and_seed(clock, builder.seed):

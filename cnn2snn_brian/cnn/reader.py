@@ -348,6 +348,8 @@ def _as_before(reader: Reader, step: Step, value: Value) -> Value:
 READERS: dict[str, Callable[[Reader, Step, Value], Value]] = {
     "Flatten": lambda reader, step, value: replace(value, is_flat=True),
     "Identity": _as_before,
+    # The start of what repeats.
+    "zeros": lambda reader, step, value: Value(step.shape, (), np.zeros(step.shape)),
     "Dropout": _as_before,
     "ReLU": Reader._rectified,
     "ReLU6": lambda reader, *read: reader._rectified(*read, Ceiling(6.0)),

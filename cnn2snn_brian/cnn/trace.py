@@ -71,6 +71,7 @@ KINDS: dict[Any, str] = {
         "add": (operator.add, operator.iadd, torch.add, "add", "add_"),
         "mul": (operator.mul, operator.imul, torch.mul, "mul", "mul_"),
         "cat": (torch.cat, torch.concat),
+        "zeros": (torch.zeros_like, "new_zeros"),
         "Flatten": (nn.Flatten, torch.flatten, "flatten"),
         "reshape": (torch.reshape, "reshape", "view"),
         "Dropout": (nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d),

@@ -17,6 +17,7 @@ from cnn2snn_brian.nir.connections import (
     through,
 )
 from cnn2snn_brian.nir.nodes import (
+    current_based,
     described_scale,
     each_channel,
     edges_back,
@@ -34,7 +35,7 @@ from cnn2snn_brian.projections import (
     neurons_of,
     pair,
 )
-from cnn2snn_brian.settings import IF, LIF, NeuronModel, Parameters
+from cnn2snn_brian.settings import IF, LIF, Parameters
 
 #: What holds where a graph and a user say nothing.
 ASSUMED: dict[str, Any] = {
@@ -64,8 +65,8 @@ ROUNDING = 1e-6
 
 NEURONS = ("IF", "LIF", "CubaLIF", "Threshold")
 SUPPORTED = (
-    "Input, Output, IF, LIF, CubaLIF, Threshold, Conv2d, Linear, Affine, Scale, AvgPool2d, "
-    "SumPool2d, Flatten and Delay"
+    "Input, Output, IF, LIF, CubaLIF, Threshold, Conv2d, Linear, Affine, Scale, "
+    "AvgPool2d, SumPool2d, Flatten and Delay"
 )
 
 
@@ -98,6 +99,8 @@ class GraphReader:
         self.thresholds: dict[str, Any] = {}
         self.models: dict[str, Any] = {}
         self.delays_s: dict[str, float] = {}
+        #: Projections that lead back and have no delay in the graph.
+        self.without_delay: list[str] = []
         #: Populations that are read before they are made, by their nodes.
         self.promised: dict[str, Value] = {}
         for name in dict.fromkeys(source for source, _ in sorted(back)):
@@ -112,9 +115,9 @@ class GraphReader:
         if len(shape) in (2, 4) and shape[0] == 1:
             shape = shape[1:]
         readers = [n for n, sources in self.reads.items() if name in sources]
-        for weight in (getattr(self.nodes[n], "weight", None) for n in readers):
-            if not shape and np.ndim(weight) == 2:
-                shape = (np.shape(weight)[1],)  # numbers for all neurons in one
+        for reader in readers if not shape else ():  # one number for all neurons
+            weight: Any = getattr(self.nodes[reader], "weight", None)
+            shape = np.shape(weight)[1:] if np.ndim(weight) == 2 else shape
         if len(shape) not in (1, 3):
             raise InputError(
                 f"{name}: a recurrent connection of neurons whose number is not known"
@@ -327,7 +330,7 @@ class GraphReader:
     def _delayed(
         self, name: str, own: str, projections: list[Projection]
     ) -> list[Projection]:
-        """Give projections their delays; those that lead back have one step at least."""
+        """Give projections their delays; without one, what leads back has a step."""
         made = {INPUT, *(one.name for one in self.populations)} - {own}
         late = {p.name: self.late[name][p.source] for p in projections}
         if all(p.source in made for p in projections) and len({*late.values()}) == 1:
@@ -337,6 +340,7 @@ class GraphReader:
         for p in projections:
             if p.source not in made and not late[p.name]:
                 late[p.name] = self.said["dt_s"]
+                self.without_delay.append(p.name)
         return [replace(p, delay_s=late[p.name]) for p in projections]
 
     def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> Any:
@@ -374,22 +378,6 @@ class GraphReader:
             is_all = share > 1 - ROUNDING
             acting_s = dt_s * AT_ONCE if is_all else -dt_s / np.log1p(-share)
         return acting_s, float(share)
-
-
-def current_based(tau_s: float, synaptic_s: float) -> NeuronModel:
-    """Make neurons with a current that decays: ``I`` is what it adds to v in a step."""
-    return NeuronModel(
-        """
-        dv/dt = -v / tau : 1
-        dI/dt = (-I + input_scale * bias / (1 - exp(-dt / tau_syn))) / tau_syn : 1
-        """,
-        # A constant input is part of the current, and so are spikes that arrive.
-        noise="I - input_scale * bias",
-        on_pre="I_post += w\nv_post += w",
-        parameters={"tau": tau_s * second, "tau_syn": synaptic_s * second},
-        method="exact",
-        name="CubaLIF",
-    )
 
 
 def _scaled(value: Value, gain: Any) -> Value:

@@ -10,11 +10,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from brian2 import second
 
 from cnn2snn_brian.checks import real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Network, Shape, by_channel, unused
-from cnn2snn_brian.settings import Parameters, as_array, input_gains, weight_factors
+from cnn2snn_brian.settings import (
+    NeuronModel,
+    Parameters,
+    as_array,
+    input_gains,
+    weight_factors,
+)
 
 Array = npt.NDArray[np.float64]
 Edges = list[tuple[str, str]]
@@ -78,39 +85,42 @@ def edges_back(
     nodes: Mapping[str, Any], edges: Edges, spiking: Sequence[str]
 ) -> set[tuple[str, str]]:
     """Choose edges out of neurons without which a graph has no circles."""
-    reached: dict[str, list[str]] = {name: [] for name in nodes}
-    for source, target in edges:
-        reached[target]  # a node
-        reached[source].append(target)
-    back: set[tuple[str, str]] = set()
-    done: set[str] = set()
-
-    def cut(circle: list[str]) -> None:
-        for source, target in zip(circle[-2::-1], circle[:0:-1], strict=True):
-            if type(nodes[source]).__name__ in spiking:
-                back.add((source, target))
-                return
-        raise InputError(
-            f"{', '.join(circle[:-1])}: a circle without neurons; of recurrent graphs "
-            "each circle needs some"
-        )
-
-    def visit(way: list[str]) -> None:
-        for target in reached[way[-1]]:
-            if (way[-1], target) in back or target in done:
-                continue
-            if target in way:
-                cut([*way[way.index(target) :], target])
-            else:
-                visit([*way, target])
-        done.add(way[-1])
-
     # From the input on, so that what leads back is known as such.
     first = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
-    for name in (*first, *nodes):
-        if name not in done:
-            visit([name])
+    starts, back = [*first, *nodes], set[tuple[str, str]]()
+    reached: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        reached[source].append(target)
+    while circle := _circle(reached, starts):
+        ends = zip(circle[-2::-1], circle[:0:-1], strict=True)
+        out = [edge for edge in ends if type(nodes[edge[0]]).__name__ in spiking]
+        if not out:
+            raise InputError(
+                f"{', '.join(circle[:-1])}: a circle without neurons; of recurrent "
+                "graphs each circle needs some"
+            )
+        source, target = out[0]
+        back.add(out[0])
+        reached[source].remove(target)
     return back
+
+
+def _circle(reached: Mapping[str, list[str]], starts: Sequence[str]) -> list[str]:
+    """Find nodes that lead to the first of them again, by a search in depth."""
+    done: set[str] = set()
+    for start in starts:
+        way, left = [start], [iter(reached[start])]
+        while way and start not in done:
+            target = next(left[-1], None)
+            if target is None:
+                done.add(way.pop())
+                left.pop()
+            elif target in way:
+                return [*way[way.index(target) :], target]
+            elif target not in done:
+                way.append(target)
+                left.append(iter(reached[target]))
+    return []
 
 
 def in_order(
@@ -150,6 +160,22 @@ def each_channel(name: str, what: str, value: Any, shape: Shape) -> float | Arra
             "for each channel"
         )
     return of_channels[:, 0]
+
+
+def current_based(tau_s: float, synaptic_s: float) -> NeuronModel:
+    """Make neurons with a current that decays: ``I`` is what it adds to v in a step."""
+    return NeuronModel(
+        """
+        dv/dt = -v / tau : 1
+        dI/dt = (-I + input_scale * bias / (1 - exp(-dt / tau_syn))) / tau_syn : 1
+        """,
+        # A constant input is part of the current, and so are spikes that arrive.
+        noise="I - input_scale * bias",
+        on_pre="I_post += w\nv_post += w",
+        parameters={"tau": tau_s * second, "tau_syn": synaptic_s * second},
+        method="exact",
+        name="CubaLIF",
+    )
 
 
 def layer_name(name: str, taken: Any) -> str:

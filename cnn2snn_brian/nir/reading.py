@@ -7,7 +7,7 @@ not say is assumed, and said in a warning.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             return _with_given(fields, given)
         known = _known(settings)
     assumed = {k: v for k, v in ASSUMED.items() if k not in known and k not in given}
-    _warn(where, assumed, changed=settings is not None)
-    return GraphReader(graph, {**assumed, **known, **given}).fields()
+    reader = GraphReader(graph, {**assumed, **known, **given})
+    fields = reader.fields()
+    _warn(where, assumed, reader.without_delay, changed=settings is not None)
+    return fields
 
 
 def _from_file(nir: Any, path: str | Path) -> Any:
@@ -102,7 +104,9 @@ def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _warn(where: str, assumed: Mapping[str, Any], *, changed: bool) -> None:
+def _warn(
+    where: str, assumed: Mapping[str, Any], back: Sequence[str], *, changed: bool
+) -> None:
     """Name every assumption."""
     said = f"{where}: "
     if changed:
@@ -116,5 +120,8 @@ def _warn(where: str, assumed: Mapping[str, Any], *, changed: bool) -> None:
             "NIR leaves open, or simulators disagree about, what is assumed here: "
             f"{', '.join(words)}. Give these arguments to say otherwise"
         )
-    if changed or assumed:
+    if back:
+        said += f"; of what leads back, {', '.join(back)}, spikes arrive a step later, "
+        said += "as the graph has no Delay node there"
+    if changed or assumed or back:
         warnings.warn(said, stacklevel=4)

@@ -90,10 +90,10 @@ def difference_of_gaussians(
     itself: bool = False,
 ) -> npt.NDArray[np.float64]:
     r"""
-    Make a kernel that excites near and inhibits around [1]_.
+    Make a kernel that excites near and inhibits around.
 
     The weight from a neuron to another one at the distance r, in positions of the map,
-    is
+    is [1]_
 
     .. math::
 
@@ -140,7 +140,7 @@ def difference_of_gaussians(
     Examples
     --------
     >>> kernel = difference_of_gaussians(4, 5, between_surround=0.2)
-    >>> kernel.shape, kernel[0, 0, 2, 2]
+    >>> kernel.shape, float(kernel[0, 0, 2, 2])
     ((4, 4, 5, 5), 0.0)
     """
     channels = check_whole("n_channels", n_channels, 1)

@@ -565,8 +565,10 @@ class Network(ByContent):
                 activation = population.ceiling.clipped(total)
             elif population is not self.populations[-1]:
                 activation = np.maximum(total, 0)
-            # What is read later has been sent as spikes.
-            values[population.name] = np.maximum(activation, 0)
+            values[population.name] = activation
+            if passes > 1 and population is self.populations[-1]:
+                # What feedback brings of it has been sent as spikes.
+                values[population.name] = np.maximum(activation, 0)
             yield population.name, total, activation
 
     def activation_batches(

@@ -36,19 +36,24 @@ class _Passes:
         while self.end > first + period and self._is_read_early():
             self.end -= 1
 
+    def _place(self, index: int) -> tuple[int, int]:
+        """Give the pass of a population, and its layer in that."""
+        return divmod(index - self.first, self.period)
+
     def _read(self, index: int) -> _Read | None:
         """Sort what a population reads; None if that is no pass of a repetition."""
         found: dict[str, set[Any]] = {"outside": set(), "own": set(), "before": set()}
-        layer = (index - self.first) % self.period
         for p in self.network.into(self.network[index].name):
-            source = self.index[p.source]
-            if source >= index or index - source > self.period and source >= self.first:
-                return None
-            place, where = source, "outside"
-            if source >= self.first:
-                place = (source - self.first) % self.period
-                where = "own" if place < layer else "before"
-            key = place, p.connection, p.gate
+            layer, where = self.index[p.source], "outside"
+            if layer >= index:
+                return None  # of another repetition
+            if layer >= self.first:
+                of_pass, layer = self._place(layer)
+                passed = self._place(index)[0] - of_pass
+                if passed > 1:
+                    return None
+                where = "before" if passed else "own"
+            key = layer, p.connection, p.gate
             if key in found[where]:
                 return None
             found[where].add(key)
@@ -92,7 +97,8 @@ class _Passes:
             # The first pass alone is another one: two like ones have to follow.
             if start.outside != later.outside and k + 2 * self.period >= self.end:
                 return 0
-            if not (later.own or later.outside or not enters and start.outside):
+            is_reached = later.own or later.outside or not enters and start.outside
+            if not (is_reached or any(key[0] < k - self.first for key in later.before)):
                 return 0  # nothing but feedback would reach it
         return n_inside - self.period
 
@@ -126,7 +132,7 @@ class _Passes:
                     into = [*outside, *into]
                 like = network[k + self.period]
                 populations.append(replace(like, name=name, unit=population.unit))
-                projections += self._renamed(name, into, first, k, delay_s)
+                projections += self._renamed(name, into, first, delay_s)
             elif not self.first <= k < self.end:
                 populations.append(population)
                 projections += [
@@ -142,24 +148,29 @@ class _Passes:
         return Network(network.input_shape, (*populations,), (*projections,))
 
     def _renamed(
-        self,
-        name: str,
-        into: list[Projection],
-        first: dict[str, str],
-        index: int,
-        delay_s: float,
+        self, name: str, into: list[Projection], first: dict[str, str], delay_s: float
     ) -> list[Projection]:
+        """Let a layer read layers; what is of the pass before comes later."""
         sources = [first.get(p.source, p.source) for p in into]
         own = [name] if len(into) == 1 else named(name, sources)
+        passes = [
+            self._place(self.index[end])[0] if end in first else None
+            for p in into
+            for end in (p.source, p.target)
+        ]
+        late = [
+            of is not None and of != to
+            for of, to in zip(passes[::2], passes[1::2], strict=True)
+        ]
         return [
             replace(
                 p,
                 name=one,
                 source=source,
                 target=name,
-                delay_s=p.delay_s + (delay_s if self.index[source] >= index else 0.0),
+                delay_s=p.delay_s + (delay_s if is_late else 0.0),
             )
-            for p, one, source in zip(into, own, sources, strict=True)
+            for p, one, source, is_late in zip(into, own, sources, late, strict=True)
         ]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.algebra import unused
 from cnn2snn_brian.projections.connection import Connection
-from cnn2snn_brian.projections.network import Network, Projection
+from cnn2snn_brian.projections.network import Network, Population, Projection
 
 #: The populations that one becomes, and what each keeps of its outgoing weights.
 KINDS: dict[str, Callable[[Any, float], Any]] = {
@@ -75,15 +75,17 @@ def split(network: Network, name: str) -> Network:
                 f"{name}: none of its outgoing weights is {kind}, so it keeps to "
                 "Dale's law"
             )
-    populations, projections = [], []
+    populations: list[Population] = []
+    projections: list[Projection] = []
     for population in network:
         own = both if population.name == name else [population.name]
         populations += [replace(population, name=one) for one in own]
         for target in own:
             for p in network.into(population.name):
                 for source in both if p.source == name else [p.source]:
-                    kind = kinds.get(source)
-                    connection = p.connection if kind is None else _part(p, kind)
+                    connection: Connection | None = p.connection
+                    if source in kinds:
+                        connection = _part(p, kinds[source])
                     if connection is None:
                         continue
                     if (source, target) == (p.source, p.target):

@@ -127,7 +127,7 @@ class AddedValues(Setting):
         return {
             name: [np.asarray(number).tolist(), list(number.dim._dims)]
             for name, number in value.items()
-        }
+        } or None
 
     def restored(self, stored: Any, shapes: Shapes) -> Any:
         """Read the numbers with their units."""

@@ -95,7 +95,8 @@ def prepared(
     n_weights = n_resets * sum(connection.n_synapses for connection in learning)
     check_trials_fit("learned weights", n_rows, n_weights * BYTES_PER_WEIGHT)
     recording = Recording.of(record)
-    mask = recording.spike_mask(names, n_rows, (snn.layer_names or (None,))[-1])
+    output = snn.layer_names[-1] if snn.layers else None
+    mask = recording.spike_mask(names, n_rows, output)
     traced, trace = recording.traced(variables, n_rows)
     windows = recording.windows(snn.dt_s, n_steps)
     interval = recording.steps_between(snn.dt_s)
@@ -103,12 +104,12 @@ def prepared(
     kept = steps_in(windows, steps_of_row)
     check_recording(
         snn.layers,
-        snn.population_shapes,
         mean,
         all_parameters,
         dict(zip(names, (mask * kept[:, None]).T, strict=True)),
         sum(map(len, traced.values())) * int(kept[trace].sum()) // interval,
         repeats,
+        snn.population_shapes,
     )
     children = np.random.SeedSequence(seed).spawn(n_rows)
     inputs = ProgramInputs(

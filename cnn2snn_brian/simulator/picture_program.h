@@ -19,22 +19,14 @@
 #include <string>
 #include <vector>
 
+#include "aligned.h"
+#include "displaced.h"
 #include "image_current.h"
 #include "input_file.h"
 #include "population.h"
 #include "random_numbers.h"
 #include "run_settings.h"
 #include "shown.h"
-
-// Vectors that start at a cache line are read and written twice as fast. Brian2 makes
-// all its arrays with new[].
-void* operator new[](std::size_t size) {
-    void* memory = aligned_alloc(64, (size + 63) / 64 * 64);
-    if (memory == nullptr) throw std::bad_alloc();
-    return memory;
-}
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace cnn2snn {
 
@@ -67,7 +59,10 @@ public:
             for (size_t i = 0; i < n; i++)
                 rates[i] = values == nullptr ? 0 : rate_scale_ * values[i] / dt;
         });
-        displace_ = [this, n, rates, dt]() { displace(n, rates, dt); };
+        displace_ = [this, n, rates, dt]() {
+            displaced_ = displaced(shown_, n, rates, dt, jitter_,
+                                   [this](int32_t frame) { show(frame); });
+        };
         add(name, spikespace, n, []() {}, [](int32_t) {});
     }
 
@@ -83,10 +78,7 @@ public:
         output_ = populations_.size();
         add(
             name, spikespace, n,
-            [v, start, spikespace, n]() {
-                std::copy(start.begin(), start.end(), v);
-                spikespace[n] = 0;  // feedback reads the spikes of the step before
-            },
+            [v, start]() { std::copy(start.begin(), start.end(), v); },
             [v](int32_t i) { v[i] = 0; });
         name_variable(name + ".v", v);
         potential_ = [v, n](std::ofstream& file) {
@@ -211,6 +203,7 @@ public:
             population.recorded = record_[p];
             population.index.clear();
             population.step.clear();
+            population.spikespace[population.n] = 0;  // feedback reads the step before
             population.start();
         }
         for (auto& trace : traces_) trace.kept.clear();
@@ -374,31 +367,6 @@ private:
         for (size_t k = 0; k < windows_.size(); k += 2)
             if (windows_[k] <= step_ && step_ < windows_[k + 1]) return true;
         return false;
-    }
-
-    // Draw the input spikes of the trial as its steps will, and displace them.
-    void displace(size_t n, const double* rates, double dt) {
-        const int32_t n_steps = shown_.n_steps;
-        displaced_.assign(static_cast<size_t>(n_steps) * n, 0);
-        Random ahead = random();
-        const auto move = [&](int32_t step, size_t i) {
-            const double to = std::rint(step + jitter_ * input_noise_random().normal());
-            if (to >= 0 && to < n_steps) displaced_[static_cast<size_t>(to) * n + i] = 1;
-        };
-        std::vector<int32_t> given(n);
-        for (int32_t step = 0; step < n_steps; step++) {
-            if (shown_.are_spikes()) {
-                const int32_t n_spikes = shown_.spikes(step, given.data());
-                for (int32_t k = 0; k < n_spikes; k++)
-                    move(step, static_cast<size_t>(given[static_cast<size_t>(k)]));
-                continue;
-            }
-            const int32_t frame = shown_.frame(step);
-            if (step == 0 || frame != shown_.frame(step - 1))
-                show(frame);
-            for (size_t i = 0; i < n; i++)
-                if (ahead.uniform() < rates[i] * dt) move(step, i);
-        }
     }
 
     template <typename T>

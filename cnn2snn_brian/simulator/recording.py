@@ -132,7 +132,7 @@ class Recording:
         return record if isinstance(record, Recording) else cls(record)
 
     def spike_mask(
-        self, populations: tuple[str, ...], n_images: int, output: str | None
+        self, populations: tuple[str, ...], n_images: int, output: str | None = None
     ) -> npt.NDArray[np.bool_]:
         """
         Say whose spikes are kept.
@@ -143,8 +143,8 @@ class Recording:
             Names of all populations that spike.
         n_images : int
             Number of images.
-        output : str or None
-            The last layer, if there is one.
+        output : str, optional
+            The last layer; the last population by default.
 
         Returns
         -------
@@ -162,8 +162,7 @@ class Recording:
         for name in self.spikes:
             of_layer = _image_mask(f"record of {name!r}", own.get(name), n_images)
             mask[:, populations.index(name)] = of_layer
-        if output is not None:
-            mask[:, populations.index(output)] = True
+        mask[:, populations.index(output) if output else -1] = True
         return mask
 
     def traced(
@@ -399,12 +398,12 @@ def _expected_spikes(
 
 def check_recording(
     layers: Network,
-    shapes: Mapping[str, Shape],
     mean: Callable[[Any], npt.NDArray[Any]],
     settings: Sequence[Parameters],
     recorded: Mapping[str, npt.NDArray[Any]],
     n_potentials: int = 0,
     repeats: int = 1,
+    shapes: Mapping[str, Shape] | None = None,
 ) -> tuple[int, int] | None:
     """
     Refuse a recording that will not fit; give its largest and its expected size.
@@ -412,6 +411,7 @@ def check_recording(
     `mean` gives the mean intensities of the stimuli of some indices, and `recorded` has
     the number of steps that are recorded of each trial, by layer.
     """
+    shapes = shapes or layers.shapes
     parts = {
         name: BYTES_PER_SPIKE * math.prod(shapes[name]) * int(steps.sum())
         for name, steps in recorded.items()
