@@ -290,7 +290,8 @@ def _check(part: Any, names: set[str], clock: Clock) -> None:
             f"extend: {part.name} has a time step of {part.clock.dt}, expected a "
             f"multiple of the network's, {clock.dt}"
         )
-    if isinstance(part, Synapses):
+    # In Brian2's standalone mode nothing is known of them, but they were checked before.
+    if isinstance(part, Synapses) and isinstance(get_device(), RuntimeDevice):
         _check_delays(part, clock)
 
 
