@@ -127,6 +127,8 @@ def _own_clock_and_seed(clock: Any, seed: int) -> Iterator[None]:
     default, device.defaultclock = device.defaultclock, clock
     can_restore = isinstance(device, RuntimeDevice)
     state = device.get_random_state() if can_restore else None
+    queue = getattr(device, "main_queue", ())
+    asked = [given for kind, given in queue if kind == "seed"]
     device.seed(seed)
     try:
         yield
@@ -134,6 +136,8 @@ def _own_clock_and_seed(clock: Any, seed: int) -> Iterator[None]:
         device.defaultclock = default
         if can_restore:
             device.set_random_state(state)
+        else:  # what a user asked for before, or other numbers in each run
+            device.seed(asked[-1] if asked else None)
 
 
 def _called(builder: Builder, network: Network, new: InstanceTrackerSet) -> None:
@@ -290,7 +294,7 @@ def _check(part: Any, names: set[str], clock: Clock) -> None:
             f"extend: {part.name} has a time step of {part.clock.dt}, expected a "
             f"multiple of the network's, {clock.dt}"
         )
-    # In Brian2's standalone mode nothing is known of them, but they were checked before.
+    # In standalone mode nothing is known of them, but `extend` has checked them.
     if isinstance(part, Synapses) and isinstance(get_device(), RuntimeDevice):
         _check_delays(part, clock)
 

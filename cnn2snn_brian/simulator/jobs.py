@@ -95,7 +95,7 @@ def prepared(
     n_weights = n_resets * sum(connection.n_synapses for connection in learning)
     check_trials_fit("learned weights", n_rows, n_weights * BYTES_PER_WEIGHT)
     recording = Recording.of(record)
-    output = snn.layer_names[-1] if snn.layers else None
+    output = snn.layer_names[-1] if snn.layers else ""
     mask = recording.spike_mask(names, n_rows, output)
     traced, trace = recording.traced(variables, n_rows)
     windows = recording.windows(snn.dt_s, n_steps)

@@ -144,7 +144,7 @@ class Recording:
         n_images : int
             Number of images.
         output : str, optional
-            The last layer; the last population by default.
+            The last layer, ``""`` for none; the last population by default.
 
         Returns
         -------
@@ -162,7 +162,8 @@ class Recording:
         for name in self.spikes:
             of_layer = _image_mask(f"record of {name!r}", own.get(name), n_images)
             mask[:, populations.index(name)] = of_layer
-        mask[:, populations.index(output) if output else -1] = True
+        if output != "":
+            mask[:, -1 if output is None else populations.index(output)] = True
         return mask
 
     def traced(
