@@ -348,6 +348,7 @@ def test_a_network_of_ones_own_is_shown_an_image():
     larger = Network(*snn.network().objects, mine)
     snn.show(larger, np.ones(SHAPE, np.float32))
     np.testing.assert_allclose(np.asarray(larger["input"].rates), 500)
+    larger.run(1 * ms)  # or Brian2 warns later, in another test's log
 
 
 @pytest.mark.parametrize("preset", [None, 3, ["paper"]])

@@ -13,6 +13,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Shape, from_neurons, to_neurons
 from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
+    FrozenDict,
     Parameters,
     Perturbations,
     check_images,
@@ -66,12 +67,12 @@ class Job:
 def prepared(
     snn: "SpikingNetwork",
     n_steps: int,
-    variables: Mapping[str, Shape],
     images: Any,
     settings: Sequence[Mapping[str, Any] | Parameters],
     seed: int,
     record: Record,
     repeats: Any = 1,
+    variables: Mapping[str, Shape] = FrozenDict(),  # noqa: B008
 ) -> list[Job]:
     """Check all that was asked for, and put together what the program gets."""
     seed = check_whole("seed", seed, 0)
