@@ -18,6 +18,16 @@ from cnn2snn_brian.cnn.modules import (
     largest_window,
     upsampling_window,
 )
+from cnn2snn_brian.cnn.pairs import (
+    COMPOSE,
+    Negative,
+    leaky,
+    magnitude,
+    on_cells,
+    signed,
+    through,
+    without_maximum,
+)
 from cnn2snn_brian.cnn.trace import SUPPORTED, Step
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
@@ -80,6 +90,10 @@ class Reader:
         (mean, std) of the pixels that the CNN takes.
     max_pooling : {"gate", "largest-count"}, optional
         What maximum pooling becomes; None refuses it.
+    negative : {"on-off", "refuse"}
+        What becomes of values that may be negative and have to be spikes.
+    compose : float
+        Two maps become one with at most so many times the synapses of ON and OFF cells.
     """
 
     def __init__(
@@ -89,8 +103,18 @@ class Reader:
         names: Literal["role", "module"],
         normalize: tuple[Any, Any] | None,
         max_pooling: GateRule | None,
+        negative: Negative = "on-off",
+        compose: float = COMPOSE,
     ) -> None:
         self.names, self.max_pooling = names, max_pooling
+        self.negative, self.compose = negative, compose
+        #: What ON and OFF cells say, by the terms of their value and of this itself.
+        self.pairs: dict[tuple[Term, ...], Value] = {}
+        #: The value, by the terms of what its ON and OFF cells say.
+        self.before: dict[tuple[Term, ...], Value] = {}
+        #: Names of averages, by the call and by what is averaged.
+        self.averages: dict[tuple[str, str], str] = {}
+        self.notes: list[str] = []
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         pixels = Value.of(INPUT, shape, "the image")
@@ -119,6 +143,7 @@ class Reader:
     def result(self, step: Step | None, name: str) -> bool:
         """Make the last population; say whether it is rectified."""
         value = self.values[name]
+        value = self.before.get(value.terms, value)  # as exact as can be
         is_rectified = value.is_bare and len(value.terms) == 1
         if not is_rectified:
             self._population(value, step, None, name)
@@ -136,7 +161,8 @@ class Reader:
             ceiling = Ceiling(largest, step.module.steps)
         if value.is_bare and ceiling is None:
             return value
-        return self._population(value, step, ceiling)
+        found = on_cells(self, value) if ceiling is None else None
+        return found or self._population(value, step, ceiling)
 
     def _population(
         self, value: Value, step: Step | None, ceiling: Ceiling | None, of: str = ""
@@ -237,26 +263,11 @@ class Reader:
         name = self._name(step, ROLES[step.kind])
         kernel, bias, n_biases = kernel_of(step, value.shape)
         connection = Connection(kernel.input_shape, kernel=kernel)
-        return self._through(step, value, connection, name, bias, n_biases)
-
-    def _through(
-        self, step: Step, value: Value, connection: Connection, *more: Any
-    ) -> Value:
-        found = value.through(connection, step.where, *more)
-        if isinstance(found, Term):
-            raise UnsupportedModuleError(
-                found.where,
-                f"its output goes on without a ReLU, to {step.where}",
-                "A firing rate is never negative: its negative sums (a linear "
-                "bottleneck) can't be sent as spikes, and one map in place of the two "
-                "would have many more weights. Put a ReLU right after it (before any "
-                "pooling) and train again.",
-            )
-        return found
+        return through(self, step, value, connection, name, bias, n_biases)
 
     def _upsampled(self, step: Step, value: Value) -> Value:
-        return self._through(
-            step, value, Connection(value.shape, upsampling_window(step))
+        return through(
+            self, step, value, Connection(value.shape, upsampling_window(step))
         )
 
     def _pooled(self, step: Step, value: Value) -> Value:
@@ -266,12 +277,11 @@ class Reader:
         What follows a pointwise map can be averaged before it.
         """
         window = average_window(step)
-        for term in value.terms:
-            if not is_pointwise(term.connection.kernel):
-                raise _without_relu(term, step)
+        if not all(is_pointwise(term.connection.kernel) for term in value.terms):
+            value = signed(self, step, value)
         name = self._unused(self._name(step, "pool"))
         if value.is_rectified:
-            pooled = self._through(step, value, Connection(value.shape, window))
+            pooled = through(self, step, value, Connection(value.shape, window))
             self._add(pooled, name, step)
             self.sums[name] = step.where, step.name
             return Value.of(name, pooled.shape)
@@ -287,9 +297,16 @@ class Reader:
             pooled = then(own, Connection(own.shape, window))
             assert pooled is not None
             return replace(term, connection=pooled)
-        name = self._unused(name)
+        off_of = {one.name: one.off_of for one in self.populations}
+        on = off_of.get(term.source, "")
+        end = "_on" if term.source in off_of.values() else ""
+        name = self._unused(name + ("_off" if on else end))
         pool = Connection(own.input_shape, window)
         self._add(Value(pool.shape, (Term(term.source, pool),)), name, step)
+        self.averages[step.name, term.source] = name
+        if on:  # averages of ON and of OFF cells are a pair, too
+            mine = self.averages.get((step.name, on), "")
+            self.populations[-1] = replace(self.populations[-1], off_of=mine)
         kernel = own.kernel and own.kernel.resized(pool.shape)
         changed = Connection(pool.shape, None, kernel, own.start, own.channels)
         return Term(name, changed, term.where)
@@ -308,8 +325,7 @@ class Reader:
                 f"busiest input. {SUPPORTED}",
             )
         if not value.is_rectified:
-            signed = next(t for t in value.terms if not t.connection.is_identity)
-            raise _without_relu(signed, step)
+            raise without_maximum(value, step)
         if not value.is_bare:
             value = self._population(value, step, None)
         name, window, terms = self._name(step, "pool"), largest_window(step), []
@@ -350,6 +366,9 @@ READERS: dict[str, Callable[[Reader, Step, Value], Value]] = {
     "Identity": _as_before,
     "Dropout": _as_before,
     "ReLU": Reader._rectified,
+    "LeakyReLU": leaky,
+    "PReLU": leaky,
+    "abs": magnitude,
     "ReLU6": lambda reader, *read: reader._rectified(*read, Ceiling(6.0)),
     "clamp": Reader._clamped,
     "BatchNorm": Reader._normalized,
@@ -360,13 +379,3 @@ READERS: dict[str, Callable[[Reader, Step, Value], Value]] = {
     "Upsample": Reader._upsampled,
     **dict.fromkeys(ROLES, Reader._mapped),
 }
-
-
-def _without_relu(term: Term, step: Step) -> UnsupportedModuleError:
-    """Say that what a pooling reads may be negative."""
-    return UnsupportedModuleError(
-        term.where,
-        f"its output goes on without a ReLU, to {step.where}",
-        "A firing rate is never negative: put a ReLU right after it (before any "
-        "pooling) and train again.",
-    )

@@ -25,8 +25,8 @@ from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
 SUPPORTED = (
     "Supported are Conv2d, ConvTranspose2d, Linear, AvgPool2d, AdaptiveAvgPool2d, "
-    "Upsample, ReLU, ReLU6, Flatten, BatchNorm, Dropout, Identity, sums and "
-    "concatenations over channels."
+    "Upsample, ReLU, ReLU6, LeakyReLU, PReLU, Flatten, BatchNorm, Dropout, Identity, "
+    "sums and concatenations over channels."
 )
 
 #: What to do about what users have most often, by parts of its name in small letters.
@@ -38,10 +38,6 @@ _ADVICE = {
     ("split", "chunk", "getitem", "unbind"): (
         "A part of the channels can't be taken: read all of them by a convolution of "
         "size 1 whose other weights are 0."
-    ),
-    ("leakyrelu",): (
-        "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust replaces it) "
-        "and train again."
     ),
     ("softmax",): ("Leave it out: the class with the most output spikes is the same."),
 }
@@ -66,6 +62,9 @@ KINDS: dict[Any, str] = {
         "ReLU": (nn.ReLU, ClipFloorShift, F.relu, F.relu_, torch.relu, torch.relu_)
         + ("relu", "relu_"),
         "ReLU6": (nn.ReLU6, F.relu6),
+        "LeakyReLU": (nn.LeakyReLU, F.leaky_relu, F.leaky_relu_),
+        "PReLU": (nn.PReLU, F.prelu, torch.prelu),
+        "abs": (torch.abs, "abs", operator.abs),
         "clamp": (torch.clamp, torch.clip, torch.clamp_min, "clamp", "clamp_", "clip")
         + ("clamp_min", "clamp_min_"),
         "add": (operator.add, operator.iadd, torch.add, "add", "add_"),

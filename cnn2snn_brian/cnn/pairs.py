@@ -1,0 +1,198 @@
+"""
+Values that may be negative: a population for what is above 0, one for what is below.
+
+ON cells integrate a value z, OFF cells -z, so their rates are relu(z) and relu(-z), and
+who reads z reads W from ON and -W from OFF. Where two maps can be one, no neurons are
+needed between them; the number of synapses decides.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cnn2snn_brian.cnn.modules import numbers
+from cnn2snn_brian.cnn.trace import Step
+from cnn2snn_brian.errors import UnsupportedModuleError
+from cnn2snn_brian.projections import (
+    Connection,
+    Term,
+    Value,
+    is_gain,
+    neurons_of,
+)
+
+if TYPE_CHECKING:
+    from cnn2snn_brian.cnn.reader import Reader
+
+#: What becomes of a value that may be negative and has to be spikes.
+Negative = Literal["on-off", "refuse"]
+
+#: One map in place of two is exact, and its answers were better wherever both were
+#: tried; up to so many times the synapses it is worth that.
+COMPOSE = 2.0
+
+
+def _times(term: Term, gain: Any) -> Term:
+    gains = np.broadcast_to(gain, term.connection.own_shape[:1])
+    return replace(term, connection=term.connection.scaled(gains))
+
+
+def negated(value: Value) -> Value:
+    """Take what OFF cells integrate."""
+    terms = tuple(_times(term, -1.0) for term in value.terms)
+    bias = None if value.bias is None else -value.bias
+    return replace(value, terms=terms, bias=bias)
+
+
+def signed(reader: "Reader", step: Step, value: Value) -> Value:
+    """Give ON and OFF cells to a value, once; whoever reads it later reads them."""
+    found = reader.pairs.get(value.terms)
+    if found is None:
+        if reader.negative == "refuse":
+            raise without_relu(value, step)
+        found = _pair(reader, step, value)
+        reader.pairs[value.terms] = reader.pairs[found.terms] = found
+        reader.before[found.terms] = value
+        for name, other in reader.values.items():
+            if other.terms is value.terms:
+                reader.values[name] = replace(found, is_flat=other.is_flat)
+    return replace(found, is_flat=value.is_flat)
+
+
+def _pair(reader: "Reader", step: Step, value: Value) -> Value:
+    name = value.name or reader._name(step, "join")
+    made = {key: own for own, key in reader.made.items()}
+    # A ReLU that came before has made the ON cells.
+    on = made.get((value, None)) or reader._unused(f"{name}_on")
+    if on not in reader.made:
+        reader._add(value, on, step)
+        reader.made[on] = value, None
+        reader.sums[on] = step.where, step.reads[0]
+    off = reader._unused(f"{name}_off")
+    population, projections = neurons_of(negated(value), off, None, step.where)
+    reader.populations.append(replace(population, n_bias_parameters=0, off_of=on))
+    reader.projections += projections
+    terms = tuple(
+        Term(own, _times(Term(own, Connection(value.shape)), gain).connection, where)
+        for own, gain in ((on, 1.0), (off, -1.0))
+        for where in (step.where,)
+    )
+    return Value(value.shape, terms)
+
+
+def on_cells(reader: "Reader", value: Value) -> Value | None:
+    """Give the ReLU of a value that has ON cells."""
+    if value.terms not in reader.before:
+        return None
+    on = value.terms[0]
+    return replace(Value.of(on.source, value.shape, on.where), is_flat=value.is_flat)
+
+
+def leaky(reader: "Reader", step: Step, value: Value) -> Value:
+    """Read LeakyReLU and PReLU: less of what OFF cells say."""
+    slope = _slope(step, value)
+    if value.is_rectified:
+        return value
+    on, off = (pair := signed(reader, step, value)).terms
+    terms = (on, _times(off, slope)) if np.any(slope) else (on,)
+    return replace(pair, terms=terms)
+
+
+def _slope(step: Step, value: Value) -> Any:
+    module: Any = step.module
+    if step.kind == "LeakyReLU":
+        if module is not None:
+            return float(module.negative_slope)
+        return float(step.argument(1, "negative_slope", 0.01))
+    weight = step.argument(1, "weight", None) if module is None else module.weight
+    slopes = numbers(weight, step.where, "slopes").ravel()
+    if slopes.size not in (1, value.shape[0]):
+        raise UnsupportedModuleError(
+            step.where,
+            f"slopes of {slopes.size} flattened values",
+            "One slope, or one for each channel, is supported: put it before Flatten.",
+        )
+    return slopes
+
+
+def magnitude(reader: "Reader", step: Step, value: Value) -> Value:
+    """Read an absolute value: what ON and OFF cells say, together."""
+    if value.is_rectified:
+        return value
+    on, off = (pair := signed(reader, step, value)).terms
+    return replace(pair, terms=(on, _times(off, -1.0)))
+
+
+def through(
+    reader: "Reader",
+    step: Step,
+    value: Value,
+    connection: Connection,
+    name: str = "",
+    *more: Any,
+) -> Value:
+    """Let a connection read a value: as one map, or with ON and OFF cells between."""
+    found = value.through(connection, step.where, name, *more)
+    if isinstance(found, Term):
+        if reader.negative == "refuse":
+            raise _not_composed(found, step)
+    elif reader.negative == "refuse" or not _are_two_maps(value, connection):
+        return found
+    else:
+        whole = sum(one.n_synapses for _, one in found.connections())
+        each = sum(one.n_synapses for _, one in value.connections())
+        apart = 2 * (each + connection.n_synapses)
+        is_one = whole <= reader.compose * apart
+        reader.notes.append(
+            f"{value.name or value.terms[0].where} and {name}: "
+            + (
+                f"one map of {whole:,} synapses, not ON and OFF cells ({apart:,})"
+                if is_one
+                else f"ON and OFF cells ({apart:,} synapses), not one map ({whole:,})"
+            )
+        )
+        if is_one:
+            return found
+    found = signed(reader, step, value).through(connection, step.where, name, *more)
+    assert isinstance(found, Value)  # what neurons give can be read by anything
+    return found
+
+
+def _are_two_maps(value: Value, connection: Connection) -> bool:
+    """Whether more than gains come one after the other."""
+    kernels = (term.connection.kernel for term in value.terms)
+    return not is_gain(connection.kernel) and not all(map(is_gain, kernels))
+
+
+def _not_composed(term: Term, step: Step) -> UnsupportedModuleError:
+    return UnsupportedModuleError(
+        term.where,
+        f"its output goes on without a ReLU, to {step.where}",
+        "A firing rate is never negative, and one map in place of the two would have "
+        "many more weights. Convert with negative='on-off', or put a ReLU right after "
+        "it (before any pooling) and train again.",
+    )
+
+
+def without_relu(value: Value, step: Step) -> UnsupportedModuleError:
+    """Say that what a call reads may be negative."""
+    terms = (term for term in value.terms if not term.connection.is_identity)
+    where = next(terms, value.terms[0]).where
+    return UnsupportedModuleError(
+        where,
+        f"its output goes on without a ReLU, to {step.where}",
+        "A firing rate is never negative: convert with negative='on-off', or put a "
+        "ReLU right after it (before any pooling) and train again.",
+    )
+
+
+def without_maximum(value: Value, step: Step) -> UnsupportedModuleError:
+    """Say that a gate can't compare values that may be negative."""
+    return UnsupportedModuleError(
+        step.where,
+        f"the maximum of what may be negative, of {value.terms[0].where}",
+        "Gates compare spike counts, and the largest of some negative values is the "
+        "one with the fewest OFF spikes. Put a ReLU before it, or use average pooling, "
+        "and train again.",
+    )
