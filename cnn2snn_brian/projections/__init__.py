@@ -12,6 +12,7 @@ from cnn2snn_brian.projections.algebra import (
     as_convolution,
     is_pointwise,
     simplest,
+    takes,
     then,
     unused,
 )
