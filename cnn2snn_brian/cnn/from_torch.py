@@ -29,10 +29,9 @@ from cnn2snn_brian.cnn.trace import (
     CASTS,
     SUPPORTED,
     Calls,
-    Tracer,
     copied,
     deep_copy,
-    module_path,
+    is_leaf,
     prints,
     refused,
     steps,
@@ -135,9 +134,6 @@ def _readable_copy(module: nn.Module) -> nn.Module:
                 setattr(child, name, value.double().cpu())
         for name in [*getattr(child, "parametrizations", ())]:
             nn.utils.parametrize.remove_parametrizations(child, name)
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            # It asks for the number of dimensions, which a traced value can't tell.
-            child._check_input_dim = lambda _: None  # type: ignore[assignment]
     return root
 
 
@@ -185,11 +181,10 @@ def _in_forward(
         if isinstance(result, torch.Tensor):
             found.append((path, prints(result)))
 
-    is_leaf = Tracer().is_leaf_module
     hooks = [
         child.register_forward_hook(lambda *seen, path=path: note(path, seen[-1]))
         for path, child in cnn.named_modules()
-        if is_leaf(child, path)
+        if is_leaf(child)
     ]
     try:
         with _undisturbed():
@@ -229,13 +224,14 @@ def _check_calls(
 ) -> None:
     """Compare what modules give in forward, with hooks, with their calls alone."""
     alone = [
-        (module_path(str(node.target)), node.meta["prints"])
+        (node.target, node.meta["prints"])
         for node in calls
-        if node.op == "call_module" and "prints" in node.meta
+        if node.meta.get("is_named") and "prints" in node.meta
     ]
     names = {path for path, _ in alone}
     called = (call for call in in_forward if call[0] in names)
     for (path, found), (other, expected) in zip(alone, called, strict=False):
+        expected = expected[:, : found.shape[1]]
         if path != other or _differ(found, expected, expected[1], 0.0):
             raise _refusal(path, "in forward it gives something else than alone")
 
@@ -393,19 +389,26 @@ def from_torch(
     _check_module(module)
     mean, std = check_normalize(normalize or (0.0, 1.0), shape[0])
     cnn = _readable_copy(module)
-    if Tracer().is_leaf_module(cnn, ""):
+    if is_leaf(cnn):
         cnn = nn.Sequential(cnn)  # a bare layer has no forward that calls it
-    # Two images, since a CNN may take a batch of one apart in other ways.
-    pixels = np.random.default_rng(0).random((2, *shape))
-    images = torch.from_numpy((pixels - mean[:, None, None]) / std[:, None, None])
+    # What is computed of other images, and not by a call, is no constant: two to list
+    # the calls, two that they compute, and three in forward, since a CNN may compute
+    # with their number.
+    rng = np.random.default_rng(0)
+    pixels, others = rng.random((3, *shape)), rng.random((2, *shape))
+    images, first = (
+        torch.from_numpy((one - mean[:, None, None]) / std[:, None, None])
+        for one in (pixels, others)
+    )
     # First of all, since hooks before modules may compute their weights.
     expected, in_forward = _in_forward(cnn, images)
-    traced = trace(cnn)
     what = "its calls can't be computed one by one"
     hint = "forward must not change modules that it calls, nor hooks values."
-    with refused(type(cnn).__name__, what, hint), _undisturbed():
-        Calls(traced).run(images.clone())
-    image, calls, result = steps(traced)
+    with _undisturbed():
+        graph = trace(cnn, first)
+        with refused(type(cnn).__name__, what, hint):
+            Calls(cnn, graph=graph).run(images[:2].clone())
+    image, calls, result = steps(graph)
     reader = Reader(
         image, shape, names, normalize, max_pooling, negative, compose
     )  # type: ignore[arg-type]
@@ -418,7 +421,7 @@ def from_torch(
         )
     parts = tuple(reader.populations), tuple(reader.projections), tuple(reader.notes)
     network = Network(shape, *parts)  # type: ignore[arg-type]
-    nodes = {node.name: node for node in traced.graph.nodes}
+    nodes = {node.name: node for node in graph.nodes}
     _check_calls([*nodes.values()], in_forward)
     sums = {
         name: (where, nodes[call].meta["prints"][:, :1])

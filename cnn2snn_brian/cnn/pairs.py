@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cnn2snn_brian.cnn.modules import numbers
+from cnn2snn_brian.cnn.rearranged import Rearranged
 from cnn2snn_brian.cnn.trace import Step
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
@@ -20,10 +21,11 @@ from cnn2snn_brian.projections import (
     Value,
     is_gain,
     neurons_of,
+    takes,
 )
 
 if TYPE_CHECKING:
-    from cnn2snn_brian.cnn.reader import Reader
+    from cnn2snn_brian.cnn.reader import Read, Reader
 
 #: What becomes of a value that may be negative and has to be spikes.
 Negative = Literal["on-off", "refuse"]
@@ -38,60 +40,67 @@ def _times(term: Term, gain: Any) -> Term:
     return replace(term, connection=term.connection.scaled(gains))
 
 
-def negated(value: Value) -> Value:
-    """Take what OFF cells integrate."""
-    terms = tuple(_times(term, -1.0) for term in value.terms)
-    bias = None if value.bias is None else -value.bias
-    return replace(value, terms=terms, bias=bias)
-
-
 def signed(reader: "Reader", step: Step, value: Value) -> Value:
     """Give ON and OFF cells to a value, once; whoever reads it later reads them."""
     found = reader.pairs.get(value.terms)
     if found is None:
         if reader.negative == "refuse":
-            raise without_relu(value, step)
+            raise _without_relu(value, step)
         found = _pair(reader, step, value)
         reader.pairs[value.terms] = reader.pairs[found.terms] = found
         reader.before[found.terms] = value
         for name, other in reader.values.items():
-            if other.terms is value.terms:
-                reader.values[name] = replace(found, is_flat=other.is_flat)
-    return replace(found, is_flat=value.is_flat)
+            if isinstance(other, Value) and other.terms is value.terms:
+                reader.values[name] = found
+            elif isinstance(other, Rearranged) and other.value.terms is value.terms:
+                reader.values[name] = replace(other, value=found)
+    return found
 
 
 def _pair(reader: "Reader", step: Step, value: Value) -> Value:
     name = value.name or reader._name(step, "join")
-    made = {key: own for own, key in reader.made.items()}
     # A ReLU that came before has made the ON cells.
-    on = made.get((value, None)) or reader._unused(f"{name}_on")
+    made = (own for own, key in reader.made.items() if key == (value, None))
+    on = next(made, None) or reader._unused(f"{name}_on")
     if on not in reader.made:
         reader._add(value, on, step)
         reader.made[on] = value, None
-        reader.sums[on] = step.where, step.reads[0]
+        read = reader.values.get(step.reads[0])
+        if isinstance(read, Value) and read.terms is value.terms:
+            reader.sums[on] = step.where, step.reads[0]
     off = reader._unused(f"{name}_off")
-    population, projections = neurons_of(negated(value), off, None, step.where)
+    population, projections = neurons_of(value.times(-1.0), off, None, step.where)
     reader.populations.append(replace(population, n_bias_parameters=0, off_of=on))
     reader.projections += projections
-    terms = tuple(
-        Term(own, _times(Term(own, Connection(value.shape)), gain).connection, where)
-        for own, gain in ((on, 1.0), (off, -1.0))
-        for where in (step.where,)
-    )
-    return Value(value.shape, terms)
+    plus = Value.of(on, value.shape, step.where).terms
+    minus = Value.of(off, value.shape, step.where).times(-1.0).terms
+    return Value(value.shape, plus + minus)
 
 
 def on_cells(reader: "Reader", value: Value) -> Value | None:
     """Give the ReLU of a value that has ON cells."""
-    if value.terms not in reader.before:
-        return None
     on = value.terms[0]
-    return replace(Value.of(on.source, value.shape, on.where), is_flat=value.is_flat)
+    is_pair = value.terms in reader.before
+    return Value.of(on.source, value.shape, on.where) if is_pair else None
 
 
-def leaky(reader: "Reader", step: Step, value: Value) -> Value:
+def leaky(reader: "Reader", step: Step) -> "Read":
     """Read LeakyReLU and PReLU: less of what OFF cells say."""
-    slope = _slope(step, value)
+    slope = _slope(step)
+    if np.size(slope) > 1:
+        value, wrap = reader._by_channel(step.reads[0])
+        if len(slope) != value.shape[0]:
+            raise UnsupportedModuleError(
+                step.where,
+                f"slopes of {len(slope)} flattened values",
+                "One slope, or one for each channel, is supported: put it before "
+                "Flatten.",
+            )
+        return wrap(_less(reader, step, value, slope))
+    return _less(reader, step, reader.value(step.reads[0]), slope)
+
+
+def _less(reader: "Reader", step: Step, value: Value, slope: Any) -> Value:
     if value.is_rectified:
         return value
     on, off = (pair := signed(reader, step, value)).terms
@@ -99,25 +108,19 @@ def leaky(reader: "Reader", step: Step, value: Value) -> Value:
     return replace(pair, terms=terms)
 
 
-def _slope(step: Step, value: Value) -> Any:
+def _slope(step: Step) -> Any:
     module: Any = step.module
-    if step.kind == "LeakyReLU":
-        if module is not None:
-            return float(module.negative_slope)
-        return float(step.argument(1, "negative_slope", 0.01))
-    weight = step.argument(1, "weight", None) if module is None else module.weight
-    slopes = numbers(weight, step.where, "slopes").ravel()
-    if slopes.size not in (1, value.shape[0]):
-        raise UnsupportedModuleError(
-            step.where,
-            f"slopes of {slopes.size} flattened values",
-            "One slope, or one for each channel, is supported: put it before Flatten.",
-        )
-    return slopes
+    if step.kind == "PReLU":
+        weight = step.argument(1, "weight", None) if module is None else module.weight
+        return numbers(weight, step.where, "slopes").ravel()
+    if module is not None:
+        return float(module.negative_slope)
+    return float(step.argument(1, "negative_slope", 0.01))
 
 
-def magnitude(reader: "Reader", step: Step, value: Value) -> Value:
+def magnitude(reader: "Reader", step: Step) -> Value:
     """Read an absolute value: what ON and OFF cells say, together."""
+    value = reader.value(step.reads[0])
     if value.is_rectified:
         return value
     on, off = (pair := signed(reader, step, value)).terms
@@ -161,8 +164,10 @@ def through(
 
 def _are_two_maps(value: Value, connection: Connection) -> bool:
     """Whether more than gains come one after the other."""
-    kernels = (term.connection.kernel for term in value.terms)
-    return not is_gain(connection.kernel) and not all(map(is_gain, kernels))
+    if is_gain(connection.kernel):
+        return False
+    read = [term.connection for term in value.terms]
+    return not all(is_gain(one.kernel) or takes(one) for one in read)
 
 
 def _not_composed(term: Term, step: Step) -> UnsupportedModuleError:
@@ -175,7 +180,7 @@ def _not_composed(term: Term, step: Step) -> UnsupportedModuleError:
     )
 
 
-def without_relu(value: Value, step: Step) -> UnsupportedModuleError:
+def _without_relu(value: Value, step: Step) -> UnsupportedModuleError:
     """Say that what a call reads may be negative."""
     terms = (term for term in value.terms if not term.connection.is_identity)
     where = next(terms, value.terms[0]).where

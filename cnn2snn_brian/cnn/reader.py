@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from torch.fx import Node
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.modules import (
@@ -14,6 +15,7 @@ from cnn2snn_brian.cnn.modules import (
     batch_norm,
     check_normalize,
     constant_of,
+    in_two_dimensions,
     kernel_of,
     largest_window,
     upsampling_window,
@@ -28,12 +30,21 @@ from cnn2snn_brian.cnn.pairs import (
     through,
     without_maximum,
 )
+from cnn2snn_brian.cnn.rearranged import (
+    Numbers,
+    Rearranged,
+    connection_of,
+    is_whole,
+    numbered,
+    rearranged,
+)
 from cnn2snn_brian.cnn.trace import SUPPORTED, Step
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
     INPUT,
     Ceiling,
     Connection,
+    Convolution,
     GateRule,
     Population,
     Projection,
@@ -47,31 +58,20 @@ from cnn2snn_brian.projections import (
 )
 
 #: Calls with weights, and the first part of the name of what they make.
-ROLES = {"Conv2d": "conv", "ConvTranspose2d": "deconv", "Linear": "ip"}
+ROLES = {
+    "Conv2d": "conv",
+    "Conv1d": "conv",
+    "ConvTranspose2d": "deconv",
+    "Linear": "ip",
+}
 
 
-def _global_mean(step: Step) -> Step:
-    """Read ``x.mean((2, 3))`` as global average pooling."""
-    axes = step.argument(1, "dim", ())
-    axes = (axes,) if isinstance(axes, int) else tuple(axes or ())
-    if len(step.input_shape) != 3 or {axis % 4 for axis in axes} != {2, 3}:
-        raise UnsupportedModuleError(
-            step.where, f"a mean over {axes}", "A mean over (2, 3) is supported."
-        )
-    return replace(step, shape=(step.input_shape[0], 1, 1))
+#: Calls that treat each value alike, so that it does not matter where they are.
+ELEMENTWISE = ("ReLU", "ReLU6", "LeakyReLU", "abs", "clamp", "Identity", "Dropout")
 
 
-def _is_flatten(step: Step) -> bool:
-    """Whether a reshape flattens; False if it changes nothing; refuse all others."""
-    if step.shape == step.input_shape:
-        return False
-    if step.shape == (math.prod(step.input_shape),):
-        return True
-    raise UnsupportedModuleError(
-        step.where,
-        f"reshapes {step.input_shape} to {step.shape}",
-        "Only flattening all of an image's values is supported.",
-    )
+#: A result of the CNN: a value, one whose values are elsewhere, or several.
+Read = Value | Rearranged | list[Any]
 
 
 class Reader:
@@ -121,7 +121,9 @@ class Reader:
         if normalize is not None:
             mean, std = check_normalize(normalize, shape[0])
             pixels = replace(pixels.scaled(1 / std, -mean / std, ""), n_biases=0)
-        self.values = {image: pixels}
+        self.values: dict[str, Read] = {image: pixels}
+        #: Shapes of all results, without the batch.
+        self.shapes: dict[str, tuple[int, ...]] = {image: shape}
         self.n_of_role: dict[str, int] = {}
         #: What layers were made of, and their ceilings.
         self.made: dict[str, tuple[Value, Ceiling | None]] = {}
@@ -130,28 +132,69 @@ class Reader:
 
     def take(self, step: Step) -> None:
         """Take the next call."""
-        kind = step.kind
-        if kind == "mean":
-            step = _global_mean(step)
-        elif kind == "reshape" or kind == "Flatten":
-            kind = "Flatten" if _is_flatten(step) else "Identity"
-        elif step.module is None and kind in (*ROLES, "BatchNorm"):
-            step = as_module(step)
-        read = READERS.get(kind, Reader._pooled)
-        self.values[step.name] = read(self, step, self.values[step.reads[0]])
+        given = self.values[step.reads[0]]
+        self.shapes[step.name] = step.shape
+        if step.kind == "part":
+            self.values[step.name] = given[step.args[1]]  # type: ignore[index]
+        elif step.kind == "rearranged":
+            self.values[step.name] = self._rearranged(step, given)
+        elif step.kind in ELEMENTWISE and isinstance(given, Rearranged):
+            self.values[step.name] = self._elementwise(step, given)
+        else:
+            self.values[step.name] = READERS[step.kind](self, step)
 
     def result(self, step: Step | None, name: str) -> bool:
         """Make the last population; say whether it is rectified."""
-        value = self.values[name]
+        found = self.values[name]
+        is_flat = isinstance(found, Rearranged) and found.is_flat
+        value = found.value if is_flat else self.value(name)  # type: ignore[union-attr]
         value = self.before.get(value.terms, value)  # as exact as can be
         is_rectified = value.is_bare and len(value.terms) == 1
+        is_rectified = is_rectified and value.terms[0].connection.is_identity
         if not is_rectified:
             self._population(value, step, None, name)
         return is_rectified
 
-    def _rectified(
-        self, step: Step, value: Value, ceiling: Ceiling | None = None
-    ) -> Value:
+    def value(self, name: str) -> Value:
+        """Give a result as channels of maps, or as a vector."""
+        found = self.values[name]
+        if isinstance(found, Rearranged):
+            connection = connection_of(found.numbers, found.value.shape)
+            if connection is None:
+                raise found.refusal()
+            taken = found.value.taken(connection)
+            if isinstance(taken, Term):
+                value = signed(self, found.step, found.value)
+                taken = value.taken(connection)
+            assert isinstance(taken, Value)
+            found = self.values[name] = taken
+        assert isinstance(found, Value)
+        return found
+
+    def _rearranged(self, step: Step, given: Any) -> Any:
+        """Move values to other places, by their numbers."""
+        value, numbers = _parts(given)
+        found = rearranged(step, numbers, self.shapes)
+        if found is None:
+            name = step.call.__name__ if step.module is None else step.module
+            raise UnsupportedModuleError(
+                step.where, f"found {name}", "Padding is supported with zeros."
+            )
+        if isinstance(found, list):
+            return [_placed(value, part, step) for part in found]
+        return _placed(value, found, step)
+
+    def _elementwise(self, step: Step, given: Rearranged) -> Read:
+        if step.kind in ("Identity", "Dropout"):
+            return given
+        if given.numbers.ndim == 3 and connection_of(given.numbers, given.value.shape):
+            return READERS[step.kind](self, step)
+        self.values[inside := f"{step.reads[0]} inside"] = given.value
+        read = READERS[step.kind](self, replace(step, reads=(inside,)))
+        return replace(given, value=read)
+
+    def _rectified(self, step: Step, ceiling: Ceiling | None = None) -> Value:
+        value = self.value(step.reads[0])
         if isinstance(step.module, ClipFloorShift):
             largest = float(step.module.ceiling.detach())
             if not largest > 0:
@@ -176,7 +219,7 @@ class Reader:
             self.made[name] = value, ceiling
             if step is not None:
                 self.sums[name] = step.where, of or step.reads[0]
-        return replace(Value.of(name, value.shape), is_flat=value.is_flat)
+        return Value.of(name, value.shape)
 
     def _add(
         self, value: Value, name: str, step: Step | None, ceiling: Ceiling | None = None
@@ -186,7 +229,7 @@ class Reader:
         self.populations.append(population)
         self.projections += projections
 
-    def _clamped(self, step: Step, value: Value) -> Value:
+    def _clamped(self, step: Step) -> Value:
         """Read ``x.clamp(min=0)`` as ReLU, and with a maximum as ReLU6."""
         low, high = step.argument(1, "min", None), step.argument(2, "max", None)
         if low != 0 or not (high is None or isinstance(high, int | float) and high > 0):
@@ -195,13 +238,25 @@ class Reader:
                 f"clamps to {low} and {high}",
                 f"A minimum of 0 and a maximum above 0 or none are known. {SUPPORTED}",
             )
-        return self._rectified(
-            step, value, None if high is None else Ceiling(float(high))
-        )
+        return self._rectified(step, None if high is None else Ceiling(float(high)))
 
-    def _normalized(self, step: Step, value: Value) -> Value:
-        factors = batch_norm(step, value.shape[0], is_flat=value.is_flat)
-        return self._affine(step, value, *factors)
+    def _normalized(self, step: Step) -> Read:
+        step = step if step.module is not None else as_module(step)
+        value, wrap = self._by_channel(step.reads[0])
+        is_flat = len(step.input_shape) == 1 and len(value.shape) == 3
+        factors = batch_norm(step, value.shape[0], is_flat=is_flat)
+        return wrap(self._affine(step, value, *factors))
+
+    def _by_channel(self, name: str) -> tuple[Value, Callable[[Value], Read]]:
+        """Give a value with the channels of a result, and how to make that of it."""
+        found = self.values[name]
+        if isinstance(found, Rearranged):
+            value, numbers = _parts(found)
+            if is_whole(numbers, value.shape):
+                if len(numbers) != value.shape[0] and numbers.ndim > 1:
+                    raise found.refusal()
+                return value, lambda changed: replace(found, value=changed)
+        return self.value(name), lambda changed: changed
 
     def _affine(self, step: Step, value: Value, gain: Any, shift: Any) -> Value:
         if len(gain) != value.shape[0]:
@@ -215,59 +270,171 @@ class Reader:
         name = value.name if folds else self._name(step, "bn")
         return value.scaled(gain, shift, name)
 
-    def _product(self, step: Step, value: Value) -> Value:
+    def _product(self, step: Step) -> Read:
+        """Multiply with a number, or a constant of each channel."""
+        divides = step.kind == "div"
+        if len(step.reads) != 1 or divides and not isinstance(step.args[0], Node):
+            found = "divides by an activation" if divides else "multiplies two of them"
+            raise UnsupportedModuleError(
+                step.where,
+                f"found the function {step.kind}, which {found}",
+                "Synapses can't multiply activations (squeeze and excitation, "
+                "attention, gates): a constant of each channel is supported; use a "
+                "network without it.",
+            )
         gain = constant_of(step, "multiplies with")
-        if gain is None:
-            raise UnsupportedModuleError(
-                step.where,
-                "found the function mul",
-                f"A product with a constant of each channel is supported. {SUPPORTED}",
+        if isinstance(gain, float):
+            found = self.values[step.reads[0]]
+            value = _parts(found)[0].times(1 / gain if divides else gain)
+            return (
+                replace(found, value=value) if isinstance(found, Rearranged) else value
             )
-        return self._affine(step, value, gain, np.zeros_like(gain))
+        value, wrap = self._by_channel(step.reads[0])
+        gain = 1 / gain if divides else gain
+        return wrap(self._affine(step, value, gain, np.zeros_like(gain)))
 
-    def _sum(self, step: Step, value: Value) -> Value:
-        alpha = step.kwargs.get("alpha", 1)
-        if len(step.reads) == 1 and alpha == 1:
-            shift = constant_of(step, "adds")
-            if shift is not None:
-                return self._affine(step, value, np.ones_like(shift), shift)
-            if 0 in [*step.args, *step.kwargs.values()]:  # ``sum`` starts with it
-                return value
-        if len(step.reads) != 2 or alpha != 1:
-            raise UnsupportedModuleError(
-                step.where, "adds a number", "Sums of two results are supported."
+    def _negative(self, step: Step) -> Read:
+        value, wrap = self._by_channel(step.reads[0])
+        return wrap(value.times(-1.0))
+
+    def _sum(self, step: Step) -> Read:
+        """Add or take off another result, a number, or a constant of each channel."""
+        name = getattr(step.call, "__name__", "")
+        if name == "neg":
+            return self._negative(step)
+        alpha = float(step.kwargs.get("alpha", 1))
+        gains = [1.0, -alpha if step.kind == "sub" else alpha]
+        if "rsub" in name:
+            gains = [-alpha, 1.0]
+        if len(step.reads) == 2:
+            return self._sum_of_two(step, gains)
+        index = 0 if any(isinstance(arg, Node) for arg in step.args[:1]) else 1
+        shift = constant_of(step, "adds")
+        value, wrap = self._by_channel(step.reads[0])
+        value = value.times(gains[index])
+        if isinstance(shift, float):
+            if shift == 0:  # ``sum`` starts with it
+                return wrap(value)
+            shift = np.full(value.shape[0], shift)
+            name = value.name or self._name(step, "add")
+            return wrap(
+                value.scaled(np.ones_like(shift), gains[1 - index] * shift, name)
             )
-        other = self.values[step.reads[1]]
-        if (value.shape, value.is_flat) != (other.shape, other.is_flat):
+        return wrap(
+            self._affine(step, value, np.ones_like(shift), gains[1 - index] * shift)
+        )
+
+    def _sum_of_two(self, step: Step, gains: list[float]) -> Read:
+        one, other = (self.values[name] for name in step.reads)
+        name = self._name(step, "add")
+        if _same_places(one, other):
+            values = [_parts(found)[0] for found in (one, other)]
+        else:
+            for read in {*step.reads}:
+                own = self.shapes[read]
+                if own != step.shape and len(own) == len(step.shape):
+                    value, numbers = _parts(self.values[read])
+                    numbers = np.broadcast_to(numbers, step.shape)
+                    self.values[read] = _placed(value, numbers, step)
+            values = [self.value(read) for read in step.reads]
+        first, second = (
+            value.times(gain) for value, gain in zip(values, gains, strict=True)
+        )
+        if first.shape != second.shape:
             raise UnsupportedModuleError(
                 step.where,
-                f"adds values of the shapes {value.shape} and {other.shape}",
+                f"adds values of the shapes {first.shape} and {second.shape}",
                 "Sums of two results of the same shape are supported.",
             )
-        return value.plus(other, self._name(step, "add"))
+        total = first.plus(second, name)
+        if isinstance(one, Rearranged) and _same_places(one, other):
+            return replace(one, value=total)
+        return total
 
-    def _side_by_side(self, step: Step, value: Value) -> Value:
+    def _side_by_side(self, step: Step) -> Read:
         axis = step.argument(1, "dim", 0)
         found = [self.values[name] for name in step.reads]
-        is_flat = any(one.is_flat and len(one.shape) > 1 for one in found)
-        if axis % (len(step.shape) + 1) != 1 or is_flat:
+        parts = [_parts(one) for one in found]
+        shapes = [value.shape for value, _ in parts]
+        if axis % (len(step.shape) + 1) == 1 and len({one[1:] for one in shapes}) == 1:
+            if all(is_whole(numbers, value.shape) for value, numbers in parts):
+                whole = Value.side_by_side([value for value, _ in parts])
+                return _placed(whole, numbered(whole.shape).reshape(step.shape), step)
+        if axis % (len(step.shape) + 1) != 1 or len(step.shape) != 3:
             raise UnsupportedModuleError(
                 step.where,
-                f"concatenates along dimension {axis} "
-                f"{', '.join(str(one.shape) for one in found)}",
+                f"concatenates along dimension {axis} {', '.join(map(str, shapes))}",
                 "Channels can be concatenated (dim=1), before Flatten.",
             )
-        return Value.side_by_side(found)
+        return Value.side_by_side([self.value(name) for name in step.reads])
 
-    def _mapped(self, step: Step, value: Value) -> Value:
+    def _mapped(self, step: Step) -> Read:
         name = self._name(step, ROLES[step.kind])
-        kernel, bias, n_biases = kernel_of(step, value.shape)
+        found = self.values[step.reads[0]]
+        step = step if step.module is not None else as_module(step)
+        shape = step.shape
+        if step.kind == "Linear":
+            value, numbers = _parts(found)
+            if numbers.ndim == 1:
+                read = kernel_of(step, value.shape, numbers)
+            else:
+                value = self.value(step.reads[0])
+                read = kernel_of(step, value.shape)
+        else:
+            value = self.value(step.reads[0])
+            step = in_two_dimensions(step)
+            read = kernel_of(step, value.shape)
+        kernel, bias, n_biases = read
         connection = Connection(kernel.input_shape, kernel=kernel)
-        return through(self, step, value, connection, name, bias, n_biases)
+        made = through(self, step, value, connection, name, bias, n_biases)
+        return _placed(made, numbered(made.shape).reshape(shape), step)
 
-    def _upsampled(self, step: Step, value: Value) -> Value:
+    def _upsampled(self, step: Step) -> Value:
+        value = self.value(step.reads[0])
         return through(
             self, step, value, Connection(value.shape, upsampling_window(step))
+        )
+
+    def _mean(self, step: Step) -> Read:
+        """Average, or sum, over dimensions: of positions, or of channels."""
+        value, numbers = _parts(self.values[step.reads[0]])
+        dims = step.argument(1, "dim", None)
+        dims = (dims,) if isinstance(dims, int) else tuple(dims or ())
+        axes = {dim % (numbers.ndim + 1) - 1 for dim in dims}
+        of_all = axes == {*range(1, numbers.ndim)} and len(numbers) == value.shape[0]
+        if of_all and is_whole(numbers, value.shape) and len(value.shape) == 3:
+            axes = {1, 2}
+        elif numbers.ndim == 3 and axes and min(axes) >= 0:
+            value = self.value(step.reads[0])
+        else:
+            raise UnsupportedModuleError(
+                step.where,
+                f"a {step.kind} over {dims or 'all images'}",
+                "A mean or sum over (2, 3), one of them, or channels is supported.",
+            )
+        shape = tuple(1 if axis in axes else n for axis, n in enumerate(value.shape))
+        n_values = math.prod(value.shape) // math.prod(shape)
+        if axes & {1, 2}:
+            pool = replace(
+                step,
+                kind="AdaptiveAvgPool2d",
+                input_shape=value.shape,
+                shape=(value.shape[0], *shape[1:]),
+            )
+            value = self._pooled(pool, value)
+        if 0 in axes:
+            weight = np.full((1, value.shape[0], 1, 1), 1 / value.shape[0])
+            kernel = Convolution(value.shape, weight)
+            value = through(self, step, value, Connection(value.shape, None, kernel))
+        if step.kind == "sum":
+            value = value.times(float(n_values))
+        return _placed(value, numbered(shape).reshape(step.shape), step)
+
+    def _averaged(self, step: Step) -> Read:
+        value, step = self.value(step.reads[0]), in_two_dimensions(step)
+        pooled = self._pooled(step, value)
+        return _placed(
+            pooled, numbered(pooled.shape).reshape(self.shapes[step.name]), step
         )
 
     def _pooled(self, step: Step, value: Value) -> Value:
@@ -283,7 +450,8 @@ class Reader:
         if value.is_rectified:
             pooled = through(self, step, value, Connection(value.shape, window))
             self._add(pooled, name, step)
-            self.sums[name] = step.where, step.name
+            if step.kind != "mean":
+                self.sums[name] = step.where, step.name
             return Value.of(name, pooled.shape)
         terms = [self._average(step, window, name, term) for term in value.terms]
         bias = None if value.bias is None else window.drive(value.bias)
@@ -311,7 +479,7 @@ class Reader:
         changed = Connection(pool.shape, None, kernel, own.start, own.channels)
         return Term(name, changed, term.where)
 
-    def _gated(self, step: Step, value: Value) -> Value:
+    def _gated(self, step: Step) -> Read:
         """Let the spikes of the busiest input pass: a population for each source."""
         if self.max_pooling is None:
             found, other = "the function max_pool2d", "nn.AvgPool2d"
@@ -324,21 +492,34 @@ class Reader:
                 "max_pooling='gate' or 'largest-count', which pass spikes of the "
                 f"busiest input. {SUPPORTED}",
             )
+        found = self.values[step.reads[0]]
+        step = in_two_dimensions(step)
+        window = largest_window(step)
+        padded = None
+        if isinstance(found, Rearranged):
+            padded = connection_of(found.numbers, found.value.shape)
+        if padded is not None and padded.window is not None and padded.is_one_to_one:
+            # Zeros around activations, or minus infinity, are never the largest.
+            value, window = found.value, window.after(padded.window)  # type: ignore[union-attr]
+        else:
+            value = self.value(step.reads[0])
         if not value.is_rectified:
             raise without_maximum(value, step)
         if not value.is_bare:
             value = self._population(value, step, None)
-        name, window, terms = self._name(step, "pool"), largest_window(step), []
+        name, terms = self._name(step, "pool"), []
         for term in value.terms:
-            own = self._unused(name)
-            gate = Connection(term.connection.input_shape, window)
+            own, read = self._unused(name), term.connection
+            gate = Connection(read.input_shape, window)
             self.populations.append(Population(own, gate.shape, unit=step.where))
             self.projections.append(
                 Projection(own, term.source, own, gate, gate=self.max_pooling)
             )
-            placed = Connection(gate.shape).moved(term.connection.start, value.shape[0])
+            kernel = read.kernel and read.kernel.resized(gate.shape)
+            placed = Connection(gate.shape, None, kernel, read.start, read.channels)
             terms.append(Term(own, placed, term.where))
-        return Value((value.shape[0], *step.shape[1:]), tuple(terms))
+        made = Value((value.shape[0], *step.shape[1:]), tuple(terms))
+        return _placed(made, numbered(made.shape).reshape(self.shapes[step.name]), step)
 
     def _name(self, step: Step | None, role: str) -> str:
         self.n_of_role[role] = self.n_of_role.get(role, 0) + 1
@@ -356,26 +537,46 @@ class Reader:
         return unused(name, (made.name for made in self.populations))
 
 
-def _as_before(reader: Reader, step: Step, value: Value) -> Value:
-    return value
+def _parts(found: Any) -> tuple[Value, Numbers]:
+    """Give values, and which of them a result has where."""
+    if isinstance(found, Rearranged):
+        return found.value, found.numbers
+    return found, numbered(found.shape)
 
 
-#: What reads each kind of call; all others are average pooling.
-READERS: dict[str, Callable[[Reader, Step, Value], Value]] = {
-    "Flatten": lambda reader, step, value: replace(value, is_flat=True),
-    "Identity": _as_before,
-    "Dropout": _as_before,
+def _placed(value: Value, numbers: Numbers, step: Step) -> Read:
+    """Give a value itself, if all is in its place."""
+    if numbers.shape == value.shape and is_whole(numbers, value.shape):
+        return value
+    return Rearranged(value, numbers, step)
+
+
+def _same_places(one: Read, other: Read) -> bool:
+    (first, numbers), (second, others) = _parts(one), _parts(other)
+    return first.shape == second.shape and np.array_equal(numbers, others)
+
+
+#: What reads each kind of call.
+READERS: dict[str, Callable[[Reader, Step], Read]] = {
+    "Identity": lambda reader, step: reader.values[step.reads[0]],
+    "Dropout": lambda reader, step: reader.values[step.reads[0]],
     "ReLU": Reader._rectified,
     "LeakyReLU": leaky,
     "PReLU": leaky,
     "abs": magnitude,
-    "ReLU6": lambda reader, *read: reader._rectified(*read, Ceiling(6.0)),
+    "ReLU6": lambda reader, step: reader._rectified(step, Ceiling(6.0)),
     "clamp": Reader._clamped,
     "BatchNorm": Reader._normalized,
     "mul": Reader._product,
+    "div": Reader._product,
     "add": Reader._sum,
+    "sub": Reader._sum,
     "cat": Reader._side_by_side,
     "MaxPool2d": Reader._gated,
+    "AvgPool2d": Reader._averaged,
+    "AdaptiveAvgPool2d": Reader._averaged,
+    "mean": Reader._mean,
+    "sum": Reader._mean,
     "Upsample": Reader._upsampled,
     **dict.fromkeys(ROLES, Reader._mapped),
 }

@@ -13,6 +13,7 @@ from cnn2snn_brian.projections.algebra import (
     is_gain,
     is_pointwise,
     simplest,
+    takes,
     then,
     unused,
 )

@@ -77,6 +77,21 @@ class Window(ByContent):
             return self
         return Window(self.rows @ first.rows, self.columns @ first.columns)
 
+    def without_zeros(self) -> "tuple[Window | None, tuple[Span, ...]]":
+        """Take off zeros around what is read, if there are some: what is left."""
+        padding, inner = [], []
+        for matrix in self.axes:
+            read = np.flatnonzero(matrix.any(1))
+            if not len(read):
+                return self, ()
+            first, end = int(read[0]), int(read[-1]) + 1
+            padding.append((first, len(matrix) - end))
+            inner.append(matrix[first:end])
+        if not np.any(padding):
+            return self, ()
+        is_all = all(np.array_equal(matrix, np.eye(len(matrix))) for matrix in inner)
+        return None if is_all else Window(*inner), tuple(padding)
+
     def squared(self) -> "Window":
         """Square what is taken: variances add up with that."""
         return Window(np.square(self.rows), np.square(self.columns))
