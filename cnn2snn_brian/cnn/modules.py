@@ -139,7 +139,7 @@ def _convolution(step: Step, weight: Any) -> Kernel:
 
 
 def kernel_of(
-    step: Step, shape: tuple[int, ...], numbers: Any = None
+    step: Step, shape: tuple[int, ...], order: Any = None
 ) -> tuple[Kernel, FloatArray | None, int]:
     """Read a call with weights: its kernel, bias, and number of trained biases."""
     module: Any = step.module
@@ -150,11 +150,11 @@ def kernel_of(
         kernel = _convolution(step, weight)
     elif len(step.input_shape) == 1:
         # Its input was flattened: which weight belongs to which value.
-        if numbers is not None and not np.array_equal(
-            numbers.ravel(), np.arange(weight.shape[1]) + 1
+        if order is not None and not np.array_equal(
+            order.ravel(), np.arange(weight.shape[1]) + 1
         ):
             whole = np.zeros((len(weight), 1 + math.prod(shape)))
-            np.add.at(whole, (slice(None), numbers), weight)
+            np.add.at(whole, (slice(None), order), weight)
             weight = whole[:, 1:]
         kernel = Dense(shape, weight)
     else:

@@ -99,6 +99,7 @@ class Reader:
             mean, std = check_normalize(normalize, shape[0])
             pixels = replace(pixels.scaled(1 / std, -mean / std, ""), n_biases=0)
         self.values: dict[str, Read] = {image: pixels}
+        self.settled: dict[str, Value] = {}
         #: Shapes of all results, without the batch.
         self.shapes: dict[str, tuple[int, ...]] = {image: shape}
         self.n_of_role: dict[str, int] = {}
@@ -133,7 +134,7 @@ class Reader:
 
     def value(self, name: str) -> Value:
         """Give a result as channels of maps, or as a vector."""
-        found = self.values[name]
+        found = self.settled.get(name, self.values[name])
         if isinstance(found, Rearranged):
             connection = connection_of(found.numbers, found.value.shape)
             if connection is None:
@@ -143,7 +144,7 @@ class Reader:
                 value = self.with_neurons(found.value, found.step, taken)
                 taken = value.taken(connection)
             assert isinstance(taken, Value)
-            found = self.values[name] = taken
+            found = self.settled[name] = taken
         assert isinstance(found, Value)
         return found
 
@@ -314,13 +315,16 @@ class Reader:
         if _same_places(one, other):
             values = [_parts(found)[0] for found in (one, other)]
         else:
-            for read in {*step.reads}:
+            names = []
+            for read in step.reads:
                 own = self.shapes[read]
                 if own != step.shape and len(own) == len(step.shape):
                     value, numbers = _parts(self.values[read])
                     numbers = np.broadcast_to(numbers, step.shape)
+                    read = f"{read} in {step.name}"
                     self.values[read] = _placed(value, numbers, step)
-            values = [self.value(read) for read in step.reads]
+                names.append(read)
+            values = [self.value(read) for read in names]
         first, second = (
             value.times(gain) for value, gain in zip(values, gains, strict=True)
         )

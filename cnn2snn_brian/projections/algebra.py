@@ -95,6 +95,11 @@ def _after_pointwise(first: Kernel, second: SpatialKernel) -> Kernel:
 
 def _then_pointwise(first: SpatialKernel, second: Convolution) -> Kernel | None:
     """Let a pointwise kernel read what another one gives."""
+    if _is_depthwise(first) and second.groups == 1 and second.stride == (1, 1):
+        each = second.weight[:, :, 0, 0, None, None] * first.weight[None, :, 0]
+        # An input channel may have several outputs, one after another.
+        kernel: Any = each.reshape(len(each), first.groups, -1, *each.shape[2:]).sum(2)
+        return replace(first, weight=kernel, groups=1)
     stride = first.stride
     if second.stride != (1, 1):
         if first.is_transposed:
@@ -182,9 +187,7 @@ def _composed(first: Connection, narrow: Connection) -> Connection | None:
 def _by_window(connection: Connection) -> Connection | None:
     """Write what a kernel does with positions as a window, if it is the same for all."""
     kernel = connection.kernel
-    if connection.window is not None or not isinstance(kernel, Convolution):
-        return None
-    if is_pointwise(kernel):
+    if not isinstance(kernel, Convolution) or is_pointwise(kernel):
         return None
     taps = kernel.weight.reshape(-1, *kernel.weight.shape[2:])
     if kernel.weight.shape[2:] == (1, 1):
@@ -208,7 +211,7 @@ def _by_window(connection: Connection) -> Connection | None:
     shape = (kernel.input_shape[0], *kernel.shape[1:])
     return replace(
         connection,
-        window=Window(*matrices),
+        window=Window(*matrices).after(connection.window),
         kernel=Convolution(shape, rest, groups=kernel.groups),
     )
 
