@@ -89,17 +89,19 @@ def _after_pointwise(first: Kernel, second: SpatialKernel) -> Kernel:
         kernel: Any = second.weight * np.repeat(first.weight, n_each, axis=0)
         return replace(second, input_shape=first.input_shape, weight=kernel, groups=1)
     one, two = _same_groups(first, second)
-    table = np.einsum("gio,goyxp->giyxp", one[:, :, 0, 0], two, optimize=True)
-    return second.with_table(table)
+    groups, _, y, x, n_out = two.shape
+    table = one[:, :, 0, 0] @ two.reshape(groups, -1, y * x * n_out)
+    return second.with_table(table.reshape(groups, -1, y, x, n_out))
 
 
 def _then_pointwise(first: SpatialKernel, second: Convolution) -> Kernel | None:
     """Let a pointwise kernel read what another one gives."""
     if _is_depthwise(first) and second.groups == 1 and second.stride == (1, 1):
         each = second.weight[:, :, 0, 0, None, None] * first.weight[None, :, 0]
-        # An input channel may have several outputs, one after another.
-        kernel: Any = each.reshape(len(each), first.groups, -1, *each.shape[2:]).sum(2)
-        return replace(first, weight=kernel, groups=1)
+        if each.shape[1] > first.groups:
+            # An input channel has several outputs, one after another.
+            each = each.reshape(len(each), first.groups, -1, *each.shape[2:]).sum(2)
+        return replace(first, weight=each, groups=1)
     stride = first.stride
     if second.stride != (1, 1):
         if first.is_transposed:
@@ -107,8 +109,10 @@ def _then_pointwise(first: SpatialKernel, second: Convolution) -> Kernel | None:
         (y, x), (more_y, more_x) = stride, second.stride
         stride = y * more_y, x * more_x
     one, two = _same_groups(first, second)
-    table = np.einsum("giyxo,gop->giyxp", one, two[:, :, 0, 0], optimize=True)
-    return replace(first.with_table(table), stride=stride)
+    groups, _, y, x, n_between = one.shape
+    table = one.reshape(groups, -1, n_between) @ two[:, :, 0, 0]
+    whole = first.with_table(table.reshape(groups, -1, y, x, table.shape[-1]))
+    return replace(whole, stride=stride)
 
 
 def _same_groups(*kernels: Kernel) -> list[npt.NDArray[Any]]:
