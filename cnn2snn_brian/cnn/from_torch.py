@@ -7,10 +7,11 @@ the layers are compared with the CNN.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CellType, FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,10 @@ import torch.fx
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cnn2snn_brian.checks import check_choice
+from cnn2snn_brian.checks import check_choice, check_number
 from cnn2snn_brian.cnn.adjust import Adjustment
 from cnn2snn_brian.cnn.modules import check_normalize
+from cnn2snn_brian.cnn.pairs import COMPOSE, Negative
 from cnn2snn_brian.cnn.reader import Reader
 from cnn2snn_brian.cnn.trace import (
     CASTS,
@@ -288,6 +290,9 @@ def from_torch(
     *,
     names: Literal["role", "module"] = "role",
     max_pooling: GateRule | None = None,
+    negative: Negative = "on-off",
+    compose: float = COMPOSE,
+    input: Literal["pixels", "on-off"] = "pixels",
 ) -> Network:
     """
     Read a trained CNN.
@@ -314,6 +319,20 @@ def from_torch(
     max_pooling : {"gate", "largest-count"}, optional
         What MaxPool2d becomes: a population after a `MaxPoolGate` of this rule.
         Without it, MaxPool2d is refused.
+    negative : {"on-off", "refuse"}
+        What becomes of a value z that may be negative where neurons have to say it: a
+        rate can't be negative. "on-off": ON cells, which integrate z, and OFF cells,
+        which integrate -z, so that their rates are relu(z) and relu(-z). Who reads z,
+        reads W from ON and -W from OFF cells; LeakyReLU of slope a reads -a W from OFF
+        cells. They are named ``conv3_on`` and ``conv3_off``. "refuse": an error.
+    compose : float
+        Two maps without a ReLU between them become one, without neurons between, where
+        that has a form and at most so many times the synapses that it takes with ON and
+        OFF cells between them. 0: never; ``inf``: wherever it can be. ``print`` of the
+        network shows what was chosen. With ``negative="refuse"`` it is ``inf``.
+    input : {"pixels", "on-off"}
+        What the input neurons say: pixels, or with `normalize` how far pixels are above
+        and below `mean`, in ON and OFF channels (see `OnOffPixels`).
 
     Returns
     -------
@@ -347,6 +366,9 @@ def from_torch(
     ('conv1', 'ip1')
     """
     check_choice("names", names, ("role", "module"))
+    check_choice("negative", negative, get_args(Negative))
+    if compose != math.inf:
+        check_number("compose", compose, 0)
     if max_pooling is not None:
         check_rule("max_pooling", max_pooling)
     try:
@@ -387,7 +409,9 @@ def from_torch(
         with refused(type(cnn).__name__, what, hint):
             Calls(cnn, graph=graph).run(images[:2].clone())
     image, calls, result = steps(graph)
-    reader = Reader(image, shape, names, normalize, max_pooling)  # type: ignore[arg-type]
+    reader = Reader(
+        image, shape, names, normalize, max_pooling, negative, compose
+    )  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
     is_rectified = reader.result(calls[-1] if calls else None, result)
@@ -395,7 +419,8 @@ def from_torch(
         raise UnsupportedModuleError(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
-    network = Network(shape, tuple(reader.populations), tuple(reader.projections))  # type: ignore[arg-type]
+    parts = tuple(reader.populations), tuple(reader.projections), tuple(reader.notes)
+    network = Network(shape, *parts)  # type: ignore[arg-type]
     nodes = {node.name: node for node in graph.nodes}
     _check_calls([*nodes.values()], in_forward)
     sums = {

@@ -20,6 +20,16 @@ from cnn2snn_brian.cnn.modules import (
     largest_window,
     upsampling_window,
 )
+from cnn2snn_brian.cnn.pairs import (
+    COMPOSE,
+    Negative,
+    leaky,
+    magnitude,
+    on_cells,
+    signed,
+    through,
+    without_maximum,
+)
 from cnn2snn_brian.cnn.rearranged import (
     Numbers,
     Rearranged,
@@ -43,7 +53,6 @@ from cnn2snn_brian.projections import (
     Window,
     is_pointwise,
     neurons_of,
-    takes,
     then,
     unused,
 )
@@ -58,7 +67,7 @@ ROLES = {
 
 
 #: Calls that treat each value alike, so that it does not matter where they are.
-ELEMENTWISE = ("ReLU", "ReLU6", "clamp", "Identity", "Dropout")
+ELEMENTWISE = ("ReLU", "ReLU6", "LeakyReLU", "abs", "clamp", "Identity", "Dropout")
 
 
 #: A result of the CNN: a value, one whose values are elsewhere, or several.
@@ -81,6 +90,10 @@ class Reader:
         (mean, std) of the pixels that the CNN takes.
     max_pooling : {"gate", "largest-count"}, optional
         What maximum pooling becomes; None refuses it.
+    negative : {"on-off", "refuse"}
+        What becomes of values that may be negative and have to be spikes.
+    compose : float
+        Two maps become one with at most so many times the synapses of ON and OFF cells.
     """
 
     def __init__(
@@ -90,8 +103,18 @@ class Reader:
         names: Literal["role", "module"],
         normalize: tuple[Any, Any] | None,
         max_pooling: GateRule | None,
+        negative: Negative = "on-off",
+        compose: float = COMPOSE,
     ) -> None:
         self.names, self.max_pooling = names, max_pooling
+        self.negative, self.compose = negative, compose
+        #: What ON and OFF cells say, by the terms of their value and of this itself.
+        self.pairs: dict[tuple[Term, ...], Value] = {}
+        #: The value, by the terms of what its ON and OFF cells say.
+        self.before: dict[tuple[Term, ...], Value] = {}
+        #: Names of averages, by the call and by what is averaged.
+        self.averages: dict[tuple[str, str], str] = {}
+        self.notes: list[str] = []
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         pixels = Value.of(INPUT, shape, "the image")
@@ -126,6 +149,7 @@ class Reader:
         found = self.values[name]
         is_flat = isinstance(found, Rearranged) and found.is_flat
         value = found.value if is_flat else self.value(name)  # type: ignore[union-attr]
+        value = self.before.get(value.terms, value)  # as exact as can be
         is_rectified = value.is_bare and len(value.terms) == 1
         is_rectified = is_rectified and value.terms[0].connection.is_identity
         if not is_rectified:
@@ -141,21 +165,12 @@ class Reader:
                 raise found.refusal()
             taken = found.value.taken(connection)
             if isinstance(taken, Term):
-                value = self.with_neurons(found.value, found.step, taken)
+                value = signed(self, found.step, found.value)
                 taken = value.taken(connection)
             assert isinstance(taken, Value)
             found = self.settled[name] = taken
         assert isinstance(found, Value)
         return found
-
-    def with_neurons(self, value: Value, step: Step, term: Term) -> Value:
-        """Give neurons to a value that may be negative, of which a term is in the way."""
-        raise UnsupportedModuleError(
-            term.where,
-            f"its output goes on without a ReLU, to {step.where}",
-            "A firing rate is never negative, and the two can't be put together as one "
-            "map: put a ReLU right after it (before any pooling) and train again.",
-        )
 
     def _rearranged(self, step: Step, given: Any) -> Any:
         """Move values to other places, by their numbers."""
@@ -190,7 +205,8 @@ class Reader:
             ceiling = Ceiling(largest, step.module.steps)
         if value.is_bare and ceiling is None:
             return value
-        return self._population(value, step, ceiling)
+        found = on_cells(self, value) if ceiling is None else None
+        return found or self._population(value, step, ceiling)
 
     def _population(
         self, value: Value, step: Step | None, ceiling: Ceiling | None, of: str = ""
@@ -374,23 +390,13 @@ class Reader:
             read = kernel_of(step, value.shape)
         kernel, bias, n_biases = read
         connection = Connection(kernel.input_shape, kernel=kernel)
-        made = self._through(step, value, connection, name, bias, n_biases)
+        made = through(self, step, value, connection, name, bias, n_biases)
         return _placed(made, numbered(made.shape).reshape(shape), step)
-
-    def _through(
-        self, step: Step, value: Value, connection: Connection, *more: Any
-    ) -> Value:
-        found = value.through(connection, step.where, *more)
-        if isinstance(found, Term):
-            value = self.with_neurons(value, step, found)
-            found = value.through(connection, step.where, *more)
-        assert isinstance(found, Value)
-        return found
 
     def _upsampled(self, step: Step) -> Value:
         value = self.value(step.reads[0])
-        return self._through(
-            step, value, Connection(value.shape, upsampling_window(step))
+        return through(
+            self, step, value, Connection(value.shape, upsampling_window(step))
         )
 
     def _mean(self, step: Step) -> Read:
@@ -423,7 +429,7 @@ class Reader:
         if 0 in axes:
             weight = np.full((1, value.shape[0], 1, 1), 1 / value.shape[0])
             kernel = Convolution(value.shape, weight)
-            value = self._through(step, value, Connection(value.shape, None, kernel))
+            value = through(self, step, value, Connection(value.shape, None, kernel))
         if step.kind == "sum":
             value = value.times(float(n_values))
         return _placed(value, numbered(shape).reshape(step.shape), step)
@@ -442,13 +448,11 @@ class Reader:
         What follows a pointwise map can be averaged before it.
         """
         window = average_window(step)
-        for term in value.terms:
-            if not is_pointwise(term.connection.kernel):
-                value = self.with_neurons(value, step, term)
-                break
+        if not all(is_pointwise(term.connection.kernel) for term in value.terms):
+            value = signed(self, step, value)
         name = self._unused(self._name(step, "pool"))
         if value.is_rectified:
-            pooled = self._through(step, value, Connection(value.shape, window))
+            pooled = through(self, step, value, Connection(value.shape, window))
             self._add(pooled, name, step)
             if step.kind != "mean":
                 self.sums[name] = step.where, step.name
@@ -465,9 +469,16 @@ class Reader:
             pooled = then(own, Connection(own.shape, window))
             assert pooled is not None
             return replace(term, connection=pooled)
-        name = self._unused(name)
+        off_of = {one.name: one.off_of for one in self.populations}
+        on = off_of.get(term.source, "")
+        end = "_on" if term.source in off_of.values() else ""
+        name = self._unused(name + ("_off" if on else end))
         pool = Connection(own.input_shape, window)
         self._add(Value(pool.shape, (Term(term.source, pool),)), name, step)
+        self.averages[step.name, term.source] = name
+        if on:  # averages of ON and of OFF cells are a pair, too
+            mine = self.averages.get((step.name, on), "")
+            self.populations[-1] = replace(self.populations[-1], off_of=mine)
         kernel = own.kernel and own.kernel.resized(pool.shape)
         changed = Connection(pool.shape, None, kernel, own.start, own.channels)
         return Term(name, changed, term.where)
@@ -497,13 +508,7 @@ class Reader:
         else:
             value = self.value(step.reads[0])
         if not value.is_rectified:
-            signed = next(t for t in value.terms if not takes(t.connection))
-            raise UnsupportedModuleError(
-                signed.where,
-                f"its output goes on without a ReLU, to {step.where}",
-                "The largest of values that may be negative can't be found by spikes: "
-                "put a ReLU right after it (before any pooling) and train again.",
-            )
+            raise without_maximum(value, step)
         if not value.is_bare:
             value = self._population(value, step, None)
         name, terms = self._name(step, "pool"), []
@@ -560,6 +565,9 @@ READERS: dict[str, Callable[[Reader, Step], Read]] = {
     "Identity": lambda reader, step: reader.values[step.reads[0]],
     "Dropout": lambda reader, step: reader.values[step.reads[0]],
     "ReLU": Reader._rectified,
+    "LeakyReLU": leaky,
+    "PReLU": leaky,
+    "abs": magnitude,
     "ReLU6": lambda reader, step: reader._rectified(step, Ceiling(6.0)),
     "clamp": Reader._clamped,
     "BatchNorm": Reader._normalized,

@@ -27,8 +27,8 @@ from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 
 SUPPORTED = (
     "Supported are Conv2d, ConvTranspose2d, Linear, AvgPool2d, AdaptiveAvgPool2d, "
-    "Upsample, ReLU, ReLU6, Flatten, BatchNorm, Dropout, Identity, padding, sums, "
-    "concatenations and parts of channels."
+    "Upsample, ReLU, ReLU6, LeakyReLU, PReLU, Flatten, BatchNorm, Dropout, Identity, "
+    "padding, sums, concatenations and parts of channels."
 )
 
 #: What to do about what users have most often, by parts of its name in small letters.
@@ -36,10 +36,6 @@ _ADVICE = {
     ("groupnorm", "layernorm", "instancenorm", "localresponsenorm"): (
         "Its statistics are computed anew from each image: use BatchNorm and train "
         "again."
-    ),
-    ("leakyrelu",): (
-        "A firing rate is never negative: use ReLU (cnn2snn_brian.adjust replaces it) "
-        "and train again."
     ),
     ("logsoftmax", "softmax"): (
         "At the end, leave it out: the class with the most output spikes is the same. "
@@ -98,6 +94,9 @@ KINDS: dict[Any, str] = {
         # ClipFloorShift is one that saturates; the reader notes where.
         "ReLU": (nn.ReLU, ClipFloorShift, F.relu, F.relu_, "relu", "relu_"),
         "ReLU6": (nn.ReLU6, F.relu6),
+        "LeakyReLU": (nn.LeakyReLU, F.leaky_relu, "leaky_relu", "leaky_relu_"),
+        "PReLU": (nn.PReLU, "prelu"),
+        "abs": ("abs", "abs_", "absolute"),
         "clamp": ("clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_"),
         "add": ("add", "add_"),
         "sub": ("sub", "sub_", "subtract", "subtract_", "__rsub__", "rsub", "neg"),

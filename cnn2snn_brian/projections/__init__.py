@@ -10,6 +10,7 @@ from cnn2snn_brian.projections.algebra import (
     Term,
     Value,
     as_convolution,
+    is_gain,
     is_pointwise,
     simplest,
     takes,

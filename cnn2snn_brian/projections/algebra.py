@@ -36,6 +36,11 @@ def _is_depthwise(kernel: Kernel) -> bool:
     return isinstance(kernel, Convolution) and kernel.weight.shape[1] == 1
 
 
+def is_gain(kernel: Kernel | None) -> bool:
+    """Say whether a kernel does no more than to scale channels."""
+    return kernel is None or _gain(kernel) is not None
+
+
 def _gain(kernel: Kernel | None) -> FloatArray | None:
     """Give the factors of the channels, if a kernel is no more than that."""
     if kernel is None or isinstance(kernel, ByChannel):

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -107,6 +107,8 @@ class Population(ByContent):
         Its largest activation, if it saturates.
     unit : str
         Where the CNN computes its sums, if a module does.
+    off_of : str
+        For OFF cells: name of the ON cells, whose input theirs is times -1.
 
     Raises
     ------
@@ -120,6 +122,7 @@ class Population(ByContent):
     n_bias_parameters: int = 0
     ceiling: Ceiling | None = None
     unit: str = field(default="", compare=False)
+    off_of: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.bias is None:
@@ -219,6 +222,8 @@ class Network(ByContent):
         their weights.
     projections : tuple of Projection
         The projections, in the order of their targets.
+    notes : tuple of str
+        What was chosen when a CNN was read; ``print`` shows it.
 
     Raises
     ------
@@ -231,6 +236,7 @@ class Network(ByContent):
     input_shape: tuple[int, int, int]
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.populations:
@@ -351,6 +357,11 @@ class Network(ByContent):
             dict.fromkeys(p.source for p in self.into(name) if not self.is_feedback(p))
         )
 
+    @property
+    def pairs(self) -> dict[str, str]:
+        """Names of OFF cells by those of the ON cells that belong to them."""
+        return {one.off_of: one.name for one in self if one.off_of in self.names}
+
     def is_gate(self, name: str) -> bool:
         """Say whether a population is a maximum pooling."""
         return any(p.gate is not None for p in self.into(name))
@@ -388,7 +399,7 @@ class Network(ByContent):
             else:
                 made += before
         populations = tuple(p for p in self.populations if p.name not in pools)
-        return Network(self.input_shape, populations, tuple(made))
+        return replace(self, populations=populations, projections=tuple(made))
 
     @property
     def depths(self) -> dict[str, int]:
@@ -622,9 +633,12 @@ class Network(ByContent):
             INPUT, "image", "", shown(self.input_shape), f"{n_input:,}", "", ""
         )
         totals = np.array([n_input, 0, 0])
+        off = {*self.pairs.values()}
         for one in self:
             into = self.into(one.name)
-            n_parameters = sum(p.connection.n_parameters for p in into)
+            # Those of OFF cells are the same ones as those of ON cells.
+            own = () if one.name in off else (p for p in into if p.source not in off)
+            n_parameters = sum(p.connection.n_parameters for p in own)
             n_synapses = sum(p.connection.n_synapses for p in into)
             n_parameters += one.n_bias_parameters
             counts = math.prod(one.shape), n_synapses, n_parameters
@@ -634,7 +648,7 @@ class Network(ByContent):
             texts = one.name, kind, ", ".join(self.sources(one.name)), shown(one.shape)
             table.add_row(*texts, *(f"{count:,}" for count in counts))
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
-        return [table]
+        return [table, *self.notes]
 
 
 def gate_window(sizes: Sequence[int], spans: Sequence[Iterable[Span]]) -> Window:

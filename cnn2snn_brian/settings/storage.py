@@ -105,10 +105,12 @@ def described_network(network: Network) -> tuple[dict[str, Any], dict[str, Any]]
             values["kind"] = type(part).__name__
         return values
 
-    parts = {
+    parts: dict[str, Any] = {
         what: [described(part, part.name) for part in getattr(network, what)]
         for what in ("populations", "projections")
     }
+    if network.notes:
+        parts["notes"] = [*network.notes]
     return parts, arrays
 
 
@@ -142,7 +144,8 @@ def network_of(
         tuple(given(kind, values, values["name"]) for values in record[what])
         for what, kind in (("populations", Population), ("projections", Projection))
     )
-    return Network(_tuples(input_shape), populations, projections)
+    notes = tuple(record.get("notes", ()))
+    return Network(_tuples(input_shape), populations, projections, notes)
 
 
 def _network_0_2(
