@@ -87,11 +87,11 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
     return None
 
 
-def _after_pointwise(first: Kernel, second: SpatialKernel) -> Kernel:
+def _after_pointwise(first: SpatialKernel, second: SpatialKernel) -> Kernel:
     """Let a kernel read what a pointwise one gives."""
-    if first.n_groups == 1 and _is_depthwise(second):
+    if first.groups == 1 and _is_depthwise(second):
         n_each = len(second.weight) // len(first.weight)
-        kernel: Any = second.weight * np.repeat(first.weight, n_each, axis=0)
+        kernel = second.weight * np.repeat(first.weight, n_each, axis=0)
         return replace(second, input_shape=first.input_shape, weight=kernel, groups=1)
     one, two = _same_groups(first, second)
     groups, _, y, x, n_out = two.shape
@@ -122,9 +122,17 @@ def _then_pointwise(first: SpatialKernel, second: Convolution) -> Kernel | None:
 
 def _same_groups(*kernels: Kernel) -> list[npt.NDArray[Any]]:
     """Give the tables of kernels that follow one another, in as many groups."""
-    if len({kernel.n_groups for kernel in kernels}) > 1:
-        kernels = tuple(kernel.ungrouped() for kernel in kernels)
-    return [kernel.table(kernel.weight) for kernel in kernels]
+    groups = math.gcd(*(kernel.n_groups for kernel in kernels))
+    tables = []
+    for kernel in kernels:
+        table = kernel.table(kernel.weight)
+        each = np.arange(n := len(table) // groups)
+        _, n_in, y, x, n_out = table.shape
+        whole = np.zeros((groups, n, n_in, y, x, n, n_out), table.dtype)
+        own = table.reshape(groups, n, *table.shape[1:])
+        whole[:, each, :, :, :, each] = own.swapaxes(0, 1)
+        tables.append(whole.reshape(groups, n * n_in, y, x, n * n_out))
+    return tables
 
 
 def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
