@@ -409,9 +409,7 @@ def from_torch(
         with refused(type(cnn).__name__, what, hint):
             Calls(cnn, graph=graph).run(images[:2].clone())
     image, calls, result = steps(graph)
-    reader = Reader(
-        image, shape, names, normalize, max_pooling, negative, compose
-    )  # type: ignore[arg-type]
+    reader = Reader(image, shape, names, normalize, max_pooling, negative, compose)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
     is_rectified = reader.result(calls[-1] if calls else None, result)

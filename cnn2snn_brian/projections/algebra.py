@@ -202,7 +202,7 @@ def _composed(first: Connection, narrow: Connection) -> Connection | None:
 
 
 def _by_window(connection: Connection) -> Connection | None:
-    """Write what a kernel does with positions as a window, if it is the same for all."""
+    """Write what a kernel does with positions as a window, if all do the same."""
     kernel = connection.kernel
     if not isinstance(kernel, Convolution) or is_pointwise(kernel):
         return None
