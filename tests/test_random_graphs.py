@@ -245,7 +245,11 @@ class Drawing:
         groups = self.one_of(*(n for n in (1, 2, 3) if n_in % n == 0))
         n_out = n_out or groups * self.one_of(1, 2)
         if size is None:
-            kernel, stride, dilation = self.sizes(1, 3), self.sizes(1, 2), self.sizes(1, 2)
+            kernel, stride, dilation = (
+                self.sizes(1, 3),
+                self.sizes(1, 2),
+                self.sizes(1, 2),
+            )
             # Brian2 refuses synapses without any: not all that is read may be padding.
             dilation = np.where(np.equal(before, 1), 1, dilation).tolist()
             reach = np.multiply(dilation, np.subtract(kernel, 1)) + 1

@@ -128,7 +128,7 @@ def adjust_in_place(
         ClipFloorShift(steps)  # refuses a wrong number before anything is changed
         hint = "forward must not depend on values of tensors."
         with refused(type(module).__name__, "torch.fx can't trace its forward", hint):
-            graph = _Tracer().trace(module)
+            graph = _Tracer().trace(nn.Sequential(module))
         for node in graph.nodes:
             if node.op != "call_module" and kind_of(node) == "ReLU":
                 raise UnsupportedModuleError(

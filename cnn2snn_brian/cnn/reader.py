@@ -9,6 +9,7 @@ import numpy as np
 from torch.fx import Node
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
+from cnn2snn_brian.cnn.gates import gated
 from cnn2snn_brian.cnn.modules import (
     as_module,
     average_window,
@@ -17,7 +18,6 @@ from cnn2snn_brian.cnn.modules import (
     constant_of,
     in_two_dimensions,
     kernel_of,
-    largest_window,
     upsampling_window,
 )
 from cnn2snn_brian.cnn.pairs import (
@@ -30,17 +30,18 @@ from cnn2snn_brian.cnn.pairs import (
     on_off_pixels,
     signed,
     through,
-    without_maximum,
 )
 from cnn2snn_brian.cnn.rearranged import (
-    Numbers,
+    Read,
     Rearranged,
     connection_of,
     is_whole,
     numbered,
+    parts_of,
+    placed,
     rearranged,
 )
-from cnn2snn_brian.cnn.trace import SUPPORTED, Step
+from cnn2snn_brian.cnn.trace import SUPPORTED, Step, name_of
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -71,10 +72,6 @@ ROLES = {
 
 #: Calls that treat each value alike, so that it does not matter where they are.
 ELEMENTWISE = ("ReLU", "ReLU6", "LeakyReLU", "abs", "clamp", "Identity", "Dropout")
-
-
-#: A result of the CNN: a value, one whose values are elsewhere, or several.
-Read = Value | Rearranged | list[Any]
 
 
 class Reader:
@@ -130,6 +127,7 @@ class Reader:
             mean, std = check_normalize(normalize, shape[0])
             first = replace(first.scaled(1 / std, -mean / std, ""), n_biases=0)
         self.values: dict[str, Read] = {image: first}
+        self.settled: dict[str, Value] = {}
         #: Shapes of all results, without the batch.
         self.shapes: dict[str, tuple[int, ...]] = {image: shape}
         self.n_of_role: dict[str, int] = {}
@@ -154,8 +152,8 @@ class Reader:
     def result(self, step: Step | None, name: str) -> bool:
         """Make the last population; say whether it is rectified."""
         found = self.values[name]
-        is_flat = isinstance(found, Rearranged) and found.is_flat
-        value = found.value if is_flat else self.value(name)  # type: ignore[union-attr]
+        is_whole = isinstance(found, Rearranged) and found.is_whole
+        value = found.value if is_whole else self.value(name)  # type: ignore[union-attr]
         value = self.before.get(value.terms, value)  # as exact as can be
         is_rectified = value.is_bare and len(value.terms) == 1
         is_rectified = is_rectified and value.terms[0].connection.is_identity
@@ -165,7 +163,7 @@ class Reader:
 
     def value(self, name: str) -> Value:
         """Give a result as channels of maps, or as a vector."""
-        found = self.values[name]
+        found = self.settled.get(name, self.values[name])
         if isinstance(found, Rearranged):
             connection = connection_of(found.numbers, found.value.shape)
             if connection is None:
@@ -175,22 +173,26 @@ class Reader:
                 value = signed(self, found.step, found.value)
                 taken = value.taken(connection)
             assert isinstance(taken, Value)
-            found = self.values[name] = taken
+            found = self.settled[name] = taken
         assert isinstance(found, Value)
         return found
 
     def _rearranged(self, step: Step, given: Any) -> Any:
         """Move values to other places, by their numbers."""
-        value, numbers = _parts(given)
+        value, numbers = parts_of(given)
         found = rearranged(step, numbers, self.shapes)
         if found is None:
-            name = step.call.__name__ if step.module is None else step.module
-            raise UnsupportedModuleError(
-                step.where, f"found {name}", "Padding is supported with zeros."
-            )
+            name = name_of(step.call) if step.module is None else str(step.module)
+            what, hint = "moves values from one image to another", "Leave images apart."
+            if "pad" in name.lower():
+                what, hint = (
+                    "pads with other values",
+                    "Padding with zeros is supported.",
+                )
+            raise UnsupportedModuleError(step.where, f"{name} {what}", hint)
         if isinstance(found, list):
-            return [_placed(value, part, step) for part in found]
-        return _placed(value, found, step)
+            return [placed(value, part, step) for part in found]
+        return placed(value, found, step)
 
     def _elementwise(self, step: Step, given: Rearranged) -> Read:
         if step.kind in ("Identity", "Dropout"):
@@ -199,6 +201,11 @@ class Reader:
             return READERS[step.kind](self, step)
         self.values[inside := f"{step.reads[0]} inside"] = given.value
         read = READERS[step.kind](self, replace(step, reads=(inside,)))
+        for name, (where, call) in [*self.sums.items()]:
+            if call == inside and given.is_whole:
+                self.sums[name] = where, step.reads[0]
+            elif call == inside:
+                del self.sums[name]
         return replace(given, value=read)
 
     def _rectified(self, step: Step, ceiling: Ceiling | None = None) -> Value:
@@ -259,7 +266,7 @@ class Reader:
         """Give a value with the channels of a result, and how to make that of it."""
         found = self.values[name]
         if isinstance(found, Rearranged):
-            value, numbers = _parts(found)
+            value, numbers = parts_of(found)
             if is_whole(numbers, value.shape):
                 if len(numbers) != value.shape[0] and numbers.ndim > 1:
                     raise found.refusal()
@@ -293,7 +300,7 @@ class Reader:
         gain = constant_of(step, "multiplies with")
         if isinstance(gain, float):
             found = self.values[step.reads[0]]
-            value = _parts(found)[0].times(1 / gain if divides else gain)
+            value = parts_of(found)[0].times(1 / gain if divides else gain)
             return (
                 replace(found, value=value) if isinstance(found, Rearranged) else value
             )
@@ -336,15 +343,18 @@ class Reader:
         one, other = (self.values[name] for name in step.reads)
         name = self._name(step, "add")
         if _same_places(one, other):
-            values = [_parts(found)[0] for found in (one, other)]
+            values = [parts_of(found)[0] for found in (one, other)]
         else:
-            for read in {*step.reads}:
+            names = []
+            for read in step.reads:
                 own = self.shapes[read]
                 if own != step.shape and len(own) == len(step.shape):
-                    value, numbers = _parts(self.values[read])
+                    value, numbers = parts_of(self.values[read])
                     numbers = np.broadcast_to(numbers, step.shape)
-                    self.values[read] = _placed(value, numbers, step)
-            values = [self.value(read) for read in step.reads]
+                    read = f"{read} in {step.name}"
+                    self.values[read] = placed(value, numbers, step)
+                names.append(read)
+            values = [self.value(read) for read in names]
         first, second = (
             value.times(gain) for value, gain in zip(values, gains, strict=True)
         )
@@ -362,13 +372,14 @@ class Reader:
     def _side_by_side(self, step: Step) -> Read:
         axis = step.argument(1, "dim", 0)
         found = [self.values[name] for name in step.reads]
-        parts = [_parts(one) for one in found]
+        parts = [parts_of(one) for one in found]
         shapes = [value.shape for value, _ in parts]
-        if axis % (len(step.shape) + 1) == 1 and len({one[1:] for one in shapes}) == 1:
-            if all(is_whole(numbers, value.shape) for value, numbers in parts):
-                whole = Value.side_by_side([value for value, _ in parts])
-                return _placed(whole, numbered(whole.shape).reshape(step.shape), step)
-        if axis % (len(step.shape) + 1) != 1 or len(step.shape) != 3:
+        is_channels = axis % (len(step.shape) + 1) == 1
+        fits = is_channels and len({one[1:] for one in shapes}) == 1
+        if fits and all(is_whole(numbers, value.shape) for value, numbers in parts):
+            whole = Value.side_by_side([value for value, _ in parts])
+            return placed(whole, numbered(whole.shape).reshape(step.shape), step)
+        if not is_channels or len(step.shape) != 3:
             raise UnsupportedModuleError(
                 step.where,
                 f"concatenates along dimension {axis} {', '.join(map(str, shapes))}",
@@ -377,12 +388,12 @@ class Reader:
         return Value.side_by_side([self.value(name) for name in step.reads])
 
     def _mapped(self, step: Step) -> Read:
+        step = step if step.module is not None else as_module(step)
         name = self._name(step, ROLES[step.kind])
         found = self.values[step.reads[0]]
-        step = step if step.module is not None else as_module(step)
         shape = step.shape
         if step.kind == "Linear":
-            value, numbers = _parts(found)
+            value, numbers = parts_of(found)
             if numbers.ndim == 1:
                 read = kernel_of(step, value.shape, numbers)
             else:
@@ -395,7 +406,7 @@ class Reader:
         kernel, bias, n_biases = read
         connection = Connection(kernel.input_shape, kernel=kernel)
         made = through(self, step, value, connection, name, bias, n_biases)
-        return _placed(made, numbered(made.shape).reshape(shape), step)
+        return placed(made, numbered(made.shape).reshape(shape), step)
 
     def _upsampled(self, step: Step) -> Value:
         value = self.value(step.reads[0])
@@ -405,7 +416,7 @@ class Reader:
 
     def _mean(self, step: Step) -> Read:
         """Average, or sum, over dimensions: of positions, or of channels."""
-        value, numbers = _parts(self.values[step.reads[0]])
+        value, numbers = parts_of(self.values[step.reads[0]])
         dims = step.argument(1, "dim", None)
         dims = (dims,) if isinstance(dims, int) else tuple(dims or ())
         axes = {dim % (numbers.ndim + 1) - 1 for dim in dims}
@@ -436,12 +447,12 @@ class Reader:
             value = through(self, step, value, Connection(value.shape, None, kernel))
         if step.kind == "sum":
             value = value.times(float(n_values))
-        return _placed(value, numbered(shape).reshape(step.shape), step)
+        return placed(value, numbered(shape).reshape(step.shape), step)
 
     def _averaged(self, step: Step) -> Read:
         value, step = self.value(step.reads[0]), in_two_dimensions(step)
         pooled = self._pooled(step, value)
-        return _placed(
+        return placed(
             pooled, numbered(pooled.shape).reshape(self.shapes[step.name]), step
         )
 
@@ -488,48 +499,6 @@ class Reader:
         changed = Connection(pool.shape, None, kernel, own.start, own.channels)
         return Term(name, changed, term.where)
 
-    def _gated(self, step: Step) -> Read:
-        """Let the spikes of the busiest input pass: a population for each source."""
-        if self.max_pooling is None:
-            found, other = "the function max_pool2d", "nn.AvgPool2d"
-            if step.module is not None:
-                found, other = str(step.module), "cnn2snn_brian.adjust replaces it"
-            raise UnsupportedModuleError(
-                step.where,
-                f"found {found}",
-                f"Use average pooling ({other}) and train again, or give "
-                "max_pooling='gate' or 'largest-count', which pass spikes of the "
-                f"busiest input. {SUPPORTED}",
-            )
-        found = self.values[step.reads[0]]
-        step = in_two_dimensions(step)
-        window = largest_window(step)
-        padded = None
-        if isinstance(found, Rearranged):
-            padded = connection_of(found.numbers, found.value.shape)
-        if padded is not None and padded.window is not None and padded.is_one_to_one:
-            # Zeros around activations, or minus infinity, are never the largest.
-            value, window = found.value, window.after(padded.window)  # type: ignore[union-attr]
-        else:
-            value = self.value(step.reads[0])
-        if not value.is_rectified:
-            raise without_maximum(value, step)
-        if not value.is_bare:
-            value = self._population(value, step, None)
-        name, terms = self._name(step, "pool"), []
-        for term in value.terms:
-            own, read = self._unused(name), term.connection
-            gate = Connection(read.input_shape, window)
-            self.populations.append(Population(own, gate.shape, unit=step.where))
-            self.projections.append(
-                Projection(own, term.source, own, gate, gate=self.max_pooling)
-            )
-            kernel = read.kernel and read.kernel.resized(gate.shape)
-            placed = Connection(gate.shape, None, kernel, read.start, read.channels)
-            terms.append(Term(own, placed, term.where))
-        made = Value((value.shape[0], *step.shape[1:]), tuple(terms))
-        return _placed(made, numbered(made.shape).reshape(self.shapes[step.name]), step)
-
     def _name(self, step: Step | None, role: str) -> str:
         self.n_of_role[role] = self.n_of_role.get(role, 0) + 1
         name = f"{role}{self.n_of_role[role]}"
@@ -546,22 +515,8 @@ class Reader:
         return unused(name, (made.name for made in self.populations))
 
 
-def _parts(found: Any) -> tuple[Value, Numbers]:
-    """Give values, and which of them a result has where."""
-    if isinstance(found, Rearranged):
-        return found.value, found.numbers
-    return found, numbered(found.shape)
-
-
-def _placed(value: Value, numbers: Numbers, step: Step) -> Read:
-    """Give a value itself, if all is in its place."""
-    if numbers.shape == value.shape and is_whole(numbers, value.shape):
-        return value
-    return Rearranged(value, numbers, step)
-
-
 def _same_places(one: Read, other: Read) -> bool:
-    (first, numbers), (second, others) = _parts(one), _parts(other)
+    (first, numbers), (second, others) = parts_of(one), parts_of(other)
     return first.shape == second.shape and np.array_equal(numbers, others)
 
 
@@ -581,7 +536,7 @@ READERS: dict[str, Callable[[Reader, Step], Read]] = {
     "add": Reader._sum,
     "sub": Reader._sum,
     "cat": Reader._side_by_side,
-    "MaxPool2d": Reader._gated,
+    "MaxPool2d": gated,
     "AvgPool2d": Reader._averaged,
     "AdaptiveAvgPool2d": Reader._averaged,
     "mean": Reader._mean,

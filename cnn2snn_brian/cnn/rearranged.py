@@ -54,9 +54,9 @@ class Rearranged:
     step: Step
 
     @property
-    def is_flat(self) -> bool:
-        """Whether it is all values, in order, as a vector."""
-        return self.numbers.ndim == 1 and is_whole(self.numbers, self.value.shape)
+    def is_whole(self) -> bool:
+        """Whether it is all values, in order, in another shape."""
+        return is_whole(self.numbers, self.value.shape)
 
     def refusal(self, to: str = "") -> UnsupportedModuleError:
         """Say that no synapses are like that."""
@@ -71,8 +71,26 @@ class Rearranged:
         )
 
 
+#: A result of the CNN: a value, one whose values are elsewhere, or several.
+Read = Value | Rearranged | list[Any]
+
+
+def parts_of(found: Any) -> tuple[Value, Numbers]:
+    """Give values, and which of them a result has where."""
+    if isinstance(found, Rearranged):
+        return found.value, found.numbers
+    return found, numbered(found.shape)
+
+
+def placed(value: Value, numbers: Numbers, step: Step) -> Read:
+    """Give a value itself, if all is in its place."""
+    if numbers.shape == value.shape and is_whole(numbers, value.shape):
+        return value
+    return Rearranged(value, numbers, step)
+
+
 def numbered(shape: tuple[int, ...]) -> Numbers:
-    """Number the values of a shape."""
+    """Give numbers to the values of a shape."""
     return np.arange(1, math.prod(shape) + 1).reshape(shape)
 
 
@@ -110,7 +128,7 @@ def _read(tensor: torch.Tensor, n: int) -> Numbers | None:
     if len(values) != 2 or not np.array_equal(values[0], -values[1]):
         return None
     numbers = values[0].astype(np.int64)
-    fits = np.array_equal(numbers, values[0]) and 0 <= numbers.min()
+    fits = np.array_equal(numbers, values[0]) and numbers.min() >= 0
     return numbers if fits and numbers.max() <= n else None
 
 

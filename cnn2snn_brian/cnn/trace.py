@@ -37,9 +37,9 @@ _ADVICE = {
         "Its statistics are computed anew from each image: use BatchNorm and train "
         "again."
     ),
-    ("logsoftmax", "softmax"): (
-        "At the end, leave it out: the class with the most output spikes is the same. "
-        "Inside, it weighs values by others: use a network without attention."
+    ("softmax",): (
+        "Leave it out at the end, where the class with the most output spikes is the "
+        "same; inside, it weighs activations by others, which synapses can't."
     ),
     ("sigmoid",): (
         "As a gate (squeeze and excitation) it multiplies two activations, which "
@@ -61,14 +61,19 @@ _ADVICE = {
 #: Methods that change how numbers are stored. Weights are read in float64.
 CASTS = ("float", "double", "half", "bfloat16", "to", "type_as", "cpu", "cuda")
 
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 #: Functions, methods and properties that give values at other places, and zeros.
-_REARRANGING = (
-    "view reshape view_as reshape_as flatten unflatten ravel permute transpose t T mT "
-    "movedim moveaxis swapaxes swapdims squeeze unsqueeze split split_with_sizes chunk "
-    "tensor_split unbind narrow select index_select __getitem__ flip roll expand "
-    "expand_as repeat repeat_interleave tile pad pixel_shuffle pixel_unshuffle "
-    "channel_shuffle native_channel_shuffle"
-).split()
+_REARRANGING = _words(
+    "view reshape view_as reshape_as flatten unflatten ravel permute transpose t T "
+    "mT movedim moveaxis swapaxes swapdims squeeze unsqueeze split "
+    "split_with_sizes chunk tensor_split unbind narrow select index_select "
+    "__getitem__ flip roll expand expand_as repeat repeat_interleave tile pad "
+    "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle"
+)
 
 #: What each class of modules, function and tensor method is. Names stand for methods,
 #: and for functions of torch that have one.
@@ -143,6 +148,8 @@ def refused(where: str, what: str, hint: str) -> Iterator[None]:
     """Say of any error of a user's code where it is, and what to do."""
     try:
         yield
+    except UnsupportedModuleError:
+        raise
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise UnsupportedModuleError(where, f"{what}: {reason}", hint) from error
@@ -236,12 +243,13 @@ class Step:
 
 
 #: What a forward may ask of a tensor: its form, not its values.
-_FORMS = (
-    "__len__ __repr__ __format__ __hash__ size dim ndimension numel nelement stride "
-    "is_contiguous is_floating_point is_complex get_device type is_same_size _assert"
-).split()
+_FORMS = _words(
+    "__len__ __repr__ __format__ __hash__ size dim ndimension numel nelement "
+    "stride is_contiguous is_floating_point is_complex get_device type "
+    "is_same_size _assert"
+)
 #: What makes tensors of their own that only look like another.
-_MAKERS = "zeros ones empty full rand randn tensor".split()
+_MAKERS = _words("zeros ones empty full rand randn tensor")
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -327,18 +335,18 @@ class Tracer(TorchFunctionMode):
         given = map_aggregate((args, kwargs), self._node)
         reads: list[torch.fx.Node] = []
         torch.fx.map_arg(given, reads.append)
-        name = target if module is not None else _name_of(target)
+        name = target if module is not None else name_of(target)
         plain = name.removeprefix("new_").removesuffix("_like")
         if not reads or (plain != name and plain in _MAKERS):
             return result
         parts = result if isinstance(result, tuple | list) else (result,)
         if not any(map(_is_tensor, parts)) and module is None:
-            if name in _FORMS or _name_of(target, "") == "__get__":
+            if name in _FORMS or name_of(target, "") == "__get__":
                 return result
             raise UnsupportedModuleError(
                 where,
-                f"its forward depends on values of tensors (found {name})",
-                "It may depend on shapes.",
+                f"depends on values of tensors (found {name.strip('_')})",
+                "What forward does may depend on shapes only.",
             )
         kind = "call_function" if module is None else "call_module"
         node = self.graph.create_node(kind, target, *given, name=name.strip("_"))
@@ -359,7 +367,7 @@ class Tracer(TorchFunctionMode):
         return result
 
 
-def _name_of(function: Any, what: str = "property") -> str:
+def name_of(function: Any, what: str = "property") -> str:
     """Name a function, method, or the property of a tensor that is looked up."""
     name = str(getattr(function, "__name__", function))
     if name == "__get__" and what:
@@ -393,12 +401,12 @@ def kind_of(node: torch.fx.Node) -> str | None:
         return module_kind(module)
     if node.target is operator.getitem:
         return "part"
-    return KINDS.get(node.target, KINDS.get(_name_of(node.target)))
+    return KINDS.get(node.target, KINDS.get(name_of(node.target)))
 
 
 def _is_in_place(node: torch.fx.Node) -> bool:
     """Whether a call changes the first value that it reads."""
-    name = _name_of(node.target)
+    name = name_of(node.target)
     is_method = name.endswith("_") and not name.endswith("__")
     options = getattr(node.meta.get("module"), "inplace", node.kwargs.get("inplace"))
     return is_method or bool(options)
@@ -466,7 +474,7 @@ def steps(graph: torch.fx.Graph) -> tuple[str, list[Step], str]:
 def _step(node: torch.fx.Node) -> Step:
     """Describe a call."""
     where, kind, child = node.meta["where"], kind_of(node), node.meta.get("module")
-    name = _name_of(node.target).strip("_")
+    name = name_of(node.target).strip("_")
     if kind is None:
         found = f"found the function {name}"
         if child is not None:
@@ -477,7 +485,8 @@ def _step(node: torch.fx.Node) -> Step:
             where, f"{child or name} returns more than one tensor", SUPPORTED
         )
     reads: list[torch.fx.Node] = []  # also what it reads twice
-    torch.fx.map_arg((node.args, node.kwargs), reads.append)
+    options = {key: value for key, value in node.kwargs.items() if key != "out"}
+    torch.fx.map_arg((node.args, options), reads.append)
     before, after = (one.meta.get("shape", ()) for one in (reads[0], node))
     names = tuple(one.name for one in reads)
     call = child.forward if child is not None else node.target
@@ -488,7 +497,7 @@ def _step(node: torch.fx.Node) -> Step:
         kind,
         child,
         node.args,
-        dict(node.kwargs),
+        options,
         before,
         after,
         call,

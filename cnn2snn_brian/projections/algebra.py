@@ -87,19 +87,26 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
     return None
 
 
-def _after_pointwise(first: Kernel, second: SpatialKernel) -> Kernel:
+def _after_pointwise(first: SpatialKernel, second: SpatialKernel) -> Kernel:
     """Let a kernel read what a pointwise one gives."""
-    if first.n_groups == 1 and _is_depthwise(second):
+    if first.groups == 1 and _is_depthwise(second):
         n_each = len(second.weight) // len(first.weight)
-        kernel: Any = second.weight * np.repeat(first.weight, n_each, axis=0)
+        kernel = second.weight * np.repeat(first.weight, n_each, axis=0)
         return replace(second, input_shape=first.input_shape, weight=kernel, groups=1)
     one, two = _same_groups(first, second)
-    table = np.einsum("gio,goyxp->giyxp", one[:, :, 0, 0], two, optimize=True)
-    return second.with_table(table)
+    groups, _, y, x, n_out = two.shape
+    table = one[:, :, 0, 0] @ two.reshape(groups, -1, y * x * n_out)
+    return second.with_table(table.reshape(groups, -1, y, x, n_out))
 
 
 def _then_pointwise(first: SpatialKernel, second: Convolution) -> Kernel | None:
     """Let a pointwise kernel read what another one gives."""
+    if _is_depthwise(first) and second.groups == 1 and second.stride == (1, 1):
+        each = second.weight[:, :, 0, 0, None, None] * first.weight[None, :, 0]
+        if each.shape[1] > first.groups:
+            # An input channel has several outputs, one after another.
+            each = each.reshape(len(each), first.groups, -1, *each.shape[2:]).sum(2)
+        return replace(first, weight=each, groups=1)
     stride = first.stride
     if second.stride != (1, 1):
         if first.is_transposed:
@@ -107,15 +114,25 @@ def _then_pointwise(first: SpatialKernel, second: Convolution) -> Kernel | None:
         (y, x), (more_y, more_x) = stride, second.stride
         stride = y * more_y, x * more_x
     one, two = _same_groups(first, second)
-    table = np.einsum("giyxo,gop->giyxp", one, two[:, :, 0, 0], optimize=True)
-    return replace(first.with_table(table), stride=stride)
+    groups, _, y, x, n_between = one.shape
+    table = one.reshape(groups, -1, n_between) @ two[:, :, 0, 0]
+    whole = first.with_table(table.reshape(groups, -1, y, x, table.shape[-1]))
+    return replace(whole, stride=stride)
 
 
 def _same_groups(*kernels: Kernel) -> list[npt.NDArray[Any]]:
     """Give the tables of kernels that follow one another, in as many groups."""
-    if len({kernel.n_groups for kernel in kernels}) > 1:
-        kernels = tuple(kernel.ungrouped() for kernel in kernels)
-    return [kernel.table(kernel.weight) for kernel in kernels]
+    groups = math.gcd(*(kernel.n_groups for kernel in kernels))
+    tables = []
+    for kernel in kernels:
+        table = kernel.table(kernel.weight)
+        each = np.arange(n := len(table) // groups)
+        _, n_in, y, x, n_out = table.shape
+        whole = np.zeros((groups, n, n_in, y, x, n, n_out), table.dtype)
+        own = table.reshape(groups, n, *table.shape[1:])
+        whole[:, each, :, :, :, each] = own.swapaxes(0, 1)
+        tables.append(whole.reshape(groups, n * n_in, y, x, n * n_out))
+    return tables
 
 
 def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
@@ -185,11 +202,9 @@ def _composed(first: Connection, narrow: Connection) -> Connection | None:
 
 
 def _by_window(connection: Connection) -> Connection | None:
-    """Write what a kernel does with positions as a window, if it is the same for all."""
+    """Write what a kernel does with positions as a window, if all do the same."""
     kernel = connection.kernel
-    if connection.window is not None or not isinstance(kernel, Convolution):
-        return None
-    if is_pointwise(kernel):
+    if not isinstance(kernel, Convolution) or is_pointwise(kernel):
         return None
     taps = kernel.weight.reshape(-1, *kernel.weight.shape[2:])
     if kernel.weight.shape[2:] == (1, 1):
@@ -213,7 +228,7 @@ def _by_window(connection: Connection) -> Connection | None:
     shape = (kernel.input_shape[0], *kernel.shape[1:])
     return replace(
         connection,
-        window=Window(*matrices),
+        window=Window(*matrices).after(connection.window),
         kernel=Convolution(shape, rest, groups=kernel.groups),
     )
 

@@ -56,6 +56,11 @@ class Window(ByContent):
             for matrix in self.axes
         )
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether something is taken off."""
+        return any(bool((matrix < 0).any()) for matrix in self.axes)
+
     def spans(self, axis: int) -> list[Span]:
         """List the first input position and the one after the last, by output."""
         used = self.axes[axis] != 0
