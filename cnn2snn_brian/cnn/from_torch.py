@@ -224,7 +224,7 @@ def _check_calls(
 ) -> None:
     """Compare what modules give in forward, with hooks, with their calls alone."""
     alone = [
-        (node.target, node.meta["prints"])
+        (str(node.target), node.meta["prints"])
         for node in calls
         if node.meta.get("is_named") and "prints" in node.meta
     ]
@@ -400,6 +400,8 @@ def from_torch(
         torch.from_numpy((one - mean[:, None, None]) / std[:, None, None])
         for one in (pixels, others)
     )
+    if shape[1] == 1 and any(isinstance(part, nn.Conv1d) for part in cnn.modules()):
+        images, first = images[:, :, 0], first[:, :, 0]
     # First of all, since hooks before modules may compute their weights.
     expected, in_forward = _in_forward(cnn, images)
     what = "its calls can't be computed one by one"
@@ -409,7 +411,8 @@ def from_torch(
         with refused(type(cnn).__name__, what, hint):
             Calls(cnn, graph=graph).run(images[:2].clone())
     image, calls, result = steps(graph)
-    reader = Reader(image, shape, names, normalize, max_pooling, negative, compose)  # type: ignore[arg-type]
+    options = names, normalize, max_pooling, negative, compose
+    reader = Reader(image, (*images.shape[1:],), shape, *options)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
     is_rectified = reader.result(calls[-1] if calls else None, result)
