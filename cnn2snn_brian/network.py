@@ -46,7 +46,7 @@ from cnn2snn_brian.settings import (
     Rule,
     SynapseKind,
     as_array,
-    check_images,
+    check_shown,
     check_layer_names,
     check_units,
     checked_kinds,
@@ -260,8 +260,13 @@ class SpikingNetwork(Printed):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape of an image, (channels, height, width)."""
+        """Shape of the input neurons: an image's, or twice its channels (ON, OFF)."""
         return self.layers.input_shape
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (channels, height, width)."""
+        return self.layers.image_shape
 
     @property
     def has_constant_input(self) -> bool:
@@ -437,7 +442,7 @@ class SpikingNetwork(Printed):
                 "SpikeTrains for that"
             )
         if image is not None and not isinstance(image, Stimulus):
-            check_images(as_array("the image", image)[None], self.input_shape)
+            check_shown(as_array("the image", image)[None], self.layers)
             network = brian_network(self, parameters, given, seed)
             self.show(network, image)
             return network

@@ -29,7 +29,7 @@ from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
     CHOICES,
     SETTINGS,
-    check_images,
+    check_shown,
     delays_in_seconds,
     kernel_noise,
 )
@@ -317,7 +317,7 @@ def sweep(
     found = axes(grid, (*programs.own, *SETTINGS, "parameters", *OF_A_NETWORK))
     every = combinations(found, seeds)
     first = programs.base(every[0])
-    pixels = check_images(images, first.input_shape)
+    pixels = check_shown(images, first.layers)
     truth = np.asarray(labels)
     check_shape("labels", truth, len(pixels))
     settings = {

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from cnn2snn_brian.checks import check_choice, check_number
 from cnn2snn_brian.cnn.adjust import Adjustment
 from cnn2snn_brian.cnn.modules import check_normalize
-from cnn2snn_brian.cnn.pairs import COMPOSE, Negative
+from cnn2snn_brian.cnn.pairs import COMPOSE, Negative, with_one_input
 from cnn2snn_brian.cnn.reader import Reader
 from cnn2snn_brian.cnn.trace import (
     CASTS,
@@ -38,7 +38,7 @@ from cnn2snn_brian.cnn.trace import (
     trace,
 )
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
-from cnn2snn_brian.projections import GateRule, Network, check_rule
+from cnn2snn_brian.projections import GateRule, Network, OnOffPixels, check_rule
 
 _WRAPPERS = Adjustment, nn.DataParallel, nn.parallel.DistributedDataParallel
 
@@ -366,6 +366,12 @@ def from_torch(
     ('conv1', 'ip1')
     """
     check_choice("names", names, ("role", "module"))
+    check_choice("input", input, ("pixels", "on-off"))
+    if input == "on-off" and normalize is None:
+        raise InputError(
+            "input='on-off': give normalize=(mean, std), what the CNN's images were "
+            "normalized with"
+        )
     check_choice("negative", negative, get_args(Negative))
     if compose != math.inf:
         check_number("compose", compose, 0)
@@ -411,8 +417,9 @@ def from_torch(
         with refused(type(cnn).__name__, what, hint):
             Calls(cnn, graph=graph).run(images[:2].clone())
     image, calls, result = steps(graph)
-    options = names, normalize, max_pooling, negative, compose
-    reader = Reader(image, (*images.shape[1:],), shape, *options)  # type: ignore[arg-type]
+    said = None if input == "pixels" else OnOffPixels(mean, std)
+    how = names, normalize, max_pooling, negative, compose, said
+    reader = Reader(image, (*images.shape[1:],), shape, *how)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
     is_rectified = reader.result(calls[-1] if calls else None, result)
@@ -420,8 +427,17 @@ def from_torch(
         raise UnsupportedModuleError(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
-    parts = tuple(reader.populations), tuple(reader.projections), tuple(reader.notes)
-    network = Network(shape, *parts)  # type: ignore[arg-type]
+    projections = reader.projections
+    if said is not None:
+        projections = with_one_input(reader.populations, projections)
+        shape = (2 * shape[0], *shape[1:])
+    network = Network(
+        shape,  # type: ignore[arg-type]
+        tuple(reader.populations),
+        tuple(projections),
+        said,
+        tuple(reader.notes),
+    )
     nodes = {node.name: node for node in graph.nodes}
     _check_calls([*nodes.values()], in_forward)
     sums = {

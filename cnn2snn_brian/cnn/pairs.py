@@ -16,9 +16,14 @@ from cnn2snn_brian.cnn.rearranged import Rearranged
 from cnn2snn_brian.cnn.trace import Step
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
+    INPUT,
+    ByChannel,
     Connection,
+    Population,
+    Projection,
     Term,
     Value,
+    as_convolution,
     is_gain,
     neurons_of,
     takes,
@@ -38,6 +43,43 @@ COMPOSE = 2.0
 def _times(term: Term, gain: Any) -> Term:
     gains = np.broadcast_to(gain, term.connection.own_shape[:1])
     return replace(term, connection=term.connection.scaled(gains))
+
+
+#: What says pixels above and below their mean, until both are channels of the input.
+PIXELS = ("pixels above the mean", "pixels below the mean")
+
+
+def on_off_pixels(shape: tuple[int, int, int], gain: float) -> Value:
+    """Give normalized images as the difference of two inputs."""
+    on, off = (Value.of(name, shape, "the image").times(gain) for name in PIXELS)
+    return on.plus(off.times(-1.0), "")
+
+
+def with_one_input(
+    populations: list[Population], projections: list[Projection]
+) -> list[Projection]:
+    """Let all that reads ON or OFF pixels read channels of the input."""
+    shapes, found = {one.name: one.shape for one in populations}, []
+    for name, shape in shapes.items():
+        into = [p for p in projections if p.target == name]
+        if any(p.source in PIXELS for p in into):
+            terms = (Term(*_from_channels(p)) for p in into)
+            _, into = neurons_of(Value(shape, tuple(terms)), name)
+        found += into
+    return found
+
+
+def _from_channels(projection: Projection) -> tuple[str, Connection]:
+    source, own = projection.source, projection.connection
+    if source not in PIXELS:
+        return source, own
+    kernel = own.kernel or ByChannel.identity(own.read_shape)
+    kernel = (as_convolution(kernel) or kernel).ungrouped()
+    table = kernel.table(kernel.weight)
+    halves = [table if source == half else 0 * table for half in PIXELS]
+    kernel = kernel.with_table(np.concatenate(halves, axis=1))
+    shape = (2 * own.input_shape[0], *own.input_shape[1:])
+    return INPUT, Connection(shape, own.window, kernel, own.start, own.channels)
 
 
 def signed(reader: "Reader", step: Step, value: Value) -> Value:

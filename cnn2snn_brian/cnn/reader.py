@@ -21,10 +21,12 @@ from cnn2snn_brian.cnn.modules import (
 )
 from cnn2snn_brian.cnn.pairs import (
     COMPOSE,
+    PIXELS,
     Negative,
     leaky,
     magnitude,
     on_cells,
+    on_off_pixels,
     signed,
     through,
 )
@@ -46,6 +48,7 @@ from cnn2snn_brian.projections import (
     Connection,
     Convolution,
     GateRule,
+    OnOffPixels,
     Population,
     Projection,
     Term,
@@ -90,6 +93,8 @@ class Reader:
         What becomes of values that may be negative and have to be spikes.
     compose : float
         Two maps become one with at most so many times the synapses of ON and OFF cells.
+    pixels : OnOffPixels, optional
+        What input neurons say of normalized images.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class Reader:
         max_pooling: GateRule | None,
         negative: Negative = "on-off",
         compose: float = COMPOSE,
+        pixels: OnOffPixels | None = None,
     ) -> None:
         self.names, self.max_pooling = names, max_pooling
         self.negative, self.compose = negative, compose
@@ -114,13 +120,15 @@ class Reader:
         self.notes: list[str] = []
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
-        pixels = Value.of(INPUT, shape, "the image")
-        if normalize is not None:
+        first = Value.of(INPUT, shape, "the image")
+        if pixels is not None:
+            first = on_off_pixels(shape, pixels.largest)
+        elif normalize is not None:
             mean, std = check_normalize(normalize, shape[0])
-            pixels = replace(pixels.scaled(1 / std, -mean / std, ""), n_biases=0)
+            first = replace(first.scaled(1 / std, -mean / std, ""), n_biases=0)
         # What a CNN of one dimension gets has no height.
         given = numbered(shape).reshape(image_shape)
-        self.values: dict[str, Read] = {image: placed(pixels, given, None)}
+        self.values: dict[str, Read] = {image: placed(first, given, None)}
         self.settled: dict[str, Value] = {}
         #: Shapes of all results, without the batch.
         self.shapes = {image: image_shape}
@@ -397,6 +405,7 @@ class Reader:
             assert pooled is not None
             return replace(term, connection=pooled)
         off_of = {one.name: one.off_of for one in self.populations}
+        off_of |= {PIXELS[1]: PIXELS[0]}
         on = off_of.get(term.source, "")
         end = "_on" if term.source in off_of.values() else ""
         name = self._unused(name + ("_off" if on else end))

@@ -41,6 +41,7 @@ from cnn2snn_brian.projections.order import (
     from_neurons,
     to_neurons,
 )
+from cnn2snn_brian.projections.pixels import OnOffPixels
 from cnn2snn_brian.projections.places import (
     Places,
     ReceptiveFields,
@@ -66,6 +67,7 @@ __all__ = [
     "Dense",
     "Kernel",
     "Network",
+    "OnOffPixels",
     "Population",
     "Projection",
     "ReceptiveFields",

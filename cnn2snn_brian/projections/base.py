@@ -22,6 +22,8 @@ class ByContent(Printed):
             if not item.compare:
                 continue
             value = getattr(self, item.name)
+            if value is None and "optional" in item.metadata:
+                continue  # as before there was such a field
             found.update(f"\0{item.name}\0".encode())
             if isinstance(value, np.ndarray):
                 found.update(f"{value.dtype} {value.shape}".encode())

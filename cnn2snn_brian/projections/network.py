@@ -17,6 +17,7 @@ from cnn2snn_brian.projections.algebra import Value, named, then
 from cnn2snn_brian.projections.base import ByContent, shown
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape
+from cnn2snn_brian.projections.pixels import OnOffPixels
 from cnn2snn_brian.projections.places import (
     Places,
     ReceptiveFields,
@@ -222,6 +223,9 @@ class Network(ByContent):
         their weights.
     projections : tuple of Projection
         The projections, in the order of their targets.
+    pixels : OnOffPixels, optional
+        What the input neurons say, if that is not pixels; `input_shape` then has twice
+        an image's channels.
     notes : tuple of str
         What was chosen when a CNN was read; ``print`` shows it.
 
@@ -236,6 +240,7 @@ class Network(ByContent):
     input_shape: tuple[int, int, int]
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
+    pixels: OnOffPixels | None = field(default=None, metadata={"optional": True})
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -244,6 +249,12 @@ class Network(ByContent):
         for name, n in Counter((INPUT, *self.names)).items():
             if n > 1:
                 raise InputError(f"two populations are named {name!r}")
+        pixels, n = self.pixels, self.input_shape[0]
+        if pixels is not None and 2 * pixels.n_channels != n:
+            raise InputError(
+                f"the input has {n} channels, expected {2 * pixels.n_channels}: ON and "
+                f"OFF cells of {pixels.n_channels}"
+            )
         shapes = self.shapes
         names = [projection.name for projection in self.projections]
         if len({*names}) != len(names):
@@ -291,6 +302,12 @@ class Network(ByContent):
     def shapes(self) -> dict[str, Shape]:
         """Shape of the input and of every population, by name."""
         return {INPUT: self.input_shape} | {one.name: one.shape for one in self}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (channels, height, width)."""
+        channels, height, width = self.input_shape
+        return (channels // (1 if self.pixels is None else 2), height, width)
 
     @cached_property
     def _order(self) -> dict[str, int]:
@@ -512,6 +529,22 @@ class Network(ByContent):
             return np.zeros((1, *self[name].shape))
         return sum(arriving[1:], arriving[0])
 
+    def said_by_input(self, images: FloatArray) -> FloatArray:
+        """
+        Give what the input neurons say of images.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Images with pixels in [0, 1].
+
+        Returns
+        -------
+        ndarray of float, shape ``(n, *input_shape)``
+            The pixels, or ON and OFF channels (see `OnOffPixels`).
+        """
+        return images if self.pixels is None else self.pixels.channels(images)
+
     def activations(self, images: FloatArray) -> dict[str, FloatArray]:
         """
         Compute what the CNN computes, without feedback.
@@ -519,7 +552,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
 
         Returns
         -------
@@ -541,7 +574,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
 
         Yields
         ------
@@ -550,7 +583,7 @@ class Network(ByContent):
         total, activation : ndarray of float, shape ``(n, *shape)``
             The sums before its ReLU, and its activation.
         """
-        values: dict[str, FloatArray] = {INPUT: images}
+        values: dict[str, FloatArray] = {INPUT: self.said_by_input(images)}
         for population in self.populations:
             # A source of feedback is not among the values yet.
             total = self.drive(population.name, values)
@@ -573,7 +606,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
 
         Yields
         ------
@@ -598,7 +631,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
         names : iterable of str, optional
             The populations; all by default.
 
@@ -629,9 +662,8 @@ class Network(ByContent):
         for index, title in enumerate(columns):
             table.add_column(title, justify="left" if index < 4 else "right")
         n_input = math.prod(self.input_shape)
-        table.add_row(
-            INPUT, "image", "", shown(self.input_shape), f"{n_input:,}", "", ""
-        )
+        kind = "image" if self.pixels is None else "ON and OFF pixels"
+        table.add_row(INPUT, kind, "", shown(self.input_shape), f"{n_input:,}", "", "")
         totals = np.array([n_input, 0, 0])
         off = {*self.pairs.values()}
         for one in self:
