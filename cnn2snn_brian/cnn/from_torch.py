@@ -224,7 +224,7 @@ def _check_calls(
 ) -> None:
     """Compare what modules give in forward, with hooks, with their calls alone."""
     alone = [
-        (node.target, node.meta["prints"])
+        (str(node.target), node.meta["prints"])
         for node in calls
         if node.meta.get("is_named") and "prints" in node.meta
     ]
@@ -406,6 +406,8 @@ def from_torch(
         torch.from_numpy((one - mean[:, None, None]) / std[:, None, None])
         for one in (pixels, others)
     )
+    if shape[1] == 1 and any(isinstance(part, nn.Conv1d) for part in cnn.modules()):
+        images, first = images[:, :, 0], first[:, :, 0]
     # First of all, since hooks before modules may compute their weights.
     expected, in_forward = _in_forward(cnn, images)
     what = "its calls can't be computed one by one"
@@ -417,7 +419,7 @@ def from_torch(
     image, calls, result = steps(graph)
     said = None if input == "pixels" else OnOffPixels(mean, std)
     how = names, normalize, max_pooling, negative, compose, said
-    reader = Reader(image, shape, *how)  # type: ignore[arg-type]
+    reader = Reader(image, (*images.shape[1:],), shape, *how)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
     is_rectified = reader.result(calls[-1] if calls else None, result)

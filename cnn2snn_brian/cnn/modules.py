@@ -154,7 +154,7 @@ def kernel_of(
             order.ravel(), np.arange(weight.shape[1]) + 1
         ):
             whole = np.zeros((len(weight), 1 + math.prod(shape)))
-            np.add.at(whole, (slice(None), order), weight)
+            np.add.at(whole.T, order, weight.T)
             weight = whole[:, 1:]
         kernel = Dense(shape, weight)
     else:
@@ -198,8 +198,8 @@ def average_window(step: Step) -> Window:
             inside = [end - start for start, end in axis]
             spans.append(axis)
             divisors.append(padded if module.count_include_pad else inside)
-        if module.divisor_override is not None:
-            divisors = [[module.divisor_override] * sizes[0][1], [1] * sizes[1][1]]
+        if (divisor := getattr(module, "divisor_override", None)) is not None:
+            divisors = [[divisor] * sizes[0][1], [1] * sizes[1][1]]
     matrices = (
         span_matrix(size, axis, [1 / n for n in own])
         for (size, _), axis, own in zip(sizes, spans, divisors, strict=True)
@@ -243,28 +243,20 @@ def in_two_dimensions(step: Step) -> Step:
     """Give what reads (channels, n) a height of 1."""
     if len(step.input_shape) != 2:
         return step
-    shapes = {
-        name: (getattr(step, name)[0], 1, getattr(step, name)[1])
-        for name in ("input_shape", "shape")
-    }
-    step = replace(step, **shapes)
+    (n_in, size), (n_out, n) = step.input_shape, step.shape
+    step = replace(step, input_shape=(n_in, 1, size), shape=(n_out, 1, n))
     if step.kind not in ("Conv1d", "AvgPool2d", "MaxPool2d"):
         return step
     module: Any = copy.copy(step.module or as_module(step).module)
-
-    def two(value: Any, first: int) -> Any:
-        return value if isinstance(value, str) else (first, pair(value)[0])
-
     for name, first in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
         value = getattr(module, name)
-        if value is not None and value != ():
-            setattr(module, name, two(value, first))
+        if value not in (None, ()) and not isinstance(value, str):
+            setattr(module, name, (first, pair(value)[0]))
+    if hasattr(module, "dilation"):
+        module.dilation = (1, pair(module.dilation)[0])
     if step.kind == "Conv1d":
-        module.dilation = two(module.dilation, 1)
         module.weight = nn.Parameter(module.weight[:, :, None], False)
         return replace(step, kind="Conv2d", module=module)
-    if hasattr(module, "dilation"):
-        module.dilation = two(module.dilation, 1)
     return replace(step, module=module)
 
 

@@ -130,7 +130,7 @@ def leaky(reader: "Reader", step: Step) -> "Read":
     """Read LeakyReLU and PReLU: less of what OFF cells say."""
     slope = _slope(step)
     if np.size(slope) > 1:
-        value, wrap = reader._by_channel(step.reads[0])
+        value, wrap = reader.by_channel(step.reads[0])
         if len(slope) != value.shape[0]:
             raise UnsupportedModuleError(
                 step.where,

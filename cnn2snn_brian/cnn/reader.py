@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from torch.fx import Node
 
+from cnn2snn_brian.cnn.arithmetic import product, total
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.cnn.gates import gated
 from cnn2snn_brian.cnn.modules import (
@@ -15,7 +15,6 @@ from cnn2snn_brian.cnn.modules import (
     average_window,
     batch_norm,
     check_normalize,
-    constant_of,
     in_two_dimensions,
     kernel_of,
     upsampling_window,
@@ -80,8 +79,8 @@ class Reader:
 
     Parameters
     ----------
-    image : str
-        Name of what goes in.
+    image, image_shape : str, tuple of int
+        Name and shape of what goes in.
     shape : tuple of int
         Shape of an image.
     names : {"role", "module"}
@@ -101,6 +100,7 @@ class Reader:
     def __init__(
         self,
         image: str,
+        image_shape: tuple[int, ...],
         shape: tuple[int, int, int],
         names: Literal["role", "module"],
         normalize: tuple[Any, Any] | None,
@@ -126,10 +126,12 @@ class Reader:
         elif normalize is not None:
             mean, std = check_normalize(normalize, shape[0])
             first = replace(first.scaled(1 / std, -mean / std, ""), n_biases=0)
-        self.values: dict[str, Read] = {image: first}
+        # What a CNN of one dimension gets has no height.
+        given = numbered(shape).reshape(image_shape)
+        self.values: dict[str, Read] = {image: placed(first, given, None)}
         self.settled: dict[str, Value] = {}
         #: Shapes of all results, without the batch.
-        self.shapes: dict[str, tuple[int, ...]] = {image: shape}
+        self.shapes = {image: image_shape}
         self.n_of_role: dict[str, int] = {}
         #: What layers were made of, and their ceilings.
         self.made: dict[str, tuple[Value, Ceiling | None]] = {}
@@ -169,7 +171,7 @@ class Reader:
             if connection is None:
                 raise found.refusal()
             taken = found.value.taken(connection)
-            if isinstance(taken, Term):
+            if isinstance(taken, Term) and found.step is not None:
                 value = signed(self, found.step, found.value)
                 taken = value.taken(connection)
             assert isinstance(taken, Value)
@@ -206,6 +208,7 @@ class Reader:
                 self.sums[name] = where, step.reads[0]
             elif call == inside:
                 del self.sums[name]
+        assert isinstance(read, Value)
         return replace(given, value=read)
 
     def _rectified(self, step: Step, ceiling: Ceiling | None = None) -> Value:
@@ -257,12 +260,12 @@ class Reader:
 
     def _normalized(self, step: Step) -> Read:
         step = step if step.module is not None else as_module(step)
-        value, wrap = self._by_channel(step.reads[0])
+        value, wrap = self.by_channel(step.reads[0])
         is_flat = len(step.input_shape) == 1 and len(value.shape) == 3
         factors = batch_norm(step, value.shape[0], is_flat=is_flat)
-        return wrap(self._affine(step, value, *factors))
+        return wrap(self.affine(step, value, *factors))
 
-    def _by_channel(self, name: str) -> tuple[Value, Callable[[Value], Read]]:
+    def by_channel(self, name: str) -> tuple[Value, Callable[[Value], Read]]:
         """Give a value with the channels of a result, and how to make that of it."""
         found = self.values[name]
         if isinstance(found, Rearranged):
@@ -273,7 +276,8 @@ class Reader:
                 return value, lambda changed: replace(found, value=changed)
         return self.value(name), lambda changed: changed
 
-    def _affine(self, step: Step, value: Value, gain: Any, shift: Any) -> Value:
+    def affine(self, step: Step, value: Value, gain: Any, shift: Any) -> Value:
+        """Multiply and shift each channel."""
         if len(gain) != value.shape[0]:
             raise UnsupportedModuleError(
                 step.where,
@@ -284,90 +288,6 @@ class Reader:
         folds = value.name and len(value.terms) == 1
         name = value.name if folds else self._name(step, "bn")
         return value.scaled(gain, shift, name)
-
-    def _product(self, step: Step) -> Read:
-        """Multiply with a number, or a constant of each channel."""
-        divides = step.kind == "div"
-        if len(step.reads) != 1 or divides and not isinstance(step.args[0], Node):
-            found = "divides by an activation" if divides else "multiplies two of them"
-            raise UnsupportedModuleError(
-                step.where,
-                f"found the function {step.kind}, which {found}",
-                "Synapses can't multiply activations (squeeze and excitation, "
-                "attention, gates): a constant of each channel is supported; use a "
-                "network without it.",
-            )
-        gain = constant_of(step, "multiplies with")
-        if isinstance(gain, float):
-            found = self.values[step.reads[0]]
-            value = parts_of(found)[0].times(1 / gain if divides else gain)
-            return (
-                replace(found, value=value) if isinstance(found, Rearranged) else value
-            )
-        value, wrap = self._by_channel(step.reads[0])
-        gain = 1 / gain if divides else gain
-        return wrap(self._affine(step, value, gain, np.zeros_like(gain)))
-
-    def _negative(self, step: Step) -> Read:
-        value, wrap = self._by_channel(step.reads[0])
-        return wrap(value.times(-1.0))
-
-    def _sum(self, step: Step) -> Read:
-        """Add or take off another result, a number, or a constant of each channel."""
-        name = getattr(step.call, "__name__", "")
-        if name == "neg":
-            return self._negative(step)
-        alpha = float(step.kwargs.get("alpha", 1))
-        gains = [1.0, -alpha if step.kind == "sub" else alpha]
-        if "rsub" in name:
-            gains = [-alpha, 1.0]
-        if len(step.reads) == 2:
-            return self._sum_of_two(step, gains)
-        index = 0 if any(isinstance(arg, Node) for arg in step.args[:1]) else 1
-        shift = constant_of(step, "adds")
-        value, wrap = self._by_channel(step.reads[0])
-        value = value.times(gains[index])
-        if isinstance(shift, float):
-            if shift == 0:  # ``sum`` starts with it
-                return wrap(value)
-            shift = np.full(value.shape[0], shift)
-            name = value.name or self._name(step, "add")
-            return wrap(
-                value.scaled(np.ones_like(shift), gains[1 - index] * shift, name)
-            )
-        return wrap(
-            self._affine(step, value, np.ones_like(shift), gains[1 - index] * shift)
-        )
-
-    def _sum_of_two(self, step: Step, gains: list[float]) -> Read:
-        one, other = (self.values[name] for name in step.reads)
-        name = self._name(step, "add")
-        if _same_places(one, other):
-            values = [parts_of(found)[0] for found in (one, other)]
-        else:
-            names = []
-            for read in step.reads:
-                own = self.shapes[read]
-                if own != step.shape and len(own) == len(step.shape):
-                    value, numbers = parts_of(self.values[read])
-                    numbers = np.broadcast_to(numbers, step.shape)
-                    read = f"{read} in {step.name}"
-                    self.values[read] = placed(value, numbers, step)
-                names.append(read)
-            values = [self.value(read) for read in names]
-        first, second = (
-            value.times(gain) for value, gain in zip(values, gains, strict=True)
-        )
-        if first.shape != second.shape:
-            raise UnsupportedModuleError(
-                step.where,
-                f"adds values of the shapes {first.shape} and {second.shape}",
-                "Sums of two results of the same shape are supported.",
-            )
-        total = first.plus(second, name)
-        if isinstance(one, Rearranged) and _same_places(one, other):
-            return replace(one, value=total)
-        return total
 
     def _side_by_side(self, step: Step) -> Read:
         axis = step.argument(1, "dim", 0)
@@ -515,11 +435,6 @@ class Reader:
         return unused(name, (made.name for made in self.populations))
 
 
-def _same_places(one: Read, other: Read) -> bool:
-    (first, numbers), (second, others) = parts_of(one), parts_of(other)
-    return first.shape == second.shape and np.array_equal(numbers, others)
-
-
 #: What reads each kind of call.
 READERS: dict[str, Callable[[Reader, Step], Read]] = {
     "Identity": lambda reader, step: reader.values[step.reads[0]],
@@ -531,10 +446,10 @@ READERS: dict[str, Callable[[Reader, Step], Read]] = {
     "ReLU6": lambda reader, step: reader._rectified(step, Ceiling(6.0)),
     "clamp": Reader._clamped,
     "BatchNorm": Reader._normalized,
-    "mul": Reader._product,
-    "div": Reader._product,
-    "add": Reader._sum,
-    "sub": Reader._sum,
+    "mul": product,
+    "div": product,
+    "add": total,
+    "sub": total,
     "cat": Reader._side_by_side,
     "MaxPool2d": gated,
     "AvgPool2d": Reader._averaged,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cnn2snn_brian.cnn.trace import Step
+from cnn2snn_brian.cnn.trace import Step, name_of
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
     ByChannel,
@@ -45,27 +45,29 @@ class Rearranged:
     numbers : ndarray of int64
         Of each element, which of the values it is, counted from 1 on; 0 is a zero. Its
         shape is that of the tensor without the batch.
-    step : Step
-        The call that gives it.
+    step : Step, optional
+        The call that gives it; without it, the image.
     """
 
     value: Value
     numbers: Numbers
-    step: Step
+    step: Step | None
 
     @property
     def is_whole(self) -> bool:
         """Whether it is all values, in order, in another shape."""
         return is_whole(self.numbers, self.value.shape)
 
-    def refusal(self, to: str = "") -> UnsupportedModuleError:
+    def refusal(self) -> UnsupportedModuleError:
         """Say that no synapses are like that."""
-        step = self.step
-        found = f"found {step.module}" if step.module else "it"
+        step, given = self.step, self.value.shape
+        found = "the image"
+        if step is not None:
+            given = step.input_shape
+            found = f"found {step.module or name_of(step.call)}, which"
         return UnsupportedModuleError(
-            step.where,
-            f"{found} rearranges values of shape {step.input_shape} to "
-            f"{self.numbers.shape}{to}",
+            "forward" if step is None else step.where,
+            f"{found} reshapes {given} to {self.numbers.shape}",
             "Flattening all, parts of the channels, zeros around and whole blocks of "
             "pixels are supported.",
         )
@@ -82,7 +84,7 @@ def parts_of(found: Any) -> tuple[Value, Numbers]:
     return found, numbered(found.shape)
 
 
-def placed(value: Value, numbers: Numbers, step: Step) -> Read:
+def placed(value: Value, numbers: Numbers, step: Step | None) -> Read:
     """Give a value itself, if all is in its place."""
     if numbers.shape == value.shape and is_whole(numbers, value.shape):
         return value
@@ -161,7 +163,7 @@ def connection_of(numbers: Numbers, shape: tuple[int, ...]) -> Connection | None
     found = _moved(channel, places, inside, shape)
     if found is None and inside.all():
         kernel = _blocks(channel, places, shape) or _shuffled(channel, places, shape)
-        found = kernel and Connection(shape, kernel=kernel)
+        return None if kernel is None else Connection(shape, kernel=kernel)
     return found
 
 

@@ -91,11 +91,13 @@ KINDS: dict[Any, str] = {
         ),
         "Linear": (nn.Linear, F.linear),
         "BatchNorm": (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, F.batch_norm),
-        "AvgPool2d": (nn.AvgPool2d, F.avg_pool2d),
-        "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d),
+        "AvgPool2d": (nn.AvgPool2d, F.avg_pool2d, nn.AvgPool1d, F.avg_pool1d),
+        "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d)
+        + (nn.AdaptiveAvgPool1d, F.adaptive_avg_pool1d),
         "mean": ("mean",),
         "sum": ("sum",),
-        "MaxPool2d": (nn.MaxPool2d, F.max_pool2d, torch.max_pool2d),
+        "MaxPool2d": (nn.MaxPool2d, F.max_pool2d, torch.max_pool2d)
+        + (nn.MaxPool1d, F.max_pool1d, torch.max_pool1d),
         # ClipFloorShift is one that saturates; the reader notes where.
         "ReLU": (nn.ReLU, ClipFloorShift, F.relu, F.relu_, "relu", "relu_"),
         "ReLU6": (nn.ReLU6, F.relu6),

@@ -81,10 +81,9 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
         return None
     if is_pointwise(first):
         return _after_pointwise(first, second)
-    is_convolution = isinstance(second, Convolution) and not np.any(second.padding)
-    if is_convolution and second.weight.shape[2:] == (1, 1):
-        return _then_pointwise(first, second)
-    return None
+    if not isinstance(second, Convolution) or second.weight.shape[2:] != (1, 1):
+        return None
+    return None if np.any(second.padding) else _then_pointwise(first, second)
 
 
 def _after_pointwise(first: SpatialKernel, second: SpatialKernel) -> Kernel:
