@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from brian2 import SpikeMonitor, ms
+from reference import randomize
 from torch import nn
 
 from cnn2snn_brian import SpikingNetwork, calibrate, convert, from_nir, from_torch
@@ -17,7 +18,6 @@ from cnn2snn_brian.models import cifar10_quick
 from cnn2snn_brian.projections import OnOffPixels
 from cnn2snn_brian.settings import data_based_thresholds
 from cnn2snn_brian.stimuli import Sequence, SpikeTrains, Still
-from reference import randomize
 
 SHAPE = (2, 7, 6)
 IMAGES = np.random.default_rng(0).random((3, *SHAPE))
@@ -64,7 +64,10 @@ MANY = nn.Conv2d(3, 4, 3, padding=1).double()
         (lambda own, x: MANY(own.conv(x).relu() - own.conv(x)), ""),
         (lambda own, x: LINE(F.avg_pool2d(own.conv(x), 1).flatten(1)), ""),
         (lambda own, x: MANY(F.avg_pool2d(own.slopes(own.conv(x)), 2)), ""),
-        (lambda own, x: DOWN(torch.cat([own.conv(x), x[:, :1, 1:6, 1:5]], 1)[:, :3]), ""),
+        (
+            lambda own, x: DOWN(torch.cat([own.conv(x), x[:, :1, 1:6, 1:5]], 1)[:, :3]),
+            "",
+        ),
         (lambda own, x: own.slopes(own.conv(x)), "conv1 join1"),
     ],
 )
@@ -111,7 +114,8 @@ def test_a_relu_of_the_same_value_is_the_on_cells():
         cnn = Body(function)
         layers = from_torch(cnn, SHAPE, compose=0)
         matches(cnn, layers)
-        assert layers.names[:2] == (on, "conv1_off") and len(layers) == 3
+        assert layers.names[:2] == (on, "conv1_off")
+        assert len(layers) == 3
 
 
 def test_two_maps_are_one_up_to_a_share_of_the_synapses():
@@ -130,7 +134,9 @@ def test_two_maps_are_one_up_to_a_share_of_the_synapses():
     said = "conv1 and conv2: ON and OFF cells (1,440 synapses), not one map (3,240)"
     assert said in "\n".join(map(str, snn._parts()))
     (one,) = from_torch(few, SHAPE).notes
-    assert one == "conv1 and conv2: one map of 168 synapses, not ON and OFF cells (2,688)"
+    assert (
+        one == "conv1 and conv2: one map of 168 synapses, not ON and OFF cells (2,688)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,9 +182,11 @@ def test_the_papers_cnn_converts_without_adjustment():
     found = layers.activations(image)["ip2"]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert list(layers.pairs) == [
-        f"{name}_on" for name in "conv1 pool1 conv2 pool2 conv3 ip1".split()
+        f"{name}_on" for name in ["conv1", "pool1", "conv2", "pool2", "conv3", "ip1"]
     ]
-    assert len({"pool1_on", "pool1_off"} & {*layers.without_pooling_neurons().names}) == 0
+    assert (
+        len({"pool1_on", "pool1_off"} & {*layers.without_pooling_neurons().names}) == 0
+    )
     # Trained values are counted once.
     n = sum(value.numel() for value in cnn.parameters())
     assert f"{n:,}" in str(layers.__str__())
@@ -195,7 +203,8 @@ def test_silent_cells_take_the_threshold_of_their_pair():
         found = data_based_thresholds(layers, IMAGES, per_channel=per_channel)
         assert (np.diff(layers.activations(IMAGES)["conv1_off"]) == 0).all()
         np.testing.assert_array_equal(
-            found["conv1_off"], np.max(data_based_thresholds(layers, IMAGES)["conv1_on"])
+            found["conv1_off"],
+            np.max(data_based_thresholds(layers, IMAGES)["conv1_on"]),
         )
 
 
@@ -217,7 +226,9 @@ def test_on_and_off_pixels_say_how_far_pixels_are_from_the_mean():
     pixels = OnOffPixels(np.array(MEAN), np.array(STD))
     assert pixels.largest == pytest.approx(0.6 / 0.2)
     found = pixels.channels(IMAGES)
-    assert found.shape == (3, 4, 7, 6) and 0 <= found.min() and found.max() <= 1
+    assert found.shape == (3, 4, 7, 6)
+    assert found.min() >= 0
+    assert found.max() <= 1
     mean, std = (np.array(x)[:, None, None] for x in (MEAN, STD))
     wanted = (IMAGES - mean) / std
     np.testing.assert_allclose((found[:, :2] - found[:, 2:]) * 3, wanted, atol=1e-12)
@@ -235,7 +246,8 @@ def test_a_cnn_reads_on_and_off_pixels(groups):
         cnn = nn.Sequential(start, nn.ReLU(), nn.Conv2d(n, 3, 2), nn.ReLU())
         cnn = randomize(cnn, seed=2).double().eval()
         layers = from_torch(cnn, SHAPE, (MEAN, STD), input="on-off")
-        assert layers.input_shape == (4, 7, 6) and layers.image_shape == SHAPE
+        assert layers.input_shape == (4, 7, 6)
+        assert layers.image_shape == SHAPE
         mean, std = (
             torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (MEAN, STD)
         )
@@ -249,13 +261,16 @@ def test_currents_of_on_and_off_pixels_are_those_of_normalized_ones():
     spikes = {}
     for what in ("on-off", "pixels"):
         # Thresholds of the first populations are the same in units of the CNN.
-        _, snn = on_off_network(input=what, encoding="current", calibration=None,
-                                thresholds=0.71)
+        _, snn = on_off_network(
+            input=what, encoding="current", calibration=None, thresholds=0.71
+        )
         network = snn.network(IMAGES[0])
         monitors = {name: SpikeMonitor(network[name]) for name in snn.layer_names}
         network.add(*monitors.values())
         network.run(15 * ms, namespace={})
-        spikes[what] = {k: (m.i[:].tolist(), m.t[:].tolist()) for k, m in monitors.items()}
+        spikes[what] = {
+            k: (m.i[:].tolist(), m.t[:].tolist()) for k, m in monitors.items()
+        }
     assert spikes["on-off"] == spikes["pixels"]
     assert all(len(found[0]) for found in spikes["pixels"].values())
 
@@ -264,7 +279,8 @@ def test_networks_with_pairs_are_saved_and_written_as_nir(tmp_path):
     _, snn = on_off_network()
     snn.save(tmp_path / "pairs.snn")
     for back in (SpikingNetwork.load(tmp_path / "pairs.snn"), from_nir(snn.to_nir())):
-        assert back == snn and back.layers.pairs == snn.layers.pairs
+        assert back == snn
+        assert back.layers.pairs == snn.layers.pairs
         assert back.layers.pixels == snn.layers.pixels
         assert back.layers.notes == snn.layers.notes
     assert "ON and OFF pixels" in str(snn._parts()[0].columns[1]._cells)
@@ -276,7 +292,9 @@ def test_a_program_shows_on_and_off_pixels(tmp_path):
     n_steps = 40
     with snn.compile(n_steps * ms) as simulator:
         result = simulator.run(IMAGES, record=["input", "conv1_on"], progress=False)
-        shown = simulator.run([Still(IMAGES[0]), Sequence(IMAGES[1:], 20 * ms, off=0 * ms)])
+        shown = simulator.run(
+            [Still(IMAGES[0]), Sequence(IMAGES[1:], 20 * ms, off=0 * ms)]
+        )
         said = snn.layers.said_by_input(IMAGES)
         again = simulator.run(said.astype(np.float32), progress=False)
         trains = result.spikes("input", 0)
@@ -301,4 +319,5 @@ def test_a_program_shows_on_and_off_pixels(tmp_path):
     path = tmp_path / "pairs.html"
     write_inspector(result, path, images=IMAGES.astype(np.float32), cnn=snn)
     text = path.read_text("utf-8")
-    assert '"cells":"OFF cells of conv1_on"' in text and '"inputShape":[2,7,6]' in text
+    assert '"cells":"OFF cells of conv1_on"' in text
+    assert '"inputShape":[2,7,6]' in text

@@ -13,7 +13,14 @@ from cnn2snn_brian.checks import check_choice, check_whole, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import Places, ReceptiveFields, Shape, column, sample
+from cnn2snn_brian.projections import (
+    INPUT,
+    Places,
+    ReceptiveFields,
+    Shape,
+    column,
+    sample,
+)
 from cnn2snn_brian.results import exports, hdf5, nwb
 from cnn2snn_brian.results.measures import (
     Decisions,
