@@ -115,7 +115,9 @@ def largest_of(
     per_channel: bool,
 ) -> ByChannel:
     """Find a layer's largest activation; silent ON or OFF cells take the others'."""
-    others = {on: off for pair in layers.pairs.items() for on, off in (pair, pair[::-1])}
+    others = {
+        on: off for pair in layers.pairs.items() for on, off in (pair, pair[::-1])
+    }
     exact = np.float64(percentile)
     if name in others and not np.percentile(activations[name], exact) > 0:
         name, per_channel = others[name], False

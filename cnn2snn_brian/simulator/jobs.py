@@ -15,9 +15,9 @@ from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
-    check_shown,
     check_rate_scale,
     check_settings,
+    check_shown,
     check_trials,
     numbers,
 )
