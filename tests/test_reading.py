@@ -270,3 +270,117 @@ def test_what_depends_on_the_image_in_other_ways_is_refused(function):
 
     with pytest.raises(UnsupportedModuleError):
         from_torch(Body(), SHAPE)
+
+
+class Area(nn.Module):
+    """An area of CORnet-Z: a convolution, ReLU and maximum pooling."""
+
+    def __init__(self, n_in, n_out, kernel=3, stride=1):
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2)
+        self.nonlin = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+
+    def forward(self, x):
+        return self.pool(self.nonlin(self.conv(x)))
+
+
+def cornet_z(widths=(4, 6, 8, 10), n_classes=5):
+    """Four areas and a decoder (Kubilius et al. 2018, doi:10.1101/408385)."""
+    v1, v2, v4, it = widths
+    areas = [Area(3, v1, 7, 2), Area(v1, v2), Area(v2, v4), Area(v4, it)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(it, n_classes)]
+    return nn.Sequential(*areas, *head)
+
+
+class Recurrent(nn.Module):
+    """
+    An area of CORnet-S: one bottleneck with a shortcut, several times in a row.
+
+    Its convolutions are the same each time, its BatchNorms are not; the first time has
+    a stride (Kubilius et al. 2019, doi:10.48550/arXiv.1909.06161).
+    """
+
+    def __init__(self, n_in, n_out, times, scale=2):
+        super().__init__()
+        self.times = times
+        self.enter = nn.Conv2d(n_in, n_out, 1, bias=False)
+        self.skip = nn.Conv2d(n_out, n_out, 1, 2, bias=False)
+        self.skip_norm = nn.BatchNorm2d(n_out)
+        inner = n_out * scale
+        self.narrow = nn.Conv2d(n_out, inner, 1, bias=False)
+        self.middle = nn.Conv2d(inner, inner, 3, 2, 1, bias=False)
+        self.wide = nn.Conv2d(inner, n_out, 1, bias=False)
+        self.act = nn.ReLU(inplace=True)
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.BatchNorm2d(n) for n in (inner, inner, n_out))
+            for _ in range(times)
+        )
+
+    def forward(self, x):
+        x = self.enter(x)
+        for time, norms in enumerate(self.norms):
+            short = self.skip_norm(self.skip(x)) if time == 0 else x
+            self.middle.stride = (2, 2) if time == 0 else (1, 1)
+            x = self.act(norms[0](self.narrow(x)))
+            x = self.act(norms[1](self.middle(x)))
+            x = norms[2](self.wide(x))
+            x += short
+            x = self.act(x)
+        return x
+
+
+def cornet_s(widths=(4, 6, 8, 10), n_classes=5):
+    v1, v2, v4, it = widths
+    retina = [
+        nn.Conv2d(3, v1, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(v1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(v1, v1, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(v1),
+        nn.ReLU(inplace=True),
+    ]
+    areas = [Recurrent(v1, v2, 2), Recurrent(v2, v4, 4), Recurrent(v4, it, 2)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(it, n_classes)]
+    return nn.Sequential(*retina, *areas, *head)
+
+
+@pytest.mark.parametrize(("cnn", "n_convolutions"), [(cornet_z, 4), (cornet_s, 26)])
+def test_networks_of_the_ventral_stream(cnn, n_convolutions):
+    network = check(seeded(cnn()), shape=(3, 64, 48), max_pooling="gate")
+    n_maps = sum(name.startswith("conv") for name in network.names)
+    n_sums = sum(name.startswith("add") for name in network.names)
+    assert n_maps + n_sums == n_convolutions
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [nn.Upsample(scale_factor=4, mode="bilinear")],
+        [nn.ConvTranspose2d(3, 3, 8, 4, 2)],
+    ],
+)
+@pytest.mark.standalone
+def test_maps_of_a_segmentation_head_correlate_with_those_of_the_cnn(head):
+    from brian2 import ms
+
+    from cnn2snn_brian import convert
+
+    body = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
+    body += [nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.ReLU()]
+    body += [nn.Conv2d(12, 3, 1), *head]
+    torch.manual_seed(0)
+    cnn = nn.Sequential(*body).eval()
+    images = np.random.default_rng(0).random((2, 3, 24, 20)).astype(np.float32)
+    with torch.no_grad():
+        maps = cnn(torch.from_numpy(images)).numpy()
+        # Evidence is a rate: above 0.
+        last = cnn[6] if isinstance(cnn[6], nn.ConvTranspose2d) else cnn[5]
+        last.bias += float(-maps.min()) + 0.1
+        maps = cnn(torch.from_numpy(images)).numpy()
+    snn = convert(cnn, images.shape[1:], calibration=images, percentile=100)
+    with snn.compile(200 * ms) as simulator:
+        result = simulator.run(images, executor=1, progress=False)
+    counts = result.spike_counts[snn.layer_names[-1]].reshape(maps.shape)
+    assert np.corrcoef(counts.ravel(), maps.ravel())[0, 1] > 0.98
