@@ -312,9 +312,15 @@ class SpikingNetwork(Printed):
         dict
             What JSON can hold: ``reset``, ``encoding``, ``synapses``, ``dtype``,
             ``delays_s``, ``classes``, ``layers``, a hash of layers and weights, and
-            ``receptive_fields`` by layer.
+            ``receptive_fields`` by layer; if there are any, ``pairs`` of ON and OFF
+            cells, and the ``image_shape`` if ON and OFF cells say pixels.
         """
-        return {
+        own: dict[str, Any] = {}
+        if self.layers.pairs:
+            own["pairs"] = self.layers.pairs
+        if self.layers.pixels is not None:
+            own["image_shape"] = list(self.image_shape)
+        return own | {
             **{what: getattr(self, what) for what in CHOICES},
             "delays_s": dict(self.delays_s),
             "classes": None if self.classes is None else list(self.classes),

@@ -13,7 +13,14 @@ from cnn2snn_brian.checks import check_choice, check_whole, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.inspector import write_inspector
 from cnn2snn_brian.printing import Printed
-from cnn2snn_brian.projections import Places, ReceptiveFields, Shape, column, sample
+from cnn2snn_brian.projections import (
+    INPUT,
+    Places,
+    ReceptiveFields,
+    Shape,
+    column,
+    sample,
+)
 from cnn2snn_brian.results import exports, hdf5, nwb
 from cnn2snn_brian.results.measures import (
     Decisions,
@@ -240,6 +247,16 @@ class SimulationResult(Printed):
         """What the neurons see, by layer; empty in a file of version 0.1.0."""
         stored = self.network.get("receptive_fields", {})
         return {name: ReceptiveFields.of(own) for name, own in stored.items()}
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """Names of OFF cells by those of their ON cells; see `convert`."""
+        return dict(self.network.get("pairs", {}))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of an image, (channels, height, width)."""
+        return tuple(self.network.get("image_shape", self.shapes.get(INPUT, ())))
 
     @property
     def recorded_layers(self) -> list[str]:
