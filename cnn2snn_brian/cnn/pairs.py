@@ -85,10 +85,10 @@ def _from_channels(projection: Projection) -> tuple[str, Connection]:
 def signed(reader: "Reader", step: Step, value: Value) -> Value:
     """Give ON and OFF cells to a value, once; whoever reads it later reads them."""
     if value.is_nonnegative:
-        found = reader._population(value, step, None)
+        alone = reader._population(value, step, None)
         if parts_of(reader.values[step.reads[0]])[0].terms is not value.terms:
-            reader.sums.pop(found.terms[0].source, None)
-        return found
+            reader.sums.pop(alone.terms[0].source, None)
+        return alone
     found = reader.pairs.get(value.terms)
     if found is None:
         if reader.negative == "refuse":
