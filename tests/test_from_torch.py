@@ -553,6 +553,7 @@ def test_a_tensor_of_its_own_is_refused():
 
 def test_unflatten_is_refused():
     module = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (2, 42))))
+    module.append(nn.Linear(42, 3))
     with pytest.raises(UnsupportedModuleError, match=r"^0\.1: found Unflatten"):
         from_torch(module, SHAPE)
 

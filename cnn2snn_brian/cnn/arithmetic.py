@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def product(reader: "Reader", step: Step) -> Read:
     """Multiply with, or divide by, a number or a constant of each channel."""
     divides = step.kind == "div"
-    if len(step.reads) != 1 or divides and not isinstance(step.args[0], Node):
+    if len(step.reads) != 1 or (
+        divides
+        and (not isinstance(step.args[0], Node) or name_of(step.call) == "__rdiv__")
+    ):
         what = "divides by an activation" if divides else "multiplies two activations"
         raise UnsupportedModuleError(
             step.where,

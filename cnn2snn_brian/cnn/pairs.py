@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cnn2snn_brian.cnn.modules import numbers
-from cnn2snn_brian.cnn.rearranged import Rearranged
+from cnn2snn_brian.cnn.rearranged import Rearranged, parts_of
 from cnn2snn_brian.cnn.trace import Step
 from cnn2snn_brian.errors import UnsupportedModuleError
 from cnn2snn_brian.projections import (
@@ -84,6 +84,11 @@ def _from_channels(projection: Projection) -> tuple[str, Connection]:
 
 def signed(reader: "Reader", step: Step, value: Value) -> Value:
     """Give ON and OFF cells to a value, once; whoever reads it later reads them."""
+    if value.is_nonnegative:
+        alone = reader._population(value, step, None)
+        if parts_of(reader.values[step.reads[0]])[0].terms is not value.terms:
+            reader.sums.pop(alone.terms[0].source, None)
+        return alone
     found = reader.pairs.get(value.terms)
     if found is None:
         if reader.negative == "refuse":
@@ -180,7 +185,7 @@ def through(
     """Let a connection read a value: as one map, or with ON and OFF cells between."""
     found = value.through(connection, step.where, name, *more)
     if isinstance(found, Term):
-        if reader.negative == "refuse":
+        if reader.negative == "refuse" and not value.is_nonnegative:
             raise _not_composed(found, step)
     elif reader.negative == "refuse" or not _are_two_maps(value, connection):
         return found

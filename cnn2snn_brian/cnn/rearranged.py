@@ -106,7 +106,8 @@ def rearranged(
 ) -> list[Numbers] | Numbers | None:
     """Call what moves values with their numbers; None if it does more than that."""
     # Two images, of which the second has negative numbers, as in the trace.
-    both: Any = torch.from_numpy(np.stack([numbers, -numbers]).astype(np.float64))
+    stacked = np.ascontiguousarray(np.stack([numbers, -numbers]), np.float64)
+    both: Any = torch.from_numpy(stacked)
 
     def given(node: torch.fx.Node) -> Any:
         own = node.name == step.reads[0]

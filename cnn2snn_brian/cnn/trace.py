@@ -108,7 +108,7 @@ KINDS: dict[Any, str] = {
         "add": ("add", "add_"),
         "sub": ("sub", "sub_", "subtract", "subtract_", "__rsub__", "rsub", "neg"),
         "mul": ("mul", "mul_", "multiply", "multiply_"),
-        "div": ("div", "div_", "divide", "divide_", "true_divide"),
+        "div": ("div", "div_", "divide", "divide_", "true_divide", "__rdiv__"),
         "cat": ("cat", "concat", "concatenate"),
         "rearranged": (
             *_REARRANGING,
@@ -421,6 +421,7 @@ _WEIGHTS = np.cos(np.arange(4099))
 def prints(tensor: torch.Tensor | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Give two numbers for each image, which hardly stay if a value changes."""
     values = np.asarray(tensor)
+    values = np.where(np.isinf(values), 0, values)  # maxima are padded with it
     flat = values.reshape(len(values) if values.ndim else 1, -1)
     weights = np.resize(_WEIGHTS, flat.shape[1])
     return np.stack([flat @ weights, np.abs(flat).sum(1)])
@@ -452,7 +453,12 @@ def _output(node: torch.fx.Node) -> torch.fx.Node:
     returned, tensors = node.args[0], node.all_input_nodes
     if isinstance(returned, torch.fx.Node):
         return returned
-    heads = ", ".join(str(one.meta.get("where", one.name)) for one in tensors)
+    places = [str(one.meta.get("where", one.name)) for one in tensors]
+    if len({*places}) == 1 < len(places):
+        raise UnsupportedModuleError(
+            places[0], "returns more than one tensor", SUPPORTED
+        )
+    heads = ", ".join(places)
     if len(tensors) == 1:
         kind = "dict" if isinstance(returned, dict) else "list or tuple"
         found, other = f"a {kind} with the tensor of {heads}", "the tensor alone."
@@ -480,7 +486,7 @@ def _step(node: torch.fx.Node) -> Step:
     if kind is None:
         found = f"found the function {name}"
         if child is not None:
-            name, found = type(child).__name__, f"found {child}"
+            name, found = type(child).__name__, f"found {' '.join(str(child).split())}"
         raise UnsupportedModuleError(where, found, advice(name))
     if "shape" not in node.meta and kind != "rearranged":
         raise UnsupportedModuleError(

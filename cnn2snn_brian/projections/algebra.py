@@ -280,6 +280,14 @@ class Value:
         return self.bias is None and all(takes(t.connection) for t in self.terms)
 
     @property
+    def is_nonnegative(self) -> bool:
+        """Whether nothing is taken off activations, so that a rate can say it."""
+        parts = [self.bias] + [term.connection.weight for term in self.terms]
+        windows = [term.connection.window for term in self.terms]
+        parts += [matrix for window in windows if window for matrix in window.axes]
+        return all(part is None or part.min() >= 0 for part in parts)
+
+    @property
     def is_bare(self) -> bool:
         """Whether it is one population, or parts of several side by side."""
         if not self.is_rectified:
