@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -15,13 +15,22 @@ from rich.table import Table
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from cnn2snn_brian.brian import brian_network, end_trial, has_stored_state
+from cnn2snn_brian.brian import (
+    Builder,
+    Extension,
+    brian_network,
+    described,
+    end_trial,
+    has_stored_state,
+    runtime_mode,
+)
 from cnn2snn_brian.brian import show as show_image
 from cnn2snn_brian.checks import (
     by_layer,
     check_choice,
     check_names,
     check_number,
+    check_whole,
     seconds,
 )
 from cnn2snn_brian.errors import InputError
@@ -100,6 +109,8 @@ class SpikingNetwork(Printed):
         transmitted.
     rules : dict of str to Rule
         Layers whose synapses learn, and their rules of plasticity.
+    extension : Extension
+        What `extend` added.
 
     Raises
     ------
@@ -121,6 +132,7 @@ class SpikingNetwork(Printed):
     release_probability: Mapping[str, float] = field(default_factory=dict)
     propagation: Propagation = "step"
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    extension: Extension = field(default_factory=Extension)
 
     def __post_init__(self) -> None:
         names = self.layer_names
@@ -151,7 +163,7 @@ class SpikingNetwork(Printed):
                     f"the delay of {name} is {1e3 * delay_s:g} ms, expected a multiple "
                     f"of dt {1e3 * self.dt_s:g} ms of at least {least}"
                 )
-        self.parameters.check_layers(self.layers)
+        self.parameters.check_network(self)
         neurons = self.neurons
         # Copies, which can't be changed once they are checked.
         vars(self).update(
@@ -275,12 +287,17 @@ class SpikingNetwork(Printed):
         return biased or self.encoding == "current"
 
     @property
-    def population_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all populations that spike, by name."""
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the layers, and of ``input`` if it spikes, by name."""
         shapes = self.layers.shapes
         if self.encoding == "current":
             del shapes[INPUT]
         return shapes
+
+    @property
+    def population_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all populations that spike, added ones last, by name."""
+        return {**self.layer_shapes, **self.extension.populations}
 
     def neutral_parameters(self) -> Parameters:
         """
@@ -299,7 +316,7 @@ class SpikingNetwork(Printed):
     def fingerprint(self) -> str:
         """Hash of everything about the network, weights included, 32 digits."""
         settings, _ = self.record()
-        settings["layers"] = self.layers.digest
+        settings["layers"] = self.layers.digest + self.extension.digest
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -325,6 +342,7 @@ class SpikingNetwork(Printed):
             "delays_s": dict(self.delays_s),
             "classes": None if self.classes is None else list(self.classes),
             "layers": self.layers.digest[:32],
+            **({"extension": self.extension.digest} if self.extension.builders else {}),
             "receptive_fields": {
                 name: own.record() for name, own in self.layers.receptive_fields.items()
             },
@@ -353,6 +371,8 @@ class SpikingNetwork(Printed):
         lines = [choices, *shown(self.parameters, Perturbations.of(self))]
         if delays:
             lines.append(f"delays: {', '.join(delays)}")
+        if added := self.extension.names:
+            lines.append(f"added: {', '.join(added)}")
         return [*self.layers._parts(), "\n".join(lines)]
 
     def plasticity(self, layer: str, rule: Rule) -> "SpikingNetwork":
@@ -380,6 +400,51 @@ class SpikingNetwork(Printed):
         """
         return replace(self, rules={**self.rules, layer: rule})
 
+    def extend(
+        self, build: Callable[[Network], object], *, seed: int = 0
+    ) -> "SpikingNetwork":
+        """
+        Add Brian2 objects of your own around the CNN.
+
+        They become part of each network that `network` makes, and of the program that
+        `compile` makes. In a program, each trial starts with all of their variables as
+        `build` left them.
+
+        Parameters
+        ----------
+        build : function of a brian2.Network
+            It adds Brian2 objects to the network, as one does in a script: groups of
+            neurons, synapses between them and to the layers (``network["conv2"]``),
+            `PoissonGroup`, `PoissonInput`, `SpikeGeneratorGroup`, ``run_regularly``.
+            Objects without a clock get the network's, ``network.clock``. Names in
+            equations are those that the function sees. It is called for each network
+            that is made.
+        seed : int
+            Seed of what `build` draws: random connections, delays and initial values.
+
+        Returns
+        -------
+        SpikingNetwork
+            A new network; this one stays as it is. Added groups that spike are
+            populations of its results.
+
+        Raises
+        ------
+        InputError
+            If `build` removes something, adds what a program can't run (a
+            `NetworkOperation`, a monitor), an object that was made elsewhere, or one
+            whose name, time step or delay does not fit.
+        """
+        if not callable(build):
+            raise InputError(f"extend: {build!r} is not a function")
+        builder = Builder(build, check_whole("seed", seed, 0))
+        bare = replace(self, extension=Extension())
+        with runtime_mode():
+            network = brian_network(bare, self.parameters, Perturbations.of(bare))
+            builders = (*self.extension.builders, builder)
+            extension = described(network, builders, self.layers)
+        return replace(self, extension=extension)
+
     def network(
         self,
         image: Any = None,
@@ -387,6 +452,7 @@ class SpikingNetwork(Printed):
         *,
         seed: int = 0,
         input: Any = None,
+        values: Mapping[str, Quantity] | None = None,
         **perturbations: Any,
     ) -> Network:
         """
@@ -410,6 +476,8 @@ class SpikingNetwork(Printed):
             Your own group in place of the input, such as a `SpikeGeneratorGroup`:
             anything that spikes, with a neuron for each pixel, ordered (y, x, channel),
             and the network's time step. It keeps its name.
+        values : dict of str to Quantity, optional
+            Variables of what `extend` added, as in `Simulator.run`.
         **perturbations
             ``neurons``, ``release_probability``, ``lesion``, ``input_deletion``,
             ``input_jitter``, ``plasticity`` and ``weights`` as in `Simulator.run`.
@@ -434,7 +502,9 @@ class SpikingNetwork(Printed):
                 "trial ends"
             )
         parameters = self.parameters if parameters is None else parameters
-        parameters.check_layers(self.layers)
+        if values:
+            parameters = parameters.replace(values=values)
+        parameters.check_network(self)
         given = Perturbations.of(self, seed, **perturbations)
         if image is not None and input is not None:
             raise InputError("give an image or stimulus, or input=..., not both")
@@ -544,9 +614,16 @@ class SpikingNetwork(Printed):
         ------
         FileNotFoundError
             If its folder does not exist.
+        InputError
+            If it was extended: a file can't hold Brian2 objects.
         WriteError
             If the disk is full, or the like.
         """
+        if self.extension.builders:
+            raise InputError(
+                "save: a file can't hold what extend added; save the network before, "
+                "and extend it after loading"
+            )
         settings, arrays = self.record()
         text = json.dumps(settings)
         header = {"format": FORMAT, "network": text, "sha256": checksum(text, arrays)}

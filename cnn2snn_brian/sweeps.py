@@ -222,6 +222,9 @@ class Programs:
         simulator.snn = snn
         others = {*self.own, *OF_A_NETWORK, *FIELDS}
         settings = {n: v for n, v in chosen.values.items() if n not in others}
+        added = {n: settings.pop(n) for n in list(settings) if "." in n}
+        if added:
+            settings["values"] = {**settings.get("values", {}), **added}
         return simulator.run(
             images, seed=chosen.seed, progress=False, **how, **settings
         )
@@ -261,7 +264,8 @@ def sweep(
     """
     Simulate images for all combinations of settings and seeds.
 
-    Settings are those of `Simulator.run`, with the names and values that it takes, and
+    Settings are those of `Simulator.run`, with the names and values that it takes,
+    variables of what `SpikingNetwork.extend` added (``"lateral.strength"``), and
     ``kernel_noise`` and the arguments ``delay``, ``reset``, ``encoding``, ``synapses``
     and ``dtype`` of `convert`, which make another network. A program is compiled once
     for each structure.
@@ -314,9 +318,12 @@ def sweep(
     from pandas import DataFrame
 
     programs = Programs(network, duration, cache_directory)
-    found = axes(grid, (*programs.own, *SETTINGS, "parameters", *OF_A_NETWORK))
+    added = [name for name in grid if "." in name]  # variables of added objects
+    known_names = (*programs.own, *SETTINGS, "parameters", *OF_A_NETWORK, *added)
+    found = axes(grid, known_names)
     every = combinations(found, seeds)
     first = programs.base(every[0])
+    check_known("variable of an added object:", added, first.extension.settable)
     pixels = check_shown(images, first.layers)
     truth = np.asarray(labels)
     check_shape("labels", truth, len(pixels))

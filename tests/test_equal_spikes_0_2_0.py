@@ -690,7 +690,7 @@ def settings_found(parameters):
     return {
         what: {name: np.ravel(value).tolist() for name, value in by_layer.items()}
         for what, by_layer in vars(parameters).items()
-        if isinstance(by_layer, dict) or hasattr(by_layer, "items")
+        if hasattr(by_layer, "items") and by_layer  # there were no `values` then
     }
 
 

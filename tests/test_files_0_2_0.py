@@ -110,6 +110,7 @@ def settings(snn):
         if hasattr(by_layer, "items")
         else by_layer
         for what, by_layer in vars(snn.parameters).items()
+        if what != "values"  # there were none then
     }
     kinds = snn.synapses if isinstance(snn.synapses, str) else dict(snn.synapses)
     return {

@@ -120,10 +120,10 @@ def test_a_sample_has_every_neuron_once():
         assert (np.array(places) < layers.shapes[name]).all()
     assert layers.sample(50, seed=3, layers="conv1") == {"conv1": found["conv1"]}
     assert layers.sample(50, seed=4)["conv1"] != found["conv1"]
-    neurons, _ = Recording(potentials=found).traced(
-        layers.names, layers.shapes, n_images=1
-    )
-    assert [len(own) for own in neurons] == [len(places) for places in found.values()]
+    known = {f"{name}.v": shape for name, shape in layers.shapes.items()}
+    neurons, _ = Recording(potentials=found).traced(known, n_images=1)
+    lengths = {name: len(own) for name, own in neurons.items()}
+    assert lengths == {f"{name}.v": len(places) for name, places in found.items()}
 
 
 def test_places_that_do_not_exist():

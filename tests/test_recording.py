@@ -137,7 +137,7 @@ def test_run_checks_before_it_simulates(cnn, monkeypatch):
 
 
 def test_a_recording_can_be_used_again():
-    populations, shapes = ("conv1", "ip1"), {"conv1": (3, 2, 2), "ip1": (4,)}
+    populations, known = ("conv1", "ip1"), {"conv1.v": (3, 2, 2), "ip1.v": (4,)}
     recording = Recording(
         spikes=(name for name in ["conv1"]),
         potentials={"conv1": ((0, y, 1) for y in range(2))},
@@ -145,8 +145,8 @@ def test_a_recording_can_be_used_again():
     )
     for _ in range(2):
         assert recording.spike_mask(populations, 3).tolist() == [[True, True]] * 3
-        (neurons, _), images = recording.traced(populations, shapes, 3)
-        assert neurons.tolist() == [3, 9]
+        neurons, images = recording.traced(known, 3)
+        assert {k: own.tolist() for k, own in neurons.items()} == {"conv1.v": [3, 9]}
         assert images.tolist() == [False, True, False]
 
 

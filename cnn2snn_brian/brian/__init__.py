@@ -2,11 +2,24 @@
 
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
 from cnn2snn_brian.brian.explicit_synapses import TrialEnd, end_trial
+from cnn2snn_brian.brian.extension import (
+    ADDED_FILE,
+    Added,
+    Builder,
+    Extension,
+    described,
+    extend_network,
+    forget,
+    moved,
+    runtime_mode,
+    spiking,
+)
 from cnn2snn_brian.brian.internals import (
     RESULTS_FOLDER,
     STOPPED,
     ArrayVariable,
     CPPStandaloneDevice,
+    DynamicArrayVariable,
     added_to_steps,
     forgotten_spikes,
     has_stored_state,
@@ -14,6 +27,7 @@ from cnn2snn_brian.brian.internals import (
     rewound,
     seeded,
     set_steps,
+    sort_clocks,
 )
 from cnn2snn_brian.brian.network import brian_network, program_network, show
 from cnn2snn_brian.brian.neurons import Place, Schedule

@@ -20,6 +20,7 @@ from cnn2snn_brian.brian.internals import (
     NumpyCodeObject,
 )
 from cnn2snn_brian.errors import UnsupportedDeviceError
+from cnn2snn_brian.projections import INPUT
 from cnn2snn_brian.settings import narrow_brians_hook
 
 
@@ -70,7 +71,7 @@ def _rand(owner: Any) -> dict[str, str]:
     """Draw uniform numbers: input spikes have a stream of their own."""
     # Whatever else is drawn for (failing synapses, noise, lesions), the same image and
     # seed then make the same input.
-    is_input = isinstance(owner, PoissonGroup)
+    is_input = isinstance(owner, PoissonGroup) and owner.name == INPUT
     return _drawn("rand", "random" if is_input else "network_random", "uniform")
 
 

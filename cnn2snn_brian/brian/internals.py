@@ -15,11 +15,13 @@ from typing import Any
 import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-from brian2.core.variables import ArrayVariable, Variables
+from brian2.core.names import Nameable
+from brian2.core.tracking import InstanceTrackerSet
+from brian2.core.variables import ArrayVariable, DynamicArrayVariable, Variables
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import RuntimeDevice, reset_device
-from brian2.utils.stringtools import word_substitute
+from brian2.utils.stringtools import get_identifiers, word_substitute
 
 #: C++: where a program writes its results, and whether Brian2 has stopped it.
 RESULTS_FOLDER, STOPPED = "brian::results_dir", "Network::_globally_stopped"
@@ -35,14 +37,15 @@ def seeded(seed: str) -> str:
     return f"brian::_random_generators[0].seed({seed});"
 
 
-def rewound(device: CPPStandaloneDevice, network: Any, clock: Any) -> list[str]:
+def rewound(device: CPPStandaloneDevice, network: Any) -> list[str]:
     """C++ that sets the time back to 0."""
-    return [
-        f"{network.name}.t = 0;",
-        # Brian2 sets it at the end of a step only: the first step would see the time at
-        # which the last image ended.
-        f"{device.get_array_name(clock.variables['t'])}[0] = 0;",
-    ]
+    clocks = sorted(
+        {item.clock for item in network.sorted_objects}, key=lambda c: c.name
+    )
+    # Brian2 sets it at the end of a step only: the first step would see the time at
+    # which the last image ended.
+    times = (device.get_array_name(clock.variables["t"]) for clock in clocks)
+    return [f"{network.name}.t = 0;", *(f"{t}[0] = 0;" for t in times)]
 
 
 def forgotten_spikes(synapses: Any) -> list[str]:
@@ -67,6 +70,23 @@ def set_steps(
     before, _, behind = lines[index].partition(f"run({float(dt_s)!r},")
     assert behind, lines[index]
     lines[index] = f"{before}run({duration},{behind}"
+
+
+def sort_clocks(device: CPPStandaloneDevice, network: Any) -> None:
+    """Set clocks in the order of their names: Brian2 has a set, in any order."""
+    names = {
+        device.get_array_name(clock.variables[what])
+        for clock in {item.clock for item in network.sorted_objects}
+        for what in ("t", "timestep")
+    }
+    places = [
+        k
+        for k, (kind, given) in enumerate(device.main_queue)
+        if kind == "set_by_single_value" and given[0] in names
+    ]
+    lines = sorted((device.main_queue[k] for k in places), key=lambda line: line[1][0])
+    for place, line in zip(places, lines, strict=True):
+        device.main_queue[place] = line
 
 
 def has_stored_state(network: Any) -> bool:

@@ -20,6 +20,7 @@ from brian2 import (
 
 from cnn2snn_brian.brian.codeobjects import droppable
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses, set_rule
+from cnn2snn_brian.brian.extension import extend_network
 from cnn2snn_brian.brian.input import (
     InputPerturbation,
     chosen_input,
@@ -113,6 +114,10 @@ def brian_network(
         weights = perturbations.weights.get(name)
         synapses = network[f"{name}_synapses"]
         set_rule(synapses, rule, projection.connection, weights)
+    extend_network(network, snn.extension.builders, network.clock)
+    for key, value in parameters.values.items():
+        name, _, variable = key.partition(".")
+        setattr(network[name], variable, value)
     if names:
         hidden = masks.get(INPUT)
         mask = None if hidden is None else to_neurons(hidden, hidden.shape)
@@ -143,7 +148,7 @@ def _built(
     groups: dict[str, Any] = {}
     layers, models = snn.layers, snn.models(snn.neurons)
     # What `show` takes if it is not told otherwise.
-    network.rate_scale = parameters.rate_scale
+    network.rate_scale, network.clock = parameters.rate_scale, clock
     if snn.encoding == "poisson":
         n_inputs = math.prod(snn.input_shape)
         groups[INPUT] = (
@@ -199,7 +204,8 @@ def _built(
             lesions=name in lesions,
             schedule=schedule,
             channels=layer.shape[0] if by_channel else None,
-            for_program=for_program,
+            # Where something happens between equations and reset, they are apart.
+            for_program=for_program and name not in snn.extension.apart,
         )
         _set_state(group, layer, parameters, models[name])
         if constant == "first":

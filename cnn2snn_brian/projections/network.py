@@ -244,7 +244,7 @@ class Network(ByContent):
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        if not self.populations:
+        if not self.populations and any(self.input_shape):
             raise InputError("a network needs at least one population")
         for name, n in Counter((INPUT, *self.names)).items():
             if n > 1:

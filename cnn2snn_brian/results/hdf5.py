@@ -22,9 +22,10 @@ import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage, written_from_memory
-from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.projections import from_neurons, to_neurons
 from cnn2snn_brian.results.measures import AXES, Recorded, SpikeCounts, Trials
 from cnn2snn_brian.settings import (
+    SETTINGS,
     Parameters,
     Perturbations,
     recorded,
@@ -69,6 +70,8 @@ def settings_text(result: "SimulationResult", **more: Any) -> str:
         found["trials"] = result.trials.record()
     if result.windows:
         found["windows"] = result.windows
+    if result.interval > 1:
+        found["interval"] = result.interval
     return json.dumps(found | more, allow_nan=False)
 
 
@@ -76,14 +79,20 @@ def _restored(text: str | bytes) -> dict[str, Any]:
     """Read what `settings_text` wrote."""
     stored = json.loads(text)
     shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
-    names = tuple(name for name in shapes if name != INPUT)
+    names = tuple(stored["parameters"]["thresholds"])
     # A file of an earlier version lacks newer settings.
     perturbations, trials = stored.get("perturbations"), stored.get("trials")
     if perturbations is not None:
         perturbations = restored(Perturbations, perturbations, shapes)
     return stored | {
         "shapes": shapes,
-        "parameters": Parameters.of(names, **stored["parameters"]),
+        "parameters": Parameters.of(
+            names,
+            **{
+                k: SETTINGS[k].restored(v, shapes)
+                for k, v in stored["parameters"].items()
+            },
+        ),
         "perturbations": perturbations,
         "trials": None if trials is None else Trials.of(trials),
         "windows": tuple(map(tuple, stored.get("windows", ()))),

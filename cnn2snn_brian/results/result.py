@@ -93,7 +93,8 @@ class SimulationResult(Printed):
     recorded : dict of (str, int) to (ndarray of int32, ndarray of int32)
         Of a layer and an image, neuron and step of each spike.
     recorded_potentials : dict of (str, int) to (ndarray, ndarray)
-        Of a layer and an image, neurons and their potentials, (n_steps, n_neurons).
+        Of a layer and an image, neurons and their potentials, (n_steps, n_neurons);
+        of other variables too, by names as ``"readers.w"``.
     weights : dict of str to ndarray of float64
         Learned weights of layers that have a rule of plasticity: at the end of the run,
         or, if weights were reset for each trial, at the end of each, along a first
@@ -105,6 +106,8 @@ class SimulationResult(Printed):
     windows : tuple of (int, int)
         Steps that were recorded, from the first to the one after the last; empty if
         all were. The last layer's spikes are recorded all the time.
+    interval : int
+        Steps from one recorded potential to the next.
 
     Notes
     -----
@@ -160,6 +163,7 @@ class SimulationResult(Printed):
     )
     trials: Trials | None = field(default=None, repr=False)
     windows: tuple[tuple[int, int], ...] = ()
+    interval: int = 1
 
     save = hdf5.save
     load = classmethod(hdf5.load)
@@ -184,7 +188,7 @@ class SimulationResult(Printed):
     @property
     def output_layer(self) -> str:
         """Name of the last layer."""
-        return list(self.spike_counts)[-1]
+        return list(self.parameters.thresholds or self.spike_counts)[-1]
 
     @property
     def output_threshold(self) -> float:
@@ -445,9 +449,41 @@ class SimulationResult(Printed):
             If no potentials of the layer were recorded for this image.
         """
         asked = f"Recording(potentials={{{layer!r}: [position, ...]}})"
-        neuron, v = self._found("potentials", layer, image, asked)
-        t = self.dt_s * (self.recorded_steps(image) + 1).astype(np.float64)
-        return Potentials(t, v, self._positions(layer, neuron))
+        return self._trace("potentials", layer, image, asked)
+
+    def variable(self, population: str, name: str, image: int) -> Potentials:
+        """
+        Give a recorded state variable of a population.
+
+        Parameters
+        ----------
+        population : str
+            Name of a layer or an added group.
+        name : str
+            Name of its variable.
+        image : int
+            Index of the image or trial.
+
+        Returns
+        -------
+        Potentials
+            Times, values (in SI units, as ``v``) and positions.
+
+        Raises
+        ------
+        InputError
+            If the variable was not recorded for this image.
+        """
+        asked = f"Recording(variables={{{population!r}: [{name!r}]}})"
+        key = population if name == "v" else f"{population}.{name}"
+        return self._trace("variables", key, image, asked)
+
+    def _trace(self, what: str, key: str, image: int, asked: str) -> Potentials:
+        neuron, values = self._found(what, key, image, asked)
+        steps = self.recorded_steps(image)
+        steps = steps[steps % self.interval == 0]
+        t = self.dt_s * (steps + 1).astype(np.float64)
+        return Potentials(t, values, self._positions(key.partition(".")[0], neuron))
 
     def binned(self, layer: str, bin: Any) -> npt.NDArray[np.int32]:
         """

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from brian2 import Quantity, get_or_create_dimension
 
 from cnn2snn_brian.checks import check_all_layers, check_known, check_shape
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Network
 from cnn2snn_brian.settings.images import check_rate_scale
 from cnn2snn_brian.settings.settings import (
     BY_LAYER,
+    FrozenDict,
     LayerNumber,
+    Numbers,
     Setting,
     Settings,
+    Shapes,
     described,
     setting,
 )
@@ -68,6 +73,77 @@ class RateScale(Setting):
     """The paper's c, spikes per step of a pixel of intensity 1."""
 
 
+class AddedValues(Setting):
+    """
+    Variables of what `SpikingNetwork.extend` added, at the start of each trial.
+
+    ``{"readers.tau": 10*ms, "lateral.strength": 0.05}``: one value, or one for each
+    neuron or synapse in Brian2's order.
+    """
+
+    kind = "dict of str to Quantity, optional"
+
+    def quantities(self, given: Any) -> FrozenDict[str, Quantity]:
+        """Take quantities by name."""
+        if not isinstance(given, Mapping):
+            raise InputError(f"values: found {given!r:.80}, expected a dict by name")
+        found = {}
+        for name, value in given.items():
+            try:
+                found[name] = Quantity(value, dtype=float, copy=True)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"values of {name}: {error}") from error
+            if not np.isfinite(found[name]).all():
+                raise InputError(f"values of {name}: found numbers that are not finite")
+            found[name].setflags(write=False)
+        return FrozenDict(found)
+
+    def check(self, values: Mapping[str, Quantity], known: Mapping[str, Any]) -> None:
+        """Check names, units and sizes."""
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(
+                    f"values: {name!r} is not a variable of an added object that can "
+                    f"be set; these are {', '.join(known) or 'none'}"
+                )
+            variable = known[name]
+            if value.dim != variable.dim:
+                raise InputError(
+                    f"values of {name}: the unit of {value!s:.80} is {value.dim}, "
+                    f"expected {variable.dim}"
+                )
+            if value.shape not in ((), (1,), variable.shape):
+                raise InputError(
+                    f"values of {name}: found the shape {value.shape}, expected one "
+                    f"number or {variable.shape}"
+                )
+
+    def numbers(self, what: str, value: Any, network: Any) -> Numbers:
+        """Write them in SI units."""
+        return {name: np.ravel(np.asarray(number)) for name, number in value.items()}
+
+    def recorded(self, value: Any) -> Any:
+        """Write numbers in SI units, and the exponents of these."""
+        return {
+            name: [np.asarray(number).tolist(), list(number.dim._dims)]
+            for name, number in value.items()
+        } or None
+
+    def restored(self, stored: Any, shapes: Shapes) -> Any:
+        """Read the numbers with their units."""
+        return {
+            name: Quantity(numbers, dim=get_or_create_dimension(exponents))
+            for name, (numbers, exponents) in stored.items()
+        }
+
+    def shown(self, value: Any) -> str:
+        """Describe single numbers to people, and say how many others there are."""
+        return ", ".join(
+            f"{name} {number if number.size == 1 else f'{number.size} numbers'}"
+            for name, number in value.items()
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Parameters(Settings):
     """
@@ -88,6 +164,8 @@ class Parameters(Settings):
         Potential at an image's start, as a share of the threshold, below 1.
     rate_scale : float
         The paper's c, spikes per step of a pixel of intensity 1.
+    values : dict of str to Quantity
+        Variables of what `SpikingNetwork.extend` added, ``"readers.tau"``.
 
     Raises
     ------
@@ -100,12 +178,14 @@ class Parameters(Settings):
     leak: Mapping[str, float] = setting(Leaks())
     v_init: Mapping[str, float] = setting(Starts())
     rate_scale: float = setting(RateScale(), lambda: 1.0)
+    values: Mapping[str, Quantity] = setting(AddedValues(), FrozenDict)
 
     def __post_init__(self) -> None:
         for what, kind in NUMBERS.items():
             numbers = kind.of_layers(what, getattr(self, what))
             object.__setattr__(self, what, numbers)
         object.__setattr__(self, "rate_scale", check_rate_scale(self.rate_scale))
+        object.__setattr__(self, "values", AddedValues().quantities(self.values))
 
     @classmethod
     def of(
@@ -151,7 +231,11 @@ class Parameters(Settings):
         scale: Any = given.get("rate_scale")
         if scale is None:
             scale = getattr(default, "rate_scale", 1.0)
-        return cls(**values, rate_scale=scale)
+        added = {
+            **getattr(default, "values", {}),
+            **AddedValues().quantities(given.get("values") or {}),
+        }
+        return cls(**values, rate_scale=scale, values=added)
 
     def replace(self, **given: Any) -> "Parameters":
         """
@@ -175,8 +259,10 @@ class Parameters(Settings):
         """
         return Parameters.of(tuple(self.thresholds), default=self, **given)
 
-    def check_layers(self, layers: Network) -> None:
+    def check_network(self, network: Any) -> None:
         """Check that they have numbers for all of a network's layers, and no others."""
+        layers = network.layers
+        AddedValues().check(self.values, network.extension.settable)
         shapes = layers.shapes
         for what in NUMBERS:
             values = getattr(self, what)

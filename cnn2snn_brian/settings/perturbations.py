@@ -172,7 +172,7 @@ class LesionMasks(Setting):
 
     def checked(self, given: Any, network: Any, seed: int) -> Any:
         """Find the silenced neurons by layer."""
-        return FrozenDict(lesion_masks(given, network.population_shapes, seed))
+        return FrozenDict(lesion_masks(given, network.layer_shapes, seed))
 
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write the indices of the silenced neurons."""

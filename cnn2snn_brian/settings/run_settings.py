@@ -50,7 +50,7 @@ def check_settings(
         )
     if changes:
         parameters = parameters.replace(**changes)
-    parameters.check_layers(network.layers)
+    parameters.check_network(network)
     return parameters, Perturbations.of(network, seed, **others)
 
 

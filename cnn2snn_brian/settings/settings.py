@@ -83,7 +83,7 @@ class Setting:
         return {what: np.array([float(value)])}
 
     def recorded(self, value: Any) -> Any:
-        """Write a value as JSON can hold it."""
+        """Write a value as JSON can hold it; None if there is nothing to keep."""
         return value
 
     def restored(self, stored: Any, shapes: Shapes) -> Any:
@@ -131,8 +131,9 @@ def shown(*holders: Any) -> list[str]:
 def recorded(holder: Any) -> dict[str, Any]:
     """Write settings as JSON can hold them."""
     return {
-        name: kind.recorded(getattr(holder, name))
+        name: text
         for name, kind in described(holder).items()
+        if (text := kind.recorded(getattr(holder, name))) is not None
     }
 
 

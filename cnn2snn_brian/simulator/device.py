@@ -15,28 +15,45 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brian2 import CodeRunner, all_devices, prefs, set_device
+from brian2 import (
+    Clock,
+    CodeRunner,
+    NeuronGroup,
+    Synapses,
+    all_devices,
+    prefs,
+    set_device,
+)
 
 from cnn2snn_brian.brian import (
+    ADDED_FILE,
     RESULTS_FOLDER,
     STOPPED,
+    Added,
     ArrayVariable,
     CPPStandaloneDevice,
+    DynamicArrayVariable,
     GateSynapses,
     ProgramCodeObject,
     Schedule,
     SharedSynapses,
     TrialEnd,
     added_to_steps,
+    extend_network,
+    forget,
     forgotten_spikes,
+    moved,
     program_network,
     reset_device,
     rewound,
+    runtime_mode,
     seeded,
     set_steps,
+    sort_clocks,
+    spiking,
 )
 from cnn2snn_brian.errors import BuildError
-from cnn2snn_brian.projections import INPUT
+from cnn2snn_brian.projections import INPUT, Shape
 from cnn2snn_brian.settings import PERTURBATION, Perturbations, numbers
 from cnn2snn_brian.simulator.compiler import UNIT
 
@@ -135,8 +152,8 @@ def _delayed_spikes(network: Any, synapses: str) -> list[str]:
     lines = []
     if isinstance(connected, GateSynapses):
         for name in ("spikes_so_far", "spikes_passed"):
-            size = connected.variables[name].size
-            lines.append(f"program.add_state({_array(connected, name)}, {size});")
+            values = f"{_array(connected, name)}, {connected.variables[name].size}"
+            lines.append(f'program.add_state("{synapses}.{name}", {values});')
     if delay := connected.template_kwds["delay_steps"]:
         ring, slot = (_array(connected, name) for name in ("_delayed", "_slot"))
         row = connected.variables["_delayed"].size // (delay + 1)
@@ -168,8 +185,41 @@ def _worth_of_spikes(network: Any, snn: "SpikingNetwork") -> list[str]:
     return lines
 
 
-def _image_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
-    """C++ before and after Brian2's run of one image."""
+def _added_state(
+    added: Added, variables: list[Any], clock: Any, recordable: dict[str, Shape]
+) -> list[str]:
+    """Write what added objects do: their spikes, their state, their queues."""
+    lines = []
+    sizes = {k.name: k.N for k in added.objects if isinstance(k, NeuronGroup)}
+    for group in spiking(added.objects):
+        spikes, every = _array(group, "_spikespace"), round(group.clock.dt_ / clock.dt_)
+        lines.append(
+            f'program.add_group("{group.name}", {spikes}, {group.N}, {every});'
+        )
+    for variable in variables:
+        name, is_fixed = variable.owner.name, variable.constant and variable.read_only
+        if is_fixed or isinstance(variable.owner, Clock):
+            continue
+        array = DEVICE.get_array_name(variable, access_data=False)
+        where = f"brian::{array}"
+        if not isinstance(variable, DynamicArrayVariable):
+            where = f"{array}, {variable.size}"
+        key = f"{name}.{variable.name}"
+        lines.append(f'program.add_state("{key}", {where});')
+        is_of_neuron = variable.size == sizes.get(name) and not variable.scalar
+        if is_of_neuron and not variable.name.startswith("_"):
+            recordable[key] = (variable.size,)
+    for synapses in added.objects:
+        if isinstance(synapses, Synapses):
+            lines += ["program.add_start([]() {", *forgotten_spikes(synapses), "});"]
+    return lines
+
+
+def _image_loop(
+    network: Any, snn: "SpikingNetwork", added: Added, variables: list[Any]
+) -> tuple[str, str, dict[str, Shape]]:
+    """C++ before and after Brian2's run of one image, and what it can record."""
+    recordable = {}
 
     def array(group: str, variable: str) -> str:
         return _array(network[group], variable)
@@ -177,7 +227,7 @@ def _image_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
     def spikes(group: str) -> str:
         return f"{array(group, '_spikespace')}, {network[group].N}"
 
-    clock = network[snn.layer_names[0]].clock
+    clock = network.clock
     lines = [f"cnn2snn::PictureProgram program({RESULTS_FOLDER});"]
     # Every setting that is a variable of a group; the others are read by name.
     bound: set[tuple[str, str]] = set()
@@ -194,15 +244,19 @@ def _image_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
         n_thresholds = network[name].variables["v_th"].size
         state = f"{array(name, 'v')}, {array(name, 'v_th')}, {n_thresholds}"
         lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
+        recordable[f"{name}.v"] = snn.layers[name].shape
         for variable in network[name].variables.values():
             is_own = getattr(variable.owner, "name", None) == name
             is_set = variable.name in NO_STATE or (name, variable.name) in bound
             if isinstance(variable, ArrayVariable) and is_own and not is_set:
-                values = array(name, variable.name)
-                lines.append(f"program.add_state({values}, {variable.size});")
+                values = f"{array(name, variable.name)}, {variable.size}"
+                lines.append(f'program.add_state("{name}.{variable.name}", {values});')
+                if variable.size == network[name].N:
+                    recordable[f"{name}.{variable.name}"] = snn.layers[name].shape
         for p in snn.layers.into(name):
             lines += _delayed_spikes(network, f"{p.name}_synapses")
     lines += _worth_of_spikes(network, snn)
+    lines += _added_state(added, variables, clock, recordable)
     lines += _learning_before(network, snn)
     if snn.encoding == "current":
         for p in snn.layers.out_of(INPUT):
@@ -217,19 +271,28 @@ def _image_loop(network: Any, snn: "SpikingNetwork") -> tuple[str, str]:
         "while (program.next([](uint64_t seed) {",
         seeded("seed & 0xffffffffu"),
         "})) {",
-        *rewound(DEVICE, network, clock),
+        *rewound(DEVICE, network),
     ]
     after = _learning_after(network, snn)
     after += [f"    program.finish({STOPPED});", "}"]
-    return "\n".join(lines), "\n".join(after)
+    return "\n".join(lines), "\n".join(after), recordable
 
 
-def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
-    """Write the C++ project of a network that is shown images."""
+def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
+    """Write the C++ project of a network, and list the variables it can record."""
     with _device_taken():
         network = program_network(snn)
-        group, first = network[snn.layer_names[0]], -1
-        places = [Schedule().perturbation]
+        with runtime_mode():
+            added = extend_network(network, snn.extension.builders, network.clock)
+        if (names := tuple(item.name for item in added.objects)) != (
+            known := snn.extension.names
+        ):
+            forget(added.made)
+            raise BuildError(
+                f"extend: build added {', '.join(names)} now, and {', '.join(known)} "
+                "before; give each object a name=..."
+            )
+        first, places = -1, [Schedule().perturbation] if snn.layers else []
         if snn.propagation != "step":
             first, n = 0, len(snn.layers) + 1
             indices = range(0 if snn.encoding == "poisson" else 1, n)
@@ -238,10 +301,10 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
         # population with this index or, with -1, of all.
         for population, place in enumerate(places, first):
             runner = CodeRunner(
-                group,
+                network[snn.layer_names[0]],
                 "after_thresholds",
                 code="",
-                clock=group.clock,
+                clock=network.clock,
                 when=place.when,
                 order=place.order,
                 name=PERTURBATION + (f"_{population}" if population >= 0 else ""),
@@ -251,7 +314,11 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
             network.add(runner)
         header = "learning.h" if snn.rules else "picture_program.h"
         DEVICE.headers.append(f'"{header}"')
-        before, after = _image_loop(network, snn)
+        variables = []
+        if added.objects:
+            with (directory / ADDED_FILE).open("wb") as file:
+                variables = moved(added, DEVICE, file)
+        before, after, recordable = _image_loop(network, snn, added, variables)
         DEVICE.insert_code("before_network_run", before)
         DEVICE.insert_code("after_network_run", after)
         # The program writes its own result files. Without this, all synapses would be
@@ -260,6 +327,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
         set_steps(DEVICE, network, "program.n_steps()", snn.dt_s)
+        sort_clocks(DEVICE, network)
         try:
             DEVICE.build(directory=str(directory), compile=False, run=False)
         except UnicodeError as error:
@@ -274,3 +342,4 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> None:
     sources = sorted(directory.rglob("*.cpp"))
     includes = [f'#include "{path.relative_to(directory)}"\n' for path in sources]
     (directory / UNIT).write_text("".join(includes))
+    return recordable

@@ -34,6 +34,13 @@ public:
         read(reinterpret_cast<char*>(array.data()), array.size() * sizeof(T));
     }
 
+    template <typename T>
+    void read_array(T* array, size_t n) {
+        if (static_cast<size_t>(read_one<int64_t>()) != n)
+            fail(EXIT_BAD_INPUTS, "the inputs file has an array of another size");
+        read(reinterpret_cast<char*>(array), n * sizeof(T));
+    }
+
 private:
     std::ifstream file_;
 };

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_whole
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
+from cnn2snn_brian.projections import INPUT, Shape, from_neurons, to_neurons
 from cnn2snn_brian.results import Trials
 from cnn2snn_brian.settings import (
     Parameters,
@@ -59,11 +59,14 @@ class Job:
     trials: Trials | None
     #: Steps that are recorded, the first and the one after the last; empty for all.
     windows: tuple[tuple[int, int], ...]
+    #: Steps from one recorded value of a variable to the next.
+    interval: int
 
 
 def prepared(
     snn: "SpikingNetwork",
     n_steps: int,
+    variables: Mapping[str, Shape],
     images: Any,
     settings: Sequence[Mapping[str, Any] | Parameters],
     seed: int,
@@ -92,9 +95,11 @@ def prepared(
     n_weights = n_resets * sum(connection.n_synapses for connection in learning)
     check_trials_fit("learned weights", n_rows, n_weights * BYTES_PER_WEIGHT)
     recording = Recording.of(record)
-    mask = recording.spike_mask(names, n_rows)
-    traced, trace = recording.traced(names, snn.layers.shapes, n_rows)
+    output = snn.layer_names[-1] if snn.layers else None
+    mask = recording.spike_mask(names, n_rows, output)
+    traced, trace = recording.traced(variables, n_rows)
     windows = recording.windows(snn.dt_s, n_steps)
+    interval = recording.steps_between(snn.dt_s)
     steps_of_row = np.repeat([stimulus.n_steps for stimulus in stimuli], repeats)
     kept = steps_in(windows, steps_of_row)
     check_recording(
@@ -102,12 +107,16 @@ def prepared(
         mean,
         all_parameters,
         dict(zip(names, (mask * kept[:, None]).T, strict=True)),
-        sum(map(len, traced)) * int(kept[trace].sum()),
+        sum(map(len, traced.values())) * int(kept[trace].sum()) // interval,
         repeats,
+        snn.population_shapes,
     )
     children = np.random.SeedSequence(seed).spawn(n_rows)
     inputs = ProgramInputs(
-        {"record_windows": np.array(windows, np.float64).ravel()},
+        {
+            "record_windows": np.array(windows, np.float64).ravel(),
+            "record_interval": np.array([interval], np.float64),
+        },
         stimuli,
         np.repeat(np.arange(len(stimuli)), repeats),
         _currents(snn),
@@ -119,7 +128,9 @@ def prepared(
     )
     own = (numbers(snn, *values) | inputs.settings for values in chosen)
     return [
-        Job(*values, replace(inputs, settings=settings), seed, trials, windows)
+        Job(
+            *values, replace(inputs, settings=settings), seed, trials, windows, interval
+        )
         for values, settings in zip(chosen, own, strict=True)
     ]
 
@@ -132,6 +143,14 @@ def _shown(
     repeats: int,
 ) -> Shown:
     """Check images or stimuli, and turn them into what the program gets."""
+    if not snn.layers:
+        if images is not None:
+            raise InputError(
+                "a network without a CNN shows no images: run(repeats=...)"
+            )
+        nothing = ProgramStimulus(n_steps, np.zeros((0, 0), np.float32))
+        trials = Trials(repeats, (n_steps,), ("no image",))
+        return (nothing,), lambda chosen: np.zeros((len(chosen), 0, 0, 0)), trials
     images = [images] if isinstance(images, Stimulus) else images
     # Of all settings, the largest scale has the highest rates.
     scale = max((parameters.rate_scale for parameters in settings), default=None)

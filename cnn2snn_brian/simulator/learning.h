@@ -76,7 +76,7 @@ private:
 
     // The first neuron of the last population with most spikes so far; -1 without any.
     int64_t answer() const {
-        const auto& last = program_.populations_.back();
+        const auto& last = program_.populations_[program_.output_];
         const uint32_t* counts = program_.counts_.data() + last.first;
         const uint32_t* most = std::max_element(counts, counts + last.n);
         return *most == 0 ? -1 : most - counts;

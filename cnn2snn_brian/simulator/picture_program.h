@@ -13,27 +13,20 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <new>
 #include <string>
 #include <vector>
 
+#include "aligned.h"
+#include "displaced.h"
 #include "image_current.h"
 #include "input_file.h"
 #include "population.h"
 #include "random_numbers.h"
 #include "run_settings.h"
 #include "shown.h"
-
-// Vectors that start at a cache line are read and written twice as fast. Brian2 makes
-// all its arrays with new[].
-void* operator new[](std::size_t size) {
-    void* memory = aligned_alloc(64, (size + 63) / 64 * 64);
-    if (memory == nullptr) throw std::bad_alloc();
-    return memory;
-}
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace cnn2snn {
 
@@ -45,7 +38,7 @@ public:
         : InputFile(directory + "inputs"), directory_(directory) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE8", 8) != 0)
+        if (std::memcmp(magic, "PICTURE9", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         count_bytes_ = read_one<int64_t>();
@@ -66,8 +59,11 @@ public:
             for (size_t i = 0; i < n; i++)
                 rates[i] = values == nullptr ? 0 : rate_scale_ * values[i] / dt;
         });
-        displace_ = [this, n, rates, dt]() { displace(n, rates, dt); };
-        add(name, spikespace, n, []() {}, nullptr, [](int32_t) {});
+        displace_ = [this, n, rates, dt]() {
+            displaced_ = displaced(shown_, n, rates, dt, jitter_,
+                                   [this](int32_t frame) { show(frame); });
+        };
+        add(name, spikespace, n, []() {}, [](int32_t) {});
     }
 
     // Integrate-and-fire neurons, whose threshold has been set.
@@ -79,11 +75,12 @@ public:
         if (shares.empty()) fail(EXIT_BAD_INPUTS, "no starting potential of " + name);
         for (size_t i = 0; i < n; i++)
             start[i] = static_cast<Real>(shares[i % shares.size()] * v_th[i % n_thresholds]);
+        output_ = populations_.size();
         add(
             name, spikespace, n,
             [v, start]() { std::copy(start.begin(), start.end(), v); },
-            [v](int32_t i) { return static_cast<double>(v[i]); },
             [v](int32_t i) { v[i] = 0; });
+        name_variable(name + ".v", v);
         potential_ = [v, n](std::ofstream& file) {
             for (size_t i = 0; i < n; i++) {
                 const double value = v[i];
@@ -92,13 +89,27 @@ public:
         };
     }
 
-    // A state variable, which starts each picture as it is now.
+    // A group that a user added, which spikes every so many steps at most.
+    void add_group(const std::string& name, int32_t* spikespace, size_t n,
+                   int32_t every) {
+        add(name, spikespace, n, []() {}, [](int32_t) {});
+        populations_.back().every = every;
+    }
+
+    // A state variable, which starts each picture as it is now, or with the numbers of
+    // the run.
     template <typename T>
-    void add_state(T* values, size_t n) {
+    void add_state(const std::string& name, T* values, size_t n) {
+        if (!numbers(name).empty()) set(name, values, n);
+        name_variable(name, values);
         const std::vector<T> before(values, values + n);
         add_start([values, before]() {
             std::copy(before.begin(), before.end(), values);
         });
+    }
+    template <typename T>
+    void add_state(const std::string& name, std::vector<T>& values) {
+        if (!values.empty()) add_state(name, values.data(), values.size());
     }
 
     // Delayed spikes: in each row their number and their indices.
@@ -135,7 +146,16 @@ public:
         for (auto& population : populations_) {
             population.first = n_neurons_;
             n_neurons_ += population.n;
-            read_array(population.traced);
+        }
+        traces_.resize(static_cast<size_t>(read_one<int64_t>()));
+        for (auto& trace : traces_) {
+            std::vector<char> name;
+            read_array(name);
+            read_array(trace.neurons);
+            const auto found = variables_.find(std::string(name.begin(), name.end()));
+            if (found == variables_.end())
+                fail(EXIT_BAD_INPUTS, "the inputs file names an unknown variable");
+            trace.value = found->second;
         }
         for (auto& population : populations_) {
             for (const double neuron : numbers(population.name + ".lesion"))
@@ -148,6 +168,7 @@ public:
         deletion_ = number("input_deletion");
         jitter_ = number("input_jitter");
         windows_ = numbers("record_windows");
+        trace_every_ = static_cast<int32_t>(number("record_interval"));
         counts_.resize(n_neurons_);
         record_.resize(populations_.size());
         counts_file_.open(directory_ + "counts", std::ios::binary);
@@ -182,9 +203,9 @@ public:
             population.recorded = record_[p];
             population.index.clear();
             population.step.clear();
-            population.trace.clear();
             population.start();
         }
+        for (auto& trace : traces_) trace.kept.clear();
         for (const auto& start : starts_) start();
         step_ = 0;
         return true;
@@ -225,7 +246,8 @@ public:
         if (has_lesions_ && is_traced_) silence();
         const bool in_window = is_in_window();
         for (auto& population : populations_) {
-            const bool is_last = &population == &populations_.back();
+            if (step_ % population.every != 0) continue;
+            const bool is_last = &population == &populations_[output_];
             const int32_t n_spikes = population.spikespace[population.n];
             const int32_t* spikes = population.spikespace;
             uint32_t* counts = counts_.data() + population.first;
@@ -235,11 +257,11 @@ public:
                 population.index.insert(population.index.end(), spikes, spikes + n_spikes);
                 population.step.insert(population.step.end(), n_spikes, step_);
             }
-            if (is_traced_ && in_window)
-                for (const int32_t i : population.traced)
-                    population.trace.push_back(
-                        static_cast<float>(population.potential(i)));
         }
+        if (is_traced_ && in_window && step_ % trace_every_ == 0)
+            for (auto& trace : traces_)
+                for (const int32_t i : trace.neurons)
+                    trace.kept.push_back(static_cast<float>(trace.value(i)));
         step_++;
         if (step_ == shown_.n_steps) return;
         const int32_t next = shown_.frame(step_);
@@ -255,7 +277,7 @@ public:
         else if (count_bytes_ == 2) write_counts<uint16_t>();
         else write_counts<uint32_t>();
         if (has_lesions_) silence();
-        potential_(potentials_file_);
+        if (potential_) potential_(potentials_file_);
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
             if (!population.recorded) continue;
@@ -265,16 +287,14 @@ public:
             write(spikes_file_, population.index.data(), population.index.size());
             write(spikes_file_, population.step.data(), population.step.size());
         }
-        for (size_t p = 0; p < populations_.size(); p++) {
-            const auto& population = populations_[p];
-            if (!is_traced_ || population.traced.empty()) continue;
-            const size_t n_traced = population.traced.size();
-            const int64_t head[4] = {
-                picture_, static_cast<int64_t>(p),
-                static_cast<int64_t>(population.trace.size() / n_traced),
-                static_cast<int64_t>(n_traced)};
+        for (size_t k = 0; is_traced_ && k < traces_.size(); k++) {
+            const auto& trace = traces_[k];
+            const size_t n_traced = trace.neurons.size();
+            const int64_t head[4] = {picture_, static_cast<int64_t>(k),
+                                     static_cast<int64_t>(trace.kept.size() / n_traced),
+                                     static_cast<int64_t>(n_traced)};
             write(traces_file_, head, 4);
-            write(traces_file_, population.trace.data(), population.trace.size());
+            write(traces_file_, trace.kept.data(), trace.kept.size());
         }
         picture_++;
         if (picture_ == n_pictures_) {
@@ -298,6 +318,10 @@ private:
     bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
     std::vector<Population> populations_;
+    size_t output_ = SIZE_MAX;  // index of the last layer
+    std::map<std::string, std::function<double(int32_t)>> variables_;
+    std::vector<Trace> traces_;
+    int32_t trace_every_ = 1;
     std::vector<uint32_t> counts_;
     Shown shown_;
     std::vector<double> windows_;  // first step, and step behind the last one, by turns
@@ -311,10 +335,15 @@ private:
     std::function<void(std::ofstream&)> potential_;  // of the last population
 
     void add(const std::string& name, int32_t* spikespace, size_t n,
-             std::function<void()> start, std::function<double(int32_t)> potential,
-             std::function<void(int32_t)> hold) {
+             std::function<void()> start, std::function<void(int32_t)> hold) {
         populations_.push_back({name, spikespace, n, 0, false, {}, {}, std::move(start),
-                                std::move(potential), {}, {}, std::move(hold), {}, {}});
+                                1, std::move(hold), {}, {}});
+    }
+
+    // Whose values can be recorded.
+    template <typename T>
+    void name_variable(const std::string& name, const T* values) {
+        variables_[name] = [values](int32_t i) { return static_cast<double>(values[i]); };
     }
 
     void show(int32_t frame) {
@@ -337,31 +366,6 @@ private:
         for (size_t k = 0; k < windows_.size(); k += 2)
             if (windows_[k] <= step_ && step_ < windows_[k + 1]) return true;
         return false;
-    }
-
-    // Draw the input spikes of the trial as its steps will, and displace them.
-    void displace(size_t n, const double* rates, double dt) {
-        const int32_t n_steps = shown_.n_steps;
-        displaced_.assign(static_cast<size_t>(n_steps) * n, 0);
-        Random ahead = random();
-        const auto move = [&](int32_t step, size_t i) {
-            const double to = std::rint(step + jitter_ * input_noise_random().normal());
-            if (to >= 0 && to < n_steps) displaced_[static_cast<size_t>(to) * n + i] = 1;
-        };
-        std::vector<int32_t> given(n);
-        for (int32_t step = 0; step < n_steps; step++) {
-            if (shown_.are_spikes()) {
-                const int32_t n_spikes = shown_.spikes(step, given.data());
-                for (int32_t k = 0; k < n_spikes; k++)
-                    move(step, static_cast<size_t>(given[static_cast<size_t>(k)]));
-                continue;
-            }
-            const int32_t frame = shown_.frame(step);
-            if (step == 0 || frame != shown_.frame(step - 1))
-                show(frame);
-            for (size_t i = 0; i < n; i++)
-                if (ahead.uniform() < rates[i] * dt) move(step, i);
-        }
     }
 
     template <typename T>

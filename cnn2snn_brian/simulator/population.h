@@ -28,9 +28,7 @@ struct Population {
     bool recorded;
     std::vector<int32_t> index, step;
     std::function<void()> start;
-    std::function<double(int32_t)> potential;  // of a neuron; a source has none
-    std::vector<int32_t> traced;  // neurons whose potentials are kept
-    std::vector<float> trace;     // step after step
+    int32_t every;                // steps from one of its own to the next
     std::function<void(int32_t)> hold;  // keep a lesioned neuron's potential at 0
     std::vector<int32_t> lesioned;
     std::vector<char> is_lesioned;
@@ -43,6 +41,13 @@ struct Population {
             if (keep(spikespace[k])) spikespace[n_kept++] = spikespace[k];
         spikespace[n] = n_kept;
     }
+};
+
+// A variable of some neurons of a population, step after step.
+struct Trace {
+    std::function<double(int32_t)> value;
+    std::vector<int32_t> neurons;
+    std::vector<float> kept;
 };
 
 }  // namespace cnn2snn

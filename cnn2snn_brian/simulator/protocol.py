@@ -27,7 +27,7 @@ from cnn2snn_brian.files import write_errors
 from cnn2snn_brian.settings import BY_TRIAL, KEPT, Numbers
 from cnn2snn_brian.simulator.compiler import PROGRAM
 
-MAGIC = b"PICTURE8"
+MAGIC = b"PICTURE9"
 
 _NONE = np.zeros(0, np.int32)
 
@@ -82,8 +82,8 @@ class ProgramInputs:
         Whose spikes are kept; populations in the order of the program.
     count_dtype : dtype
         Type of the spike counts.
-    traced : tuple of ndarray of int32
-        Neurons of each population whose potentials are kept; empty if there are none.
+    traced : dict of str to ndarray of int32
+        Variables that are kept, ``"conv1.v"``, and of which neurons.
     trace : ndarray of bool, shape (n_images,)
         Of which images they are kept.
     """
@@ -95,7 +95,7 @@ class ProgramInputs:
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: np.dtype[Any]
-    traced: tuple[npt.NDArray[np.int32], ...]
+    traced: dict[str, npt.NDArray[np.int32]]
     trace: npt.NDArray[np.bool_]
 
     @property
@@ -135,8 +135,12 @@ class ProgramInputs:
             for name, values in self.settings.items():
                 _write(file, np.frombuffer(name.encode(), np.uint8))
                 _write(file, values)
-            for array in (*self.currents, *self.traced):
+            for array in self.currents:
                 _write(file, array)
+            file.write(struct.pack("=q", len(self.traced)))
+            for name, neurons in self.traced.items():
+                _write(file, np.frombuffer(name.encode(), np.uint8))
+                _write(file, neurons)
             before = np.int64(-1)
             for seed, traced, record, index in zip(
                 self.seeds, self.trace, self.record, self.stimulus, strict=True
@@ -181,9 +185,9 @@ class ProgramOutputs:
         Potential of the last layer's neurons at the end of each image.
     spikes : dict of (image, population) to ndarray of int32, shape (2, n_spikes)
         Neuron and step of each recorded spike, in order of time.
-    traces : dict of (image, population) to ndarray of float32
-        Potentials of the traced neurons at the end of each recorded step, of shape
-        (n_recorded_steps, n_neurons).
+    traces : dict of (image, variable) to ndarray of float32
+        Values of the traced neurons at the end of each recorded step, of shape
+        (n_recorded_steps, n_neurons), by the index among the traced variables.
     weights : dict of (image, layer) to ndarray of float64
         Weights at the end of an image, by the index among the layers that learn; of the
         last image alone if they go on from image to image.

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.checks import check_names, free_memory, seconds, whole_numbers
+from cnn2snn_brian.checks import (
+    check_known,
+    check_names,
+    check_whole,
+    free_memory,
+    seconds,
+    whole_numbers,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -46,6 +53,9 @@ SMALL = 200e6
 #: From this expected size in bytes on there is a warning.
 LARGE = 2e9
 
+#: Spikes a step that are expected of a neuron of a population that a user added.
+ADDED_RATE = 0.05
+
 #: Images, and settings, that the expected size is estimated from.
 N_SAMPLED = 8
 
@@ -70,19 +80,34 @@ class Recording:
         From when to when spikes and potentials are kept, as (50*ms, 150*ms), or several
         such windows; all the time by default. The last layer's spikes are kept all the
         time.
+    variables : dict of str to iterable of str, optional
+        Other state variables that are kept as potentials are, by population, also of
+        added ones: ``{"readers": ["v", "w"]}``.
+    neurons : dict of str to iterable of tuple of int or of int, optional
+        Neurons whose `variables` are kept, by population; all of a population that is
+        left out.
+    interval : Quantity [s], optional
+        Time from one value of potentials and variables to the next, a multiple of dt;
+        each step by default.
     """
 
     spikes: Spikes = ()
     potentials: Neurons | None = None
     images: Iterable[int] | None = None
     window: Any = None
+    variables: Mapping[str, Iterable[str]] | None = None
+    neurons: Neurons | None = None
+    interval: Any = None
 
     def __post_init__(self) -> None:
         # Something that can be gone through once only would be empty in a next run.
-        for name in ("spikes", "potentials", "images"):
+        for name in ("spikes", "potentials", "images", "variables", "neurons"):
             given = getattr(self, name)
             if isinstance(given, Mapping):
-                kept: Any = {layer: tuple(chosen) for layer, chosen in given.items()}
+                kept: Any = {
+                    layer: (chosen,) if isinstance(chosen, str) else tuple(chosen)
+                    for layer, chosen in given.items()
+                }
             elif given is not None:
                 kept = (given,) if isinstance(given, str) else tuple(given)
             object.__setattr__(self, name, None if given is None else kept)
@@ -107,7 +132,7 @@ class Recording:
         return record if isinstance(record, Recording) else cls(record)
 
     def spike_mask(
-        self, populations: tuple[str, ...], n_images: int
+        self, populations: tuple[str, ...], n_images: int, output: str | None = None
     ) -> npt.NDArray[np.bool_]:
         """
         Say whose spikes are kept.
@@ -118,11 +143,13 @@ class Recording:
             Names of all populations that spike.
         n_images : int
             Number of images.
+        output : str, optional
+            The last layer; the last population by default.
 
         Returns
         -------
         ndarray of bool, shape (n_images, n_populations)
-            The last population is always kept: predictions over time need it.
+            The last layer is always kept: predictions over time need it.
 
         Raises
         ------
@@ -135,44 +162,87 @@ class Recording:
         for name in self.spikes:
             of_layer = _image_mask(f"record of {name!r}", own.get(name), n_images)
             mask[:, populations.index(name)] = of_layer
-        mask[:, -1] = True
+        mask[:, populations.index(output) if output else -1] = True
         return mask
 
     def traced(
-        self, populations: tuple[str, ...], shapes: Mapping[str, Shape], n_images: int
-    ) -> tuple[tuple[npt.NDArray[np.int32], ...], npt.NDArray[np.bool_]]:
+        self, known: Mapping[str, Shape], n_images: int
+    ) -> tuple[dict[str, npt.NDArray[np.int32]], npt.NDArray[np.bool_]]:
         """
-        Say whose potentials are kept.
+        Say whose potentials and other variables are kept.
 
         Parameters
         ----------
-        populations : tuple of str
-            Names of all populations that spike.
-        shapes : dict of str to tuple of int
-            Their shapes.
+        known : dict of str to tuple of int
+            Variables, ``"conv1.v"``, and the shapes of their populations.
         n_images : int
             Number of images.
 
         Returns
         -------
-        neurons : tuple of ndarray of int32
-            Indices in the Brian2 group, for each population.
+        neurons : dict of str to ndarray of int32
+            By variable, indices in the Brian2 group.
         images : ndarray of bool, shape (n_images,)
             Of which images.
 
         Raises
         ------
         InputError
-            If a layer, a neuron or an image does not exist.
+            If a population, a variable, a neuron or an image does not exist.
         """
-        potentials = self.potentials or {}
-        layers = tuple(name for name in populations if name != INPUT)
-        check_names("potentials", potentials, layers)
-        neurons = tuple(
-            _neurons_at(name, potentials.get(name, ()), shapes[name])
-            for name in populations
-        )
+        names = tuple(dict.fromkeys(name.partition(".")[0] for name in known))
+        neurons, chosen = {}, self.neurons or {}
+        for what, given in (
+            ("potentials", self.potentials),
+            ("variables", self.variables),
+            ("neurons", self.neurons),
+        ):
+            check_names(what, given or {}, names)
+        for name, positions in (self.potentials or {}).items():
+            if f"{name}.v" not in known:
+                raise InputError(f"potentials: {name!r} has no variable v")
+            if positions:
+                found = _neurons_at("potentials", name, positions, known[f"{name}.v"])
+                neurons[f"{name}.v"] = found
+        for name, variables in (self.variables or {}).items():
+            of_name = [key for key in known if key.startswith(f"{name}.")]
+            check_known(
+                f"variable of {name!r}",
+                variables,
+                [key.partition(".")[2] for key in of_name],
+            )
+            shape = known[of_name[0]]
+            found = np.arange(math.prod(shape), dtype=np.int32)
+            if name in chosen:
+                found = _neurons_at("neurons", name, chosen[name], shape)
+            neurons |= {f"{name}.{variable}": found for variable in variables}
         return neurons, _image_mask("images of potentials", self.images, n_images)
+
+    def steps_between(self, dt_s: float) -> int:
+        """
+        Say how many steps are from one value of a variable to the next.
+
+        Parameters
+        ----------
+        dt_s : float
+            The time step in seconds.
+
+        Returns
+        -------
+        int
+            At least 1.
+
+        Raises
+        ------
+        InputError
+            If the interval is not a multiple of dt.
+        """
+        if self.interval is None:
+            return 1
+        interval_s = seconds("interval", self.interval, plain=False)
+        return check_whole(
+            "steps of the interval", whole_steps("interval", interval_s, dt_s), 1
+        )
 
     def windows(self, dt_s: float, n_steps: int) -> tuple[tuple[int, int], ...]:
         """
@@ -250,11 +320,12 @@ def _image_mask(
 
 
 def _neurons_at(
-    name: str, positions: Iterable[tuple[int, ...]], shape: Shape
+    what: str, name: str, positions: Iterable[Any], shape: Shape
 ) -> npt.NDArray[np.int32]:
     """Find neurons, given as in the layer's arrays, in its Brian2 group."""
     in_group = from_neurons(np.arange(math.prod(shape), dtype=np.int32), shape).ravel()
-    return in_group[index_of(f"potentials of {name!r}", positions, shape)]
+    places = [place if np.ndim(place) else (place,) for place in positions]
+    return in_group[index_of(f"{what} of {name!r}", places, shape)]
 
 
 def _check_fits(said: str, size: float, advice: str, *, warn: bool = False) -> None:
@@ -304,6 +375,7 @@ def expected_rates(
 
 def _expected_spikes(
     layers: Network,
+    shapes: Mapping[str, Shape],
     mean: Callable[[Any], npt.NDArray[Any]],
     settings: Sequence[Parameters],
     recorded: Mapping[str, npt.NDArray[Any]],
@@ -319,8 +391,8 @@ def _expected_spikes(
     for index in chosen.astype(int):
         rates = expected_rates(layers, pixels, settings[index])
         for name, steps in recorded.items():
-            cells = math.prod(layers.shapes[name]) * int(steps.sum())
-            total += cells * float(rates[name].mean())
+            cells = math.prod(shapes[name]) * int(steps.sum())
+            total += cells * float(np.mean(rates.get(name, ADDED_RATE)))
     return total / len(chosen)
 
 
@@ -331,6 +403,7 @@ def check_recording(
     recorded: Mapping[str, npt.NDArray[Any]],
     n_potentials: int = 0,
     repeats: int = 1,
+    shapes: Mapping[str, Shape] | None = None,
 ) -> tuple[int, int] | None:
     """
     Refuse a recording that will not fit; give its largest and its expected size.
@@ -338,8 +411,9 @@ def check_recording(
     `mean` gives the mean intensities of the stimuli of some indices, and `recorded` has
     the number of steps that are recorded of each trial, by layer.
     """
+    shapes = shapes or layers.shapes
     parts = {
-        name: BYTES_PER_SPIKE * math.prod(layers.shapes[name]) * int(steps.sum())
+        name: BYTES_PER_SPIKE * math.prod(shapes[name]) * int(steps.sum())
         for name, steps in recorded.items()
     }
     has_spikes = any(parts.values())
@@ -349,7 +423,7 @@ def check_recording(
         return None
     each = float(parts["membrane potentials"])
     if has_spikes:
-        expected = _expected_spikes(layers, mean, settings, recorded, repeats)
+        expected = _expected_spikes(layers, shapes, mean, settings, recorded, repeats)
         each += BYTES_PER_SPIKE * expected
     size = round(len(settings) * each)
     kept = [name for name, part in parts.items() if part]

@@ -24,7 +24,7 @@ struct Shown {
         file.read_array(frame_of_step);
         file.read_array(neuron);
         file.read_array(spike_step);
-        if (n_steps < 1 || frames.size() % n_values != 0
+        if (n_steps < 1 || (n_values != 0 && frames.size() % n_values != 0)
             || (!frame_of_step.empty()
                 && frame_of_step.size() != static_cast<size_t>(n_steps))
             || neuron.size() != spike_step.size())

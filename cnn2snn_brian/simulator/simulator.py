@@ -10,13 +10,13 @@ import importlib.metadata
 import math
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from brian2 import Quantity, second
+from brian2 import Network, Quantity, second
 
 from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import BuildError, InputError, SimulationError
@@ -24,6 +24,7 @@ from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
 from cnn2snn_brian.results import SimulationResult, SpikeCounts
 from cnn2snn_brian.settings import Parameters, check_units, documented
+from cnn2snn_brian.simulator.brian_model import BrianModel
 from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
 from cnn2snn_brian.simulator.device import write_sources
 from cnn2snn_brian.simulator.jobs import Job, prepared
@@ -97,7 +98,7 @@ class Simulator:
         self._directory = tempfile.TemporaryDirectory(prefix="cnn2snn-brian-")
         self._project, self._closed = Path(self._directory.name), False
         try:
-            write_sources(snn, self._project)
+            self._variables = write_sources(snn, self._project)
             self._build = build_program(self._project, cache)
         except BaseException as error:
             self.close()
@@ -115,6 +116,54 @@ class Simulator:
             for p in snn.layers.projections
         }
         self._build_seconds = time.perf_counter() - start
+
+    @classmethod
+    def of(
+        cls,
+        build: Callable[[], Network],
+        duration: Quantity,
+        *,
+        dt: Quantity | None = None,
+        seed: int = 0,
+        cache_directory: str | Path | None = None,
+    ) -> "Simulator":
+        """
+        Compile any Brian2 network, without a CNN.
+
+        ``simulator.run(repeats=200, seed=1, values={"S.w": 2*mV})`` runs 200 trials of
+        it. Each starts with all variables as `build` left them, or with the given
+        values, and draws its own random numbers.
+
+        Parameters
+        ----------
+        build : function without arguments
+            It makes a `brian2.Network` and returns it. Objects without a clock of their
+            own get the default clock, with this dt; names in equations are those that
+            the function sees.
+        duration : Quantity [s]
+            How long a trial takes, a multiple of dt.
+        dt : Quantity [s], optional
+            Time step; ``defaultclock.dt`` by default.
+        seed : int
+            Seed of what `build` draws: random connections and initial values.
+        cache_directory : path-like, optional
+            Where compiled programs are kept.
+
+        Returns
+        -------
+        Simulator
+            A context manager. ``simulator.snn.network()`` builds the network in Brian2.
+
+        Raises
+        ------
+        InputError
+            If the network has what a program can't run (a `NetworkOperation`, a
+            monitor), or a time does not fit.
+        BuildError
+            As of `Simulator`.
+        """
+        model: Any = BrianModel(build, dt, seed)
+        return cls(model, duration, cache_directory=cache_directory)
 
     def __enter__(self) -> "Simulator":
         return self
@@ -135,7 +184,7 @@ class Simulator:
     @documented
     def run(
         self,
-        images: Any,
+        images: Any = None,
         *,
         seed: int = 0,
         record: Record = (),
@@ -247,7 +296,7 @@ class Simulator:
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
-        return prepared(self.snn, self.n_steps, *asked)
+        return prepared(self.snn, self.n_steps, self._variables, *asked)
 
     def _results(
         self, jobs: list[Job], workers: Workers, size: int | None, progress: bool
@@ -272,10 +321,11 @@ class Simulator:
     def _result(
         self, outputs: ProgramOutputs, job: Job, taken: float
     ) -> SimulationResult:
-        snn, names, shapes = self.snn, self.populations, self.snn.layers.shapes
+        snn, names = self.snn, self.populations
+        shapes = {**snn.layers.shapes, **snn.extension.populations}
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
         raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
-        events = {}
+        traced, events = list(job.inputs.traced), {}
         for name in snn.layer_names:
             reaching = [p for p in snn.layers.into(name) if p.source in raw]
             if reaching:
@@ -283,7 +333,9 @@ class Simulator:
                     _reached(raw[p.source], self._fan_out[p.name]) for p in reaching
                 )
                 events[name] = np.asarray(delivered).astype(np.int64)
-        last = from_neurons(outputs.potentials, shapes[snn.layer_names[-1]])
+        last = outputs.potentials
+        if snn.layers:
+            last = from_neurons(last, snn.layers[-1].shape)
         longest = job.trials and max(job.trials.n_steps) * snn.dt_s
         return SimulationResult(
             spike_counts=SpikeCounts(raw, shapes),
@@ -298,15 +350,18 @@ class Simulator:
             program={"compiler": self._build.compiler, "flags": self._build.flags},
             timings={"build": self._build_seconds, "run": taken},
             versions={name: _version(name) for name in VERSIONS},
-            shapes=shapes,
+            shapes=shapes
+            | {key.partition(".")[0]: self._variables[key] for key in traced},
             recorded={
                 (names[population], image): (neuron, step)
                 for (image, population), (neuron, step) in outputs.spikes.items()
             },
             recorded_potentials={
-                (names[population], image): (job.inputs.traced[population], v)
-                for (image, population), v in outputs.traces.items()
+                (traced[index].removesuffix(".v"), image): (job.inputs.traced[key], v)
+                for (image, index), v in outputs.traces.items()
+                for key in [traced[index]]
             },
+            interval=job.interval,
             weights=self._weights(outputs, job),
             trials=job.trials,
             windows=job.windows,

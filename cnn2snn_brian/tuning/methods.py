@@ -283,7 +283,12 @@ class Method(ABC):
             name: given.get(name, self.begin(bounds[name][0], data_based[name]))
             for name in layers
         }
-        start = own.replace(thresholds=first)
+        settable = network.extension.settable
+        added = [what for what in getattr(self, "tune", ()) if what not in STEP_SCALES]
+        if added:
+            _check_some("tune", added, [*settable])
+        values = {what: own.values.get(what, settable[what]) for what in added}
+        start = own.replace(thresholds=first, values=values)
         for name in [name for name in layers if name in asked]:
             threshold = start.thresholds[name]
             inside = _within(threshold, bounds[name])
@@ -469,6 +474,9 @@ STEP_SCALES = {"thresholds": 1.0, "v_min": 2.0, "v_init": 0.5, "leak": 0.02}
 #: What `Search` can change.
 TUNABLE = tuple(STEP_SCALES)
 
+#: Most that a variable of an added object is multiplied or divided by.
+VALUE_FACTOR = 100.0
+
 #: Floors are searched between these shares of the threshold below 0.
 FLOOR_SHARES = (0.05, 20.0)
 
@@ -505,7 +513,9 @@ class Search(Method):
     step : float
         Standard deviation of the first steps, as the logarithm of a factor.
     tune : sequence of str
-        Any of "thresholds", "v_min", "v_init" and "leak".
+        Any of "thresholds", "v_min", "v_init" and "leak", and variables of what
+        `SpikingNetwork.extend` added, "lateral.strength", which are multiplied by up to
+        `VALUE_FACTOR` or its inverse.
 
     References
     ----------
@@ -522,7 +532,8 @@ class Search(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_some("tune", self.tune, TUNABLE)
+        added = [what for what in self.tune if "." in what]
+        _check_some("tune", self.tune, (*TUNABLE, *added))
 
     def rounds(self, scope: Scope) -> Rounds:
         """Scan, then evolve; see `Method.rounds`."""
@@ -569,8 +580,10 @@ class Search(Method):
     def _limits(self, scope: Scope, origin: Parameters) -> npt.NDArray[np.float64]:
         """Give the smallest and the largest value of each coordinate, in steps."""
         limits = []
-        for what, layer in product(self.tune, scope.layers):
-            if what == "thresholds":
+        for what, layer in self._coordinates(scope):
+            if what not in STEP_SCALES:
+                edges = np.log([1 / VALUE_FACTOR, VALUE_FACTOR])
+            elif what == "thresholds":
                 threshold = reference(origin.thresholds[layer])
                 edges = np.log(np.array(scope.bounds[layer]) / threshold)
             elif what == "v_min":
@@ -579,8 +592,14 @@ class Search(Method):
                 edges = np.array([0, LARGEST_V_INIT]) - np.mean(origin.v_init[layer])
             else:
                 edges = np.array([-1.0, 1.0])
-            limits.append(edges / STEP_SCALES[what])
+            limits.append(edges / STEP_SCALES.get(what, 1.0))
         return np.array(limits)
+
+    def _coordinates(self, scope: Scope) -> list[tuple[str, str]]:
+        """List what has a step of its own: numbers of layers, and added variables."""
+        of_layers = [what for what in self.tune if what in STEP_SCALES]
+        added = [(what, "") for what in self.tune if what not in STEP_SCALES]
+        return [*product(of_layers, scope.layers), *added]
 
     def _moved(
         self, scope: Scope, origin: Parameters, point: npt.NDArray[np.float64]
@@ -588,7 +607,13 @@ class Search(Method):
         """Give the parameters of a point, in steps from the origin."""
         found: dict[str, Any] = {what: {} for what in TUNABLE}
         found["thresholds"].update(origin.thresholds)
-        moves = zip(product(self.tune, scope.layers), point, strict=True)
+        moves = list(zip(self._coordinates(scope), point, strict=True))
+        found["values"] = {
+            what: origin.values[what] * np.exp(step)
+            for (what, layer), step in moves
+            if not layer
+        }
+        moves = [move for move in moves if move[0][1]]
         # Thresholds first: floors and leaks are shares of them.
         for (what, layer), step in sorted(moves, key=lambda m: m[0][0] != "thresholds"):
             move, value = step * STEP_SCALES[what], getattr(origin, what)[layer]
