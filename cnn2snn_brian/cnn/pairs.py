@@ -148,7 +148,7 @@ def leaky(reader: "Reader", step: Step) -> "Read":
 
 
 def _less(reader: "Reader", step: Step, value: Value, slope: Any) -> Value:
-    if value.is_rectified:
+    if value.is_nonnegative:
         return value
     on, off = (pair := signed(reader, step, value)).terms
     terms = (on, _times(off, slope)) if np.any(slope) else (on,)
@@ -168,7 +168,7 @@ def _slope(step: Step) -> Any:
 def magnitude(reader: "Reader", step: Step) -> Value:
     """Read an absolute value: what ON and OFF cells say, together."""
     value = reader.value(step.reads[0])
-    if value.is_rectified:
+    if value.is_nonnegative:
         return value
     on, off = (pair := signed(reader, step, value)).terms
     return replace(pair, terms=(on, _times(off, -1.0)))
