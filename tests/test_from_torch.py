@@ -672,11 +672,11 @@ def test_weights_that_are_no_numbers_are_refused(path, name, what, value):
 @pytest.mark.parametrize(
     "after",
     [
-        nn.Conv2d(3, 3, 1),
+        nn.Conv2d(3, 3, 2),
         nn.AvgPool2d(2),
         nn.Sequential(nn.Flatten(), nn.Linear(60, 4)),
         nn.Sequential(nn.AvgPool2d(2), nn.ReLU(), nn.Conv2d(3, 3, 1)),
-        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)),
+        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, padding=1)),
     ],
 )
 def test_a_layer_without_relu_in_the_middle_is_refused(after):
