@@ -285,7 +285,9 @@ class Drawing:
             k = self.add(nn.Conv2d(2 * n_in, 3, 1), self.between(k))
         elif kind == "pointwise, depthwise":
             k = self.add(nn.Conv2d(n_in, 4, 1), k)
-            k = self.add(nn.Conv2d(4, 4, (3, 2), 2, 1, groups=4), self.between(k))
+            # Of one channel it is a gain, which is always composed.
+            k = self.maybe_normed(k) if n_in == 1 else self.between(k)
+            k = self.add(nn.Conv2d(4, 4, (3, 2), 2, 1, groups=4), k)
         elif kind == "conv, conv":
             k = self.add(nn.Conv2d(n_in, 4, 2, padding=1), k)
             k = self.add(nn.Conv2d(4, 2, (2, 3), padding=1, groups=2), self.between(k))
