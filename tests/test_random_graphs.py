@@ -222,7 +222,11 @@ class Drawing:
         return self.normed(k) if self.one_of(True, False) else k
 
     def pair(self, call, k):
-        """Give ON and OFF cells to what a call reads."""
+        """Give ON and OFF cells to what a call reads, which may be negative."""
+        # As it is for the image of zeros: OFF cells that never spike are not made.
+        shift = float(self.graph.results[k].max()) + 0.375
+        if shift > 0:
+            k = self.add(lambda x: x - shift, k)
         return self.add(call, k, neurons="pair")
 
     def between(self, k):
