@@ -173,6 +173,8 @@ class Drawing:
         self.alone, self.together = [0], []
         #: Those that are ON and OFF cells, or what these and others say together.
         self.pairs, self.signed = [], []
+        #: Those that are some channels, and what they are put together with.
+        self.parts = set()
         seed = draw(st.integers(0, 2**16))
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -325,6 +327,7 @@ class Drawing:
         shape = self.graph.shape(first)[n_same:]
         second = self.source(rectified=True, like=lambda other: other[n_same:] == shape)
         self.together.append(self.add(call, first, second))
+        self.parts |= {self.together[-1]} if {first, second} & self.parts else set()
 
     def combined_signed(self):
         """Add up, or concatenate, ON and OFF cells and something else."""
@@ -333,6 +336,18 @@ class Drawing:
         shape = self.graph.shape(first)[n_same:]
         second = self.source(like=lambda other: other[n_same:] == shape)
         self.signed.append(self.add(call, first, second))
+        self.parts |= {self.signed[-1]} if {first, second} & self.parts else set()
+
+    def split(self):
+        """Take parts of the channels, of which others may be read, too."""
+        is_signed = bool(self.pairs) and self.one_of(True, False)
+        k = self.one_of(*self.pairs) if is_signed else self.source(rectified=True)
+        if self.channels(k) > 1:
+            found = self.signed if is_signed else self.together
+            half = self.add(lambda x: x.chunk(2, 1)[0], k)
+            rest = self.add(lambda x: x[:, x.shape[1] // 2 :].flip(1), k)
+            found += [half, rest]
+            self.parts |= {half, rest}
 
     def windows(self, k):
         """Draw kernel, stride and padding of a pooling."""
@@ -384,7 +399,8 @@ class Drawing:
         terms = []
         made = {*self.alone, *self.together, *self.pairs, *self.signed}
         for k in sorted(made - read):
-            k = self.add(nn.Flatten(), self.maybe_normed(k))
+            # Of parts, a BatchNorm can't be a part of the weights.
+            k = self.add(nn.Flatten(), k if k in self.parts else self.maybe_normed(k))
             k = self.add(nn.Linear(self.channels(k), 3, self.one_of(True, False)), k)
             if self.one_of(True, False, False):
                 k = self.add(nn.Linear(3, 3), self.between(k))
@@ -435,10 +451,10 @@ def cases(draw):
         composes=options["compose"] > 0,
     )
     drawing.rectified(drawing.mapped(0))
-    grow = "several", "several", "combined", "averaged", "transition", "gated", "leaky"
+    grow = "several", "several", "combined", "averaged", "transition", "gated"
     for _ in range(one_of(0, 1, 2, 3, 4)):
         signed = ["combined_signed"] * bool(drawing.pairs)
-        how = one_of("mapped", "leaky", *grow, *signed)
+        how = one_of("mapped", "leaky", "leaky", "split", *grow, *signed)
         if how == "mapped":
             drawing.rectified(drawing.mapped(drawing.source()))
         else:

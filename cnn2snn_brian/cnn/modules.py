@@ -151,7 +151,7 @@ def kernel_of(
     elif len(step.input_shape) == 1:
         # Its input was flattened: which weight belongs to which value.
         if order is not None and not np.array_equal(
-            order.ravel(), np.arange(weight.shape[1]) + 1
+            order.ravel(), np.arange(math.prod(shape)) + 1
         ):
             whole = np.zeros((len(weight), 1 + math.prod(shape)))
             np.add.at(whole.T, order, weight.T)

@@ -19,14 +19,15 @@ from cnn2snn_brian.projections import (
     INPUT,
     ByChannel,
     Connection,
+    Kernel,
     Population,
     Projection,
     Term,
     Value,
     as_convolution,
     is_gain,
+    is_pointwise,
     neurons_of,
-    takes,
 )
 
 if TYPE_CHECKING:
@@ -213,8 +214,15 @@ def _are_two_maps(value: Value, connection: Connection) -> bool:
     """Whether more than gains come one after the other."""
     if is_gain(connection.kernel):
         return False
-    read = [term.connection for term in value.terms]
-    return not all(is_gain(one.kernel) or takes(one) for one in read)
+    return not all(_scales(term.connection.kernel) for term in value.terms)
+
+
+def _scales(kernel: Kernel | None) -> bool:
+    """Whether each channel is one of what is read, times a number."""
+    if is_gain(kernel) or kernel is None or not is_pointwise(kernel):
+        return is_gain(kernel)
+    weight = kernel.weight.reshape(len(kernel.weight), -1)
+    return bool((np.count_nonzero(weight, axis=1) <= 1).all())
 
 
 def _not_composed(term: Term, step: Step) -> UnsupportedModuleError:

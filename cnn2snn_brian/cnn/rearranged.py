@@ -115,7 +115,7 @@ def rearranged(
 
     args, kwargs = torch.fx.map_arg((step.args, step.kwargs), given)
     found = step.call(*args, **kwargs)
-    parts = [_read(part, math.prod(numbers.shape)) for part in _list(found)]
+    parts = [_read(part, int(numbers.max(initial=0))) for part in _list(found)]
     if any(part is None for part in parts):
         return None
     return parts if isinstance(found, tuple | list) else parts[0]  # type: ignore[return-value]

@@ -145,7 +145,8 @@ def _activations(
 
             channels, height, width = pixels.shape[1:]
             layers = from_torch(cnn, (channels, height, width))
-        found = {INPUT: pixels[chosen], **layers.activations(pixels[chosen])}
+        said = layers.said_by_input(pixels[chosen])
+        found = {INPUT: said, **layers.activations(said)}
     for name, values in found.items():
         if name in result.shapes:
             shape = len(chosen), *result.shapes[name]
