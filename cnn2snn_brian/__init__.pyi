@@ -14,10 +14,13 @@ from cnn2snn_brian.brian.synapse_kinds import Conv2dSynapses as Conv2dSynapses
 from cnn2snn_brian.brian.synapse_kinds import DenseSynapses as DenseSynapses
 from cnn2snn_brian.brian.synapse_kinds import MaxPoolGate as MaxPoolGate
 from cnn2snn_brian.brian.synapse_kinds import PoolSynapses as PoolSynapses
+from cnn2snn_brian.brian.synapse_kinds import connect_convolution as connect_convolution
 from cnn2snn_brian.cnn.adjust import adjust as adjust
 from cnn2snn_brian.cnn.from_torch import from_torch as from_torch
+from cnn2snn_brian.conversion import check_dale as check_dale
 from cnn2snn_brian.conversion import convert as convert
 from cnn2snn_brian.conversion import from_nir as from_nir
+from cnn2snn_brian.conversion import split_by_sign as split_by_sign
 from cnn2snn_brian.diagnosis import diagnose as diagnose
 from cnn2snn_brian.errors import BuildError as BuildError
 from cnn2snn_brian.errors import ConversionError as ConversionError
@@ -27,6 +30,7 @@ from cnn2snn_brian.errors import UnsupportedModuleError as UnsupportedModuleErro
 from cnn2snn_brian.errors import WriteError as WriteError
 from cnn2snn_brian.network import SpikingNetwork as SpikingNetwork
 from cnn2snn_brian.projections import Network as Network
+from cnn2snn_brian.projections import difference_of_gaussians as difference_of_gaussians
 from cnn2snn_brian.results import SimulationResult as SimulationResult
 from cnn2snn_brian.settings.lesions import Lesion as Lesion
 from cnn2snn_brian.settings.neuron_models import NeuronModel as NeuronModel

@@ -1,6 +1,7 @@
 """Convert a trained CNN: read it, set its thresholds, choose how it is simulated."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, ms, second
@@ -11,7 +12,15 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.nir import Integration, Resistance, network_fields
-from cnn2snn_brian.projections import GateRule, Network
+from cnn2snn_brian.projections import (
+    INPUT,
+    KINDS,
+    GateRule,
+    Network,
+    mixed_signs,
+    rolled,
+    split,
+)
 from cnn2snn_brian.settings import (
     CHOICES,
     PRESETS,
@@ -47,7 +56,7 @@ OPTIONS = (
 )
 
 
-@check_units(dt=second)
+@check_units(dt=second, feedback_delay=second)
 def convert(
     module: "nn.Module | Network",
     input_shape: tuple[int, int, int] | None = None,
@@ -63,6 +72,8 @@ def convert(
     compose: float = COMPOSE,
     input: Literal["pixels", "on-off"] = "pixels",
     classes: Sequence[str] | None = None,
+    unroll: bool = True,
+    feedback_delay: Quantity | None = None,
     **options: Any,
 ) -> SpikingNetwork:
     """
@@ -112,6 +123,12 @@ def convert(
         the mean in ON, and below it in OFF channels, see `OnOffPixels`.
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
+    unroll : bool
+        Whether a module that is called several times makes a population for each call,
+        which computes what the CNN computes. If False, layers that the CNN repeats are
+        one population each, with feedback; see the notes.
+    feedback_delay : Quantity [s], optional
+        With ``unroll=False``, the delay of feedback, a multiple of dt; dt by default.
     **options
         How the CNN is converted and simulated, any of these. None is nothing given.
     percentile : float, optional
@@ -165,7 +182,24 @@ def convert(
         If the CNN has a part that can't be converted.
     InputError
         If an argument is unknown or out of its range, or there are neither thresholds
-        nor calibration images.
+        nor calibration images; with ``unroll=False``, if the CNN repeats nothing.
+
+    Notes
+    -----
+    With ``unroll=False`` a CNN such as ``for t in range(n): h = relu(W(h) + U(x))``
+    becomes a population for ``h`` that reads ``x`` by U and itself by W. A pass may
+    have several layers. By its weights, each pass has to be like the one before; the
+    first one may differ, since nothing has come back yet. What follows may read the
+    last pass only. The populations have the names of the first pass.
+
+    Nothing counts passes in the SNN: a spike that is read in the next pass counts one
+    step (or `feedback_delay`) later, for as long as an image is shown. Rates settle, if
+    they do, where one more pass changes nothing: at the fixed point
+    h = relu(W h + U x), and not at the CNN's h after n passes, which is near it if the
+    CNN has settled by then. The image acts in each step, also where the CNN reads it in
+    the first pass only (``h = relu(U(x))``, then ``h = relu(W(h))``), and a start that
+    later passes don't read (``h`` of other weights or of zeros) is left out. Thresholds
+    from `calibration` are of activations after n passes.
     """
     check_known("argument", options, OPTIONS)
     chosen = find_preset(preset).arguments
@@ -211,14 +245,22 @@ def convert(
                     "has no threshold; leave it out"
                 )
         layers = composed
+    dt_s, n_passes = float(dt / second), 1
+    if not unroll:
+        late = dt if feedback_delay is None else feedback_delay
+        layers, n_passes = rolled(layers, float(late / second))
+    elif feedback_delay is not None:
+        raise InputError("feedback_delay: there is no feedback without unroll=False")
     numbers = {what: settings.get(what) for what in described(Parameters)}
-    numbers["thresholds"] = _thresholds(layers, thresholds, calibration, settings)
+    numbers["thresholds"] = _thresholds(
+        layers, thresholds, calibration, settings, n_passes
+    )
     fields = (*CHOICES, "neurons", "release_probability", "classes")
     return SpikingNetwork(
         layers,
         Parameters.of(layers, **numbers),
         **{what: settings[what] for what in fields if what in settings},
-        dt_s=float(dt / second),
+        dt_s=dt_s,
         delays_s=delays_in_seconds(settings.get("delay", {}), layers.names),
     )
 
@@ -228,6 +270,7 @@ def _thresholds(
     thresholds: ByLayer | None,
     calibration: Any,
     settings: Mapping[str, Any],
+    n_passes: int,
 ) -> dict[str, Any]:
     """Take thresholds that are given, and the rest from calibration images."""
     given: dict[str, Any] = {}
@@ -244,7 +287,12 @@ def _thresholds(
     if calibration is not None:
         share, split = settings["percentile"], settings.get("per_channel", False)
         found = data_based_thresholds(
-            layers, calibration, share, scale, per_channel=split
+            layers,
+            calibration,
+            share,
+            scale,
+            per_channel=split,
+            passes=n_passes,
         )
     elif any(layer.ceiling for layer in layers):
         found = ceiling_thresholds(layers, scale)
@@ -340,3 +388,102 @@ def from_nir(
     network = network_fields(graph, given)
     with damage("what the graph says of its network does not fit together"):
         return SpikingNetwork(**network)
+
+
+def check_dale(network: SpikingNetwork | Network) -> dict[str, int]:
+    """
+    Find neurons that both excite and inhibit.
+
+    By Dale's law, a neuron does one of the two [1]_.
+
+    Parameters
+    ----------
+    network : SpikingNetwork or Network
+        The network. Pixels count as neurons where they send spikes.
+
+    Returns
+    -------
+    dict of str to int
+        By projection, how many of its source neurons have outgoing weights above 0 and
+        others below, in all projections together. Projections without such neurons are
+        left out; an empty dict says that the law holds.
+
+    See Also
+    --------
+    split_by_sign : Make an excitatory and an inhibitory population of one.
+
+    References
+    ----------
+    .. [1] Eccles, Fatt and Koketsu (1954), Cholinergic and inhibitory synapses in a
+       pathway from motor-axon collaterals to motoneurones,
+       doi:10.1113/jphysiol.1954.sp005226
+    """
+    layers = network if isinstance(network, Network) else network.layers
+    found = mixed_signs(layers)
+    if isinstance(network, SpikingNetwork) and network.encoding == "current":
+        for projection in layers.out_of(INPUT):
+            found.pop(projection.name, None)
+    return found
+
+
+def split_by_sign(snn: SpikingNetwork, name: str) -> SpikingNetwork:
+    """
+    Make an excitatory and an inhibitory population of one.
+
+    Both have the input, the thresholds and the neurons of the population, so they spike
+    alike. The one sends by its weights above 0, the other by those below, which keeps
+    to Dale's law (see `check_dale`) with twice the neurons.
+
+    Parameters
+    ----------
+    snn : SpikingNetwork
+        The network; it stays as it is.
+    name : str
+        A layer, but not the last one. ``conv1`` becomes ``conv1_excitatory`` and
+        ``conv1_inhibitory``.
+
+    Returns
+    -------
+    SpikingNetwork
+        A new network. Its targets get the same sums, added up in another order:
+        potentials are equal where that makes no difference, as with weights that are
+        multiples of 1/64, and to rounding elsewhere, where now and then a spike
+        differs. Where neurons have noise or synapses fail, both draw for themselves.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer or it is the last one, its outgoing weights have one
+        sign only, or a rule of plasticity changes them or its input.
+    """
+    names = snn.layer_names
+    check_names("split_by_sign", [name], names)
+    if name == names[-1]:
+        raise InputError(f"{name}: the last layer sends nothing")
+    learning = {name, *(p.target for p in snn.layers.out_of(name))} & {*snn.rules}
+    if learning:
+        raise InputError(
+            f"{name}: the synapses into {', '.join(sorted(learning))} learn, so their "
+            "signs may change; split the network first"
+        )
+    layers = split(snn.layers, name)
+
+    def of_both(values: Mapping[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for one, value in values.items():
+            own = [f"{name}_{kind}" for kind in KINDS] if one == name else [one]
+            made |= dict.fromkeys(own, value)
+        return made
+
+    changed: dict[str, Any] = {
+        what: of_both(value)
+        for what in ("synapses", "neurons", "delays_s", "release_probability")
+        if isinstance(value := getattr(snn, what), Mapping)
+    }
+    numbers: dict[str, Any] = {
+        what: of_both(value) if isinstance(value, Mapping) else value
+        for what, value in vars(snn.parameters).items()
+    }
+    return replace(
+        snn, layers=layers, parameters=Parameters.of(layers, **numbers), **changed
+    )

@@ -20,7 +20,7 @@ from cnn2snn_brian.plots import plot_sweep
 
 duration = 100 * ms  # how long a digit is shown
 n_per_class = 5  # test digits of each class
-probabilities = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # that a synapse transmits a spike
+probabilities = (0.1, 0.2, 0.4, 0.8)  # that a synapse transmits a spike
 noise = (0.0, 0.25, 0.5, 1.0)  # standard deviation, as a share of the weight
 seeds = range(4)
 figure_file = "noise.png"

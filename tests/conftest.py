@@ -1,5 +1,6 @@
 """Fixtures: a clean Brian2 for each test, one program cache for all of them."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -34,6 +35,29 @@ def program_cache(tmp_path_factory):
         del os.environ[CACHE_VARIABLE]
     else:
         os.environ[CACHE_VARIABLE] = before
+
+
+def pytest_collection_finish():
+    """Each build collects garbage, but not of what PyTorch and others import."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiler(request):
+    """
+    Compile in a third of the time, programs that run for milliseconds.
+
+    Files with the marker `default_flags` are compiled as users compile, and so is what
+    runs in a process of its own, like the examples.
+    """
+    cpp = brian2.prefs.codegen.cpp
+    before = cpp.extra_compile_args_gcc
+    is_exact = os.environ.get("CNN2SNN_BRIAN_NO_BOUNDS") == "1"  # to the last bit
+    if not is_exact and not request.node.get_closest_marker("default_flags"):
+        cpp.extra_compile_args_gcc = ["-Og" if f == "-O3" else f for f in before]
+    yield
+    cpp.extra_compile_args_gcc = before
 
 
 @pytest.fixture(autouse=True)

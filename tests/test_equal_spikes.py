@@ -18,7 +18,7 @@ from torch import nn
 
 from cnn2snn_brian import LIF, ConductanceLIF, Lesion, NeuronModel, convert, models
 
-pytestmark = pytest.mark.standalone
+pytestmark = [pytest.mark.standalone, pytest.mark.default_flags]
 
 SAVED = json.loads((Path(__file__).parent / "spike_counts_0_1_0.json").read_text())
 SHAPE = (2, 7, 6)

@@ -354,32 +354,37 @@ def test_networks_of_the_ventral_stream(cnn, n_convolutions):
     assert n_maps + n_sums == n_convolutions
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        [nn.Upsample(scale_factor=4, mode="bilinear")],
-        [nn.ConvTranspose2d(3, 3, 8, 4, 2)],
-    ],
-)
+@pytest.mark.parametrize("is_transposed", [False, True])
 @pytest.mark.standalone
-def test_maps_of_a_segmentation_head_correlate_with_those_of_the_cnn(head):
+def test_maps_of_a_segmentation_head_correlate_with_those_of_the_cnn(is_transposed):
     from brian2 import ms
 
     from cnn2snn_brian import convert
 
-    body = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
-    body += [nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.ReLU()]
-    body += [nn.Conv2d(12, 3, 1), *head]
     torch.manual_seed(0)
+    body = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
+    body += [nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(12, 3, 1)]
+    up = nn.Upsample(scale_factor=4, mode="bilinear")
+    body.append(nn.ConvTranspose2d(3, 3, 8, 4, 2) if is_transposed else up)
     cnn = nn.Sequential(*body).eval()
     images = np.random.default_rng(0).random((2, 3, 24, 20)).astype(np.float32)
     with torch.no_grad():
         maps = cnn(torch.from_numpy(images)).numpy()
         # Evidence is a rate: above 0.
-        last = cnn[6] if isinstance(cnn[6], nn.ConvTranspose2d) else cnn[5]
+        last = cnn[6] if is_transposed else cnn[5]
         last.bias += float(-maps.min()) + 0.1
         maps = cnn(torch.from_numpy(images)).numpy()
-    snn = convert(cnn, images.shape[1:], calibration=images, percentile=100)
+    snn = convert(
+        cnn,
+        images.shape[1:],
+        calibration=images,
+        percentile=100,
+        encoding="current",
+        reset="subtract",
+        v_min=-np.inf,
+        v_init=0.5,
+        propagation="instant",
+    )
     with snn.compile(200 * ms) as simulator:
         result = simulator.run(images, executor=1, progress=False)
     counts = result.spike_counts[snn.layer_names[-1]].reshape(maps.shape)

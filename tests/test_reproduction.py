@@ -5,7 +5,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import brian2
 import numpy as np
 import pytest
 import torch
@@ -61,7 +60,7 @@ def kept_steps(out):
 @pytest.fixture(scope="module", autouse=True)
 def quick_simulations():
     """
-    A smaller CNN of the same layers, fewer points in a sweep, a quick compiler.
+    A smaller CNN of the same layers, and fewer points in a sweep.
 
     What the shipped weights do is tested elsewhere.
     """
@@ -73,14 +72,10 @@ def quick_simulations():
         setattr(cnn, name, nn.Conv2d(before, after, 5, padding=2, bias=False))
     cnn.ip1 = nn.Linear(6 * 8 * 8, 12, bias=False)
     cnn.ip2 = nn.Linear(12, 10, bias=False)
-    arguments = "codegen.cpp.extra_compile_args_gcc"
-    before = brian2.prefs[arguments]
-    brian2.prefs[arguments] = ["-w", "-O1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "pretrained", lambda name: (cnn, card))
         patch.setattr(paper_steps, "SWEEP_FACTORS", np.array([0.5, 1, 2]))
         yield
-    brian2.prefs[arguments] = before
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from brian2 import ms
+from brian2 import ms, prefs
 from reference import randomize
 from torch import nn
 
@@ -154,7 +154,8 @@ def test_print_says_what_was_run(results, tmp_path, name):
     assert "seed 17" in text
     for library in ("cnn2snn-brian", "brian2", "numpy"):
         assert f"{library} {results[name].versions[library]}" in text
-    assert "-O3" in text.splitlines()[-1]
+    flags = prefs.codegen.cpp.extra_compile_args_gcc
+    assert text.splitlines()[-1].split()[-len(flags) :] == flags
     assert text.splitlines()[-1].startswith("compiled: ")
     results[name].save(tmp_path / "result.h5")
     assert str(SimulationResult.load(tmp_path / "result.h5")) == text

@@ -25,7 +25,7 @@ from cnn2snn_brian import (
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.projections import to_neurons
 
-pytestmark = pytest.mark.standalone
+pytestmark = [pytest.mark.standalone, pytest.mark.default_flags]
 
 N_STEPS = 15
 

@@ -168,15 +168,16 @@ def played(spikes):
 def side_by_side(connections, explicit):
     """Connect what spikes at random with shared and with explicit synapses."""
     rng = np.random.default_rng(5)
-    parts, found = [], []
-    for index, connection in enumerate(connections):
-        n, n_post = (
-            int(np.prod(s)) for s in (connection.input_shape, connection.shape)
-        )
-        spikes = rng.random((N_STEPS, n)) < 0.3
-        source = played(np.pad(spikes, ((0, 5), (0, 0))))
-        parts.append(source)
-        expected = as_matrix(connection).T @ spikes.sum(0)
+    sizes = [int(np.prod(connection.input_shape)) for connection in connections]
+    spikes = rng.random((N_STEPS, sum(sizes))) < 0.3
+    # One group: each takes its time to compile.
+    whole = played(np.pad(spikes, ((0, 5), (0, 0))))
+    parts, found, first = [whole], [], 0
+    for index, (n, connection) in enumerate(zip(sizes, connections, strict=True)):
+        n_post = int(np.prod(connection.shape))
+        source = whole[first : first + n]
+        expected = as_matrix(connection).T @ spikes[:, first : first + n].sum(0)
+        first += n
         for is_explicit in (False, True)[: 1 + explicit]:
             target = NeuronGroup(n_post, "v : 1")
             late = index % 3 * ms
@@ -239,7 +240,7 @@ def test_shared_synapses_in_standalone(tmp_path):
         (33, 40, (2, 3), {}),
         (6, 64, (3, 2), {"stride": (1, 2), "groups": 2}),
     ]
-    made = connections()
+    made = connections(("padded", "output-y", "rows", "dilated-x", "groups", "all"))
     for n_in, n_out, kernel, arguments in wide:
         module = nn.ConvTranspose2d(n_in, n_out, kernel, bias=False, **arguments)
         module = randomize(module, 4).double()

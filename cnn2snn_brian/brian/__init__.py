@@ -10,6 +10,7 @@ from cnn2snn_brian.brian.extension import (
     described,
     extend_network,
     forget,
+    fresh_names,
     moved,
     runtime_mode,
     spiking,

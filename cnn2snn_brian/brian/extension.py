@@ -175,7 +175,7 @@ def _show_names(item: Any, names: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _new_objects() -> Iterator[InstanceTrackerSet]:
+def fresh_names() -> Iterator[InstanceTrackerSet]:
     """Name objects as if there were no others, and keep track of them."""
     known = Nameable.__instancefollower__.instance_sets
     before, known[Nameable] = known[Nameable], InstanceTrackerSet()
@@ -209,7 +209,7 @@ def extend_network(
         return Added((), (), ())
     before = set(network.objects)
     names = {part.name for part in _parts(network)} | {INPUT}
-    with _new_objects() as new:
+    with fresh_names() as new:
         try:
             for builder in builders:
                 with _own_clock_and_seed(clock, builder.seed):
@@ -290,7 +290,8 @@ def _check(part: Any, names: set[str], clock: Clock) -> None:
             f"extend: {part.name} has a time step of {part.clock.dt}, expected a "
             f"multiple of the network's, {clock.dt}"
         )
-    if isinstance(part, Synapses):
+    # In Brian2's standalone mode nothing is known of them, but they were checked before.
+    if isinstance(part, Synapses) and isinstance(get_device(), RuntimeDevice):
         _check_delays(part, clock)
 
 

@@ -159,6 +159,7 @@ def _built(
             else source(clock)
         )
         network.add(groups[INPUT])
+        _say(groups[INPUT], shape=snn.input_shape)
     scaled_apart = unlinked(layers)
     gains = input_gains(layers, parameters.thresholds, parameters.rate_scale)
     # Spikes of channels with lower thresholds stand for less.
@@ -208,6 +209,7 @@ def _built(
             for_program=for_program and name not in snn.extension.apart,
         )
         _set_state(group, layer, parameters, models[name])
+        _say(group, shape=layer.shape, on_pre=models[name].on_pre)
         if constant == "first":
             group.input_scale = gains[name]
         elif constant == "linked":
@@ -220,8 +222,19 @@ def _built(
             if not layers.is_feedback(projection):
                 connect(projection, schedule.synapses)
     for projection in filter(layers.is_feedback, layers.projections):
-        connect(projection, Schedule().synapses)
+        # Before its source spikes: what it brings is at least of the step before.
+        order = (INPUT, *layers.names)
+        index = min(map(order.index, (projection.source, projection.target)))
+        connect(projection, Schedule.of(snn.propagation, index).synapses)
     return network
+
+
+def _say(group: Any, **facts: Any) -> None:
+    """Let a group say what its population is, for connections that a user adds."""
+    for what, fact in facts.items():
+        if not hasattr(group, what):  # of a user's own input it may be a variable
+            group.add_attribute(what)
+            setattr(group, what, fact)
 
 
 def _check_memory(snn: "SpikingNetwork") -> None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from brian2 import Clock, CodeRunner, NeuronGroup
 
 from cnn2snn_brian.brian.codeobjects import droppable, own_code_object_class
-from cnn2snn_brian.brian.internals import Variables
+from cnn2snn_brian.brian.internals import Variables, get_identifiers
 from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.settings import (
     IF,
@@ -219,6 +219,9 @@ def if_neurons(
         equations += CONSTANT_INPUT_MODEL.format(
             link=link, reference="v_ref" if by_channel else "v_th"
         )
+    elif "bias" in get_identifiers(neuron.model):
+        # All neurons have these, as far as a model can tell.
+        equations += "bias : 1 (shared)\ninput_scale : 1 (shared)\n"
     options: dict[str, Any] = {}
     if neuron.has_refractory:
         options["refractory"] = "refractory_period"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import Quantity, Synapses, get_dimensions
+from brian2 import Network, Quantity, Synapses, get_dimensions, ms, second
 
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.errors import InputError
@@ -17,9 +17,12 @@ from cnn2snn_brian.projections import (
     Window,
     check_rule,
     gate_window,
+    kernel_between,
     pool_spans,
     span_matrix,
+    unused,
 )
+from cnn2snn_brian.settings import check_units
 
 
 class GateSynapses(SharedSynapses):
@@ -395,6 +398,124 @@ class DenseSynapses(SharedSynapses):
         super().__init__(
             source, target, connection, **_named(options, weights, "dense")
         )
+
+
+@check_units(delay=second)
+def connect_convolution(
+    network: Network,
+    source: Any,
+    target: Any,
+    kernel: npt.NDArray[Any],
+    *,
+    delay: Quantity = 0 * ms,
+    stride: int | None = None,
+    source_shape: tuple[int, int, int] | None = None,
+    target_shape: tuple[int, int, int] | None = None,
+    **options: Any,
+) -> SharedSynapses:
+    """
+    Connect two populations of a Brian2 network by a kernel: laterally, or back.
+
+    The kernel is centred. A target of the same size or smaller reads it as in a
+    convolution, with zeros around the source: the kernel is what a target neuron sees.
+    A larger target, as of feedback to an earlier layer, is reached as in a transposed
+    convolution: the kernel is what a source neuron sends around its place.
+
+    Parameters
+    ----------
+    network : brian2.Network
+        A network that `SpikingNetwork.network` made, or any with these populations.
+    source, target : str or Group
+        The populations, or their names in the network; may be the same.
+    kernel : ndarray or Quantity, shape (out_channels, in_channels, ky, kx)
+        The weights, target first: what a spike adds to the target's potential.
+    delay : Quantity [s]
+        Delay of all synapses, a multiple of dt. As always in Brian2, synapses come
+        after the thresholds in a step, so with a delay of 0 a spike counts in the
+        next step.
+    stride : int, optional
+        Positions of the larger map for each one of the smaller; by default the ratio
+        of their sizes, rounded, for each axis.
+    source_shape, target_shape : tuple of int, optional
+        (channels, height, width). Groups of a converted network know their ``shape``;
+        others, and subgroups, need it here.
+    **options
+        ``on_pre``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
+        `SharedSynapses`. By default a spike does what the target's neuron model says,
+        weights have the type of its ``v``, and the name is
+        ``conv1_from_conv2_synapses``, with a number if the network has that.
+
+    Returns
+    -------
+    SharedSynapses
+        The synapses, which are in the network now.
+
+    Raises
+    ------
+    InputError
+        If the network has no such population, a shape is not known, the kernel does
+        not fit, or the delay is no multiple of dt.
+
+    See Also
+    --------
+    difference_of_gaussians : Kernels of centre and surround.
+
+    Examples
+    --------
+    >>> from brian2 import Network, NeuronGroup, ms
+    >>> neurons = NeuronGroup(2 * 4 * 5, "v : 1", threshold="v > 1", reset="v = 0")
+    >>> network, shape = Network(neurons), (2, 4, 5)
+    >>> kernel = -0.1 * np.ones((2, 2, 3, 3))
+    >>> connect_convolution(network, neurons, neurons, kernel, delay=1 * ms,
+    ...                     source_shape=shape, target_shape=shape).N
+    520
+    """
+    if not isinstance(network, Network):
+        raise InputError(
+            f"the network is a {type(network).__name__}, expected a brian2.Network"
+        )
+    ends, shapes = [], []
+    for what, end, shape in (
+        ("source", source, source_shape),
+        ("target", target, target_shape),
+    ):
+        if isinstance(end, str) and end not in network:
+            raise InputError(
+                f"the network has no {end!r}; it has "
+                f"{', '.join(sorted(one.name for one in network.objects))}"
+            )
+        group = network[end] if isinstance(end, str) else end
+        known = getattr(group, "shape", None) if shape is None else shape
+        if not isinstance(known, tuple | list):
+            raise InputError(
+                f"{group.name}: its shape is not known; give {what}_shape=(channels, "
+                "height, width)"
+            )
+        ends.append(group)
+        shapes.append(tuple(int(n) for n in known))
+    origin, reached = ends
+    name = f"{reached.name}_from_{origin.name}_synapses"
+    step = 0 if stride is None else _pair("stride", stride, 1)[0]
+    made = kernel_between(shapes[0], shapes[1], np.asarray(kernel), step)
+    given: dict[str, Any] = {
+        "on_pre": getattr(reached, "on_pre", "v_post += w"),
+        "clock": reached.clock,
+        "name": unused(name, (one.name for one in network.objects)),
+        "unit": Quantity(1, dim=get_dimensions(kernel)),
+        **options,
+    }
+    if "v" in reached.variables:
+        given.setdefault("dtype", reached.variables["v"].dtype)
+    steps = float(delay / given["clock"].dt)
+    if not 0 <= steps < np.inf or abs(steps - round(steps)) > 1e-6:
+        raise InputError(
+            f"{given['name']}: the delay is {delay}, expected a multiple of dt "
+            f"{given['clock'].dt}"
+        )
+    connection = Connection(shapes[0], kernel=made)
+    synapses = SharedSynapses(origin, reached, connection, delay=delay, **given)
+    network.add(synapses)
+    return synapses
 
 
 def _shape(source_shape: Any) -> tuple[int, int, int]:

@@ -300,16 +300,17 @@ def from_torch(
     Parameters
     ----------
     module : nn.Module
-        A directed acyclic graph of Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU,
-        ReLU6, BatchNorm, Flatten, Dropout and Identity, as modules or as functions, of
-        sums and of concatenations over channels. A ReLU makes neurons; what is between
-        two of them becomes the synapses. Two convolutions or linear layers without a
-        ReLU between them are composed where that is cheap (pointwise and depthwise,
-        Linear and Linear), and refused elsewhere: a firing rate is never negative.
-        Other modules, subclasses too, are read by their forward, with the defaults of
-        further arguments. The CNN is not changed.
+        A directed acyclic graph of convolutions (of one dimension, of two and
+        transposed), Linear, average pooling of all kinds, Upsample, ReLU, ReLU6,
+        LeakyReLU, PReLU, BatchNorm, Dropout and Identity, as modules or as functions,
+        of sums, products with constants, concatenations, and of what moves values
+        (Flatten, parts of channels, padding, PixelShuffle). A ReLU makes neurons; what
+        is between two of them becomes the synapses. Other modules, subclasses too, are
+        read by their forward, with the defaults of further arguments. The CNN is not
+        changed.
     input_shape : tuple of int
-        Shape of an image, (channels, height, width).
+        Shape of an image, (channels, height, width). A CNN of Conv1d gets images of
+        height 1 without it, (channels, width).
     normalize : tuple of float or of sequences of float, optional
         (mean, std) that the CNN's images were normalized with, of all channels or of
         each. It is folded into the first layer, so that the SNN takes pixels in [0, 1].
@@ -351,7 +352,8 @@ def from_torch(
 
     Notes
     -----
-    At the end, the layers are compared with the CNN on an image of noise, in float64:
+    The calls of forward are listed while it computes two images of noise. At the end,
+    the layers are compared with the CNN on another image, in float64:
     what the CNN does without saying so in a call (a hook, an operation in place, an
     attribute that changes) would make them another function. For that, a copy of the
     CNN runs once with its hooks; they get copies of the variables that they fill. Only

@@ -443,6 +443,8 @@ class Reader:
 READERS: dict[str, Callable[[Reader, Step], Read]] = {
     "Identity": lambda reader, step: reader.values[step.reads[0]],
     "Dropout": lambda reader, step: reader.values[step.reads[0]],
+    # The start of what repeats.
+    "zeros": lambda reader, step: Value(step.shape, (), np.zeros(step.shape)),
     "ReLU": Reader._rectified,
     "LeakyReLU": leaky,
     "PReLU": leaky,

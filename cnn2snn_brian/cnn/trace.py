@@ -110,6 +110,7 @@ KINDS: dict[Any, str] = {
         "mul": ("mul", "mul_", "multiply", "multiply_"),
         "div": ("div", "div_", "divide", "divide_", "true_divide", "__rdiv__"),
         "cat": ("cat", "concat", "concatenate"),
+        "zeros": ("zeros_like", "new_zeros"),
         "rearranged": (
             *_REARRANGING,
             *(nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle),
@@ -339,7 +340,8 @@ class Tracer(TorchFunctionMode):
         torch.fx.map_arg(given, reads.append)
         name = target if module is not None else name_of(target)
         plain = name.removeprefix("new_").removesuffix("_like")
-        if not reads or (plain != name and plain in _MAKERS):
+        is_made = plain != name and plain in _MAKERS and name not in KINDS
+        if not reads or is_made:
             return result
         parts = result if isinstance(result, tuple | list) else (result,)
         if not any(map(_is_tensor, parts)) and module is None:

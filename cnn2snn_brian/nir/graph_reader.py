@@ -17,8 +17,10 @@ from cnn2snn_brian.nir.connections import (
     through,
 )
 from cnn2snn_brian.nir.nodes import (
+    current_based,
     described_scale,
     each_channel,
+    edges_back,
     flattened,
     in_order,
     layer_name,
@@ -61,10 +63,10 @@ AT_ONCE = 1e-3
 #: Relative error of a number of 32 bits, and some.
 ROUNDING = 1e-6
 
-NEURONS = ("IF", "LIF", "Threshold")
+NEURONS = ("IF", "LIF", "CubaLIF", "Threshold")
 SUPPORTED = (
-    "Input, Output, IF, LIF, Threshold, Conv2d, Linear, Affine, Scale, AvgPool2d, "
-    "SumPool2d, Flatten and Delay"
+    "Input, Output, IF, LIF, CubaLIF, Threshold, Conv2d, Linear, Affine, Scale, "
+    "AvgPool2d, SumPool2d, Flatten and Delay"
 )
 
 
@@ -82,12 +84,13 @@ class GraphReader:
 
     def __init__(self, graph: Any, said: Mapping[str, Any]) -> None:
         self.nodes, edges = flattened(graph)
-        self.reads = in_order(self.nodes, edges)
+        back = edges_back(self.nodes, edges, NEURONS)
+        self.reads = in_order(self.nodes, edges, back)
         self.said = said
         self.dtype = np.dtype(said.get("dtype", "float32"))
         self.values: dict[str, Value] = {}
-        #: How late values arrive, in seconds.
-        self.late: dict[str, float] = {}
+        #: How late values arrive, in seconds, by the population that they come from.
+        self.late: dict[str, dict[str, float]] = {}
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.input_shape: tuple[int, int, int] | None = None
@@ -96,7 +99,32 @@ class GraphReader:
         self.thresholds: dict[str, Any] = {}
         self.models: dict[str, Any] = {}
         self.delays_s: dict[str, float] = {}
+        #: Projections that lead back and have no delay in the graph.
+        self.without_delay: list[str] = []
+        #: Populations that are read before they are made, by their nodes.
+        self.promised: dict[str, Value] = {}
+        for name in dict.fromkeys(source for source, _ in sorted(back)):
+            self._promise(name)
         self._check_ends()
+
+    def _promise(self, name: str) -> None:
+        """Name a population that something reads before it is made."""
+        node = self.nodes[name]
+        given = getattr(node, "v_threshold", getattr(node, "threshold", ()))
+        shape = tuple(np.shape(given))
+        if len(shape) in (2, 4) and shape[0] == 1:
+            shape = shape[1:]
+        readers = [n for n, sources in self.reads.items() if name in sources]
+        for reader in readers if not shape else ():  # one number for all neurons
+            weight: Any = getattr(self.nodes[reader], "weight", None)
+            shape = np.shape(weight)[1:] if np.ndim(weight) == 2 else shape
+        if len(shape) not in (1, 3):
+            raise InputError(
+                f"{name}: a recurrent connection of neurons whose number is not known"
+            )
+        own = layer_name(name, {one.terms[0].source for one in self.promised.values()})
+        self.promised[name] = self.values[name] = Value.of(own, shape, name)
+        self.late[name] = {own: 0.0}
 
     def _check_ends(self) -> None:
         """Check that there is one input, one output and nothing beside the way."""
@@ -156,7 +184,7 @@ class GraphReader:
         if not sources:
             raise InputError(f"{name}: a {kind} node that reads nothing")
         value = self._sum(name, sources)
-        self.late[name] = self._delay_of(name, sources)
+        self.late[name] = self._delays_of(name, sources)
         self.values[name] = self._taken(name, kind, value)
 
     def _input(self, name: str) -> None:
@@ -175,7 +203,7 @@ class GraphReader:
         whole: Any = self.input_shape
         found = Value.of(INPUT, whole, name)
         self.values[name] = replace(found, is_flat=len(shape) == 1)
-        self.late[name] = 0.0
+        self.late[name] = {INPUT: 0.0}
 
     def _sum(self, name: str, sources: list[str]) -> Value:
         first, *others = (self.values[source] for source in sources)
@@ -188,11 +216,16 @@ class GraphReader:
             first = first.plus(other, "")
         return first
 
-    def _delay_of(self, name: str, sources: list[str]) -> float:
-        late = {self.late[source] for source in sources if self.values[source].terms}
-        if len(late) > 1:
-            raise InputError(f"{name}: what it reads has different delays")
-        return next(iter(late), 0.0)
+    def _delays_of(self, name: str, sources: list[str]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for source in sources:
+            for term in self.values[source].terms:
+                late = self.late[source][term.source]
+                if found.setdefault(term.source, late) != late:
+                    raise InputError(
+                        f"{name}: reads {term.source} with different delays"
+                    )
+        return found
 
     def _taken(self, name: str, kind: str, value: Value) -> Value:
         """Read the next node."""
@@ -228,7 +261,7 @@ class GraphReader:
             late = each_channel(name, "delay", node.delay, value.shape)
             if np.ndim(late):
                 raise InputError(f"{name}: different delays; a layer has one")
-            self.late[name] += float(late)
+            self.late[name] = {k: d + float(late) for k, d in self.late[name].items()}
             return value
         if kind == "Output" and "." not in name:
             self._check_output(name, value)
@@ -251,7 +284,16 @@ class GraphReader:
         shape, dt_s = value.shape, self.said["dt_s"]
         if not value.terms:
             raise InputError(f"{name}: its neurons read nothing")
-        own = layer_name(name, {made.name for made in self.populations})
+        taken = {one.terms[0].source for one in self.promised.values()}
+        taken |= {made.name for made in self.populations}
+        own = layer_name(name, taken)
+        if (promised := self.promised.get(name)) is not None:
+            own = promised.terms[0].source
+            if shape != promised.shape:
+                raise InputError(
+                    f"{name}: reads values of shape {shape}, and what is recurrent "
+                    f"reads {promised.shape} of it"
+                )
         level: Any = 0.0
         if kind == "Threshold":
             threshold = each_channel(name, "threshold", node.threshold, shape)
@@ -262,7 +304,7 @@ class GraphReader:
             given = getattr(node, "v_reset", 0.0)
             level = each_channel(name, "v_reset", given, shape)
             gain = each_channel(name, "r", node.r, shape)
-            if kind == "LIF":
+            if kind != "IF":
                 gain = gain * self._leak(own, name, node, level, shape)
             else:
                 self.models[own] = IF()
@@ -281,36 +323,61 @@ class GraphReader:
         self.thresholds[own] = above.astype(float) if above.ndim else float(above)
         population, projections = neurons_of(value, own, unit=name)
         self.populations.append(population)
-        self.projections += projections
-        if self.late[name]:
-            self.delays_s[own] = self.late[name]
-        self.late[name] = 0.0
+        self.projections += self._delayed(name, own, projections)
+        self.late[name] = {own: 0.0}
         return replace(Value.of(own, shape, name), is_flat=value.is_flat)
 
-    def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> float:
-        """Take a time constant, and give the share of its input that a step adds."""
-        tau_s = each_channel(name, "tau", node.tau, shape)
+    def _delayed(
+        self, name: str, own: str, projections: list[Projection]
+    ) -> list[Projection]:
+        """Give projections their delays; without one, what leads back has a step."""
+        made = {INPUT, *(one.name for one in self.populations)} - {own}
+        late = {p.name: self.late[name][p.source] for p in projections}
+        if all(p.source in made for p in projections) and len({*late.values()}) == 1:
+            if delay_s := late[projections[0].name]:
+                self.delays_s[own] = delay_s
+            return projections
+        for p in projections:
+            if p.source not in made and not late[p.name]:
+                late[p.name] = self.said["dt_s"]
+                self.without_delay.append(p.name)
+        return [replace(p, delay_s=late[p.name]) for p in projections]
+
+    def _leak(self, own: str, name: str, node: Any, level: Any, shape: Any) -> Any:
+        """Take time constants, and give the share of its input that a step adds."""
         v_leak = each_channel(name, "v_leak", node.v_leak, shape)
-        if np.ndim(tau_s) or not float(tau_s) > 0:
-            raise InputError(
-                f"{name}: tau is {tau_s}, expected one time above 0 for a layer"
-            )
         if np.any(v_leak != level):
             raise InputError(f"{name}: v_leak is {v_leak}, expected v_reset ({level})")
+        if type(node).__name__ == "LIF":
+            tau_s, share = self._kept(name, "tau", node.tau, shape)
+            self.models[own] = LIF(tau=tau_s * second)
+            return share
+        tau_s, share = self._kept(name, "tau_mem", node.tau_mem, shape)
+        synaptic_s, arriving = self._kept(name, "tau_syn", node.tau_syn, shape)
+        self.models[own] = current_based(tau_s, synaptic_s)
+        weight = each_channel(name, "w_in", node.w_in, shape)
+        return share * arriving * weight
+
+    def _kept(self, name: str, what: str, tau: Any, shape: Any) -> tuple[float, float]:
+        """Give the time constant that acts, and the share that a step replaces."""
+        tau_s = each_channel(name, what, tau, shape)
+        if np.ndim(tau_s) or not float(tau_s) > 0:
+            raise InputError(
+                f"{name}: {what} is {tau_s}, expected one time above 0 for a layer"
+            )
         dt_s, acting_s = self.said["dt_s"], float(tau_s)
         share = -np.expm1(-dt_s / acting_s)
         if self.said["integration"] == "euler":
             share = dt_s / acting_s
             if share > 1 + ROUNDING:
                 raise InputError(
-                    f"{name}: tau is {acting_s:g} s, and Euler's method needs at "
+                    f"{name}: {what} is {acting_s:g} s, and Euler's method needs at "
                     f"least dt ({dt_s:g} s); give integration='exact' or another dt"
                 )
             # The time constant with which 1 - share is what is left after a step.
             is_all = share > 1 - ROUNDING
             acting_s = dt_s * AT_ONCE if is_all else -dt_s / np.log1p(-share)
-        self.models[own] = LIF(tau=acting_s * second)
-        return float(share)
+        return acting_s, float(share)
 
 
 def _scaled(value: Value, gain: Any) -> Value:

@@ -2,19 +2,26 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from brian2 import second
 
 from cnn2snn_brian.checks import real_numbers
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Network, Shape, by_channel, unused
-from cnn2snn_brian.settings import Parameters, as_array, input_gains, weight_factors
+from cnn2snn_brian.settings import (
+    NeuronModel,
+    Parameters,
+    as_array,
+    input_gains,
+    weight_factors,
+)
 
 Array = npt.NDArray[np.float64]
 Edges = list[tuple[str, str]]
@@ -74,19 +81,61 @@ def flattened(graph: Any) -> tuple[dict[str, Any], Edges]:
     return nodes, list(dict.fromkeys(edges))
 
 
-def in_order(nodes: Mapping[str, Any], edges: Edges) -> dict[str, list[str]]:
-    """Sort nodes so that each comes after those that it reads."""
+def edges_back(
+    nodes: Mapping[str, Any], edges: Edges, spiking: Sequence[str]
+) -> set[tuple[str, str]]:
+    """Choose edges out of neurons without which a graph has no circles."""
+    # From the input on, so that what leads back is known as such.
+    first = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
+    starts, back = [*first, *nodes], set[tuple[str, str]]()
+    reached: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        reached[source].append(target)
+    while circle := _circle(reached, starts):
+        ends = zip(circle[-2::-1], circle[:0:-1], strict=True)
+        out = [edge for edge in ends if type(nodes[edge[0]]).__name__ in spiking]
+        if not out:
+            raise InputError(
+                f"{', '.join(circle[:-1])}: a circle without neurons; of recurrent "
+                "graphs each circle needs some"
+            )
+        source, target = out[0]
+        back.add(out[0])
+        reached[source].remove(target)
+    return back
+
+
+def _circle(reached: Mapping[str, list[str]], starts: Sequence[str]) -> list[str]:
+    """Find nodes that lead to the first of them again, by a search in depth."""
+    done: set[str] = set()
+    for start in starts:
+        way, left = [start], [iter(reached[start])]
+        while way and start not in done:
+            target = next(left[-1], None)
+            if target is None:
+                done.add(way.pop())
+                left.pop()
+            elif target in way:
+                return [*way[way.index(target) :], target]
+            elif target not in done:
+                way.append(target)
+                left.append(iter(reached[target]))
+    return []
+
+
+def in_order(
+    nodes: Mapping[str, Any], edges: Edges, back: Collection[tuple[str, str]]
+) -> dict[str, list[str]]:
+    """Sort nodes so that each comes after those that it reads but for edges back."""
     reads: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
         reads[target].append(source)
-    sorter = TopologicalSorter(reads)
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        names = ", ".join(name for name in nodes if name in error.args[1])
-        raise InputError(
-            f"{names}: a recurrent connection; only graphs without circles can be read"
-        ) from error
+    before = {
+        name: [one for one in sources if (one, name) not in back]
+        for name, sources in reads.items()
+    }
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
     found: dict[str, list[str]] = {}
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=[*nodes].index)
@@ -111,6 +160,22 @@ def each_channel(name: str, what: str, value: Any, shape: Shape) -> float | Arra
             "for each channel"
         )
     return of_channels[:, 0]
+
+
+def current_based(tau_s: float, synaptic_s: float) -> NeuronModel:
+    """Make neurons with a current that decays: ``I`` is what it adds to v in a step."""
+    return NeuronModel(
+        """
+        dv/dt = -v / tau : 1
+        dI/dt = (-I + input_scale * bias / (1 - exp(-dt / tau_syn))) / tau_syn : 1
+        """,
+        # A constant input is part of the current, and so are spikes that arrive.
+        noise="I - input_scale * bias",
+        on_pre="I_post += w\nv_post += w",
+        parameters={"tau": tau_s * second, "tau_syn": synaptic_s * second},
+        method="exact",
+        name="CubaLIF",
+    )
 
 
 def layer_name(name: str, taken: Any) -> str:

@@ -7,7 +7,7 @@ not say is assumed, and said in a warning.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ def network_fields(graph: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             return _with_given(fields, given)
         known = _known(settings)
     assumed = {k: v for k, v in ASSUMED.items() if k not in known and k not in given}
-    _warn(where, assumed, changed=settings is not None)
-    return GraphReader(graph, {**assumed, **known, **given}).fields()
+    reader = GraphReader(graph, {**assumed, **known, **given})
+    fields = reader.fields()
+    _warn(where, assumed, reader.without_delay, changed=settings is not None)
+    return fields
 
 
 def _from_file(nir: Any, path: str | Path) -> Any:
@@ -57,7 +59,21 @@ def _from_file(nir: Any, path: str | Path) -> Any:
         raise InputError(f"{path}: there is no such file")
     with damage(f"{path}: not a NIR graph"):
         # Types are checked here, so that a message has the name of the node.
-        return nir.read(path, **known_to(nir.read, type_check=False))
+        if not hasattr(nir, "dict2NIRNode"):  # before version 1.0.5
+            return nir.read(path, **known_to(nir.read, type_check=False))
+        with optional_library("h5py", "nir", "NIR").File(path, "r") as file:
+            nodes = _unchecked(nir.serialization.hdf2dict(file["node"]))
+        return nir.dict2NIRNode(nodes)
+
+
+def _unchecked(node: dict[str, Any]) -> dict[str, Any]:
+    """Let no graph check its types, those within others neither."""
+    if node.get("type") == "Conv2d":
+        return {"input_shape": None, **node}  # as before version 0.2 of nir
+    if node.get("type") != "NIRGraph":
+        return node
+    inner = {name: _unchecked(one) for name, one in node["nodes"].items()}
+    return {**node, "nodes": inner, "type_check": False}
 
 
 def _with_given(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +104,9 @@ def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _warn(where: str, assumed: Mapping[str, Any], *, changed: bool) -> None:
+def _warn(
+    where: str, assumed: Mapping[str, Any], back: Sequence[str], *, changed: bool
+) -> None:
     """Name every assumption."""
     said = f"{where}: "
     if changed:
@@ -102,5 +120,8 @@ def _warn(where: str, assumed: Mapping[str, Any], *, changed: bool) -> None:
             "NIR leaves open, or simulators disagree about, what is assumed here: "
             f"{', '.join(words)}. Give these arguments to say otherwise"
         )
-    if changed or assumed:
+    if back:
+        said += f"; of what leads back, {', '.join(back)}, spikes arrive a step later, "
+        said += "as the graph has no Delay node there"
+    if changed or assumed or back:
         warnings.warn(said, stacklevel=4)

@@ -15,7 +15,7 @@ from cnn2snn_brian.checks import check_choice, optional_library
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.nir.connections import bias_kernel, pool_kernel, pool_of, symmetric
 from cnn2snn_brian.nir.metadata import KEY, kept
-from cnn2snn_brian.nir.nodes import constants, known_to
+from cnn2snn_brian.nir.nodes import constants, current_based, known_to
 from cnn2snn_brian.projections import (
     INPUT,
     Connection,
@@ -30,6 +30,9 @@ from cnn2snn_brian.settings import IF, LIF, NeuronModel, described_model, weight
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
+
+#: Relative error of a time.
+ROUNDING = 1e-6
 
 Pooling = Literal["depthwise", "avg", "sum"]
 Resistance = Literal["step", "second"]
@@ -82,9 +85,9 @@ def to_nir(
     Raises
     ------
     InputError
-        If NIR has no node for a part of the network: other neurons than IF and LIF,
-        a refractory period, membrane noise, synapses that fail, or pooling windows
-        of different sizes.
+        If NIR has no node for a part of the network: other neurons than IF and LIF
+        (and CubaLIF, as `from_nir` reads them), a refractory period, membrane noise,
+        synapses that fail, or pooling windows of different sizes.
     MissingLibraryError
         If the library nir is not installed.
 
@@ -99,6 +102,10 @@ def to_nir(
     if network.release_probability:
         names = ", ".join(network.release_probability)
         raise InputError(f"{names}: NIR has no node for synapses that fail at random")
+    if added := ", ".join(network.extension.names):
+        raise InputError(
+            f"{added}: a graph can't hold what extend added; write the network before"
+        )
     writer = _Writer(network, pooling, strict, resistance, integration)
     for name in network.layer_names:
         writer.take(name)
@@ -108,14 +115,18 @@ def to_nir(
     return graph
 
 
-def _tau_s(name: str, model: NeuronModel) -> float | None:
-    """Give the time constant of a model that NIR knows; None for none."""
+def _taus_s(name: str, model: NeuronModel) -> tuple[float, ...]:
+    """Give the time constants of a model that NIR knows: membrane, synapses."""
     given = described_model(model)
     if given == described_model(IF()):
-        return None
-    tau = model.parameters.get("tau")
+        return ()
+    tau, synaptic = (model.parameters.get(what) for what in ("tau", "tau_syn"))
     if tau is not None and given == described_model(LIF(tau=tau)):
-        return float(tau)
+        return (float(tau),)
+    if synaptic is not None:
+        both = float(tau), float(synaptic)  # type: ignore[arg-type]
+        if given == described_model(current_based(*both)):
+            return both
     raise InputError(
         f"{name}: NIR has no node for the neurons {model}; it has IF and LIF, without "
         "a refractory period and noise"
@@ -141,7 +152,7 @@ class _Writer:
         self.nir = optional_library("nir", "nir", "NIR")
         self.dtype = np.dtype(network.dtype)
         models = network.models(network.neurons)
-        self.taus = {name: _tau_s(name, model) for name, model in models.items()}
+        self.taus = {name: _taus_s(name, model) for name, model in models.items()}
         self.shapes = network.layers.shapes
         self.factors = weight_factors(network.layers, network.parameters)
         self.constants = constants(network.layers, network.parameters)
@@ -182,26 +193,44 @@ class _Writer:
         return np.array(np.broadcast_to(value, shape), self.dtype)
 
     def _neurons(self, name: str) -> Any:
-        shape, tau_s = self.shapes[name], self.taus[name]
-        given = by_channel(self.network.parameters.thresholds[name], shape)
+        shape, taus_s = self.shapes[name], self.taus[name]
+        parameters, dt_s = self.network.parameters, self.network.dt_s
+        given = by_channel(parameters.thresholds[name], shape)
         threshold = self._full(shape, given)
         if self.strict:
             # v > this exactly where v >= the threshold.
             threshold = np.nextafter(threshold, self.dtype.type(-np.inf))
         zero = self._full(shape, 0)
         level = known_to(self.nir.IF, v_reset=zero)
-        if tau_s is None:
-            per_step = 1.0 if self.resistance == "step" else 1 / self.network.dt_s
+        if not taus_s:
+            per_step = 1.0 if self.resistance == "step" else 1 / dt_s
             return self.nir.IF(self._full(shape, per_step), threshold, **level)
-        if np.exp(-self.network.dt_s / tau_s) == 0:
+        if len(taus_s) == 1 and np.exp(-dt_s / taus_s[0]) == 0:
             return self.nir.Threshold(threshold)
-        # A step takes this share of v, and adds the same share of r times the input.
-        share = -np.expm1(-self.network.dt_s / tau_s)
+        # A step takes this share of v, and adds the same share of r times the input;
+        # so do synapses with their current and w_in.
+        shares = [-np.expm1(-dt_s / tau_s) for tau_s in taus_s]
         if self.integration == "euler":
-            tau_s = self.network.dt_s / share
-        resistance = self._full(shape, 1 / share)
-        tau = self._full(shape, tau_s)
-        return self.nir.LIF(tau, resistance, zero, threshold, **level)
+            taus_s = tuple(dt_s / share for share in shares)
+        (resistance, *weight), (tau, *synaptic) = (
+            [self._full(shape, value) for value in values]
+            for values in ([1 / share for share in shares], taus_s)
+        )
+        if not synaptic:
+            return self.nir.LIF(tau, resistance, zero, threshold, **level)
+        if np.any(parameters.leak[name]):
+            raise InputError(
+                f"{name}: NIR has no node for a leak of neurons with a current"
+            )
+        return self.nir.CubaLIF(
+            tau_syn=synaptic[0],
+            tau_mem=tau,
+            r=resistance,
+            v_leak=zero,
+            v_threshold=threshold,
+            w_in=weight[0],
+            **level,
+        )
 
     def _projection(self, projection: Projection, constant: Any) -> str:
         """Make the nodes of a projection, and give the name of the last."""
@@ -293,8 +322,9 @@ class _Writer:
     def _delayed(self, projection: Projection) -> str:
         source = projection.source
         delay_s = self.network.delays_s.get(projection.target, 0) + projection.delay_s
-        if not delay_s:
-            return source
+        is_back = self.network.layers.is_feedback(projection)
+        if delay_s <= (self.network.dt_s * (1 + ROUNDING) if is_back else 0):
+            return source  # what leads back is a step late in every simulator
         delay = self.nir.Delay(np.full(self.shapes[source], delay_s))
         return self._add(f"{projection.name}_delay", delay, source)
 

@@ -17,11 +17,12 @@ from cnn2snn_brian.projections.algebra import (
     then,
     unused,
 )
-from cnn2snn_brian.projections.base import ByContent
+from cnn2snn_brian.projections.base import ByContent, is_left_out
 from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
 from cnn2snn_brian.projections.convolution import Convolution, pair, zeros_around
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import Kernel, Runs, SpatialKernel
+from cnn2snn_brian.projections.lateral import difference_of_gaussians, kernel_between
 from cnn2snn_brian.projections.network import (
     PASSED,
     Ceiling,
@@ -49,6 +50,8 @@ from cnn2snn_brian.projections.places import (
     index_of,
     sample,
 )
+from cnn2snn_brian.projections.recurrence import rolled
+from cnn2snn_brian.projections.signs import KINDS, mixed_signs, split
 from cnn2snn_brian.projections.transposed_convolution import TransposedConvolution
 from cnn2snn_brian.projections.window import (
     Span,

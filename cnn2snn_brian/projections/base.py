@@ -10,6 +10,9 @@ import numpy as np
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed
 
+#: Of fields that were added later: their default leaves a digest what it was.
+ADDED = {"added": True}
+
 
 class ByContent(Printed):
     """Equality and hash of frozen dataclasses with arrays: by all that is in them."""
@@ -22,8 +25,8 @@ class ByContent(Printed):
             if not item.compare:
                 continue
             value = getattr(self, item.name)
-            if value is None and "optional" in item.metadata:
-                continue  # as before there was such a field
+            if is_left_out(item, value):
+                continue
             found.update(f"\0{item.name}\0".encode())
             if isinstance(value, np.ndarray):
                 found.update(f"{value.dtype} {value.shape}".encode())
@@ -53,6 +56,11 @@ class ByContent(Printed):
         value = np.array(value, order="C")  # a copy: the caller's stays writable
         value.setflags(write=False)
         object.__setattr__(self, name, value)
+
+
+def is_left_out(item: Any, value: Any) -> bool:
+    """Whether a field was added later and says nothing: files and digests have none."""
+    return item.metadata == ADDED and value == item.default
 
 
 def shown(shape: Any) -> str:

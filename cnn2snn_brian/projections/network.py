@@ -14,7 +14,7 @@ from rich.table import Table
 from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections.algebra import Value, named, then
-from cnn2snn_brian.projections.base import ByContent, shown
+from cnn2snn_brian.projections.base import ADDED, ByContent, shown
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape
 from cnn2snn_brian.projections.pixels import OnOffPixels
@@ -155,6 +155,9 @@ class Projection(ByContent):
     gate : {"gate", "largest-count"}, optional
         Maximum pooling: which spikes of a window pass. A gate's connection is a window
         alone [1]_.
+    feedback : bool
+        Whether it counts as feedback though its source comes before its target: of
+        populations that stand side by side, one has to come first.
 
     Raises
     ------
@@ -173,6 +176,7 @@ class Projection(ByContent):
     connection: Connection
     delay_s: float = 0.0
     gate: GateRule | None = None
+    feedback: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.gate is not None:
@@ -240,7 +244,7 @@ class Network(ByContent):
     input_shape: tuple[int, int, int]
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
-    pixels: OnOffPixels | None = field(default=None, metadata={"optional": True})
+    pixels: OnOffPixels | None = field(default=None, metadata=ADDED)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -314,8 +318,11 @@ class Network(ByContent):
         return {name: index for index, name in enumerate((INPUT, *self.names))}
 
     def is_feedback(self, projection: Projection) -> bool:
-        """Say whether the source does not come before the target."""
-        return self._order[projection.source] >= self._order[projection.target]
+        """Say whether the source does not come before the target, or does not count."""
+        return (
+            projection.feedback
+            or self._order[projection.source] >= self._order[projection.target]
+        )
 
     @cached_property
     def _into(self) -> dict[str, tuple[Projection, ...]]:
@@ -545,14 +552,18 @@ class Network(ByContent):
         """
         return images if self.pixels is None else self.pixels.channels(images)
 
-    def activations(self, images: FloatArray) -> dict[str, FloatArray]:
+    def activations(self, images: FloatArray, passes: int = 1) -> dict[str, FloatArray]:
         """
-        Compute what the CNN computes, without feedback.
+        Compute what the CNN computes.
 
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
             Images with pixels in [0, 1], or what ON and OFF cells say of them.
+        passes : int
+            How often all populations are computed, one after another. Feedback brings
+            what the pass before gave, so the first pass, the only one by default, is
+            without it.
 
         Returns
         -------
@@ -563,10 +574,12 @@ class Network(ByContent):
         --------
         activation_batches : The same for many images.
         """
-        return {name: activation for name, _, activation in self.computed(images)}
+        return {
+            name: activation for name, _, activation in self.computed(images, passes)
+        }
 
     def computed(
-        self, images: FloatArray
+        self, images: FloatArray, passes: int = 1
     ) -> Iterator[tuple[str, FloatArray, FloatArray]]:
         """
         Compute what the CNN computes, population by population.
@@ -575,17 +588,19 @@ class Network(ByContent):
         ----------
         images : ndarray of float, shape (n, channels, height, width)
             Images with pixels in [0, 1], or what ON and OFF cells say of them.
+        passes : int
+            As in `activations`.
 
         Yields
         ------
         name : str
-            Name of a population, in order.
+            Name of a population, in order, pass after pass.
         total, activation : ndarray of float, shape ``(n, *shape)``
             The sums before its ReLU, and its activation.
         """
         values: dict[str, FloatArray] = {INPUT: self.said_by_input(images)}
-        for population in self.populations:
-            # A source of feedback is not among the values yet.
+        for population in self.populations * passes:
+            # In the first pass, a source of feedback is not among the values yet.
             total = self.drive(population.name, values)
             if population.bias is not None:
                 total = total + population.bias
@@ -595,10 +610,13 @@ class Network(ByContent):
             elif population is not self.populations[-1]:
                 activation = np.maximum(total, 0)
             values[population.name] = activation
+            if passes > 1 and population is self.populations[-1]:
+                # What feedback brings of it has been sent as spikes.
+                values[population.name] = np.maximum(activation, 0)
             yield population.name, total, activation
 
     def activation_batches(
-        self, images: FloatArray
+        self, images: FloatArray, passes: int = 1
     ) -> Iterator[tuple[slice, dict[str, FloatArray]]]:
         """
         Compute what the CNN computes, for some images at a time.
@@ -607,6 +625,8 @@ class Network(ByContent):
         ----------
         images : ndarray of float, shape (n, channels, height, width)
             Images with pixels in [0, 1], or what ON and OFF cells say of them.
+        passes : int
+            As in `activations`.
 
         Yields
         ------
@@ -620,10 +640,13 @@ class Network(ByContent):
         n_at_once = min(MAX_IMAGES, max(1, MAX_VALUES // n_values))
         for start in range(0, len(images), n_at_once):
             part = slice(start, start + n_at_once)
-            yield part, self.activations(images[part])
+            yield part, self.activations(images[part], passes)
 
     def collected_activations(
-        self, images: FloatArray, names: Iterable[str] | None = None
+        self,
+        images: FloatArray,
+        names: Iterable[str] | None = None,
+        passes: int = 1,
     ) -> dict[str, npt.NDArray[np.float32]]:
         """
         Compute what some populations compute, for all images.
@@ -634,6 +657,8 @@ class Network(ByContent):
             Images with pixels in [0, 1], or what ON and OFF cells say of them.
         names : iterable of str, optional
             The populations; all by default.
+        passes : int
+            As in `activations`.
 
         Returns
         -------
@@ -642,7 +667,7 @@ class Network(ByContent):
         """
         chosen = self.names if names is None else names
         parts: dict[str, list[Any]] = {name: [] for name in chosen}
-        for _, batch in self.activation_batches(images):
+        for _, batch in self.activation_batches(images, passes):
             for name, values in parts.items():
                 values.append(batch[name].astype(np.float32))
         # The parts of a population are dropped before the next is put together.

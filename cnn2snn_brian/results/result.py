@@ -826,12 +826,21 @@ class SimulationResult(Printed):
             )
             rows += "" if len({*self.trials.n_steps}) == 1 else "at most "
         lines = [
-            f"{rows}{self.n_steps} steps of {1e3 * self.dt_s:g} ms, seed {self.seed}",
-            f"{self.n_events:,} synaptic events, {self.timings.get('run', 0):.2f} s",
-            f"{self.ties.sum()} ties for the most output spikes, of these "
-            f"{self.silent.sum()} without any output spike",
+            f"{rows}{self.n_steps} steps of {1e3 * self.dt_s:g} ms, seed {self.seed}"
         ]
-        if network := self.network:
+        if self.parameters.thresholds:
+            lines += [
+                f"{self.n_events:,} synaptic events, "
+                f"{self.timings.get('run', 0):.2f} s",
+                f"{self.ties.sum()} ties for the most output spikes, of these "
+                f"{self.silent.sum()} without any output spike",
+            ]
+        added = [n for n in self.spike_counts if n not in self.parameters.thresholds]
+        for name in added:
+            if name != INPUT:
+                mean = self.spike_counts[name].sum() / self.n_images
+                lines.append(f"{name}: {mean:,.1f} spikes in a trial")
+        if (network := self.network) and self.parameters.thresholds:
             kinds = shown_kind(network["synapses"])
             names = ", ".join(self.parameters.thresholds)
             lines += [

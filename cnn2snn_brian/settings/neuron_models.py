@@ -51,6 +51,9 @@ RESERVED = (
     "refractory_period",
     "lesion",
     "lesioned",
+    # What a group says of itself, for `connect_convolution`.
+    "shape",
+    "on_pre",
 )
 
 #: What a spike does to its neuron, by the ``reset`` of `convert`.

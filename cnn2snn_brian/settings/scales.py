@@ -80,7 +80,8 @@ def projection_delays_s(
     for p in network.projections:
         delay_s = delays_s.get(p.target, 0.0) + p.delay_s
         if network.is_feedback(p):
-            # Its synapses come last in a step: what they add counts in the next one.
+            # Its synapses come before their source in a step, or last: what they add
+            # counts in the next one.
             delay_s -= dt_s
         elif propagation == "step":
             delay_s += dt_s * (depths[p.target] - depths[p.source] - 1)

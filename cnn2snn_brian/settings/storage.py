@@ -22,6 +22,7 @@ from cnn2snn_brian.projections import (
     Projection,
     Window,
     gate_window,
+    is_left_out,
     simplest,
     span_matrix,
     then,
@@ -100,7 +101,7 @@ def described_network(network: Network) -> tuple[dict[str, Any], dict[str, Any]]
                 arrays[f"{prefix}.{item.name}"] = value
             elif dataclasses.is_dataclass(value):
                 values[item.name] = described(value, prefix)
-            elif item.init and value is not None:
+            elif item.init and value is not None and not is_left_out(item, value):
                 values[item.name] = value
         if isinstance(part, Kernel):
             values["kind"] = type(part).__name__

@@ -37,6 +37,7 @@ def data_based_thresholds(
     rate_scale: float = 1.0,
     *,
     per_channel: bool = False,
+    passes: int = 1,
 ) -> dict[str, ByChannel]:
     """
     Compute thresholds from activations on calibration images.
@@ -56,6 +57,9 @@ def data_based_thresholds(
         Whether each channel has its own threshold, from its own activations;
         a channel that is silent at the percentile takes the layer's. The last layer
         keeps one threshold: its spikes are compared with each other.
+    passes : int
+        After how many passes activations are taken, if there is feedback; 1 is
+        without it, see `Network.activations`.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def data_based_thresholds(
     """
     pixels = check_shown(images, layers)
     # One value per image would do for the maximum only: percentiles need them all.
-    activations = layers.collected_activations(pixels)
+    activations = layers.collected_activations(pixels, passes=passes)
     return thresholds_of_activations(
         layers, activations, percentile, rate_scale, per_channel=per_channel
     )

@@ -42,6 +42,7 @@ from cnn2snn_brian.brian import (
     extend_network,
     forget,
     forgotten_spikes,
+    fresh_names,
     moved,
     program_network,
     reset_device,
@@ -65,6 +66,9 @@ LAST_UPDATE = "lastupdate"
 
 
 DEVICE_NAME = "cnn2snn_standalone"
+#: Sources that run once a program or once an image, and GCC's level for them: they are
+#: long in large networks, where half of the compiler's time went into them.
+QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
 #: Variables of a group that don't start each image as they were when it was built.
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
@@ -85,16 +89,16 @@ DEVICE: CPPStandaloneDevice = all_devices.setdefault(DEVICE_NAME, ProgramDevice(
 @contextmanager
 def _device_taken() -> Iterator[None]:
     """Make our device the active one, and give back what was active before."""
-    # Names of generated functions depend on which Brian2 objects are alive, and a
-    # compiled program is found again by its source: forget networks built before.
-    gc.collect()
     DEVICE.reinit()
     set_device(DEVICE_NAME, build_on_run=False)
     cpp = prefs.codegen.cpp
     flags, cpp.extra_compile_args = cpp.extra_compile_args, []
     try:
-        # Without flags: Brian2 would try each with a compiler that is not ours.
-        yield
+        # Without flags: Brian2 would try each with a compiler that is not ours. Names
+        # of generated functions must not depend on which Brian2 objects are alive: a
+        # compiled program is found again by its source.
+        with fresh_names():
+            yield
     finally:
         cpp.extra_compile_args = flags
         DEVICE.reinit()
@@ -278,6 +282,16 @@ def _image_loop(
     return "\n".join(lines), "\n".join(after), recordable
 
 
+def _included(path: str) -> str:
+    """Include a source, compiled with less effort if it has no loops that are hot."""
+    if (level := QUICKLY.get(path)) is None:
+        return f'#include "{path}"\n'
+    return (
+        f'#pragma GCC push_options\n#pragma GCC optimize("{level}")\n'
+        f'#include "{path}"\n#pragma GCC pop_options\n'
+    )
+
+
 def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
     """Write the C++ project of a network, and list the variables it can record."""
     with _device_taken():
@@ -340,6 +354,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         for path in folder.glob("*.h"):
             shutil.copy(path, directory)
     sources = sorted(directory.rglob("*.cpp"))
-    includes = [f'#include "{path.relative_to(directory)}"\n' for path in sources]
-    (directory / UNIT).write_text("".join(includes))
+    (directory / UNIT).write_text(
+        "".join(_included(str(path.relative_to(directory))) for path in sources)
+    )
     return recordable

@@ -203,6 +203,7 @@ public:
             population.recorded = record_[p];
             population.index.clear();
             population.step.clear();
+            population.spikespace[population.n] = 0;  // feedback reads the step before
             population.start();
         }
         for (auto& trace : traces_) trace.kept.clear();
