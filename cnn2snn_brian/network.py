@@ -373,7 +373,8 @@ class SpikingNetwork(Printed):
             lines.append(f"delays: {', '.join(delays)}")
         if added := self.extension.names:
             lines.append(f"added: {', '.join(added)}")
-        return [*self.layers._parts(), "\n".join(lines)]
+        notes = self.layers.notes
+        return [*self.layers._parts(), *notes, "\n".join(lines)]
 
     def plasticity(self, layer: str, rule: Rule) -> "SpikingNetwork":
         """

@@ -329,8 +329,9 @@ def from_torch(
     compose : float
         Two maps without a ReLU between them become one, without neurons between, where
         that has a form and at most so many times the synapses that it takes with ON and
-        OFF cells between them. 0: never; ``inf``: wherever it can be. ``print`` of the
-        network shows what was chosen. With ``negative="refuse"`` it is ``inf``.
+        OFF cells between them. 0: never; ``inf``: wherever it can be. What was
+        chosen is in ``notes``, and printed with a `SpikingNetwork`. With
+        ``negative="refuse"`` it is ``inf``.
     input : {"pixels", "on-off"}
         What the input neurons say: pixels, or with `normalize` how far pixels are above
         and below `mean`, in ON and OFF channels (see `OnOffPixels`).

@@ -231,7 +231,7 @@ class Network(ByContent):
         What the input neurons say, if that is not pixels; `input_shape` then has twice
         an image's channels.
     notes : tuple of str
-        What was chosen when a CNN was read; ``print`` shows it.
+        What was chosen when a CNN was read; ``print`` of the `SpikingNetwork` shows it.
 
     Raises
     ------
@@ -705,7 +705,7 @@ class Network(ByContent):
             texts = one.name, kind, ", ".join(self.sources(one.name)), shown(one.shape)
             table.add_row(*texts, *(f"{count:,}" for count in counts))
         table.add_row("total", "", "", "", *(f"{total:,}" for total in totals))
-        return [table, *self.notes]
+        return [table]
 
 
 def gate_window(sizes: Sequence[int], spans: Sequence[Iterable[Span]]) -> Window:
