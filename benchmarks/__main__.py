@@ -18,6 +18,7 @@ from benchmarks.own_model import own_model
 from benchmarks.scaling import scaling
 from benchmarks.simulators import few_steps, simulators
 from benchmarks.synapses import synapses
+from benchmarks.timm_families import timm_families
 from benchmarks.trials import long_runs, same_as_brian, trials
 from benchmarks.tuning import tuning
 from benchmarks.workers import workers
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "tuning": tuning,
     "architectures": architectures,
     "imagenet_size": imagenet_size,
+    "timm": timm_families,
     "trials": trials,
     "long_runs": long_runs,
     "same_as_brian": same_as_brian,

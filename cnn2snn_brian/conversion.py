@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from brian2 import Quantity, ms, second
 
 from cnn2snn_brian.checks import check_choice, check_known, check_names
-from cnn2snn_brian.cnn import from_torch
+from cnn2snn_brian.cnn import COMPOSE, Negative, from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
 from cnn2snn_brian.network import SpikingNetwork
@@ -68,6 +68,9 @@ def convert(
     normalize: tuple[Any, Any] | None = None,
     names: Literal["role", "module"] = "role",
     max_pooling: GateRule | None = None,
+    negative: Negative = "on-off",
+    compose: float = COMPOSE,
+    input: Literal["pixels", "on-off"] = "pixels",
     classes: Sequence[str] | None = None,
     unroll: bool = True,
     feedback_delay: Quantity | None = None,
@@ -106,6 +109,18 @@ def convert(
         What maximum pooling becomes: a population of neurons that pass on the spikes
         of the input with most spikes so far, or those that make the largest count
         larger, see `MaxPoolGate`. Without it, maximum pooling is refused.
+    negative : {"on-off", "refuse"}
+        What becomes of a value z that may be negative where neurons have to say it, as
+        after LeakyReLU or between two convolutions: two populations, ON cells that
+        integrate z and OFF cells that integrate -z (``conv3_on``, ``conv3_off``), or an
+        error. See `from_torch`.
+    compose : float
+        Two maps without a ReLU between them become one with at most so many times the
+        synapses that they have with ON and OFF cells between them; ``print`` shows the
+        choice. 0: never; ``inf``: wherever it can be. See `from_torch`.
+    input : {"pixels", "on-off"}
+        What the input neurons say: pixels, or with `normalize` how far pixels are above
+        the mean in ON, and below it in OFF channels, see `OnOffPixels`.
     classes : sequence of str, optional
         Names of the output neurons, kept for reports.
     unroll : bool
@@ -191,18 +206,31 @@ def convert(
     check_known("argument of the preset", chosen, OPTIONS)
     given = {name: value for name, value in options.items() if value is not None}
     settings = {**PRESETS["paper"].arguments, **chosen, **given, "classes": classes}
+    of_torch = {
+        "normalize": normalize is not None,
+        "max_pooling": max_pooling is not None,
+        "negative": negative != "on-off",
+        "compose": compose != COMPOSE,
+        "input": input != "pixels",
+    }
     if not isinstance(module, Network):
         if input_shape is None:
             raise InputError(
                 "input_shape is missing: (channels, height, width) of an image"
             )
         layers = from_torch(
-            module, input_shape, normalize, names=names, max_pooling=max_pooling
+            module,
+            input_shape,
+            normalize,
+            names=names,
+            max_pooling=max_pooling,
+            negative=negative,
+            compose=compose,
+            input=input,
         )
-    elif normalize is not None or max_pooling is not None:
-        what = "normalize" if max_pooling is None else "max_pooling"
+    elif read := [what for what, is_given in of_torch.items() if is_given]:
         raise InputError(
-            f"{what}: these layers were read before; give it to from_torch"
+            f"{read[0]}: these layers were read before; give it to from_torch"
         )
     else:
         layers = module

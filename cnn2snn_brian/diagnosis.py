@@ -21,7 +21,7 @@ from cnn2snn_brian.results import (
 )
 from cnn2snn_brian.settings import (
     activations_of_spikes,
-    check_images,
+    check_shown,
     input_gains,
     reference,
 )
@@ -321,7 +321,7 @@ def diagnose(
     steps = result.steps_of_row
     check_one_duration(steps.min() * result.dt_s, steps.max() * result.dt_s)
     layers = _layers_of(module, result)
-    pixels = check_images(images, layers.input_shape)
+    pixels = check_shown(images, layers)
     if len(pixels) != result.n_images:
         raise InputError(f"{len(pixels)} images, the result has {result.n_images}")
     sums = {name: _LayerSums(math.prod(layers.shapes[name])) for name in layers.names}

@@ -4,11 +4,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import as_file, files
+from typing import Literal
 
 import torch
 from torch import nn
 
-from cnn2snn_brian.checks import check_known, check_whole
+from cnn2snn_brian.checks import check_choice, check_known, check_whole
 from cnn2snn_brian.cnn import ModelCard, adjust, load_weights
 
 __all__ = [
@@ -23,7 +24,12 @@ __all__ = [
 ]
 
 
-def cifar10_quick(*, adjusted: bool = False, n_classes: int = 10) -> nn.Sequential:
+def cifar10_quick(
+    *,
+    adjusted: bool = False,
+    pooling: Literal["max", "average"] = "max",
+    n_classes: int = 10,
+) -> nn.Sequential:
     """
     Make the paper's CNN for CIFAR-10, of the shape of Caffe's *cifar10_quick* [1]_.
 
@@ -33,8 +39,11 @@ def cifar10_quick(*, adjusted: bool = False, n_classes: int = 10) -> nn.Sequenti
     Parameters
     ----------
     adjusted : bool
-        False: LeakyReLU, biases and maximum pooling. True: the form that becomes an
-        SNN, with ReLU, no biases and average pooling (see `adjust`).
+        False: LeakyReLU, biases and maximum pooling. True: the form that becomes the
+        paper's SNN, with ReLU, no biases and average pooling (see `adjust`).
+    pooling : {"max", "average"}
+        Pooling of a CNN that is not adjusted. With averages it converts as it is, with
+        ON and OFF cells (see `convert`).
     n_classes : int
         Number of outputs.
 
@@ -43,19 +52,28 @@ def cifar10_quick(*, adjusted: bool = False, n_classes: int = 10) -> nn.Sequenti
     nn.Sequential
         The untrained CNN, for images of shape (3, 32, 32) with pixels in [0, 1].
 
+    Raises
+    ------
+    InputError
+        If `pooling` is unknown.
+
     References
     ----------
     .. [1] Jia et al. (2014), Caffe: Convolutional Architecture for Fast Feature
        Embedding, doi:10.1145/2647868.2654889
     """
+    check_choice("pooling", pooling, ("max", "average"))
+    pool: Callable[[int], nn.Module] = nn.MaxPool2d
+    if pooling == "average":
+        pool = nn.AvgPool2d
     cnn = nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(3, 32, 5, padding=2),
             relu1=nn.LeakyReLU(),
-            pool1=nn.MaxPool2d(2),
+            pool1=pool(2),
             conv2=nn.Conv2d(32, 32, 5, padding=2),
             relu2=nn.LeakyReLU(),
-            pool2=nn.MaxPool2d(2),
+            pool2=pool(2),
             conv3=nn.Conv2d(32, 64, 5, padding=2),
             relu3=nn.LeakyReLU(),
             flatten=nn.Flatten(),
@@ -212,6 +230,7 @@ def vgg(*, n_classes: int = 10) -> nn.Sequential:
 ARCHITECTURES: dict[str, Callable[..., nn.Sequential]] = {
     "cifar10_quick": cifar10_quick,
     "cifar10_quick_adjusted": partial(cifar10_quick, adjusted=True),
+    "cifar10_quick_average": partial(cifar10_quick, pooling="average"),
     "digits": digits,
     "resnet20": resnet20,
     "vgg": vgg,

@@ -55,8 +55,8 @@ from cnn2snn_brian.settings import (
     Rule,
     SynapseKind,
     as_array,
-    check_images,
     check_layer_names,
+    check_shown,
     check_units,
     checked_kinds,
     checked_rules,
@@ -272,8 +272,13 @@ class SpikingNetwork(Printed):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape of an image, (channels, height, width)."""
+        """Shape of the input neurons: an image's, or twice its channels (ON, OFF)."""
         return self.layers.input_shape
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (channels, height, width)."""
+        return self.layers.image_shape
 
     @property
     def has_constant_input(self) -> bool:
@@ -324,9 +329,15 @@ class SpikingNetwork(Printed):
         dict
             What JSON can hold: ``reset``, ``encoding``, ``synapses``, ``dtype``,
             ``delays_s``, ``classes``, ``layers``, a hash of layers and weights, and
-            ``receptive_fields`` by layer.
+            ``receptive_fields`` by layer; if there are any, ``pairs`` of ON and OFF
+            cells, and the ``image_shape`` if ON and OFF cells say pixels.
         """
-        return {
+        own: dict[str, Any] = {}
+        if self.layers.pairs:
+            own["pairs"] = self.layers.pairs
+        if self.layers.pixels is not None:
+            own["image_shape"] = list(self.image_shape)
+        return own | {
             **{what: getattr(self, what) for what in CHOICES},
             "delays_s": dict(self.delays_s),
             "classes": None if self.classes is None else list(self.classes),
@@ -362,7 +373,8 @@ class SpikingNetwork(Printed):
             lines.append(f"delays: {', '.join(delays)}")
         if added := self.extension.names:
             lines.append(f"added: {', '.join(added)}")
-        return [*self.layers._parts(), "\n".join(lines)]
+        notes = self.layers.notes
+        return [*self.layers._parts(), *notes, "\n".join(lines)]
 
     def plasticity(self, layer: str, rule: Rule) -> "SpikingNetwork":
         """
@@ -507,7 +519,7 @@ class SpikingNetwork(Printed):
                 "SpikeTrains for that"
             )
         if image is not None and not isinstance(image, Stimulus):
-            check_images(as_array("the image", image)[None], self.input_shape)
+            check_shown(as_array("the image", image)[None], self.layers)
             network = brian_network(self, parameters, given, seed)
             self.show(network, image)
             return network

@@ -29,7 +29,7 @@ from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
     CHOICES,
     SETTINGS,
-    check_images,
+    check_shown,
     delays_in_seconds,
     kernel_noise,
 )
@@ -324,7 +324,7 @@ def sweep(
     every = combinations(found, seeds)
     first = programs.base(every[0])
     check_known("variable of an added object:", added, first.extension.settable)
-    pixels = check_images(images, first.input_shape)
+    pixels = check_shown(images, first.layers)
     truth = np.asarray(labels)
     check_shape("labels", truth, len(pixels))
     settings = {

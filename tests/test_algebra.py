@@ -58,11 +58,20 @@ def kernels(shape):
     }
 
 
-#: Pairs of kernels that are one: what comes first is a gain, ...
+#: Kernels that do the same at each position, and alone, or nearly so.
 GAINS = ("by-channel", "identity", "gain")
-POINTWISE = {("1x1", second) for second in ("depthwise", "depthwise-2", "gain")} | {
-    (first, "1x1") for first in ("depthwise", "depthwise-2")
-}
+POINTWISE = (*GAINS, "1x1", "1x1-groups")
+BY_WINDOW = ("1x1-strided", "1x1-padded")
+
+
+def are_one(first, second):
+    """Say which two kernels are one: a pointwise one before or after others."""
+    if first in GAINS or second in GAINS[:2] or (first, second) == ("dense", "dense"):
+        return True
+    if "dense" in (first, second):
+        return False
+    strided = second == "1x1-strided" and "transposed" not in first
+    return first in POINTWISE or second in POINTWISE or strided
 
 
 @pytest.mark.parametrize(
@@ -75,17 +84,13 @@ def test_kernels_one_after_the_other(first, second):
     x = draw(3, *SHAPE)
     expected = other.drive(one.drive(x))
     found = composed(one, other)
-    may_be_one = (
-        first in GAINS
-        or second in ("by-channel", "identity")
-        or (first, second) in POINTWISE
-        or (first, second) == ("dense", "dense")
-    )
-    assert (found is not None) == may_be_one
+    assert (found is not None) == are_one(first, second)
     whole = then(Connection(SHAPE, kernel=one), Connection(one.shape, kernel=other))
-    assert (whole is not None) == may_be_one
-    if may_be_one:
+    by_window = first in BY_WINDOW and second != "dense"
+    assert (whole is not None) == (are_one(first, second) or by_window)
+    if found is not None:
         np.testing.assert_allclose(found.drive(x), expected, **CLOSE)
+    if whole is not None:
         np.testing.assert_allclose(whole.drive(x), expected, **CLOSE)
         assert whole.shape == expected.shape[1:]
         # What is composed is as sparse as the parts one after the other.
@@ -141,7 +146,7 @@ def test_windows_before_and_behind_kernels(kernel, window):
     other = Connection(one.shape, windows(one.shape)[window])
     whole = then(one, other)
     # A window can come first, if positions are treated alike and apart.
-    assert (whole is not None) == (kernel in (*GAINS, "1x1", "1x1-groups"))
+    assert (whole is not None) == (kernel in (*POINTWISE, *BY_WINDOW))
     if whole is not None:
         np.testing.assert_allclose(whole.drive(x), other.drive(one.drive(x)), **CLOSE)
         np.testing.assert_allclose(

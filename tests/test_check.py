@@ -88,6 +88,20 @@ def clamped_in_place(m, x):
     return m.line(x.flatten(1))
 
 
+def changed_under_another_name(m, x):
+    x = m.one(x).relu()
+    z = x
+    z += m.two(x).relu()
+    return m.line(x.flatten(1))
+
+
+def changed_by_out(m, x):
+    x = m.one(x).relu()
+    y = m.two(x).relu()
+    torch.add(x, y, out=x)
+    return m.line(x.flatten(1))
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -98,17 +112,12 @@ def clamped_in_place(m, x):
         module_without_a_name,
         changed_after_a_first_reader,
         clamped_in_place,
+        changed_under_another_name,
+        changed_by_out,
     ],
 )
 def test_what_is_changed_in_place_is_read_as_the_change(function):
     read_as_it_computes(Body(function))
-
-
-def changed_under_another_name(m, x):
-    x = m.one(x).relu()
-    z = x
-    z += m.two(x).relu()
-    return m.line(x.flatten(1))
 
 
 def changed_as_a_view(m, x):
@@ -116,13 +125,6 @@ def changed_as_a_view(m, x):
     y = x.flatten(1)
     x.add_(m.two(x).relu())
     return m.line(y)
-
-
-def changed_by_out(m, x):
-    x = m.one(x).relu()
-    y = m.two(x).relu()
-    torch.add(x, y, out=x)
-    return m.line(x.flatten(1))
 
 
 def dropped_in_evaluation_too(m, x):
@@ -141,9 +143,7 @@ def rounded(m, x):
 @pytest.mark.parametrize(
     ("function", "where"),
     [
-        (changed_under_another_name, "line"),
         (changed_as_a_view, "line"),
-        (changed_by_out, "line"),
         (dropped_in_evaluation_too, "line"),
         (weights_that_change, "line"),
         (rounded, r"forward \(call of relu\)"),

@@ -498,7 +498,6 @@ def wrapped(module):
     ("module", "advice"),
     [
         (nn.MaxPool2d(2), "adjust replaces it"),
-        (nn.LeakyReLU(), "adjust replaces it"),
         (nn.Softmax(1), "Leave it out"),
         (nn.LogSoftmax(1), "Leave it out"),
         (nn.Sigmoid(), "Supported are"),
@@ -506,7 +505,6 @@ def wrapped(module):
         (nn.Hardtanh(), "Supported are"),
         (nn.LocalResponseNorm(2), "Supported are"),
         (nn.GroupNorm(1, 2), "Supported are"),
-        (nn.Flatten(1, 2), "Only flattening all"),
         (nn.Linear(6, 6), "Put a Flatten before it"),
         (nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "padding with zeros"),
     ],
@@ -523,27 +521,21 @@ def test_modules_without_a_counterpart_are_refused_by_their_path(module, advice)
             lambda conv, x: F.max_pool2d(conv(x).relu(), 2),
             "max_pool2d.*average pool",
         ),
-        (lambda conv, x: F.leaky_relu(conv(x)), "leaky_relu"),
         (lambda conv, x: F.softmax(conv(x), 1), "softmax.*Leave it out"),
         (lambda conv, x: conv(x).softmax(1), "softmax.*Leave it out"),
         (lambda conv, x: F.log_softmax(conv(x), 1), "log_softmax.*Leave it out"),
         (lambda conv, x: torch.sigmoid(conv(x)), "sigmoid"),
-        (lambda conv, x: conv(x).relu().permute(0, 2, 3, 1), "permute"),
-        (lambda conv, x: conv(x).relu()[:, :1], "getitem"),
-        (lambda conv, x: conv(x) * 2, "mul"),
-        (lambda conv, x: conv(x) - 1, "sub"),
+        (lambda conv, x: conv(conv(x).relu().permute(0, 1, 3, 2)), "permute, which"),
+        (lambda conv, x: conv(conv(x).relu().roll(1, 0)), "image to another"),
+        (lambda conv, x: F.pad(conv(x).relu(), (1, 1), value=1.0), "other values"),
+        (lambda conv, x: conv(x) * conv(x), "multiplies two activations"),
+        (lambda conv, x: 1 / conv(x).relu(), "divides by an activation"),
         (lambda conv, x: conv(x).relu().mean(), "a mean over"),
-        (lambda conv, x: conv(x).relu().mean(1), "a mean over"),
-        (lambda conv, x: conv(x).relu().mean((1, 2, 3)), "a mean over"),
-        (lambda conv, x: conv(x).relu().reshape(x.shape[0], 2, -1), "reshapes"),
-        (lambda conv, x: conv(x).relu().view(-1, 6, 7, 2), "reshapes"),
-        (lambda conv, x: conv(x).relu().view(-1, 12), "reshapes"),
-        (lambda conv, x: conv(x).relu().flatten(2), "reshapes"),
-        (lambda conv, x: conv(x).relu().flatten(), "reshapes"),
-        (lambda conv, x: x + 1.5, "adds a number"),
-        (lambda conv, x: torch.add(x, x, alpha=2), "adds a number"),
+        (lambda conv, x: conv(x).relu().mean((0, 2, 3)), "a mean over"),
+        (lambda conv, x: conv(x).relu().flatten(2).mean(1), "a mean over"),
+        (lambda conv, x: conv(x).relu().view(-1, 12), "image to another"),
+        (lambda conv, x: conv(x).relu().flatten(), "image to another"),
         (lambda conv, x: torch.cat([x, x], 2), "along dimension 2"),
-        (lambda conv, x: x + x.mean((2, 3), keepdim=True), "adds values of the shapes"),
     ],
 )
 def test_functions_without_a_counterpart_are_refused_by_their_place(function, found):
@@ -559,6 +551,7 @@ def test_a_tensor_of_its_own_is_refused():
 
 def test_unflatten_is_refused():
     module = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (2, 42))))
+    module.append(nn.Linear(42, 3))
     with pytest.raises(UnsupportedModuleError, match=r"^0\.1: found Unflatten"):
         from_torch(module, SHAPE)
 
@@ -618,7 +611,7 @@ def test_control_flow_that_depends_on_data_is_refused():
     def function(conv, x):
         return conv(x) if x.sum() > 0 else x
 
-    with pytest.raises(UnsupportedModuleError, match="^Body: torch.fx can't trace"):
+    with pytest.raises(UnsupportedModuleError, match="^forward: depends on values"):
         from_torch(Body(function), SHAPE)
 
 
@@ -679,17 +672,17 @@ def test_weights_that_are_no_numbers_are_refused(path, name, what, value):
 @pytest.mark.parametrize(
     "after",
     [
-        nn.Conv2d(3, 3, 1),
+        nn.Conv2d(3, 3, 2),
         nn.AvgPool2d(2),
         nn.Sequential(nn.Flatten(), nn.Linear(60, 4)),
         nn.Sequential(nn.AvgPool2d(2), nn.ReLU(), nn.Conv2d(3, 3, 1)),
-        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)),
+        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, padding=1)),
     ],
 )
 def test_a_layer_without_relu_in_the_middle_is_refused(after):
     module = nn.Sequential(nn.Sequential(nn.Conv2d(2, 3, 3)), after).eval()
     with pytest.raises(UnsupportedModuleError, match=r"^0\.0: .*without a ReLU"):
-        from_torch(module, SHAPE)
+        from_torch(module, SHAPE, negative="refuse")
 
 
 @pytest.mark.parametrize("module", [nn.Sequential(), nn.Flatten(), nn.ReLU()])
@@ -786,11 +779,11 @@ def test_an_input_shape_that_is_none(shape):
 def test_an_error_without_words_is_named():
     class Checked(nn.Sequential):
         def forward(self, x):
-            if not isinstance(x, torch.Tensor):
+            if torch.overrides._get_current_function_mode() is not None:
                 raise TypeError
             return super().forward(x)
 
-    with pytest.raises(UnsupportedModuleError, match="its forward: TypeError"):
+    with pytest.raises(InputError, match="does not compute an input of shape"):
         from_torch(Checked(nn.Conv2d(1, 2, 3)), (1, 6, 8))
 
 

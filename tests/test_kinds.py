@@ -239,20 +239,17 @@ ANEW = "statistics are computed anew from each image: use BatchNorm"
         (lambda m, a, b: m.norm(a), {"norm": nn.LayerNorm([3, 7, 6])}, ANEW),
         (lambda m, a, b: m.norm(a), {"norm": nn.InstanceNorm2d(3)}, ANEW),
         (lambda m, a, b: F.layer_norm(a, [3, 7, 6]), {}, f"layer_norm.*{ANEW}"),
-        (lambda m, a, b: torch.cat(a.split(1, 1)[::-1], 1), {}, "the function split"),
-        (lambda m, a, b: torch.cat(a.chunk(3, 1)[::-1], 1), {}, "function chunk"),
         (lambda m, a, b: a.clamp(-1, 1), {}, "clamps to -1 and 1"),
         (lambda m, a, b: a.clamp(max=1), {}, "clamps to None and 1"),
         (lambda m, a, b: a.clamp(0, -1), {}, "clamps to 0 and -1"),
         (lambda m, a, b: a * b, {}, "the function mul"),
-        (lambda m, a, b: a * 2, {}, "the function mul"),
         (lambda m, a, b: a * m.map, {"map": torch.ones(7, 6)}, r"of shape \(7, 6\)"),
         (
             lambda m, a, b: a + m.map,
             {"map": torch.ones(3, 7, 6)},
             r"of shape \(3, 7, 6\)",
         ),
-        (lambda m, a, b: a + torch.zeros((b.size(0), 3, 1, 1)), {}, "function zeros"),
+        (lambda m, a, b: a + torch.zeros((b.size(0), 3, 1, 1)), {}, r"\(2, 3, 1, 1\)"),
     ],
 )
 def test_what_can_not_be_read_is_named(between, parts, message):

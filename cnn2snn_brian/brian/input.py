@@ -23,7 +23,7 @@ from cnn2snn_brian.brian.internals import ArrayVariable
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, to_neurons
 from cnn2snn_brian.settings import check_rate_scale
-from cnn2snn_brian.stimuli import FrameStimulus, Stimulus
+from cnn2snn_brian.stimuli import FrameStimulus, Stimulus, shape_shown
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -121,9 +121,9 @@ def chosen_input(
     if isinstance(stimulus, Stimulus):
         if snn.encoding == "current":
             return None, None
-        stimulus.check(snn.input_shape, snn.dt_s)
+        stimulus.check(shape_shown(snn.layers, stimulus), snn.dt_s)
         if isinstance(stimulus, FrameStimulus):
-            check_rate_scale(rate_scale, stimulus.frames)
+            check_rate_scale(rate_scale, snn.layers.said_by_input(stimulus.frames))
             return _drawn_at_random(snn, stimulus, rate_scale)
         return _given(snn, stimulus)
     if stimulus is None:
@@ -187,7 +187,8 @@ def _drawn_at_random(
     snn: "SpikingNetwork", stimulus: FrameStimulus, rate_scale: float
 ) -> tuple[Callable[[Clock], Any], Draw]:
     """Draw spikes at the rates of a stimulus."""
-    p = rate_scale * to_neurons(stimulus.frames, snn.input_shape)
+    frames = snn.layers.said_by_input(stimulus.frames)
+    p = rate_scale * to_neurons(frames, snn.input_shape)
     of_step, rates = stimulus.frame_of_step(snn.dt_s, 1), p / snn.dt_s
     options: dict[str, Any] = {"rates": rates[0] * Hz}
     if len(rates) > 1:
@@ -215,7 +216,7 @@ def _timed(values: Any, stimulus: FrameStimulus, dt_s: float) -> TimedArray:
 
 def set_current(snn: "SpikingNetwork", network: Network, stimulus: Stimulus) -> None:
     """Give a network a stimulus as the current into the layers that read it."""
-    stimulus.check(snn.input_shape, snn.dt_s)
+    stimulus.check(shape_shown(snn.layers, stimulus), snn.dt_s)
     if not isinstance(stimulus, FrameStimulus):
         raise InputError(
             f"{stimulus.label} gives input spikes, and with encoding={snn.encoding!r} "
@@ -235,7 +236,8 @@ def currents(snn: "SpikingNetwork", images: Any) -> Iterator[tuple[str, Any]]:
     """Compute the currents into the layers that read images, (n, n_neurons)."""
     for layer in snn.layers:
         if INPUT in snn.layers.sources(layer.name):
-            current = snn.layers.drive(layer.name, {INPUT: images})
+            said = snn.layers.said_by_input(images)
+            current = snn.layers.drive(layer.name, {INPUT: said})
             if layer.bias is not None:
                 current = current + layer.bias
             yield layer.name, to_neurons(current, layer.shape)

@@ -44,8 +44,8 @@ from cnn2snn_brian.settings import (
     Parameters,
     Perturbations,
     as_array,
-    check_images,
     check_rate_scale,
+    check_shown,
     check_units,
     described,
     input_gains,
@@ -338,7 +338,7 @@ def show(
     InputError
         If the image can't be used.
     """
-    pixels = check_images(as_array("the image", image)[None], snn.input_shape)
+    pixels = check_shown(as_array("the image", image)[None], snn.layers)
     # A network that a user put together of these groups has none of its own.
     own = getattr(network, "rate_scale", snn.parameters.rate_scale)
     scale = own if rate_scale is None else check_rate_scale(rate_scale)

@@ -24,7 +24,10 @@ OF_NIR = ("reset", "encoding", "v_min", "v_init", "rate_scale")
 #: Options of `to_nir`.
 OF_GRAPH = ("pooling", "strict", "resistance", "integration", "metadata")
 #: Options that `convert` takes as they are.
-OF_CNN = (*OF_NIR, "preset", "percentile", "leak", "max_pooling")
+OF_CNN = (
+    *(*OF_NIR, "preset", "percentile", "leak"),
+    *("max_pooling", "negative", "compose", "input"),
+)
 
 
 def _imported(reference: str) -> "nn.Module":
@@ -151,6 +154,9 @@ def convert_command(
     reset: Literal["zero", "subtract"] | None = None,
     encoding: Literal["poisson", "current"] | None = None,
     max_pooling: Literal["gate", "largest-count"] | None = None,
+    negative: Literal["on-off", "refuse"] = "on-off",
+    compose: float = 2.0,
+    input: Literal["pixels", "on-off"] = "pixels",
     rate_scale: float = 1.0,
     seed: shared.Seed = 0,
 ) -> None:
@@ -198,6 +204,12 @@ def convert_command(
         An image is Poisson spikes, or a constant current.
     max_pooling
         Which spikes of a window pass; by default it is refused.
+    negative
+        Values below 0 are said by OFF cells, or refused.
+    compose
+        Two maps are one up to so many times the synapses of ON and OFF cells.
+    input
+        Pixels, or how far they are above and below --mean.
     rate_scale
         Spikes per step of the brightest pixel.
     seed

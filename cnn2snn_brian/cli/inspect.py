@@ -90,7 +90,7 @@ def inspect_command(
         classes, seed = snn.classes, seed or 0
         n = N_IMAGES if n is None else n
         if data is not None:
-            shape = snn.input_shape
+            shape = snn.image_shape
             test = c2s.data.load_test_images(data, shape, n, seed, classes, whole=whole)
         if duration is None:
             duration = shared.longest_ms(snn, stimuli)

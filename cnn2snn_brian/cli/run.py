@@ -116,7 +116,7 @@ def run(
     snn = c2s.SpikingNetwork.load(network)
     stimuli, test = shared.load_stimuli(stimulus), None
     if data is not None:
-        shape, classes = snn.input_shape, snn.classes
+        shape, classes = snn.image_shape, snn.classes
         test = c2s.data.load_test_images(data, shape, n, seed, classes, whole=whole)
     if duration is None:
         duration = shared.longest_ms(snn, stimuli)

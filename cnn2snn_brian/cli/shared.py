@@ -61,7 +61,12 @@ def output(kind: Callable[..., Any] = Option, suffix: str = "", text: str = "") 
 # The literals are names of rooms that take seconds to import; a test says that they
 # agree.
 Architecture = Literal[
-    "cifar10_quick", "cifar10_quick_adjusted", "digits", "resnet20", "vgg"
+    "cifar10_quick",
+    "cifar10_quick_adjusted",
+    "cifar10_quick_average",
+    "digits",
+    "resnet20",
+    "vgg",
 ]
 NetworkFile = Annotated[Path, Argument(help="A file that `convert` wrote.")]
 OutFile = Annotated[Path, output()]

@@ -29,12 +29,23 @@ def _loaded(
     option: str,
     weights: Path,
     images: "LabelledImages",
-    architecture: str | None = None,
+    like: str | None = None,
 ) -> "tuple[nn.Module, ModelCard]":
-    """Load a trained CNN, and check that it is one for these images."""
+    """
+    Load a trained CNN, and check that it is one for these images.
+
+    Its weights may go on as those of another CNN, `like`, if they fit.
+    """
     module, card = shared.load_trained(weights)
     found = card.architecture, len(card.classes), card.input_shape
-    expected = architecture or found[0], len(images.classes), images.input_shape
+    expected = like or found[0], len(images.classes), images.input_shape
+    if found[1:] == expected[1:] and found != expected:
+        other = c2s.models.create(expected[0], len(images.classes))
+        before, after = module.state_dict(), other.state_dict()
+        shapes = [[(k, v.shape) for k, v in own.items()] for own in (before, after)]
+        if shapes[0] == shapes[1]:
+            other.load_state_dict(before)
+            module, found = other, expected
     if found != expected:
         text = "{} with {} classes and images of shape {}"
         raise InputError(
@@ -56,7 +67,7 @@ def _started(
     if start is None:
         module: nn.Module = c2s.models.create(architecture, len(training.classes))
     else:
-        module, card = _loaded("--from", start, training, architecture)
+        module, card = _loaded("--from", start, training, like=architecture)
         had = card.quantized_steps
         if had is not None and activation == "relu":
             raise InputError(

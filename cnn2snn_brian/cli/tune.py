@@ -19,7 +19,7 @@ def _loaded(
 ) -> "tuple[c2s.SpikingNetwork, LabelledImages]":
     """Load a network, and training images of its classes."""
     snn = c2s.SpikingNetwork.load(network)
-    images = c2s.data.load_training_images(data, snn.input_shape, snn.classes)
+    images = c2s.data.load_training_images(data, snn.image_shape, snn.classes)
     return snn, images.per_class(n, seed)
 
 

@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.fx
 from rich.table import Table
 from torch import nn
 
 from cnn2snn_brian.checks import check_choice, check_shape
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
-from cnn2snn_brian.cnn.trace import KINDS, copied, trace
+from cnn2snn_brian.cnn.trace import copied, is_leaf, kind_of, refused
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
 from cnn2snn_brian.printing import Printed
 from cnn2snn_brian.settings import as_array
@@ -112,14 +113,24 @@ def _replaced(child: nn.Module, where: str, steps: int | None) -> nn.Module | No
     return ClipFloorShift(steps) if is_relu else None
 
 
+class _Tracer(torch.fx.Tracer):
+    """List the functions that a CNN calls, without images."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_leaf(m)
+
+
 def adjust_in_place(
     module: nn.Module, steps: int | None = None, images: Any = None
 ) -> Adjustment:
     """Adjust a CNN itself; the quantized activation has `steps`."""
     if steps is not None:
         ClipFloorShift(steps)  # refuses a wrong number before anything is changed
-        for node in trace(module).graph.nodes:
-            if node.op != "call_module" and KINDS.get(node.target) == "ReLU":
+        hint = "forward must not depend on values of tensors."
+        with refused(type(module).__name__, "torch.fx can't trace its forward", hint):
+            graph = _Tracer().trace(nn.Sequential(module))
+        for node in graph.nodes:
+            if node.op != "call_module" and kind_of(node) == "ReLU":
                 raise UnsupportedModuleError(
                     f"forward (call of {node.name})",
                     "found ReLU as a function",

@@ -7,10 +7,11 @@ the layers are compared with the CNN.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CellType, FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +20,25 @@ import torch.fx
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cnn2snn_brian.checks import check_choice
+from cnn2snn_brian.checks import check_choice, check_number
 from cnn2snn_brian.cnn.adjust import Adjustment
 from cnn2snn_brian.cnn.modules import check_normalize
+from cnn2snn_brian.cnn.pairs import COMPOSE, Negative, with_one_input
 from cnn2snn_brian.cnn.reader import Reader
 from cnn2snn_brian.cnn.trace import (
     CASTS,
     SUPPORTED,
     Calls,
-    Tracer,
     copied,
     deep_copy,
-    module_path,
+    is_leaf,
     prints,
     refused,
     steps,
     trace,
 )
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
-from cnn2snn_brian.projections import GateRule, Network, check_rule
+from cnn2snn_brian.projections import GateRule, Network, OnOffPixels, check_rule
 
 _WRAPPERS = Adjustment, nn.DataParallel, nn.parallel.DistributedDataParallel
 
@@ -133,9 +134,6 @@ def _readable_copy(module: nn.Module) -> nn.Module:
                 setattr(child, name, value.double().cpu())
         for name in [*getattr(child, "parametrizations", ())]:
             nn.utils.parametrize.remove_parametrizations(child, name)
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            # It asks for the number of dimensions, which a traced value can't tell.
-            child._check_input_dim = lambda _: None  # type: ignore[assignment]
     return root
 
 
@@ -166,10 +164,10 @@ class _InFloat64(TorchFunctionMode):
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed(seed: int = 0) -> Iterator[None]:
     """Compute without gradients, and leave torch's random numbers as they are."""
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _InFloat64():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         yield
 
 
@@ -183,11 +181,10 @@ def _in_forward(
         if isinstance(result, torch.Tensor):
             found.append((path, prints(result)))
 
-    is_leaf = Tracer().is_leaf_module
     hooks = [
         child.register_forward_hook(lambda *seen, path=path: note(path, seen[-1]))
         for path, child in cnn.named_modules()
-        if is_leaf(child, path)
+        if is_leaf(child)
     ]
     try:
         with _undisturbed():
@@ -227,13 +224,14 @@ def _check_calls(
 ) -> None:
     """Compare what modules give in forward, with hooks, with their calls alone."""
     alone = [
-        (module_path(str(node.target)), node.meta["prints"])
+        (str(node.target), node.meta["prints"])
         for node in calls
-        if node.op == "call_module" and "prints" in node.meta
+        if node.meta.get("is_named") and "prints" in node.meta
     ]
     names = {path for path, _ in alone}
     called = (call for call in in_forward if call[0] in names)
     for (path, found), (other, expected) in zip(alone, called, strict=False):
+        expected = expected[:, : found.shape[1]]
         if path != other or _differ(found, expected, expected[1], 0.0):
             raise _refusal(path, "in forward it gives something else than alone")
 
@@ -292,6 +290,9 @@ def from_torch(
     *,
     names: Literal["role", "module"] = "role",
     max_pooling: GateRule | None = None,
+    negative: Negative = "on-off",
+    compose: float = COMPOSE,
+    input: Literal["pixels", "on-off"] = "pixels",
 ) -> Network:
     """
     Read a trained CNN.
@@ -299,16 +300,17 @@ def from_torch(
     Parameters
     ----------
     module : nn.Module
-        A directed acyclic graph of Conv2d, Linear, AvgPool2d, AdaptiveAvgPool2d, ReLU,
-        ReLU6, BatchNorm, Flatten, Dropout and Identity, as modules or as functions, of
-        sums and of concatenations over channels. A ReLU makes neurons; what is between
-        two of them becomes the synapses. Two convolutions or linear layers without a
-        ReLU between them are composed where that is cheap (pointwise and depthwise,
-        Linear and Linear), and refused elsewhere: a firing rate is never negative.
-        Other modules, subclasses too, are read by their forward, with the defaults of
-        further arguments. The CNN is not changed.
+        A directed acyclic graph of convolutions (of one dimension, of two and
+        transposed), Linear, average pooling of all kinds, Upsample, ReLU, ReLU6,
+        LeakyReLU, PReLU, BatchNorm, Dropout and Identity, as modules or as functions,
+        of sums, products with constants, concatenations, and of what moves values
+        (Flatten, parts of channels, padding, PixelShuffle). A ReLU makes neurons; what
+        is between two of them becomes the synapses. Other modules, subclasses too, are
+        read by their forward, with the defaults of further arguments. The CNN is not
+        changed.
     input_shape : tuple of int
-        Shape of an image, (channels, height, width).
+        Shape of an image, (channels, height, width). A CNN of Conv1d gets images of
+        height 1 without it, (channels, width).
     normalize : tuple of float or of sequences of float, optional
         (mean, std) that the CNN's images were normalized with, of all channels or of
         each. It is folded into the first layer, so that the SNN takes pixels in [0, 1].
@@ -318,6 +320,21 @@ def from_torch(
     max_pooling : {"gate", "largest-count"}, optional
         What MaxPool2d becomes: a population after a `MaxPoolGate` of this rule.
         Without it, MaxPool2d is refused.
+    negative : {"on-off", "refuse"}
+        What becomes of a value z that may be negative where neurons have to say it: a
+        rate can't be negative. "on-off": ON cells, which integrate z, and OFF cells,
+        which integrate -z, so that their rates are relu(z) and relu(-z). Who reads z,
+        reads W from ON and -W from OFF cells; LeakyReLU of slope a reads -a W from OFF
+        cells. They are named ``conv3_on`` and ``conv3_off``. "refuse": an error.
+    compose : float
+        Two maps without a ReLU between them become one, without neurons between, where
+        that has a form and at most so many times the synapses that it takes with ON and
+        OFF cells between them. 0: never; ``inf``: wherever it can be. What was
+        chosen is in ``notes``, and printed with a `SpikingNetwork`. With
+        ``negative="refuse"`` it is ``inf``.
+    input : {"pixels", "on-off"}
+        What the input neurons say: pixels, or with `normalize` how far pixels are above
+        and below `mean`, in ON and OFF channels (see `OnOffPixels`).
 
     Returns
     -------
@@ -336,7 +353,8 @@ def from_torch(
 
     Notes
     -----
-    At the end, the layers are compared with the CNN on an image of noise, in float64:
+    The calls of forward are listed while it computes two images of noise. At the end,
+    the layers are compared with the CNN on another image, in float64:
     what the CNN does without saying so in a call (a hook, an operation in place, an
     attribute that changes) would make them another function. For that, a copy of the
     CNN runs once with its hooks; they get copies of the variables that they fill. Only
@@ -351,6 +369,15 @@ def from_torch(
     ('conv1', 'ip1')
     """
     check_choice("names", names, ("role", "module"))
+    check_choice("input", input, ("pixels", "on-off"))
+    if input == "on-off" and normalize is None:
+        raise InputError(
+            "input='on-off': give normalize=(mean, std), what the CNN's images were "
+            "normalized with"
+        )
+    check_choice("negative", negative, get_args(Negative))
+    if compose != math.inf:
+        check_number("compose", compose, 0)
     if max_pooling is not None:
         check_rule("max_pooling", max_pooling)
     try:
@@ -371,20 +398,31 @@ def from_torch(
     _check_module(module)
     mean, std = check_normalize(normalize or (0.0, 1.0), shape[0])
     cnn = _readable_copy(module)
-    if Tracer().is_leaf_module(cnn, ""):
+    if is_leaf(cnn):
         cnn = nn.Sequential(cnn)  # a bare layer has no forward that calls it
-    # Two images, since a CNN may take a batch of one apart in other ways.
-    pixels = np.random.default_rng(0).random((2, *shape))
-    images = torch.from_numpy((pixels - mean[:, None, None]) / std[:, None, None])
+    # What is computed of other images, and not by a call, is no constant: two to list
+    # the calls, two that they compute, and three in forward, since a CNN may compute
+    # with their number.
+    rng = np.random.default_rng(0)
+    pixels, others = rng.random((3, *shape)), rng.random((2, *shape))
+    images, first = (
+        torch.from_numpy((one - mean[:, None, None]) / std[:, None, None])
+        for one in (pixels, others)
+    )
+    if shape[1] == 1 and any(isinstance(part, nn.Conv1d) for part in cnn.modules()):
+        images, first = images[:, :, 0], first[:, :, 0]
     # First of all, since hooks before modules may compute their weights.
     expected, in_forward = _in_forward(cnn, images)
-    traced = trace(cnn)
     what = "its calls can't be computed one by one"
     hint = "forward must not change modules that it calls, nor hooks values."
-    with refused(type(cnn).__name__, what, hint), _undisturbed():
-        Calls(traced).run(images.clone())
-    image, calls, result = steps(traced)
-    reader = Reader(image, shape, names, normalize, max_pooling)  # type: ignore[arg-type]
+    with _undisturbed(1):
+        graph = trace(cnn, first)
+        with refused(type(cnn).__name__, what, hint):
+            Calls(cnn, graph=graph).run(images[:2].clone())
+    image, calls, result = steps(graph)
+    said = None if input == "pixels" else OnOffPixels(mean, std)
+    how = names, normalize, max_pooling, negative, compose, said
+    reader = Reader(image, (*images.shape[1:],), shape, *how)  # type: ignore[arg-type]
     for step in calls:
         reader.take(step)
     is_rectified = reader.result(calls[-1] if calls else None, result)
@@ -392,8 +430,18 @@ def from_torch(
         raise UnsupportedModuleError(
             type(module).__name__, "it has no layers with neurons", SUPPORTED
         )
-    network = Network(shape, tuple(reader.populations), tuple(reader.projections))  # type: ignore[arg-type]
-    nodes = {node.name: node for node in traced.graph.nodes}
+    projections = reader.projections
+    if said is not None:
+        projections = with_one_input(reader.populations, projections)
+        shape = (2 * shape[0], *shape[1:])
+    network = Network(
+        shape,  # type: ignore[arg-type]
+        tuple(reader.populations),
+        tuple(projections),
+        said,
+        tuple(reader.notes),
+    )
+    nodes = {node.name: node for node in graph.nodes}
     _check_calls([*nodes.values()], in_forward)
     sums = {
         name: (where, nodes[call].meta["prints"][:, :1])

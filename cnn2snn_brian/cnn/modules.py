@@ -1,11 +1,14 @@
 """What a call of a CNN stands for: a kernel, a window, or a scale and a shift."""
 
+import copy
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cnn2snn_brian.cnn.trace import Step
@@ -62,9 +65,13 @@ FUNCTIONAL: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
         (*GEOMETRY, "ceil_mode", "count_include_pad", "divisor_override"),
     ),
     "MaxPool2d": (nn.MaxPool2d, (*GEOMETRY, "dilation")),
-    "Upsample": (nn.Upsample, ("size", "scale_factor", "mode", "align_corners")),
+    "Upsample": (
+        nn.Upsample,
+        ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor"),
+    ),
 }
 CONVOLUTIONS = {
+    "Conv1d": (nn.Conv1d, ("stride", "padding", "dilation", "groups")),
     "Conv2d": (nn.Conv2d, ("stride", "padding", "dilation", "groups")),
     "ConvTranspose2d": (
         nn.ConvTranspose2d,
@@ -132,7 +139,7 @@ def _convolution(step: Step, weight: Any) -> Kernel:
 
 
 def kernel_of(
-    step: Step, shape: tuple[int, ...]
+    step: Step, shape: tuple[int, ...], order: Any = None
 ) -> tuple[Kernel, FloatArray | None, int]:
     """Read a call with weights: its kernel, bias, and number of trained biases."""
     module: Any = step.module
@@ -142,7 +149,13 @@ def kernel_of(
     if step.kind != "Linear":
         kernel = _convolution(step, weight)
     elif len(step.input_shape) == 1:
-        # Its input was flattened; its weights are in the order of what was.
+        # Its input was flattened: which weight belongs to which value.
+        if order is not None and not np.array_equal(
+            order.ravel(), np.arange(math.prod(shape)) + 1
+        ):
+            whole = np.zeros((len(weight), 1 + math.prod(shape)))
+            np.add.at(whole.T, order, weight.T)
+            weight = whole[:, 1:]
         kernel = Dense(shape, weight)
     else:
         raise UnsupportedModuleError(
@@ -185,8 +198,8 @@ def average_window(step: Step) -> Window:
             inside = [end - start for start, end in axis]
             spans.append(axis)
             divisors.append(padded if module.count_include_pad else inside)
-        if module.divisor_override is not None:
-            divisors = [[module.divisor_override] * sizes[0][1], [1] * sizes[1][1]]
+        if (divisor := getattr(module, "divisor_override", None)) is not None:
+            divisors = [[divisor] * sizes[0][1], [1] * sizes[1][1]]
     matrices = (
         span_matrix(size, axis, [1 / n for n in own])
         for (size, _), axis, own in zip(sizes, spans, divisors, strict=True)
@@ -206,14 +219,45 @@ def largest_window(step: Step) -> Window:
 
 
 def upsampling_window(step: Step) -> Window:
-    """Read upsampling by repetition."""
+    """Read interpolation of any kind, as torch computes it along each axis."""
     module: Any = step.module or as_module(step).module
-    if module.mode != "nearest":
-        raise UnsupportedModuleError(
-            step.where, f"found {module}", "Supported is mode='nearest'."
-        )
-    sizes = zip(step.input_shape[1:], step.shape[1:], strict=True)
-    return Window(*(nearest(*axis) for axis in sizes))
+    sizes = [*zip(step.input_shape[1:], step.shape[1:], strict=True)]
+    if module.mode == "nearest":
+        return Window(*(nearest(*axis) for axis in sizes))
+    scale = module.scale_factor
+    scales = scale if isinstance(scale, tuple | list) else (scale, scale)
+    matrices = []
+    for (size, n), factor in zip(sizes, scales, strict=True):
+        each = torch.eye(size, dtype=torch.float64)[:, None, :, None]
+        how: dict[str, Any] = {"mode": module.mode}
+        how["align_corners"] = module.align_corners
+        if factor is None or module.recompute_scale_factor:
+            how["size"] = (n, 1)
+        else:
+            how["scale_factor"] = (factor, 1.0)
+        matrices.append(F.interpolate(each, **how)[:, 0, :, 0].numpy().T)
+    return Window(*matrices)
+
+
+def in_two_dimensions(step: Step) -> Step:
+    """Give what reads (channels, n) a height of 1."""
+    if len(step.input_shape) != 2:
+        return step
+    (n_in, size), (n_out, n) = step.input_shape, step.shape
+    step = replace(step, input_shape=(n_in, 1, size), shape=(n_out, 1, n))
+    if step.kind not in ("Conv1d", "AvgPool2d", "MaxPool2d"):
+        return step
+    module: Any = copy.copy(step.module or as_module(step).module)
+    for name, first in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+        value = getattr(module, name)
+        if value not in (None, ()) and not isinstance(value, str):
+            setattr(module, name, (first, pair(value)[0]))
+    if hasattr(module, "dilation"):
+        module.dilation = (1, pair(module.dilation)[0])
+    if step.kind == "Conv1d":
+        module.weight = nn.Parameter(module.weight[:, :, None], False)
+        return replace(step, kind="Conv2d", module=module)
+    return replace(step, module=module)
 
 
 Array = npt.NDArray[np.float64]
@@ -245,11 +289,14 @@ def batch_norm(step: Step, channels: int, *, is_flat: bool) -> tuple[Array, Arra
     return gain, -mean * gain + (0 if offset is None else offset)
 
 
-def constant_of(step: Step, what: str) -> FloatArray | None:
-    """Find the constant that a value is multiplied with, or that is added to it."""
-    constants = [value for value in step.args if isinstance(value, torch.Tensor)]
+def constant_of(step: Step, what: str) -> Any:
+    """Find the number, or the constants of channels, that a value is changed by."""
+    given = [*step.args[:2], *(step.kwargs.get(key) for key in ("input", "other"))]
+    constants = [value for value in given if isinstance(value, torch.Tensor)]
     if not constants:
-        return None
+        return float(next(one for one in given if isinstance(one, int | float)))
+    if constants[0].numel() == 1 and constants[0].ndim <= 1:
+        return float(numbers(constants[0], step.where, "constant").item())
     shape = step.input_shape
     # As torch broadcasts it: (channels, 1, 1), with or without the batch.
     axes = (1,) * (1 + len(shape) - constants[0].ndim) + tuple(constants[0].shape)
@@ -257,8 +304,8 @@ def constant_of(step: Step, what: str) -> FloatArray | None:
         raise UnsupportedModuleError(
             step.where,
             f"{what} a constant of shape {tuple(constants[0].shape)}",
-            "All that is computed has to come from the image, but for a constant of "
-            "each channel, of shape (channels, 1, 1).",
+            "All that is computed has to come from the image, but for a number and a "
+            "constant of each channel, of shape (channels, 1, 1).",
         )
     return numbers(constants[0].reshape(-1), step.where, "constants")
 

@@ -56,8 +56,10 @@ def matching(
         raise InputError(
             f"stimuli: {len(given)} are given, the result is of {len(n_steps)}"
         )
-    channels, height, width = result.shapes[INPUT]
     for k, stimulus in enumerate(given):
+        channels, height, width = result.shapes[INPUT]
+        if isinstance(stimulus, FrameStimulus):
+            channels, height, width = result.image_shape
         stimulus.check((channels, height, width), result.dt_s)
         own = stimulus.n_steps(result.dt_s)
         if own not in (None, n_steps[k]):
@@ -143,7 +145,8 @@ def _activations(
 
             channels, height, width = pixels.shape[1:]
             layers = from_torch(cnn, (channels, height, width))
-        found = {INPUT: pixels[chosen], **layers.activations(pixels[chosen])}
+        said = layers.said_by_input(pixels[chosen])
+        found = {INPUT: said, **layers.activations(said)}
     for name, values in found.items():
         if name in result.shapes:
             shape = len(chosen), *result.shapes[name]
@@ -155,13 +158,13 @@ def _activations(
 
 def _checked_images(result: "SimulationResult", images: Any) -> Array:
     """Check that a result may be of these images."""
-    channels, height, width = result.shapes[INPUT]
+    channels, height, width = result.image_shape
     pixels = check_images(images, (channels, height, width))
     if len(pixels) != result.n_images:
         raise InputError(
             f"{result.n_images} pictures were simulated, images has {len(pixels)}"
         )
-    if INPUT in result.spike_counts:
+    if INPUT in result.spike_counts and pixels.shape[1:] == result.shapes[INPUT]:
         # Black pixels never spike.
         counts = from_neurons(result.spike_counts.raw(INPUT), result.shapes[INPUT])
         spiked = (pixels == 0) & (counts > 0)
@@ -319,14 +322,19 @@ def write_inspector(
                 "Give fewer pictures=[...] or layers=[...]"
             )
     thresholds = result.parameters.thresholds
+    cells = dict.fromkeys(result.pairs, "ON cells")
+    cells |= {off: f"OFF cells of {on}" for on, off in result.pairs.items()}
     data: dict[str, Any] = {
         "dt": 1e3 * result.dt_s,
         "steps": result.n_steps,
-        "inputShape": result.shapes.get(INPUT),
+        "inputShape": result.image_shape,
         "inputRate": result.parameters.rate_scale,
         "classes": answers,
         "outputs": result.output_layer,
-        "layers": [{"name": name, "shape": result.shapes[name]} for name in names],
+        "layers": [
+            {"name": name, "shape": result.shapes[name], "cells": cells.get(name, "")}
+            for name in names
+        ],
         "pictures": described,
         "stimuli": frames,
         "nImages": result.n_images,

@@ -214,4 +214,4 @@ def described_scale(layers: Network, parameters: Parameters) -> Network:
         else p
         for p in layers.projections
     )
-    return Network(layers.input_shape, populations, projections)
+    return replace(layers, populations=populations, projections=projections)

@@ -12,7 +12,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.plots import style
 from cnn2snn_brian.projections import Network
 from cnn2snn_brian.results import SATURATED, SimulationResult, correlation
-from cnn2snn_brian.settings import check_images
+from cnn2snn_brian.settings import check_shown
 
 #: With more channels, no line is drawn between them.
 MAX_SEPARATED = 24
@@ -381,7 +381,7 @@ def plot_feature_maps(
             raise InputError("images is missing: the images that were simulated")
         check_index("image", image, len(images))
         # This one's alone: a copy of all may be gigabytes.
-        one = check_images(images[image : image + 1], of_images.input_shape)
+        one = check_shown(images[image : image + 1], of_images)
         of_images, row = of_images.activations(one), 0
     check_known("layer of activations", [layer], of_images)
     check_index("image", row, len(of_images[layer]))

@@ -10,8 +10,10 @@ from cnn2snn_brian.projections.algebra import (
     Term,
     Value,
     as_convolution,
+    is_gain,
     is_pointwise,
     simplest,
+    takes,
     then,
     unused,
 )
@@ -40,6 +42,7 @@ from cnn2snn_brian.projections.order import (
     from_neurons,
     to_neurons,
 )
+from cnn2snn_brian.projections.pixels import OnOffPixels
 from cnn2snn_brian.projections.places import (
     Places,
     ReceptiveFields,
@@ -67,6 +70,7 @@ __all__ = [
     "Dense",
     "Kernel",
     "Network",
+    "OnOffPixels",
     "Population",
     "Projection",
     "ReceptiveFields",

@@ -117,6 +117,13 @@ class Connection(ByContent):
         return self.window is None and bool(is_one)
 
     @property
+    def is_one_to_one(self) -> bool:
+        """Whether each channel gives to its like, without a factor."""
+        kernel = self.kernel
+        is_one = isinstance(kernel, ByChannel) and bool((kernel.weight == 1).all())
+        return self.is_whole and (kernel is None or is_one)
+
+    @property
     def weight(self) -> FloatArray:
         """The kernel's weights in torch's order, or a window's by target position."""
         if self.kernel is not None:

@@ -1,6 +1,6 @@
 """The convolution kernel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,18 @@ class Convolution(SpatialKernel):
             for size, zeros, dilation, taps, stride in self.axes
         )
         return self.weight.shape[0], height, width
+
+    def padded(self, zeros: tuple[tuple[int, int], ...]) -> "Convolution":
+        """Read what has no zeros around it yet."""
+        if not zeros:
+            return self
+        both = zip(self.padding, zeros, strict=True)
+        padding: Any = tuple((a + more, b + others) for (a, b), (more, others) in both)
+        sizes = (
+            n - sum(own) for n, own in zip(self.input_shape[1:], zeros, strict=True)
+        )
+        shape = (self.input_shape[0], *sizes)
+        return replace(self, input_shape=shape, padding=padding)
 
     def drive(self, values: FloatArray) -> FloatArray:
         """

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,7 @@ from cnn2snn_brian.projections.algebra import Value, named, then
 from cnn2snn_brian.projections.base import ADDED, ByContent, shown
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.order import INPUT, FloatArray, Shape
+from cnn2snn_brian.projections.pixels import OnOffPixels
 from cnn2snn_brian.projections.places import (
     Places,
     ReceptiveFields,
@@ -107,6 +108,8 @@ class Population(ByContent):
         Its largest activation, if it saturates.
     unit : str
         Where the CNN computes its sums, if a module does.
+    off_of : str
+        For OFF cells: name of the ON cells, whose input theirs is times -1.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class Population(ByContent):
     n_bias_parameters: int = 0
     ceiling: Ceiling | None = None
     unit: str = field(default="", compare=False)
+    off_of: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.bias is None:
@@ -223,6 +227,11 @@ class Network(ByContent):
         their weights.
     projections : tuple of Projection
         The projections, in the order of their targets.
+    pixels : OnOffPixels, optional
+        What the input neurons say, if that is not pixels; `input_shape` then has twice
+        an image's channels.
+    notes : tuple of str
+        What was chosen when a CNN was read; ``print`` of the `SpikingNetwork` shows it.
 
     Raises
     ------
@@ -235,6 +244,8 @@ class Network(ByContent):
     input_shape: tuple[int, int, int]
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
+    pixels: OnOffPixels | None = field(default=None, metadata=ADDED)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.populations and any(self.input_shape):
@@ -242,6 +253,12 @@ class Network(ByContent):
         for name, n in Counter((INPUT, *self.names)).items():
             if n > 1:
                 raise InputError(f"two populations are named {name!r}")
+        pixels, n = self.pixels, self.input_shape[0]
+        if pixels is not None and 2 * pixels.n_channels != n:
+            raise InputError(
+                f"the input has {n} channels, expected {2 * pixels.n_channels}: ON and "
+                f"OFF cells of {pixels.n_channels}"
+            )
         shapes = self.shapes
         names = [projection.name for projection in self.projections]
         if len({*names}) != len(names):
@@ -289,6 +306,12 @@ class Network(ByContent):
     def shapes(self) -> dict[str, Shape]:
         """Shape of the input and of every population, by name."""
         return {INPUT: self.input_shape} | {one.name: one.shape for one in self}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (channels, height, width)."""
+        channels, height, width = self.input_shape
+        return (channels // (1 if self.pixels is None else 2), height, width)
 
     @cached_property
     def _order(self) -> dict[str, int]:
@@ -358,6 +381,11 @@ class Network(ByContent):
             dict.fromkeys(p.source for p in self.into(name) if not self.is_feedback(p))
         )
 
+    @property
+    def pairs(self) -> dict[str, str]:
+        """Names of OFF cells by those of the ON cells that belong to them."""
+        return {one.off_of: one.name for one in self if one.off_of in self.names}
+
     def is_gate(self, name: str) -> bool:
         """Say whether a population is a maximum pooling."""
         return any(p.gate is not None for p in self.into(name))
@@ -395,7 +423,7 @@ class Network(ByContent):
             else:
                 made += before
         populations = tuple(p for p in self.populations if p.name not in pools)
-        return Network(self.input_shape, populations, tuple(made))
+        return replace(self, populations=populations, projections=tuple(made))
 
     @property
     def depths(self) -> dict[str, int]:
@@ -508,6 +536,22 @@ class Network(ByContent):
             return np.zeros((1, *self[name].shape))
         return sum(arriving[1:], arriving[0])
 
+    def said_by_input(self, images: FloatArray) -> FloatArray:
+        """
+        Give what the input neurons say of images.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Images with pixels in [0, 1].
+
+        Returns
+        -------
+        ndarray of float, shape ``(n, *input_shape)``
+            The pixels, or ON and OFF channels (see `OnOffPixels`).
+        """
+        return images if self.pixels is None else self.pixels.channels(images)
+
     def activations(self, images: FloatArray, passes: int = 1) -> dict[str, FloatArray]:
         """
         Compute what the CNN computes.
@@ -515,7 +559,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
         passes : int
             How often all populations are computed, one after another. Feedback brings
             what the pass before gave, so the first pass, the only one by default, is
@@ -543,7 +587,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
         passes : int
             As in `activations`.
 
@@ -554,7 +598,7 @@ class Network(ByContent):
         total, activation : ndarray of float, shape ``(n, *shape)``
             The sums before its ReLU, and its activation.
         """
-        values: dict[str, FloatArray] = {INPUT: images}
+        values: dict[str, FloatArray] = {INPUT: self.said_by_input(images)}
         for population in self.populations * passes:
             # In the first pass, a source of feedback is not among the values yet.
             total = self.drive(population.name, values)
@@ -580,7 +624,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
         passes : int
             As in `activations`.
 
@@ -610,7 +654,7 @@ class Network(ByContent):
         Parameters
         ----------
         images : ndarray of float, shape (n, channels, height, width)
-            Images with pixels in [0, 1].
+            Images with pixels in [0, 1], or what ON and OFF cells say of them.
         names : iterable of str, optional
             The populations; all by default.
         passes : int
@@ -643,13 +687,15 @@ class Network(ByContent):
         for index, title in enumerate(columns):
             table.add_column(title, justify="left" if index < 4 else "right")
         n_input = math.prod(self.input_shape)
-        table.add_row(
-            INPUT, "image", "", shown(self.input_shape), f"{n_input:,}", "", ""
-        )
+        kind = "image" if self.pixels is None else "ON and OFF pixels"
+        table.add_row(INPUT, kind, "", shown(self.input_shape), f"{n_input:,}", "", "")
         totals = np.array([n_input, 0, 0])
+        off = {*self.pairs.values()}
         for one in self:
             into = self.into(one.name)
-            n_parameters = sum(p.connection.n_parameters for p in into)
+            # Those of OFF cells are the same ones as those of ON cells.
+            own = () if one.name in off else (p for p in into if p.source not in off)
+            n_parameters = sum(p.connection.n_parameters for p in own)
             n_synapses = sum(p.connection.n_synapses for p in into)
             n_parameters += one.n_bias_parameters
             counts = math.prod(one.shape), n_synapses, n_parameters

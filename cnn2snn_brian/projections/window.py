@@ -56,6 +56,11 @@ class Window(ByContent):
             for matrix in self.axes
         )
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether something is taken off."""
+        return any(bool((matrix < 0).any()) for matrix in self.axes)
+
     def spans(self, axis: int) -> list[Span]:
         """List the first input position and the one after the last, by output."""
         used = self.axes[axis] != 0
@@ -76,6 +81,21 @@ class Window(ByContent):
         if first is None:
             return self
         return Window(self.rows @ first.rows, self.columns @ first.columns)
+
+    def without_zeros(self) -> "tuple[Window | None, tuple[Span, ...]]":
+        """Take off zeros around what is read, if there are some: what is left."""
+        padding, inner = [], []
+        for matrix in self.axes:
+            read = np.flatnonzero(matrix.any(1))
+            if not len(read):
+                return self, ()
+            first, end = int(read[0]), int(read[-1]) + 1
+            padding.append((first, len(matrix) - end))
+            inner.append(matrix[first:end])
+        if not np.any(padding):
+            return self, ()
+        is_all = all(np.array_equal(matrix, np.eye(len(matrix))) for matrix in inner)
+        return None if is_all else Window(*inner), tuple(padding)
 
     def squared(self) -> "Window":
         """Square what is taken: variances add up with that."""

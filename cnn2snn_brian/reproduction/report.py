@@ -99,6 +99,18 @@ class Rows:
             **reported,
         }
 
+    def as_it_is(self) -> dict[str, Any]:
+        """Test the CNN that is adjusted in its averages only, with ON and OFF cells."""
+        right = np.equal(searches.average(self.work), self.labels)
+        (preset,), durations = steps.AS_IT_IS, self.work.extent.few_steps
+        rows = []
+        for n_steps in durations:
+            found = self.row("calibrated", preset, n_steps)
+            data = self.row("data", preset, n_steps)
+            ratio = found["accuracy"] / float(right.mean())
+            rows.append({**found, "data": data, "to_itself": ratio})
+        return {"cnn": float(right.mean()), "rows": rows}
+
     def predictions(self, kind: str, n_steps: int) -> pd.Series:
         """Classes of all test images, "data" or "searched", the paper's setting."""
         _, answers, _ = searches.tested(self.work, kind, "paper", n_steps)
@@ -150,6 +162,7 @@ def collect(work: Reproduction) -> dict[str, Any]:
         "free_floor_data": rows.row("data", "free-floor", shown),
         "few_steps": few_steps,
         "few_steps_data": [rows.row("data", "few-steps", n) for n in extent.few_steps],
+        "as_it_is": rows.as_it_is(),
         "variants": [
             {
                 "variant": variant,

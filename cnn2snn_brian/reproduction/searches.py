@@ -31,6 +31,16 @@ def cnns(work: Reproduction) -> dict[str, Any]:
     return work.step("cnns", compute)
 
 
+def average(work: Reproduction) -> list[int]:
+    """Classify the test images with the CNN that is adjusted in its averages only."""
+
+    def compute() -> dict[str, Any]:
+        cnn, _ = models.pretrained(steps.AVERAGE)
+        return {"classes": classify(cnn, work.test.images).tolist()}
+
+    return list(work.step("cnn-average", compute)["classes"])
+
+
 def found_by(
     work: Reproduction, kind: str, preset: str, n_steps: int
 ) -> dict[str, Any]:

@@ -94,8 +94,11 @@ LONG_FACTORS = (0.9, 1.0, 1.1, 1.2)
 #: Layers whose thresholds Fig. 3 sweeps, and by which factors of the chosen one.
 SWEPT = ("conv1", "conv2", "conv3")
 SWEEP_FACTORS = np.geomspace(1 / 16, 16, 17)
+#: Settings of the CNN that is not adjusted, but for its averages: it has ON and OFF
+#: cells.
+AS_IT_IS = {"as-it-is": PRESETS["few-steps"]}
 #: All settings of the report.
-SETTINGS = {**PRESETS, **VARIANTS}
+SETTINGS = {**PRESETS, **VARIANTS, **AS_IT_IS}
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ QUICK = Extent(
 ALIASES = {"plane": "airplane", "aeroplane": "airplane", "car": "automobile"}
 #: The CNN and its adjusted form, by the names of the report.
 CNNS = {"cnn": "cifar10_quick", "adjusted": "cifar10_quick_adjusted"}
+#: The CNN with averages, and with LeakyReLU and biases.
+AVERAGE = "cifar10_quick_average"
 #: Where version 0.1.0 kept its steps.
 FORMER_STEPS = "reproduction-steps"
 
@@ -290,7 +295,8 @@ class Reproduction:
     def _settings(self) -> dict[str, Any]:
         """What the steps depend on besides their own names."""
         arrays = [a for part in self.images for a in (part.images, part.labels)]
-        states = [models.pretrained(name)[0].state_dict() for name in CNNS.values()]
+        names = (*CNNS.values(), AVERAGE)
+        states = [models.pretrained(name)[0].state_dict() for name in names]
         weights = [x.numpy() for state in states for x in state.values()]
         return {
             **versions(),
@@ -333,8 +339,9 @@ class Reproduction:
         return found
 
     def network(self, preset: str) -> SpikingNetwork:
-        """Convert the adjusted CNN, with thresholds from its activations."""
-        cnn, card = models.pretrained(CNNS["adjusted"])
+        """Convert the CNN of a setting, with thresholds from its activations."""
+        name = AVERAGE if preset in AS_IT_IS else CNNS["adjusted"]
+        cnn, card = models.pretrained(name)
         snn = convert(
             cnn,
             card.input_shape,

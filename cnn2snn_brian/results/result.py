@@ -253,6 +253,16 @@ class SimulationResult(Printed):
         return {name: ReceptiveFields.of(own) for name, own in stored.items()}
 
     @property
+    def pairs(self) -> dict[str, str]:
+        """Names of OFF cells by those of their ON cells; see `convert`."""
+        return dict(self.network.get("pairs", {}))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of an image, (channels, height, width)."""
+        return tuple(self.network.get("image_shape", self.shapes.get(INPUT, ())))
+
+    @property
     def recorded_layers(self) -> list[str]:
         """Layers whose spikes were recorded, in the order of the network."""
         found = {name for name, _ in self.recorded}

@@ -1,6 +1,11 @@
 """What a converted network is: neurons, settings, thresholds, files."""
 
-from cnn2snn_brian.settings.images import as_array, check_images, check_rate_scale
+from cnn2snn_brian.settings.images import (
+    as_array,
+    check_images,
+    check_rate_scale,
+    check_shown,
+)
 from cnn2snn_brian.settings.names import (
     CLOCK_NAME,
     NETWORK_NAME,
@@ -66,6 +71,7 @@ from cnn2snn_brian.settings.thresholds import (
     data_based_thresholds,
     input_scales,
     largest_activation,
+    largest_of,
     thresholds_of_activations,
     with_gates,
 )

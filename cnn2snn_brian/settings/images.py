@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import Network
 
 
 def as_array(what: str, values: Any) -> npt.NDArray[Any]:
@@ -80,6 +81,15 @@ def check_images(
             "normalization belongs into the network (normalize=...)"
         )
     return array.astype(np.float32)
+
+
+def check_shown(images: Any, network: Network) -> npt.NDArray[np.float32]:
+    """Check images, and give what the input neurons of a network say of them."""
+    given = getattr(images, "images", images)
+    said = network.input_shape
+    is_said = network.pixels is not None and np.shape(given)[1:] == said
+    pixels = check_images(given, said if is_said else network.image_shape)
+    return network.said_by_input(pixels)  # type: ignore[return-value]
 
 
 def check_rate_scale(

@@ -17,6 +17,7 @@ from cnn2snn_brian.projections import (
     Dense,
     Kernel,
     Network,
+    OnOffPixels,
     Population,
     Projection,
     Window,
@@ -106,10 +107,15 @@ def described_network(network: Network) -> tuple[dict[str, Any], dict[str, Any]]
             values["kind"] = type(part).__name__
         return values
 
-    parts = {
+    parts: dict[str, Any] = {
         what: [described(part, part.name) for part in getattr(network, what)]
         for what in ("populations", "projections")
     }
+    if network.pixels is not None:
+        pixels = {name: getattr(network.pixels, name) for name in ("mean", "std")}
+        parts["pixels"] = {name: value.tolist() for name, value in pixels.items()}
+    if network.notes:
+        parts["notes"] = [*network.notes]
     return parts, arrays
 
 
@@ -143,7 +149,10 @@ def network_of(
         tuple(given(kind, values, values["name"]) for values in record[what])
         for what, kind in (("populations", Population), ("projections", Projection))
     )
-    return Network(_tuples(input_shape), populations, projections)
+    said = {k: np.array(v, np.float64) for k, v in record.get("pixels", {}).items()}
+    pixels = OnOffPixels(**said) if said else None
+    notes = tuple(record.get("notes", ()))
+    return Network(_tuples(input_shape), populations, projections, pixels, notes)
 
 
 def _network_0_2(

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Network
-from cnn2snn_brian.settings.images import check_images, check_rate_scale
+from cnn2snn_brian.settings.images import check_rate_scale, check_shown
 from cnn2snn_brian.settings.settings import ByChannel, reference, worth
 
 
@@ -76,7 +76,7 @@ def data_based_thresholds(
         If the images or the percentile can't be used, or a layer is silent at that
         percentile.
     """
-    pixels = check_images(images, layers.input_shape)
+    pixels = check_shown(images, layers)
     # One value per image would do for the maximum only: percentiles need them all.
     activations = layers.collected_activations(pixels, passes=passes)
     return thresholds_of_activations(
@@ -104,12 +104,28 @@ def thresholds_of_activations(
         elif layers.is_gate(name):  # its spikes are those of its inputs
             largest[name] = largest.get(layers.sources(name)[0], 1 / rate_scale)
         else:
-            by_channel, values = (
-                per_channel and layer is not layers[-1],
-                activations[name],
+            by_channel = per_channel and layer is not layers[-1]
+            largest[name] = largest_of(
+                layers, activations, name, percentile, by_channel
             )
-            largest[name] = largest_activation(name, values, percentile, by_channel)
     return _over_inputs(layers, largest, rate_scale)
+
+
+def largest_of(
+    layers: Network,
+    activations: Mapping[str, npt.NDArray[Any]],
+    name: str,
+    percentile: float,
+    per_channel: bool,
+) -> ByChannel:
+    """Find a layer's largest activation; silent ON or OFF cells take the others'."""
+    others = {
+        on: off for pair in layers.pairs.items() for on, off in (pair, pair[::-1])
+    }
+    exact = np.float64(percentile)
+    if name in others and not np.percentile(activations[name], exact) > 0:
+        name, per_channel = others[name], False
+    return largest_activation(name, activations[name], percentile, per_channel)
 
 
 def _over_inputs(

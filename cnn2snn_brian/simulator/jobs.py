@@ -16,9 +16,9 @@ from cnn2snn_brian.settings import (
     FrozenDict,
     Parameters,
     Perturbations,
-    check_images,
     check_rate_scale,
     check_settings,
+    check_shown,
     check_trials,
     numbers,
 )
@@ -31,7 +31,7 @@ from cnn2snn_brian.simulator.recording import (
     check_trials_fit,
     steps_in,
 )
-from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus
+from cnn2snn_brian.stimuli import FrameStimulus, SpikeStimulus, Stimulus, shape_shown
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -172,7 +172,7 @@ def _shown(
             return np.stack([_mean(snn, images[k], stimuli[k]) for k in chosen])
 
         return stimuli, mean, trials
-    pixels = check_images(images, snn.input_shape)
+    pixels = check_shown(images, snn.layers)
     frames = _in_order(snn, pixels, scale)
     stimuli = tuple(ProgramStimulus(n_steps, frame[None]) for frame in frames)
     names = tuple(f"image {k}" for k in range(len(pixels)))
@@ -213,7 +213,7 @@ def _stimulus(
             neuron, step = given.spikes(snn.dt_s, snn.input_shape, warn=True)
             needed = int(step.max(initial=0)) + 1 if own is None else own
         else:
-            given.check(snn.input_shape, snn.dt_s)
+            given.check(shape_shown(snn.layers, given), snn.dt_s)
         if not 1 <= needed <= n_steps:
             own_ms, dt_ms = 1e3 * needed * snn.dt_s, 1e3 * snn.dt_s
             raise InputError(
@@ -222,7 +222,7 @@ def _stimulus(
                 f"duration={own_ms:g}*ms"
             )
         if isinstance(given, FrameStimulus):
-            frames = _in_order(snn, given.frames, scale)
+            frames = _in_order(snn, snn.layers.said_by_input(given.frames), scale)
             of_step = given.frame_of_step(snn.dt_s, n_steps)
             own_frames = (of_step,) if len(frames) > 1 else ()
             return ProgramStimulus(len(of_step), frames, *own_frames)
@@ -242,7 +242,8 @@ def _mean(snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus) -> 
     if isinstance(given, FrameStimulus):
         of_step = given.frame_of_step(snn.dt_s, stimulus.n_steps)
         weights = np.bincount(of_step, minlength=len(given.frames))
-        return np.average(given.frames, axis=0, weights=weights)
+        frames = snn.layers.said_by_input(given.frames)
+        return np.average(frames, axis=0, weights=weights)
     counts = np.bincount(stimulus.neuron, minlength=math.prod(snn.input_shape))
     image = from_neurons(counts / stimulus.n_steps, snn.input_shape)
     return np.minimum(image / snn.parameters.rate_scale, 1)

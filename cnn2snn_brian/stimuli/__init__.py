@@ -11,6 +11,7 @@ from cnn2snn_brian.stimuli.frames import (
     Movie as Movie,
     Sequence as Sequence,
     Still as Still,
+    shape_shown,
 )
 from cnn2snn_brian.stimuli.patterns import (
     contrast_ramp as contrast_ramp,
@@ -29,4 +30,4 @@ from cnn2snn_brian.stimuli.spikes import (
 
 # ``X as X`` tells type checkers that X is offered.
 _OFFERED = {name for name, value in vars().items() if callable(value)}
-__all__ = sorted(_OFFERED - {"whole_steps"})
+__all__ = sorted(_OFFERED - {"shape_shown", "whole_steps"})

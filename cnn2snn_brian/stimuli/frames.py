@@ -10,6 +10,7 @@ from brian2 import Quantity, ms, second
 
 from cnn2snn_brian.checks import check_number, check_shape, seconds
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections import Network
 from cnn2snn_brian.settings import as_array, check_images
 from cnn2snn_brian.stimuli.base import Item, Stimulus, whole_steps
 
@@ -27,6 +28,14 @@ def _checked(what: str, images: Any) -> npt.NDArray[np.float32]:
     pixels = check_images(array, array.shape[1:])
     pixels.flags.writeable = False
     return pixels
+
+
+def shape_shown(network: Network, stimulus: Stimulus) -> tuple[int, int, int]:
+    """Give the shape that a stimulus has to have: frames may be images, too."""
+    frames = getattr(stimulus, "frames", None)
+    if frames is None or frames.shape[1] == network.input_shape[0]:
+        return network.input_shape
+    return network.image_shape
 
 
 class FrameStimulus(Stimulus):

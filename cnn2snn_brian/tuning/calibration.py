@@ -30,9 +30,9 @@ from cnn2snn_brian.progress import Advance, progress_bar
 from cnn2snn_brian.results import SimulationResult
 from cnn2snn_brian.settings import (
     Parameters,
-    check_images,
+    check_shown,
     input_scales,
-    largest_activation,
+    largest_of,
     recorded,
     reference,
 )
@@ -135,7 +135,7 @@ def calibrate(
     shares = check_numbers("scales", scales, above=0)
     starts = None if v_init is None else check_numbers("v_init", v_init, below=1)
     snn = described(network)
-    pixels = check_images(images, snn.input_shape)
+    pixels = check_shown(images, snn.layers)
     # All that can be wrong with these comes before the compiler.
     fitting = _Fitting(snn, pixels, shares, starts, rounds)
     settings = {
@@ -238,7 +238,9 @@ class _Fitting:
         self.fits: dict[str, _Fit] = {}
         *_, last = self.snn.layer_names
         for name, values in found.items():
-            largest = reference(largest_activation(name, values, PERCENTILE, False))
+            largest = reference(
+                largest_of(self.snn.layers, found, name, PERCENTILE, False)
+            )
             n = values.shape[1]
             start = np.broadcast_to(self.snn.parameters.v_init[name], n).astype(float)
             # Spikes of the last layer are compared: they have to be worth the same.
@@ -306,7 +308,7 @@ class _Fitting:
             what: np.array([getattr(fit, what) for fit in tried])[chosen, channels]
             for what in ("largest", "shift", "v_init")
         }
-        power = float(np.square(activations).mean(dtype=float))
+        power = float(np.square(activations).mean(dtype=float)) or 1.0  # if silent
         return _Fit(
             **{what: values.tolist() for what, values in picked.items()},
             error_before=float(np.sqrt(errors[-1].mean() / power)),

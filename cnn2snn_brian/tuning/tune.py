@@ -19,7 +19,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.results import SimulationResult
-from cnn2snn_brian.settings import Parameters, check_images, recorded, suitable_duration
+from cnn2snn_brian.settings import Parameters, check_shown, recorded, suitable_duration
 from cnn2snn_brian.simulator import Simulator, Workers
 from cnn2snn_brian.tuning.methods import (
     Bisection,
@@ -77,7 +77,7 @@ class TuningSet:
     ) -> "TuningSet":
         """Check images and labels, take those of a category, and mix them."""
         n_classes = int(np.prod(network.layers[-1].shape))
-        pixels = check_images(images, network.input_shape)
+        pixels = check_shown(images, network.layers)
         truth = np.asarray(labels)
         if truth.shape != pixels.shape[:1] or truth.dtype.kind not in "iu":
             raise InputError(

@@ -39,9 +39,9 @@ function setLayer(index) {
 
 // Controls.
 function layerOptions() {
-  element("layer").replaceChildren(...run.layers.map(({name, shape}, index) => {
+  element("layer").replaceChildren(...run.layers.map(({name, shape, cells}, index) => {
     const {total, recorded} = entry(name, state.picture);
-    const text = `${name} (${sizeText(shape)}), ${whole(total)} spikes${recorded ? "" : ", not recorded"}`;
+    const text = `${name} (${cells ? `${cells}, ` : ""}${sizeText(shape)}), ${whole(total)} spikes${recorded ? "" : ", not recorded"}`;
     return new Option(text, index);
   }));
 }

@@ -56,7 +56,10 @@ function showInputSpikes() {
   const until = found.recorded ? state.cursor : steps;
   // As bright as the picture, where a pixel spikes as often as expected.
   const scale = 255 / Math.max(1, until * run.inputRate);
-  drawPicture(canvas, counts.map((n) => n * scale));
+  const size = run.inputShape.reduce((a, b) => a * b, 1);
+  // Of ON and OFF cells, what both say, around mid-grey.
+  drawPicture(canvas, counts.length === size ? counts.map((n) => n * scale)
+    : Array.from({length: size}, (_, i) => 128 + (counts[i] - counts[i + size]) * scale / 2));
   const total = counts.reduce((a, b) => a + b, 0);
   element("input-caption").textContent = `${whole(total)} input spikes`;
   canvas.setAttribute("aria-label", `input spikes up to the cursor, ${whole(total)}`);
