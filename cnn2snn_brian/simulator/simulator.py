@@ -296,7 +296,7 @@ class Simulator:
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
-        return prepared(self.snn, self.n_steps, *asked, self._variables)
+        return prepared(self.snn, self.n_steps, *asked, variables=self._variables)
 
     def _results(
         self, jobs: list[Job], workers: Workers, size: int | None, progress: bool
