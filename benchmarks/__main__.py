@@ -19,6 +19,7 @@ from benchmarks.scaling import scaling
 from benchmarks.simulators import few_steps, simulators
 from benchmarks.synapses import synapses
 from benchmarks.timm_families import timm_families
+from benchmarks.trained_networks import trained_networks
 from benchmarks.trials import long_runs, same_as_brian, trials
 from benchmarks.tuning import tuning
 from benchmarks.workers import workers
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "architectures": architectures,
     "imagenet_size": imagenet_size,
     "timm": timm_families,
+    "trained": trained_networks,
     "trials": trials,
     "long_runs": long_runs,
     "same_as_brian": same_as_brian,

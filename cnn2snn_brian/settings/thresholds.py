@@ -99,7 +99,7 @@ def thresholds_of_activations(
     largest: dict[str, ByChannel] = {}
     for layer in layers:
         name = layer.name
-        if layer.ceiling is not None:
+        if layer.ceiling is not None and layer.ceiling.steps is not None:
             largest[name] = layer.ceiling.activation
         elif layers.is_gate(name):  # its spikes are those of its inputs
             largest[name] = largest.get(layers.sources(name)[0], 1 / rate_scale)
