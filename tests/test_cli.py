@@ -258,7 +258,7 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
                 "a=1",
             ),
             1,
-            "relu1: found LeakyReLU",
+            "pool1: found MaxPool2d",
         ),
         (("fly",), 2, "fly"),
     ],

@@ -133,7 +133,10 @@ def settings(snn):
 def test_networks_are_what_they_were(name):
     snn = SpikingNetwork.load(FILES / f"{name}.snn")
     assert snn == made(name)
-    assert str(snn) == str(made(name))
+    # Notes on what was composed are of the conversion.
+    notes = set(made(name).layers.notes)
+    lines = [line for line in str(made(name)).splitlines() if line not in notes]
+    assert str(snn).splitlines() == lines
     assert json.loads(json.dumps(settings(snn))) == DESCRIBED[name]
     saved = SAVED["networks"][name]
     assert sizes(snn) == saved["sizes"]

@@ -14,7 +14,7 @@ from test_connectivity import check_synapses
 from test_transposed_convolution import check_potentials
 from torch import nn
 
-from cnn2snn_brian import InputError, UnsupportedModuleError, convert, from_torch
+from cnn2snn_brian import InputError, convert, from_torch
 from cnn2snn_brian.projections import Connection, Convolution, Dense, Window, nearest
 
 SHAPE = (2, 5, 4)
@@ -111,10 +111,17 @@ def test_windows_before_a_kernel_equal_torch(window, kernel):
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest-exact"])
-def test_other_upsampling_is_refused(mode):
-    module = nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), nn.Conv2d(2, 3, 2))
-    with pytest.raises(UnsupportedModuleError, match=rf"^0: found Upsample.*{mode}"):
-        from_torch(module, SHAPE)
+def test_other_upsampling_is_a_window_too(mode):
+    up, last = nn.Upsample(scale_factor=2, mode=mode), nn.Conv2d(2, 3, 2)
+    module = nn.Sequential(up, last).double()
+    network = from_torch(module, SHAPE)
+    pixels = np.random.default_rng(0).random((2, *SHAPE))
+    with torch.no_grad():
+        expected = module(torch.tensor(pixels)).relu().numpy()
+    (name,) = network.names
+    found = np.maximum(network.activations(pixels)[name], 0)
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    assert network.projections[0].connection.window is not None
 
 
 @pytest.mark.parametrize("sides", [(1, 2, 0, 3), (-1, 0, 0, -2), (2, -1, -1, 1)])

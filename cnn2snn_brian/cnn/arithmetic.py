@@ -26,8 +26,9 @@ def product(reader: "Reader", step: Step) -> Read:
         raise UnsupportedModuleError(
             step.where,
             f"found the function {step.kind}, which {what}",
-            "Synapses can't do that (squeeze and excitation, attention, gates): a "
-            "constant of each channel is supported; use a network without it.",
+            "Synapses that add can't do that (squeeze and excitation, attention, "
+            "gates): a constant of each channel is supported; use a network without "
+            "it, or write gates of your own (docs/gates.md).",
         )
     if step.kwargs.get("rounding_mode"):
         raise UnsupportedModuleError(

@@ -43,7 +43,8 @@ _ADVICE = {
     ),
     ("sigmoid",): (
         "As a gate (squeeze and excitation) it multiplies two activations, which "
-        "synapses can't: use a network without it."
+        "synapses that add can't: use a network without it, or write gates of your own "
+        "(docs/gates.md)."
     ),
     ("silu", "gelu", "swish", "mish", "elu", "softplus", "tanh"): (
         "A rate says what ReLU says, and nothing below 0: use ReLU and train again."

@@ -288,7 +288,9 @@ class Simulator:
         jobs = self._jobs(images, settings, seed, record, repeats)
         return self._results(jobs, executor, shard_size, progress)
 
-    def _jobs(self, *asked: Any) -> list[Job]:
+    def _jobs(
+        self, images: Any, settings: Any, seed: int, record: Record, repeats: int
+    ) -> list[Job]:
         if self._closed:
             raise SimulationError("the simulator is closed; compile the network again")
         if _structure(self.snn) != self._structure:
@@ -296,7 +298,8 @@ class Simulator:
                 "the network was changed since it was compiled, and not only in "
                 "its numbers; compile it again"
             )
-        return prepared(self.snn, self.n_steps, *asked, variables=self._variables)
+        asked = images, settings, seed, record, repeats, self._variables
+        return prepared(self.snn, self.n_steps, *asked)
 
     def _results(
         self, jobs: list[Job], workers: Workers, size: int | None, progress: bool
