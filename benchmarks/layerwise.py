@@ -9,6 +9,7 @@ and no maximum pooling.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from cnn2snn_brian import Network, SpikingNetwork
 __all__ = ["calibrated"]
 
 #: Thresholds to choose from, as shares of a channel's percentile of the activations.
-SHARES = (0.85, 1.2, 1.6, 2.2)
+SHARES = (1.0, 1.5, 2.2)
+#: Starting potentials to choose from, as shares of the threshold. With less than 0.5 a
+#: neuron waits, and spikes that come too early by chance do not make it spike.
+STARTS = (0.5, 0.2, -0.3)
 #: How often a constant input is shifted until mean rates are those of the CNN.
 ROUNDS = 3
 #: Positions of a channel that fit its numbers, at most, drawn at random.
-POSITIONS = 200
+POSITIONS = 50
 
 
 @dataclass
@@ -33,11 +37,11 @@ class _Layer:
 
     threshold: Any
     shift: Any
-    v_init: float
+    v_init: Any
 
     def spikes(self, currents: Any, n_steps: int) -> Any:
         """Integrate and fire: (n_steps or 1, channels, n) to bool (n_steps, ...)."""
-        v = np.full(currents.shape[1:], self.v_init, np.float32) * self.threshold
+        v = np.ones(currents.shape[1:], np.float32) * (self.v_init * self.threshold)
         fired = np.empty((n_steps, *v.shape), bool)
         for step, spikes in enumerate(fired):
             v += currents[step % len(currents)]
@@ -92,7 +96,7 @@ def calibrated(
     snn: SpikingNetwork, images: Any, n_steps: int, percentile: float = 99.9
 ) -> dict[str, Any]:
     """
-    Fit thresholds and leaks to a number of steps.
+    Fit thresholds, leaks and starting potentials to a number of steps.
 
     Parameters
     ----------
@@ -108,7 +112,7 @@ def calibrated(
     Returns
     -------
     dict
-        ``thresholds`` and ``leak`` for `Simulator.run`.
+        ``thresholds``, ``leak`` and ``v_init`` for `Simulator.run`.
     """
     network, rng = snn.layers, np.random.default_rng(0)
     activations = network.collected_activations(images)
@@ -138,15 +142,16 @@ def calibrated(
         # Channels that are silent take the layer's.
         largest[largest <= 0] = np.percentile(rows, percentile)
         tried = []
-        for share in SHARES:
-            layer = _Layer(share * largest[:, None], np.float32(0), 0.5)
-            tried.append((layer.threshold, *_fitted(layer, of_some, goal, n_steps)))
+        for share, start in product(SHARES, STARTS):
+            zeros = np.zeros((n_channels, 1), np.float32)
+            layer = _Layer(share * largest[:, None], zeros, zeros + np.float32(start))
+            shift, errors = _fitted(layer, of_some, goal, n_steps)
+            tried.append((layer.threshold, shift, layer.v_init, errors))
         chosen = np.argmin([errors for *_, errors in tried], axis=0)
         channels = np.arange(n_channels)
-        threshold, shift = (
-            np.stack([one[what] for one in tried])[chosen, channels] for what in (0, 1)
+        layers[name] = _Layer(
+            *(np.stack([one[k] for one in tried])[chosen, channels] for k in range(3))
         )
-        layers[name] = _Layer(threshold, shift.astype(np.float32), 0.5)
         spikes[name] = [
             layers[name].spikes(sums, n_steps).reshape(n_steps, *network.shapes[name])
             for sums in currents
@@ -164,4 +169,5 @@ def calibrated(
     return {
         "thresholds": {name: found[name] / scales[name] for name in network.names},
         "leak": {name: layers[name].shift[:, 0] / scales[name] for name in names},
+        "v_init": {name: layers[name].v_init[:, 0] for name in names},
     }

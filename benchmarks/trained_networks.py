@@ -22,6 +22,7 @@ from cnn2snn_brian import (
     SimulationResult,
     SpikingNetwork,
     UnsupportedModuleError,
+    calibrate,
     convert,
     stimuli,
 )
@@ -115,17 +116,13 @@ def _imagenet(size: int) -> Any:
     return np.stack([_square(Image.open(path).convert("RGB"), size) for path in paths])
 
 
-def _crops(images: Any, n: int, size: int) -> Any:
-    """Cut squares of all sizes out of images."""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(n):
-        image = images[rng.integers(len(images))]
-        side = int(size * (image.shape[1] / size) ** rng.random())
-        y, x = rng.integers(image.shape[1] - side + 1, size=2)
-        crop = torch.from_numpy(image[None, :, y : y + side, x : x + side])
-        found.append(F.interpolate(crop, (size, size), mode="area").numpy()[0])
-    return np.stack(found)
+def _faces(size: int) -> Any:
+    """Load the 100 faces, and 100 images without a face, that scikit-image ships."""
+    from skimage import data
+
+    gray = torch.from_numpy(data.lfw_subset()).float()[:, None].clamp(0, 1)
+    images = F.interpolate(gray, (size, size), mode="bilinear", antialias=True)
+    return images.clamp(0, 1).repeat(1, 3, 1, 1).numpy()
 
 
 def _efficientnet_lite0() -> Trained:
@@ -166,13 +163,9 @@ class _Face(nn.Module):
 def _face(name: str, size: int) -> Trained:
     from facenet_pytorch.models import mtcnn
 
-    return Trained(
-        _Face(getattr(mtcnn, name)()),
-        FACES,
-        _crops(_photographs(224), 500, size),
-        _crops(_imagenet(224), 500, size),
-        {"max_pooling": "gate"},
-    )
+    images, options = _faces(size), {"max_pooling": "gate"}
+    cnn = _Face(getattr(mtcnn, name)())
+    return Trained(cnn, FACES, images[::2], images[1::2], options)
 
 
 def _tones(n: int, seed: int) -> Any:
@@ -250,6 +243,17 @@ def _agreement(found: Any, expected: Any) -> dict[str, float]:
     return shares
 
 
+def _calibrated(snn: SpikingNetwork, images: Any, n_steps: int) -> dict[str, Any]:
+    """Calibrate for a number of steps; large networks layer by layer."""
+    if any(snn.layers.is_gate(name) for name in snn.layers.names):
+        found = calibrate(
+            snn, images, duration=n_steps * ms, executor=1, progress=False
+        ).found
+        names = "thresholds", "leak", "v_init"
+        return {what: getattr(found, what) for what in names}
+    return calibrated(snn, images, n_steps)
+
+
 def _measured(
     snn: SpikingNetwork, trained: Trained, settings: dict[int, dict[str, Any]]
 ) -> dict[str, float]:
@@ -299,10 +303,9 @@ def _rows(name: str, make: Callable[[], Trained]) -> list[dict[str, Any]]:
     rows = [
         about | {"thresholds": "99.9th percentile"} | _measured(snn, trained, plain)
     ]
-    if not any(snn.layers.is_gate(layer) for layer in snn.layers.names):
-        fitted = {n: calibrated(snn, trained.calibration, n) for n in N_STEPS}
-        found = _measured(snn, trained, fitted)
-        rows.append(about | {"thresholds": "calibrated"} | found)
+    fitted = {n: _calibrated(snn, trained.calibration, n) for n in N_STEPS}
+    found = _measured(snn, trained, fitted)
+    rows.append(about | {"thresholds": "calibrated"} | found)
     for row in rows:
         row["seconds"] = time.perf_counter() - start
     return rows

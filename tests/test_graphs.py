@@ -387,9 +387,11 @@ def test_several_maps_of_one_pair_of_layers_become_one():
 
 
 def test_relu6_saturates_at_6():
-    cnn = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU6(), nn.Conv2d(3, 2, 1))
     torch.manual_seed(0)
+    cnn = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU6(), nn.Conv2d(3, 2, 1))
     nn.init.normal_(cnn[0].weight, std=3.0)
+    # Outputs of which some are above 0.
+    nn.init.constant_(cnn[2].bias, 9.0)
     snn = convert(
         cnn,
         SHAPE,
@@ -404,6 +406,14 @@ def test_relu6_saturates_at_6():
     np.testing.assert_allclose(activations["conv1"], expected, atol=1e-6)
     # One spike a step stands for 6.
     assert snn.thresholds["conv1"] == 6
+    # Where activations are smaller, it stands for their percentile.
+    nn.init.normal_(cnn[0].weight, std=0.1)
+    snn = convert(cnn, SHAPE, calibration=IMAGES, percentile=99.0)
+    with torch.no_grad():
+        small = cnn[:2](torch.tensor(IMAGES)).numpy()
+    expected = np.percentile(small, 99.0)
+    assert 0 < expected < 6
+    assert snn.thresholds["conv1"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_explicit_synapses_that_do_not_fit_are_refused_with_their_number():

@@ -66,9 +66,9 @@ def data_based_thresholds(
     dict of str to float or ndarray of shape (channels,)
         Threshold of every layer: its percentile over that of the layer before (of
         several, the largest); for the first layer times `rate_scale`. By channel, each
-        percentile is over the largest one of the layer before. What saturates, as
-        ReLU6 and a quantized CNN do, has its ceiling in place of the percentile, so
-        that a spike in each step is that.
+        percentile is over the largest one of the layer before. A quantized CNN has its
+        ceilings in place of percentiles, so that a spike in each step is that; the
+        activations of ReLU6 are at most 6, and few channels come near that.
 
     Raises
     ------
