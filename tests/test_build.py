@@ -26,7 +26,8 @@ from cnn2snn_brian.simulator.compiler import (
 )
 from cnn2snn_brian.simulator.device import ProgramDevice, write_sources
 
-pytestmark = pytest.mark.standalone
+# Programs that other processes compile, or find.
+pytestmark = [pytest.mark.standalone, pytest.mark.default_flags]
 
 HELLO = '#include "said.h"\n#include <cstdio>\nint main() { std::puts(SAID); }\n'
 

@@ -343,7 +343,8 @@ def with_kernels(network):
     [
         ("numpy", "step"),
         ("numpy", "instant"),
-        pytest.param("cython", "step", marks=pytest.mark.slow),
+        # Cython takes half a minute; tests of shared synapses have it in each run.
+        pytest.param("cython", "step", marks=[pytest.mark.slow, pytest.mark.many]),
         pytest.param("cpp", "step", marks=[pytest.mark.standalone, pytest.mark.slow]),
     ],
 )

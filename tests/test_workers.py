@@ -22,7 +22,8 @@ from cnn2snn_brian.simulator import compiler as cache
 from cnn2snn_brian.simulator import protocol as process
 from cnn2snn_brian.simulator.compiler import CACHE_VARIABLE
 
-pytestmark = pytest.mark.standalone
+# Programs that other processes compile, or find.
+pytestmark = [pytest.mark.standalone, pytest.mark.default_flags]
 
 needs_linux = pytest.mark.skipif(
     not Path("/proc/self").exists(), reason="finds processes by /proc"
