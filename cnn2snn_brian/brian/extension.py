@@ -102,9 +102,8 @@ class Extension:
 class Added(NamedTuple):
     """What a network was extended by."""
 
-    #: As they were added, all of them with their parts, and all that was made for it.
+    #: As they were added, and all that was made for it, their parts among it.
     objects: tuple[Any, ...]
-    parts: tuple[Any, ...]
     made: tuple[Any, ...]
 
 
@@ -205,37 +204,30 @@ def forget(objects: Iterable[Any]) -> None:
         item._network = "none"
 
 
-def extend_network(
-    network: Network, builders: tuple[Builder, ...], clock: Clock
-) -> Added:
+def extend_network(network: Network, builders: tuple[Builder, ...]) -> Added:
     """Call build functions, and check what they added."""
     if not builders:
-        return Added((), (), ())
+        return Added((), ())
     before = set(network.objects)
     names = {part.name for part in _parts(network)} | {INPUT}
     with fresh_names() as new:
         try:
             for builder in builders:
-                with _own_clock_and_seed(clock, builder.seed):
+                with _own_clock_and_seed(network.clock, builder.seed):
                     _called(builder, network, new)
             made = _alive(new)
-            _check_all(network, before, names, made, clock)
+            _check_all(network, before, names, made)
         except BaseException:
             forget(_alive(new))
             raise
     return Added(
         tuple(sorted(set(network.objects) - before, key=attrgetter("name"))),
-        tuple(set(_parts(network)).intersection(made)),
         tuple(made),
     )
 
 
 def _check_all(
-    network: Network,
-    before: set[Any],
-    names: set[str],
-    made: list[Any],
-    clock: Clock,
+    network: Network, before: set[Any], names: set[str], made: list[Any]
 ) -> None:
     if gone := sorted(item.name for item in before - set(network.objects)):
         raise InputError(f"extend: build removes {', '.join(gone)} from the network")
@@ -247,7 +239,7 @@ def _check_all(
             )
     parts = set(_parts(network)).intersection(made)
     for part in sorted(parts, key=attrgetter("name")):
-        _check(part, names, clock)
+        _check(part, names, network.clock)
         names.add(part.name)
     lost = [
         item.name
@@ -323,18 +315,14 @@ def own_variables(item: Any) -> Iterator[Any]:
 
 def spiking(objects: tuple[Any, ...]) -> list[Any]:
     """List the groups that spike."""
-    return [item for item in objects if "_spikespace" in _own_names(item)]
-
-
-def _own_names(item: Any) -> set[str]:
-    return {variable.name for variable in own_variables(item)}
+    return [item for item in objects if "spike" in getattr(item, "events", ())]
 
 
 def described(
     network: Network, builders: tuple[Builder, ...], layers: Any
 ) -> Extension:
     """Add objects to a network in runtime mode, and say what they are."""
-    added = extend_network(network, builders, network.clock)
+    added = extend_network(network, builders)
     forget(added.made)
     settable, digest = {}, hashlib.sha256()
     for item in added.made:
@@ -352,7 +340,7 @@ def described(
                 settable[f"{item.name}.{variable.name}"] = found
     apart = {
         owner
-        for part in added.parts
+        for part in added.made
         if isinstance(part, CodeRunner) and part.when in ONE_PASS
         for owner in _used_by(part) & set(layers.names)
     }
@@ -407,7 +395,4 @@ def moved(added: Added, device: Any, file: BinaryIO) -> list[Any]:
             device.insert_code("main", f"added.read_array(brian::{where});")
             file.write(np.int64(values.size).tobytes() + values.tobytes())
             found.append(variable)
-    for item in added.objects:
-        for pathway in getattr(item, "_pathways", ()):
-            pathway.queue = None
     return found

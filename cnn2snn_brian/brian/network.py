@@ -114,7 +114,7 @@ def brian_network(
         weights = perturbations.weights.get(name)
         synapses = network[f"{name}_synapses"]
         set_rule(synapses, rule, projection.connection, weights)
-    extend_network(network, snn.extension.builders, network.clock)
+    extend_network(network, snn.extension.builders)
     for key, value in parameters.values.items():
         name, _, variable = key.partition(".")
         setattr(network[name], variable, value)

@@ -83,41 +83,6 @@ class AddedValues(Setting):
 
     kind = "dict of str to Quantity, optional"
 
-    def quantities(self, given: Any) -> FrozenDict[str, Quantity]:
-        """Take quantities by name."""
-        if not isinstance(given, Mapping):
-            raise InputError(f"values: found {given!r:.80}, expected a dict by name")
-        found = {}
-        for name, value in given.items():
-            try:
-                found[name] = Quantity(value, dtype=float, copy=True)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"values of {name}: {error}") from error
-            if not np.isfinite(found[name]).all():
-                raise InputError(f"values of {name}: found numbers that are not finite")
-            found[name].setflags(write=False)
-        return FrozenDict(found)
-
-    def check(self, values: Mapping[str, Quantity], known: Mapping[str, Any]) -> None:
-        """Check names, units and sizes."""
-        for name, value in values.items():
-            if name not in known:
-                raise InputError(
-                    f"values: {name!r} is not a variable of an added object that can "
-                    f"be set; these are {', '.join(known) or 'none'}"
-                )
-            variable = known[name]
-            if value.dim != variable.dim:
-                raise InputError(
-                    f"values of {name}: the unit of {value!s:.80} is {value.dim}, "
-                    f"expected {variable.dim}"
-                )
-            if value.shape not in ((), (1,), variable.shape):
-                raise InputError(
-                    f"values of {name}: found the shape {value.shape}, expected one "
-                    f"number or {variable.shape}"
-                )
-
     def numbers(self, what: str, value: Any, network: Any) -> Numbers:
         """Write them in SI units."""
         return {name: np.ravel(np.asarray(number)) for name, number in value.items()}
@@ -142,6 +107,43 @@ class AddedValues(Setting):
             f"{name} {number if number.size == 1 else f'{number.size} numbers'}"
             for name, number in value.items()
         )
+
+
+def _quantities(given: Any) -> FrozenDict[str, Quantity]:
+    """Take quantities by name."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"values: found {given!r:.80}, expected a dict by name")
+    found = {}
+    for name, value in given.items():
+        try:
+            found[name] = Quantity(value, dtype=float, copy=True)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"values of {name}: {error}") from error
+        if not np.isfinite(found[name]).all():
+            raise InputError(f"values of {name}: found numbers that are not finite")
+        found[name].setflags(write=False)
+    return FrozenDict(found)
+
+
+def _check_values(values: Mapping[str, Quantity], known: Mapping[str, Any]) -> None:
+    """Check names, units and sizes."""
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(
+                f"values: {name!r} is not a variable of an added object that can "
+                f"be set; these are {', '.join(known) or 'none'}"
+            )
+        variable = known[name]
+        if value.dim != variable.dim:
+            raise InputError(
+                f"values of {name}: the unit of {value!s:.80} is {value.dim}, "
+                f"expected {variable.dim}"
+            )
+        if value.shape not in ((), (1,), variable.shape):
+            raise InputError(
+                f"values of {name}: found the shape {value.shape}, expected one "
+                f"number or {variable.shape}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +187,7 @@ class Parameters(Settings):
             numbers = kind.of_layers(what, getattr(self, what))
             object.__setattr__(self, what, numbers)
         object.__setattr__(self, "rate_scale", check_rate_scale(self.rate_scale))
-        object.__setattr__(self, "values", AddedValues().quantities(self.values))
+        object.__setattr__(self, "values", _quantities(self.values))
 
     @classmethod
     def of(
@@ -233,7 +235,7 @@ class Parameters(Settings):
             scale = getattr(default, "rate_scale", 1.0)
         added = {
             **getattr(default, "values", {}),
-            **AddedValues().quantities(given.get("values") or {}),
+            **_quantities(given.get("values") or {}),
         }
         return cls(**values, rate_scale=scale, values=added)
 
@@ -262,7 +264,7 @@ class Parameters(Settings):
     def check_network(self, network: Any) -> None:
         """Check that they have numbers for all of a network's layers, and no others."""
         layers = network.layers
-        AddedValues().check(self.values, network.extension.settable)
+        _check_values(self.values, network.extension.settable)
         shapes = layers.shapes
         for what in NUMBERS:
             values = getattr(self, what)

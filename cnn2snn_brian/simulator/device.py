@@ -297,7 +297,7 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
     with _device_taken():
         network = program_network(snn)
         with runtime_mode():
-            added = extend_network(network, snn.extension.builders, network.clock)
+            added = extend_network(network, snn.extension.builders)
         if (names := tuple(item.name for item in added.objects)) != (
             known := snn.extension.names
         ):
