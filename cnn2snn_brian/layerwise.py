@@ -45,7 +45,7 @@ MAX_VALUES = 2**24
 
 #: What a message says of neurons that are not covered.
 COVERED = (
-    "covered are IF and LIF neurons without noise, refractory period and other code; "
+    "covered are IF, LIF and BurstIF neurons without noise and refractory period; "
     "tune_thresholds works with every network"
 )
 
@@ -250,21 +250,37 @@ class Stage:
         n_steps = self.whole.n_steps
         v = self.start.expand(currents.shape[1:]).clone()
         spikes = torch.empty((n_steps, *v.shape), dtype=torch.int8)
+        net = torch.zeros_like(v)
         for step, added in enumerate(currents[:n_steps]):
             if self.factor != 1:
                 v *= self.factor
             v += self.leak + added
-            fires = v >= self.v_th
+            sizes = self._sizes(v, net)
             if self.subtracts:
-                v.addcmul_(fires.float(), self.v_th, value=-1)
+                v.addcmul_(sizes, self.v_th, value=-1)
             else:
-                v.masked_fill_(fires, 0)
+                v.masked_fill_(sizes > 0, 0)
+            if self.model.signed:
+                net += sizes
             if self.v_min > -math.inf:
                 v.clamp_(min=self.v_min)
-            spikes[step] = fires
+            spikes[step] = sizes
         if len(currents) > n_steps:
             v += currents[n_steps]
         return spikes, v
+
+    def _sizes(self, v: Any, net: Any) -> Any:
+        """Count the spikes of a step; of signed neurons, `net` were sent so far."""
+        # What passes a gate is a whole number of thresholds, to rounding.
+        is_rounded = self.model.size is not None and not self.subtracts
+        levels = [
+            max(1, k + (0.5 if is_rounded else 1)) for k in range(self.model.most)
+        ]
+        sizes = sum((v >= level * self.v_th).float() for level in levels)
+        if self.model.signed and self.subtracts:
+            back = sum((v <= -level * self.v_th).float() for level in levels)
+            sizes -= back.minimum(net)
+        return sizes
 
 
 def tensor(values: Any) -> Any:

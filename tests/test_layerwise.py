@@ -7,7 +7,7 @@ from brian2 import ms
 from reference import randomize
 from torch import nn
 
-from cnn2snn_brian import IF, LIF, AdaptiveIF, InputError, convert, stimuli
+from cnn2snn_brian import IF, LIF, AdaptiveIF, BurstIF, InputError, convert, stimuli
 from cnn2snn_brian.layerwise import Layerwise
 
 N_STEPS = 9
@@ -68,6 +68,21 @@ def network(**options):
             },
             id="input spikes, step by step",
         ),
+        pytest.param(
+            {"preset": "bursts", "max_pooling": "gate", "neurons": BurstIF(3)},
+            id="bursts",
+        ),
+        pytest.param(
+            {
+                "preset": "bursts",
+                "max_pooling": "gate",
+                "neurons": {"conv2": BurstIF(2, signed=True), "join1": BurstIF(3)},
+                "propagation": "step",
+                "v_min": -3.0,
+                "delay": {"conv2": 1 * ms},
+            },
+            id="bursts and corrections, step by step",
+        ),
         *(
             pytest.param(
                 {"max_pooling": rule, "encoding": encoding, "propagation": order}
@@ -93,18 +108,19 @@ def test_spikes_are_the_programs(options):
     with snn.compile(N_STEPS * ms) as simulator:
         result = simulator.run(shown, record=snn.layer_names, progress=False)
     found = Layerwise.of(snn, N_STEPS).spikes(snn.parameters, IMAGES, given)
-    for name, spikes, left in found:
+    left = {}
+    for name, spikes, left[name] in found:
+        counts = result.spike_counts[name]
+        np.testing.assert_array_equal(spikes.sum(0).numpy(), counts, name)
         assert spikes.any(), name
         for image in range(len(IMAGES)):
             t, index = result.spikes(name, image)
-            raster = np.zeros(
-                (N_STEPS, *np.moveaxis(spikes[0, 0].numpy(), 0, -1).shape)
-            )
-            raster.reshape(N_STEPS, -1)[np.rint(t / ms).astype(int), index] = 1
             own = np.moveaxis(spikes[:, image].numpy(), 1, -1)
-            np.testing.assert_array_equal(own, raster, err_msg=name)
+            raster = np.zeros((N_STEPS, own[0].size))
+            np.add.at(raster, (np.rint(t / ms).astype(int), index), 1)
+            np.testing.assert_array_equal(own.reshape(raster.shape), raster, name)
     # The decay of LIF is not dyadic.
-    np.testing.assert_allclose(left.numpy(), result.output_potentials, atol=1e-6)
+    np.testing.assert_allclose(left["ip1"], result.output_potentials, atol=1e-6)
 
 
 def test_classes_go_by_spikes_then_by_potentials():
@@ -142,5 +158,5 @@ def test_input_spikes_are_drawn_at_the_rates_of_pixels():
 )
 def test_what_is_not_covered_is_refused(options, message):
     snn = network(max_pooling="gate", **options)
-    with pytest.raises(InputError, match=f"{message}.*; covered are IF and LIF"):
+    with pytest.raises(InputError, match=f"{message}.*; covered are IF, LIF"):
         Layerwise.of(snn, N_STEPS)
