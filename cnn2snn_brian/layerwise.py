@@ -271,11 +271,10 @@ class Stage:
 
     def _sizes(self, v: Any, net: Any) -> Any:
         """Count the spikes of a step; of signed neurons, `net` were sent so far."""
-        # What passes a gate is a whole number of thresholds, to rounding.
-        is_rounded = self.model.size is not None and not self.subtracts
-        levels = [
-            max(1, k + (0.5 if is_rounded else 1)) for k in range(self.model.most)
-        ]
+        first = 1.0
+        if self.model.size is not None and not self.subtracts:
+            first = 0.5  # what passes a gate is a whole number of thresholds, rounded
+        levels = [max(1.0, first + k) for k in range(self.model.most)]
         sizes = sum((v >= level * self.v_th).float() for level in levels)
         if self.model.signed and self.subtracts:
             back = sum((v <= -level * self.v_th).float() for level in levels)
