@@ -10,6 +10,7 @@ in another order.
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,15 +207,18 @@ class Stage:
             share = factors.get(p.name)
             steps = round(delays[p.name] / whole.dt_s)
             self.parts.append((p.source, _synapses(p, share), steps))
-        one = (1,) * (len(self.shape) - 1)
+        self.subtracts = whole.reset == "subtract" and not layers.is_gate(name)
+        self.factor = _factor(self.model, whole.dt_s)
+        self.take(parameters)
+
+    def take(self, parameters: Parameters) -> None:
+        """Take its own threshold, leak, start and floor."""
         self.v_th, self.leak, start = (
-            plane(np.reshape(values[name], (-1, *one)), self.shape)
+            plane(by_channel(values[self.name], self.shape), self.shape)
             for values in (parameters.thresholds, parameters.leak, parameters.v_init)
         )
         self.start = start * self.v_th
-        self.v_min = float(parameters.v_min[name])
-        self.subtracts = whole.reset == "subtract" and not layers.is_gate(name)
-        self.factor = _factor(self.model, whole.dt_s)
+        self.v_min = float(parameters.v_min[self.name])
 
     def currents(self, sent: Mapping[str, Any], pixels: FloatArray) -> Any:
         """
@@ -280,6 +284,19 @@ class Stage:
             back = sum((v <= -level * self.v_th).float() for level in levels)
             sizes -= back.minimum(net)
         return sizes
+
+
+@contextmanager
+def threads(n: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads; None leaves that as it is."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if n is None else n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tensor(values: Any) -> Any:
