@@ -264,6 +264,12 @@ class NeuronModel(BrianCode):
             and not self.has_refractory
         )
 
+    def __str__(self) -> str:
+        if self.size is None:
+            return super().__str__()
+        values = [f"most={self.most}"] + ["signed=True"] * self.signed
+        return f"{self.name}({', '.join(values)})"
+
     def reset_for(self, kind: str) -> str:
         """
         Say what a spike does to its neuron.
