@@ -239,8 +239,8 @@ def _of_net(net: str, options: Options) -> Table:
         "each simulator by itself, or the largest if none is. 'times ours', the ratio "
         "of the times by round, is to ours in bursts.",
         "All get images as currents, reset by subtraction and no floor; spikes cross "
-        "all layers within a step, and a neuron sends at most one of them, but for ours "
-        "in bursts. "
+        "all layers within a step, and a neuron sends at most one in a step, but for "
+        "ours in bursts. "
         f"{len(calibration)} training images set the thresholds.",
         f"{OURS}: thresholds, leaks and starting potentials by `calibrate`, anew for "
         "each T. Classes are by "
