@@ -330,8 +330,8 @@ def trained_networks(options: Options) -> list[Table]:
             warnings.simplefilter("ignore")
             table.rows += _rows(name, make)
     table.notes = [
-        "compose=inf, calibrated for each T. Share of images whose class of the CNN is the "
-        "SNN's, or among its first five, by the sums that output neurons got.",
+        "compose=inf, calibrated for each T. Share of images whose class of the CNN is "
+        "the SNN's, or among its first five, by the sums that output neurons got.",
         "Thresholds come from other images: ImageNet's of foolbox, or other sounds.",
     ]
     return [table]
