@@ -262,14 +262,14 @@ class _Fitting:
 
     def currents(self, stage: Stage) -> Iterator[Any]:
         """Compute the input of a layer, of some images at a time."""
+        sources = self.layers.sources(stage.name)
         for index, part in enumerate(self.parts):
-            sent = {name: each[index] for name, each in self.spikes.items()}
+            sent = {name: self.spikes[name][index] for name in sources if name != INPUT}
             pixels = self.pixels[part]
-            if INPUT in self.layers.sources(stage.name):
-                if self.emulated.encoding == "poisson":
-                    sent[INPUT] = self.emulated.input_spikes(
-                        pixels, self.before.rate_scale, self.seed, part.start
-                    )
+            if INPUT in sources and self.emulated.encoding == "poisson":
+                sent[INPUT] = self.emulated.input_spikes(
+                    pixels, self.before.rate_scale, self.seed, part.start
+                )
             yield stage.currents(sent, pixels)
 
     def parameters(self, **changed: _Fit) -> Parameters:
