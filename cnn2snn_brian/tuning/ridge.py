@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from cnn2snn_brian.layerwise import linear
 from cnn2snn_brian.projections import Connection, Convolution, Dense
 
 #: Positions of all images that weights are fitted on, at most; and, for each weight of
