@@ -99,7 +99,7 @@ class Fitting:
         refits: bool,
     ) -> None:
         self.emulated, self.before, self.pixels = emulated, before, pixels
-        self.scales, self.starts, self.rounds = scales or SCALES, starts, rounds
+        self.scales, self.starts, self.rounds = scales, starts, rounds
         self.seed, self.refits, self.layers = seed, refits, emulated.layers
         n_at_once = emulated.n_at_once()
         self.parts = [
@@ -202,8 +202,7 @@ class Fitting:
             # Silent ON or OFF cells take what the others have.
             found, per_channel = values(-x.clamp(max=0) for x in self.sums[name]), False
         largest = largest_activation(name, found, PERCENTILE, per_channel)
-        most = self.emulated.models[name].most
-        return np.broadcast_to(np.divide(largest, most), n_channels)
+        return np.broadcast_to(largest, n_channels)
 
     def rows(self, stage: Stage, currents: Iterable[Any]) -> tuple[Any, Any]:
         """Take what arrives, (n_steps, channels, n), and what is wanted at places."""
@@ -233,9 +232,10 @@ class Fitting:
         largest = self.percentiles(name) * stage.gain
         own = np.broadcast_to(self.before.v_init[name], len(largest))
         starts = self.starts or (STARTS if model.size is None else BURST_STARTS)
-        tried = [*product(self.scales, starts)]
+        shares = self.scales or [scale / model.most for scale in SCALES]
+        tried = [*product(shares, starts)]
         # The last candidate is what is there without a fit: it is not shifted.
-        v_th = np.outer(largest, [scale for scale, _ in tried] + [1.0])
+        v_th = np.outer(largest, [scale for scale, _ in tried] + [1 / model.most])
         v_init = np.tile([start for _, start in tried] + [0.0], (len(own), 1))
         v_init[:, -1] = own
         n_channels, n_tried = v_th.shape
@@ -277,8 +277,8 @@ class Fitting:
             of_channels = error.reshape(*error.shape[:2], -1).mean(2).sum(0).numpy()
             shift = shift + of_channels / len(self.pixels)
         start = np.broadcast_to(self.before.v_init[stage.name], n_channels)
-        largest = self.percentiles(stage.name)[:1].tolist()
-        return Fit(largest, shift.tolist(), start.tolist())
+        largest = self.percentiles(stage.name)[0] / stage.model.most
+        return Fit([float(largest)], shift.tolist(), start.tolist())
 
     def of_gate(self, name: str) -> Fit:
         """Give the gate of a maximum pooling the scale of what it reads."""
