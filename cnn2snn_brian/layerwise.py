@@ -170,6 +170,36 @@ class Layerwise:
             found.append(classes(*last))
         return np.concatenate(found)
 
+    def evenly(
+        self, parameters: Parameters, pixels: FloatArray, *, rounds: bool, clips: bool
+    ) -> npt.NDArray[np.int64]:
+        """
+        Classify images as if every neuron spread its spikes evenly over the steps.
+
+        Their number follows from all that arrives in an image. It is a whole one if it
+        `rounds`, and from none to the most of all steps if it `clips`; else 0 or above.
+        """
+        found = []
+        for start in range(0, len(pixels), self.n_steps * self.n_at_once()):
+            part = pixels[start : start + self.n_steps * self.n_at_once()]
+            rates = {INPUT: parameters.rate_scale * tensor(part)}
+            for name in self.layers.names:
+                stage = self.stage(name, parameters)
+                charge = stage.charge(rates, part)
+                n = charge / stage.v_th
+                if self.layers.is_gate(name):  # it passes what there is
+                    n = (charge - stage.start) / stage.v_th
+                else:
+                    # On average, what is rounded down is half a spike.
+                    n = n.floor() if rounds else n - 0.5
+                    most = stage.model.most * self.n_steps if clips else math.inf
+                    n = n.clamp(0, most)
+                rates[name] = n / self.n_steps
+                for source in self.unused(name):
+                    del rates[source]
+            found.append(charge.flatten(1).argmax(1).numpy())
+        return np.concatenate(found)
+
 
 def classes(spikes: Any, left: Any) -> npt.NDArray[np.int64]:
     """Find the neuron with the most spikes; ties go by the potential left."""
@@ -246,6 +276,17 @@ class Stage:
                 arriving[: n_steps - delay - 1] *= self.factor
             total[delay + late :] += arriving
         return total
+
+    def charge(self, rates: Mapping[str, Any], pixels: FloatArray) -> Any:
+        """Sum all that arrives in an image if spikes come evenly, from the start on."""
+        n_steps, late = self.whole.n_steps, self.whole.propagation == "step"
+        total = self.constant + self.leak
+        for drive in self.shown:
+            total = total + self.gain * drive(tensor(pixels))
+        for source, synapses, delay in self.parts:
+            share = max(0, n_steps - delay - late) / n_steps
+            total = total + share * synapses(rates[source][None])[0]
+        return self.start + n_steps * total
 
     def fired(self, currents: Any) -> tuple[Any, Any]:
         """Integrate and fire: give the spikes, int8, and the potentials left."""

@@ -146,6 +146,40 @@ def test_classes_go_by_spikes_then_by_potentials():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("rounds", [False, True])
+@pytest.mark.parametrize("clips", [False, True])
+def test_even_spikes_are_counted_by_all_that_arrives(rounds, clips):
+    torch.manual_seed(0)
+    cnn = nn.Sequential(
+        nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(),
+        nn.Linear(5 * 6 * 5, 4), nn.ReLU(), nn.Linear(4, 40),
+    ).eval()  # fmt: skip
+    snn = convert(
+        cnn, SHAPE, calibration=IMAGES, preset="few-steps", max_pooling="gate",
+        leak=0.02, v_init=-0.25, percentile=80,
+    )  # fmt: skip
+    n_steps = 4
+    found = Layerwise.of(snn, n_steps).evenly(
+        snn.parameters, IMAGES, rounds=rounds, clips=clips
+    )
+
+    def rates(sums, name, before):
+        """Count spikes a step: sums are those of the CNN, as activations."""
+        theta = torch.tensor(np.array(snn.thresholds[name], np.float32))
+        theta = theta.reshape(-1, *[1] * (sums.ndim - 2))
+        leak = snn.parameters.leak[name]
+        n = (n_steps * (sums / before + leak) - 0.25 * theta) / theta
+        n = n.floor() if rounds else n - 0.5
+        n = n.clamp(0, n_steps if clips else None)
+        return n / n_steps * theta * before, before * float(theta.max())
+
+    with torch.no_grad():
+        x, scale = rates(cnn[0](torch.tensor(IMAGES)), "conv1", 1.0)
+        x, scale = rates(cnn[4](cnn[3](cnn[2](x))), "ip1", scale)
+        expected = cnn[6](x).argmax(1).numpy()
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_input_spikes_are_drawn_at_the_rates_of_pixels():
     snn = network(max_pooling="gate")
     emulated = Layerwise.of(snn, 4000)
