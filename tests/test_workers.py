@@ -19,7 +19,7 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationError, convert
 from cnn2snn_brian.simulator import compiler as cache
-from cnn2snn_brian.simulator import protocol as process
+from cnn2snn_brian.simulator import programs as process
 from cnn2snn_brian.simulator.compiler import CACHE_VARIABLE
 
 # Programs that other processes compile, or find.
@@ -252,12 +252,12 @@ def test_every_way_to_end_has_a_sentence(tmp_path, ends, expected):
     script.write_text(f"#!/bin/sh\n{ends}\n")
     script.chmod(0o700)
     with pytest.raises(SimulationError, match=f"^the compiled program .*{expected}$"):
-        process.run(tmp_path, NoInputs())
+        process.Call(process.Programs(tmp_path)).run(NoInputs())
 
 
 def test_a_program_that_can_not_be_started(tmp_path):
     with pytest.raises(SimulationError, match="could not be run: .*program"):
-        process.run(tmp_path, NoInputs())
+        process.Call(process.Programs(tmp_path)).run(NoInputs())
 
 
 LONG = """
