@@ -124,8 +124,16 @@ BLOCK = 64
 #: Everything one step later.
 STEP = Schedule()
 
+#: No potential is below this.
+FLOOR = "v = clip(v, v_min, inf)"
+
 #: For lesions: neurons that do not spike.
 LESION_MODEL = "lesioned : boolean\n"
+
+
+def size_before(size: str | None, steps: int) -> str:
+    """Name the variable with the sizes of events so many steps ago."""
+    return f"{size}_{steps}" if steps else str(size)
 
 
 class OnePassUpdate(CodeRunner):  # type: ignore[misc]
@@ -141,6 +149,9 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         The neurons.
     constant : str
         What is added to ``v`` in each step besides the leak, an expression.
+    burst : str
+        What a neuron that sends bursts does in each step: the reset, also where there
+        is no event; empty for others.
     subtract : bool
         Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
     factor : str
@@ -157,6 +168,7 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         group: NeuronGroup,
         constant: str,
         *,
+        burst: str,
         subtract: bool,
         factor: str = "1",
         place: Place,
@@ -165,16 +177,21 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         leaky, dtype = factor != "1", group.variables["v"].dtype
         code = {"_factor": factor} if leaky else {}
         code["_constant"] = constant
+        lines = [f"{name} = {value}" for name, value in code.items()]
+        if burst:
+            decayed = "v * _factor" if leaky else "v"
+            lines += [f"v = {decayed} + (leak + _constant)", burst, FLOOR]
         CodeRunner.__init__(
             self,
             group,
             "if_update",
-            code="\n".join(f"{name} = {value}" for name, value in code.items()),
+            code="\n".join(lines),
             clock=group.clock,
             when=place.when,
             order=place.order,
             name=f"{group.name}_update",
             template_kwds={
+                "burst": bool(burst),
                 "subtract": subtract,
                 "leaky": leaky,
                 "by_channel": channels is not None,
@@ -205,6 +222,7 @@ def if_neurons(
     schedule: Schedule = STEP,
     channels: int | None = None,
     for_program: bool = False,
+    remembered: int = 0,
 ) -> NeuronGroup:
     """Make a population of neurons, by default of Eq. 1 of the paper [1]_."""
     check_choice("reset", reset, tuple(RESETS))
@@ -222,6 +240,8 @@ def if_neurons(
     elif "bias" in get_identifiers(neuron.model):
         # All neurons have these, as far as a model can tell.
         equations += "bias : 1 (shared)\ninput_scale : 1 (shared)\n"
+    past = [size_before(neuron.size, steps) for steps in range(remembered + 1)]
+    equations += "".join(f"{variable} : 1\n" for variable in past[1:])
     options: dict[str, Any] = {}
     if neuron.has_refractory:
         options["refractory"] = "refractory_period"
@@ -239,12 +259,27 @@ def if_neurons(
         **options,
     )
     parts = group.thresholder["spike"], group.resetter["spike"]
-    if for_program and neuron.is_one_pass and not lesions:
+    is_burst = neuron.size is not None
+    is_one_pass = for_program and neuron.is_one_pass and not lesions
+    # What passes a gate is all of a burst.
+    is_one_pass = is_one_pass and not (is_burst and reset == "zero")
+    if is_burst and (remembered or not is_one_pass):
+        # Sizes of the last steps, for synapses with a delay; none yet in this one.
+        moved = zip(past[::-1], [*past[-2::-1], "0"], strict=True)
+        group.run_regularly(
+            "\n".join(f"{to} = {of}" for to, of in moved),
+            when="groups",
+            order=-1,
+            clock=clock,
+            name=f"{name}_sizes",
+        )
+    if is_one_pass:
         # What arrives within a step must not decay in it: the equations come before.
         apart = schedule != STEP and neuron.factor != "1"
         update = OnePassUpdate(
             group,
             "input_scale * bias" if has_constant else "0",
+            burst=neuron.reset_for(reset) if is_burst else "",
             subtract=reset == "subtract",
             channels=channels,
             factor="1" if apart else str(neuron.factor),
@@ -259,7 +294,7 @@ def if_neurons(
     added = "leak + input_scale * bias" if has_constant else "leak"
     added += "" if neuron.noise is None else f" + {neuron.noise}"
     # After the reset: a neuron that has just spiked is not below v_min <= 0.
-    floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
+    floors = [FLOOR] if neuron.floor else []
     floors += ["v = v * int(not lesioned)"] if lesions else []
     for what, code, place in (
         # After the equations, which are integrated in the same slot.

@@ -65,11 +65,13 @@ class SimulationResult(Printed):
     ----------
     spike_counts : SpikeCounts
         Spikes of every neuron by layer, int32 of shape (n_images, channels, height,
-        width) or (n_images, n). With Poisson input, also of ``input``.
+        width) or (n_images, n). With Poisson input, also of ``input``. All spikes of a
+        burst count; spikes that were taken back don't (see `BurstIF`).
     output_potentials : ndarray of float, shape (n_images, n_outputs)
         Potential left in the last layer.
     events : dict of str to ndarray of int64, shape (n_images,)
-        Synaptic events delivered into each layer.
+        Synaptic events delivered into each layer: additions of a weight. A burst, or a
+        correction, adds a weight once, times its spikes.
     duration_s, dt_s : float
         Time of an image, and time step, in seconds.
     seed : int
@@ -92,6 +94,7 @@ class SimulationResult(Printed):
         Shapes of the input and of all layers.
     recorded : dict of (str, int) to (ndarray of int32, ndarray of int32)
         Of a layer and an image, neuron and step of each spike.
+        A burst of `n` spikes is there `n` times.
     recorded_potentials : dict of (str, int) to (ndarray, ndarray)
         Of a layer and an image, neurons and their potentials, (n_steps, n_neurons);
         of other variables too, by names as ``"readers.w"``.
@@ -108,6 +111,13 @@ class SimulationResult(Printed):
         all were. The last layer's spikes are recorded all the time.
     interval : int
         Steps from one recorded potential to the next.
+    burst_counts : SpikeCounts
+        As `spike_counts`, bursts (and corrections) in place of spikes; empty if no
+        neurons send bursts.
+    corrections : SpikeCounts
+        Spikes that were taken back; empty if neurons can't.
+    recorded_corrections : dict of (str, int) to (ndarray of int32, ndarray of int32)
+        As `recorded`, of spikes that were taken back.
 
     Notes
     -----
@@ -164,6 +174,9 @@ class SimulationResult(Printed):
     trials: Trials | None = field(default=None, repr=False)
     windows: tuple[tuple[int, int], ...] = ()
     interval: int = 1
+    burst_counts: SpikeCounts = field(default_factory=lambda: SpikeCounts({}, {}))
+    corrections: SpikeCounts = field(default_factory=lambda: SpikeCounts({}, {}))
+    recorded_corrections: Recorded = field(default_factory=dict, repr=False)
 
     save = hdf5.save
     load = classmethod(hdf5.load)
@@ -715,15 +728,24 @@ class SimulationResult(Printed):
             raise InputError(
                 f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
             )
-        row, neuron, step = self.numbered_spikes(self.output_layer)
-        before = step < round(time / self.dt_s)
-        at = row[before], neuron[before]
-        return tally(at, self._final_counts.shape).astype(np.int64)
+        shape, end = self._final_counts.shape, round(time / self.dt_s)
+        return np.stack(
+            [
+                tally((neuron[step < end],), shape[1:], size[step < end])
+                for neuron, step, size in self._output_spikes()
+            ]
+        ).astype(np.int64)
 
-    def _output_spikes(self) -> Iterator[tuple[IntArray, IntArray]]:
-        """Give places and steps of the output spikes of each image."""
+    def _output_spikes(self) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+        """Give places, steps and signs of the output spikes of each image."""
+        layer = self.output_layer
         for image in range(self.n_images):
-            yield self._places_and_steps(self.output_layer, image)
+            neuron, step = self.recorded[layer, image]
+            back = self.recorded_corrections.get((layer, image), (neuron[:0], step[:0]))
+            sign = np.repeat([1, -1], [len(step), len(back[1])])
+            both, steps = np.append(neuron, back[0]), np.append(step, back[1])
+            at = self._positions(layer, both)
+            yield np.ravel_multi_index(at, self.shapes[layer]), steps, sign
 
     def decide(self, margin: int) -> Decisions:
         """
@@ -804,8 +826,10 @@ class SimulationResult(Printed):
         truth = class_numbers(labels, self.n_images)
         correct = np.zeros(self.n_steps)
         n_classes = self._final_counts.shape[1]
-        for label, (neuron, step) in zip(truth, self._output_spikes(), strict=True):
-            counts = counted(neuron, step, self.n_steps, n_classes)
+        for label, (neuron, step, sign) in zip(
+            truth, self._output_spikes(), strict=True
+        ):
+            counts = counted(neuron, step, self.n_steps, n_classes, sign)
             correct += (counts.argmax(1) == label) & (counts.max(1) > 0)
         return correct / self.n_images
 

@@ -3,7 +3,7 @@ Models of neurons: what the neurons of a converted network compute.
 
 A `NeuronModel` is an object that can be replaced: Brian2 equations, threshold, reset,
 what a spike does to its target, and parameters with their values. `IF`, `LIF`,
-`ConductanceLIF` and `AdaptiveIF` are ready-made. Values of parameters are run-time
+`ConductanceLIF`, `AdaptiveIF` and `BurstIF` are ready-made. Values of parameters are run-time
 inputs of a compiled program; everything else of a model is its structure, see
 `NeuronModel.structure`.
 """
@@ -61,6 +61,25 @@ RESETS = {"zero": "v = 0", "subtract": "v -= v_th"}
 
 #: In equations, for variables that stand still during the refractory period.
 UNLESS = "(unless refractory)"
+
+
+def burst_code(most: int, signed: bool) -> tuple[str, dict[str, str]]:
+    """Write the threshold and the resets of neurons that send bursts."""
+
+    # Counted, not divided: with -ffast-math, 3 thresholds over 1 may be 2.9999998.
+    def count(condition: str, *, first: float = 1) -> str:
+        return " + ".join(f"int({condition}{first + k} * v_th)" for k in range(most))
+
+    threshold, burst, after = "v >= v_th", count("v >= "), ""
+    if signed:
+        threshold += " or (v <= -v_th and sent > 0)"
+        burst += f" - clip({count('v <= -')}, 0, sent)"
+        after = "\nsent += burst"
+    return threshold, {
+        # What passes a gate is a whole number of thresholds, to rounding.
+        "zero": f"burst = {count('v >= ', first=0.5)}\nv = 0",
+        "subtract": f"burst = {burst}\nv -= burst * v_th{after}",
+    }
 
 
 def read_equations(where: str, text: str) -> Equations:
@@ -164,6 +183,14 @@ class NeuronModel(BrianCode):
         Refractory period; 0 if there is none.
     floor : bool
         Whether ``v`` is held at ``v_min``.
+    size : str, optional
+        A variable that says how many spikes an event of a neuron is. The reset sets it;
+        it is 0 in steps without an event. Weights count so many times, and so does the
+        event in a result. Without it, an event is a spike.
+    most : int
+        Largest size of an event.
+    signed : bool
+        Whether sizes may be below 0: spikes are taken back.
     factor : str, optional
         If the equations do nothing in a step but multiply ``v`` by a number, that
         number, as an expression. Compiled programs then need one pass for all that
@@ -203,6 +230,9 @@ class NeuronModel(BrianCode):
     method: str | None = None
     refractory: Any = 0.0
     floor: bool = True
+    size: str | None = None
+    most: int = 1
+    signed: bool = False
     factor: str | None = None
     name: str = "own"
 
@@ -222,6 +252,10 @@ class NeuronModel(BrianCode):
                     f"expected {' and '.join(RESETS)}, or one statement"
                 )
             object.__setattr__(self, "reset", FrozenDict(self.reset))
+        if self.size is not None and self.size not in names:
+            raise InputError(
+                f"neurons: size is {self.size!r}, which the equations don't declare"
+            )
         period = 0.0 if self.refractory is None else self.refractory
         period = seconds("neurons: refractory", period, plain=False, least=0)
         # Always a time: Brian2 does not compare a time with a number.
@@ -235,10 +269,12 @@ class NeuronModel(BrianCode):
     @property
     def is_one_pass(self) -> bool:
         """Whether a compiled program updates the neurons in one vectorised pass."""
+        code: tuple[str, Any] = "v >= v_th", None
+        if self.size is not None:
+            code = burst_code(self.most, self.signed)
         return (
             self.factor is not None
-            and self.threshold == "v >= v_th"
-            and self.reset is None
+            and (self.threshold, self.reset) == code
             and self.noise is None
             and self.floor
             and not self.has_refractory

@@ -254,7 +254,7 @@ def _image_loop(
     def spikes(group: str) -> str:
         return f"{array(group, '_spikespace')}, {network[group].N}"
 
-    clock = network.clock
+    clock, models = network.clock, snn.models(snn.neurons)
     lines = [
         # After all of Brian2's own objects, and the last slot of a step.
         added_to_steps(network, clock, "cnn2snn::after_step"),
@@ -276,6 +276,9 @@ def _image_loop(
         n_thresholds = network[name].variables["v_th"].size
         state = f"{array(name, 'v')}, {array(name, 'v_th')}, {n_thresholds}"
         lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
+        if (model := models[name]).size is not None:
+            sizes = f"{array(name, model.size)}, {str(model.signed).lower()}"
+            lines.append(f"program.add_sizes({sizes});")
         recordable[f"{name}.v"] = snn.layers[name].shape
         for variable in network[name].variables.values():
             is_own = getattr(variable.owner, "name", None) == name

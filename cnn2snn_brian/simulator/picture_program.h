@@ -93,6 +93,15 @@ public:
         };
     }
 
+    // Neurons of the population added last that send several spikes at once. With
+    // corrections, sizes may be below 0.
+    template <typename Real>
+    void add_sizes(const Real* sizes, bool with_corrections) {
+        populations_.back().size = [sizes](int32_t i) { return static_cast<int32_t>(sizes[i]); };
+        const size_t n = with_corrections ? 3 : 2;
+        if (n > n_counts_) n_counts_ = n;
+    }
+
     // A group that a user added, which spikes every so many steps at most.
     void add_group(const std::string& name, int32_t* spikespace, size_t n,
                    int32_t every) {
@@ -169,7 +178,7 @@ public:
         jitter_ = number("input_jitter");
         windows_ = numbers("record_windows");
         trace_every_ = static_cast<int32_t>(number("record_interval"));
-        counts_.resize(n_neurons_);
+        counts_.resize(n_counts_ * n_neurons_);
         record_.resize(populations_.size());
         counts_file_.open(directory_ + "counts", std::ios::binary);
         potentials_file_.open(directory_ + "potentials", std::ios::binary);
@@ -203,6 +212,8 @@ public:
             population.recorded = record_[p];
             population.index.clear();
             population.step.clear();
+            population.taken_index.clear();
+            population.taken_step.clear();
             population.spikespace[population.n] = 0;  // feedback reads the step before
             population.start();
         }
@@ -252,9 +263,16 @@ public:
             const int32_t n_spikes = population.spikespace[population.n];
             const int32_t* spikes = population.spikespace;
             uint32_t* counts = counts_.data() + population.first;
-            for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
             // Decisions over time need all spikes of the last layer.
-            if (population.recorded && (in_window || is_last)) {
+            const bool is_kept = population.recorded && (in_window || is_last);
+            if (population.size) {
+                count_events(population, counts, is_kept);
+                continue;
+            }
+            for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
+            if (n_counts_ > 1)
+                for (int32_t k = 0; k < n_spikes; k++) counts[n_neurons_ + spikes[k]]++;
+            if (is_kept) {
                 population.index.insert(population.index.end(), spikes, spikes + n_spikes);
                 population.step.insert(population.step.end(), n_spikes, step_);
             }
@@ -283,11 +301,10 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
             if (!population.recorded) continue;
-            const int64_t head[3] = {picture_, static_cast<int64_t>(p),
-                                     static_cast<int64_t>(population.index.size())};
-            write(spikes_file_, head, 3);
-            write(spikes_file_, population.index.data(), population.index.size());
-            write(spikes_file_, population.step.data(), population.step.size());
+            write_spikes(p, population.index, population.step);
+            if (n_counts_ == 3)
+                write_spikes(populations_.size() + p, population.taken_index,
+                             population.taken_step);
         }
         for (size_t k = 0; is_traced_ && k < traces_.size(); k++) {
             const auto& trace = traces_[k];
@@ -319,6 +336,7 @@ private:
     int32_t step_ = 0, frame_ = 0;
     bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
+    size_t n_counts_ = 1;  // of each neuron: spikes, events, corrections
     std::vector<Population> populations_;
     size_t output_ = SIZE_MAX;  // index of the last layer
     std::map<std::string, std::function<double(int32_t)>> variables_;
@@ -338,8 +356,8 @@ private:
 
     void add(const std::string& name, int32_t* spikespace, size_t n,
              std::function<void()> start, std::function<void(int32_t)> hold) {
-        populations_.push_back({name, spikespace, n, 0, false, {}, {}, std::move(start),
-                                1, std::move(hold), {}, {}});
+        populations_.push_back({name, spikespace, n, 0, false, {}, {}, {}, {}, {},
+                                std::move(start), 1, std::move(hold), {}, {}});
     }
 
     // Whose values can be recorded.
@@ -363,6 +381,32 @@ private:
         for (const int32_t i : population.lesioned) population.hold(i);
     }
 
+    // Count events of several spikes: what is left of them, the events themselves, and
+    // what they took back.
+    void count_events(Population& population, uint32_t* counts, bool is_kept) {
+        uint32_t *events = counts + n_neurons_, *taken = events + n_neurons_;
+        for (int32_t k = 0; k < population.spikespace[population.n]; k++) {
+            const int32_t i = population.spikespace[k], n = population.size(i);
+            counts[i] += static_cast<uint32_t>(n);
+            events[i]++;
+            if (n < 0) taken[i] += static_cast<uint32_t>(-n);
+            if (!is_kept) continue;
+            auto& index = n < 0 ? population.taken_index : population.index;
+            auto& step = n < 0 ? population.taken_step : population.step;
+            index.insert(index.end(), std::abs(n), i);
+            step.insert(step.end(), std::abs(n), step_);
+        }
+    }
+
+    void write_spikes(size_t population, const std::vector<int32_t>& index,
+                      const std::vector<int32_t>& step) {
+        const int64_t head[3] = {picture_, static_cast<int64_t>(population),
+                                 static_cast<int64_t>(index.size())};
+        write(spikes_file_, head, 3);
+        write(spikes_file_, index.data(), index.size());
+        write(spikes_file_, step.data(), step.size());
+    }
+
     bool is_in_window() const {
         if (windows_.empty()) return true;
         for (size_t k = 0; k < windows_.size(); k += 2)
@@ -378,10 +422,11 @@ private:
 
     template <typename Count>
     void write_counts() {
-        narrow_.resize(n_neurons_ * sizeof(Count));
+        const size_t n = counts_.size();
+        narrow_.resize(n * sizeof(Count));
         Count* narrow = reinterpret_cast<Count*>(narrow_.data());
-        for (size_t i = 0; i < n_neurons_; i++) narrow[i] = static_cast<Count>(counts_[i]);
-        write(counts_file_, narrow, n_neurons_);
+        for (size_t i = 0; i < n; i++) narrow[i] = static_cast<Count>(counts_[i]);
+        write(counts_file_, narrow, n);
     }
 };
 

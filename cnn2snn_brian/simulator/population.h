@@ -27,6 +27,9 @@ struct Population {
     size_t first;  // index of its first neuron among all neurons
     bool recorded;
     std::vector<int32_t> index, step;
+    // How many spikes the event of a neuron is; without it, one.
+    std::function<int32_t(int32_t)> size;
+    std::vector<int32_t> taken_index, taken_step;  // spikes that were taken back
     std::function<void()> start;
     int32_t every;                // steps from one of its own to the next
     std::function<void(int32_t)> hold;  // keep a lesioned neuron's potential at 0

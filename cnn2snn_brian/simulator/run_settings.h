@@ -43,7 +43,7 @@ public:
     // channel stands for its threshold over the largest one.
     template <typename Real>
     void scale_weights(const std::string& name, Real* weights, size_t n, size_t block,
-                       size_t channels) const {
+                       size_t channels) {
         const auto& worth = numbers(name);
         restore(weights, n, !worth.empty());
         if (worth.empty()) return;
@@ -54,7 +54,7 @@ public:
     }
     template <typename Weights, typename Sources>
     void scale_synapses(const std::string& name, Weights& weights, const Sources& sources,
-                        size_t channels) const {
+                        size_t channels) {
         const auto& worth = numbers(name);
         restore(weights.data(), weights.size(), !worth.empty());
         if (worth.empty()) return;
