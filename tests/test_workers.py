@@ -270,7 +270,9 @@ def test_a_program_stays_alive_between_calls(simulator, images):
     (program,) = programs(os.getpid())
     for changed in ({"leak": 0.1}, {"thresholds": 2.0}, {"input_deletion": 0.5}):
         other = simulator.run(images, seed=4, executor=1, **changed)
-        assert not np.array_equal(other.spike_counts["ip1"], expected.spike_counts["ip1"])
+        assert not np.array_equal(
+            other.spike_counts["ip1"], expected.spike_counts["ip1"]
+        )
         assert_equal(simulator.run(images, seed=4, executor=1), expected)
     assert programs(os.getpid()) == [program]
     # Killed while it waits: the next call starts another.
@@ -300,9 +302,12 @@ def test_a_forked_process_has_programs_of_its_own(simulator, images):
 @needs_linux
 def test_a_simulator_that_is_dropped_leaves_no_program(simulator, images):
     simulator._programs.close()
-    with pytest.warns(ResourceWarning, match="cleaning up"):
-        network().compile(N_STEPS * ms).run(images, executor=2, shard_size=5)
-        gc.collect()
+    own = network().compile(N_STEPS * ms)
+    own.run(images, executor=2, shard_size=5)
+    assert programs(os.getpid())
+    own._directory.cleanup()  # of which Python would warn
+    del own
+    gc.collect()
     assert not programs(os.getpid())
 
 

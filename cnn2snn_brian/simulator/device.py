@@ -93,11 +93,10 @@ class ProgramDevice(CPPStandaloneDevice):
         if np.size(arr) < 2:
             super().fill_with_array(var, arr)
             return
-        self.array_cache[var] = None
-        where = self.get_array_name(var, access_data=False)
-        if not isinstance(var, DynamicArrayVariable):
-            where = f"{where}, {var.size}"
-        self.load(where, np.asarray(arr, var.dtype))
+        values, where = np.asarray(arr, var.dtype), self.get_array_name(var, False)
+        is_dynamic = isinstance(var, DynamicArrayVariable)
+        self.load(where if is_dynamic else f"{where}, {var.size}", values)
+        self.array_cache[var] = None if is_dynamic else values
 
     def code_object_class(
         self, codeobj_class: Any = None, fallback_pref: str | None = None

@@ -25,7 +25,7 @@ ENDED = {
 
 
 class Program:
-    """A compiled program that reads the folders of its runs. It ends with this object."""
+    """A compiled program, which ends with this object. It reads the folders of runs."""
 
     alive: "weakref.WeakSet[Program]" = weakref.WeakSet()
 
