@@ -62,6 +62,7 @@ from cnn2snn_brian.settings import (
     checked_rules,
     fields_of,
     network_record,
+    passing_on,
     shown,
     shown_kind,
 )
@@ -236,7 +237,7 @@ class SpikingNetwork(Printed):
                         "neurons without signed=True to what it reads"
                     )
                 if before.size is not None or model.size is not None:
-                    models[name] = before
+                    models[name] = passing_on(before)
             elif model.name == "BurstIF" and self.reset == "zero":
                 raise InputError(
                     f"neurons of {name}: a burst takes a threshold from v for each of "

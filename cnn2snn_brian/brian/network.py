@@ -30,7 +30,7 @@ from cnn2snn_brian.brian.input import (
     takes_images,
 )
 from cnn2snn_brian.brian.internals import RuntimeDevice, check_version, word_substitute
-from cnn2snn_brian.brian.neurons import Place, Schedule, if_neurons, size_before
+from cnn2snn_brian.brian.neurons import Place, Schedule, burst_before, if_neurons
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.synapse_kinds import GateSynapses
 from cnn2snn_brian.checks import free_memory
@@ -179,7 +179,7 @@ def _built(
         on_pre = models[projection.target].on_pre
         size = None
         if (model := models.get(projection.source)) and model.size is not None:
-            size = size_before(model.size, ago[projection.name])
+            size = burst_before(ago[projection.name])
         synapses = _connected(snn, projection, ends, on_pre, place, delay, size)
         if (share := factors.get(projection.name)) is not None:
             connection = projection.connection
@@ -215,7 +215,10 @@ def _built(
             channels=layer.shape[0] if by_channel else None,
             # Where something happens between equations and reset, they are apart.
             for_program=for_program and name not in snn.extension.apart,
-            remembered=max((ago[p.name] for p in layers.out_of(name)), default=0),
+            remembered=max(
+                (ago[p.name] for p in layers.out_of(name) if models[name].size),
+                default=0,
+            ),
         )
         _set_state(group, layer, parameters, models[name])
         _say(group, shape=layer.shape, on_pre=models[name].on_pre)

@@ -124,13 +124,13 @@ class GateSynapses(SharedSynapses):
         post, pre, n : ndarray of int
             Targets that a spike passes to, inputs that it is of, and how many pass.
         """
-        channels, *sizes = self.connection.input_shape
+        channels, *area = self.connection.input_shape
         width = self.connection.shape[2]
         rows, columns = self._spans
         spiking = np.zeros(len(counts), np.int32)
         spiking[inputs] = sizes
         # One place for each input, as in torch but channels last.
-        index = np.arange(len(counts)).reshape(*sizes, channels)
+        index = np.arange(len(counts)).reshape(*area, channels)
         post, pre, n = [], [], []
         for y, (top, bottom) in enumerate(rows):
             for x, (left, right) in enumerate(columns):

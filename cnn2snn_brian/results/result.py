@@ -729,23 +729,34 @@ class SimulationResult(Printed):
                 f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
             )
         shape, end = self._final_counts.shape, round(time / self.dt_s)
-        return np.stack(
-            [
-                tally((neuron[step < end],), shape[1:], size[step < end])
-                for neuron, step, size in self._output_spikes()
-            ]
-        ).astype(np.int64)
+        found = np.zeros(shape, np.int64)
+        for image, counts in enumerate(found):
+            unit, step, sign = self.output_spikes(image)
+            counts += tally((unit[step < end],), shape[1:], sign[step < end])
+        return found
 
-    def _output_spikes(self) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
-        """Give places, steps and signs of the output spikes of each image."""
+    def output_spikes(self, image: int) -> tuple[IntArray, IntArray, IntArray]:
+        """
+        Give the spikes of the last layer.
+
+        Parameters
+        ----------
+        image : int
+            Index of the image.
+
+        Returns
+        -------
+        unit, step, sign : ndarray of int, shape (n_spikes,)
+            Place in the layer's array, time step, and -1 if a spike was taken back,
+            else 1.
+        """
         layer = self.output_layer
-        for image in range(self.n_images):
-            neuron, step = self.recorded[layer, image]
-            back = self.recorded_corrections.get((layer, image), (neuron[:0], step[:0]))
-            sign = np.repeat([1, -1], [len(step), len(back[1])])
-            both, steps = np.append(neuron, back[0]), np.append(step, back[1])
-            at = self._positions(layer, both)
-            yield np.ravel_multi_index(at, self.shapes[layer]), steps, sign
+        neuron, step = self.recorded[layer, image]
+        taken = self.recorded_corrections.get((layer, image), (neuron[:0], step[:0]))
+        sign = np.repeat([1, -1], [len(step), len(taken[1])])
+        at = self._positions(layer, np.append(neuron, taken[0]))
+        unit = np.ravel_multi_index(at, self.shapes[layer])
+        return unit, np.append(step, taken[1]), sign
 
     def decide(self, margin: int) -> Decisions:
         """
@@ -771,7 +782,7 @@ class SimulationResult(Printed):
         n_classes = self._final_counts.shape[1]
         if n_classes < 2:
             raise InputError(f"{n_classes} class, expected at least 2")
-        spikes, final = self._output_spikes(), self.predictions
+        spikes, final = map(self.output_spikes, range(self.n_images)), self.predictions
         return decisions(margin, spikes, final, self.steps_of_row, n_classes)
 
     def class_names(self, given: Sequence[str] | None = None) -> list[str]:
@@ -826,10 +837,9 @@ class SimulationResult(Printed):
         truth = class_numbers(labels, self.n_images)
         correct = np.zeros(self.n_steps)
         n_classes = self._final_counts.shape[1]
-        for label, (neuron, step, sign) in zip(
-            truth, self._output_spikes(), strict=True
-        ):
-            counts = counted(neuron, step, self.n_steps, n_classes, sign)
+        for image, label in enumerate(truth):
+            unit, step, sign = self.output_spikes(image)
+            counts = counted(unit, step, self.n_steps, n_classes, sign)
             correct += (counts.argmax(1) == label) & (counts.max(1) > 0)
         return correct / self.n_images
 

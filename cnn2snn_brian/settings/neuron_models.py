@@ -63,23 +63,8 @@ RESETS = {"zero": "v = 0", "subtract": "v -= v_th"}
 UNLESS = "(unless refractory)"
 
 
-def burst_code(most: int, signed: bool) -> tuple[str, dict[str, str]]:
-    """Write the threshold and the resets of neurons that send bursts."""
-
-    # Counted, not divided: with -ffast-math, 3 thresholds over 1 may be 2.9999998.
-    def count(condition: str, *, first: float = 1) -> str:
-        return " + ".join(f"int({condition}{first + k} * v_th)" for k in range(most))
-
-    threshold, burst, after = "v >= v_th", count("v >= "), ""
-    if signed:
-        threshold += " or (v <= -v_th and sent > 0)"
-        burst += f" - clip({count('v <= -')}, 0, sent)"
-        after = "\nsent += burst"
-    return threshold, {
-        # What passes a gate is a whole number of thresholds, to rounding.
-        "zero": f"burst = {count('v >= ', first=0.5)}\nv = 0",
-        "subtract": f"burst = {burst}\nv -= burst * v_th{after}",
-    }
+#: What neurons that send several spikes at once do with each event.
+BURST_RESETS = ("v -= burst * v_th", "v -= burst * v_th\nsent += burst")
 
 
 def read_equations(where: str, text: str) -> Equations:
@@ -184,9 +169,10 @@ class NeuronModel(BrianCode):
     floor : bool
         Whether ``v`` is held at ``v_min``.
     size : str, optional
-        A variable that says how many spikes an event of a neuron is. The reset sets it;
-        it is 0 in steps without an event. Weights count so many times, and so does the
-        event in a result. Without it, an event is a spike.
+        Expression that says how many spikes an event of a neuron is. Each neuron has it
+        as ``burst`` from just before the threshold on, which can read it. Weights count
+        so many times, and so does the event in a result. Without it, an event is a
+        spike.
     most : int
         Largest size of an event.
     signed : bool
@@ -244,7 +230,8 @@ class NeuronModel(BrianCode):
                 "neurons: the equations have no variable v without unit, the membrane "
                 f"potential; they have {', '.join(sorted(names)) or 'none'}"
             )
-        self._check("neurons", names, "v", RESERVED, np.isfinite)
+        reserved = RESERVED if self.size is None else (*RESERVED, "burst")
+        self._check("neurons", names, "v", reserved, np.isfinite)
         if isinstance(self.reset, Mapping):
             if set(self.reset) != set(RESETS):
                 raise InputError(
@@ -252,10 +239,6 @@ class NeuronModel(BrianCode):
                     f"expected {' and '.join(RESETS)}, or one statement"
                 )
             object.__setattr__(self, "reset", FrozenDict(self.reset))
-        if self.size is not None and self.size not in names:
-            raise InputError(
-                f"neurons: size is {self.size!r}, which the equations don't declare"
-            )
         period = 0.0 if self.refractory is None else self.refractory
         period = seconds("neurons: refractory", period, plain=False, least=0)
         # Always a time: Brian2 does not compare a time with a number.
@@ -269,16 +252,23 @@ class NeuronModel(BrianCode):
     @property
     def is_one_pass(self) -> bool:
         """Whether a compiled program updates the neurons in one vectorised pass."""
-        code: tuple[str, Any] = "v >= v_th", None
+        code = self.threshold, self.reset_for("subtract")
+        known = [("v >= v_th", RESETS["subtract"])] if self.reset is None else []
         if self.size is not None:
-            code = burst_code(self.most, self.signed)
+            known = [("burst != 0", reset) for reset in BURST_RESETS]
         return (
             self.factor is not None
-            and (self.threshold, self.reset) == code
+            and code in known
             and self.noise is None
             and self.floor
             and not self.has_refractory
         )
+
+    def __str__(self) -> str:
+        if self.size is None:
+            return super().__str__()
+        values = [f"most={self.most}"] + ["signed=True"] * self.signed
+        return f"{self.name}({', '.join(values)})"
 
     def reset_for(self, kind: str) -> str:
         """
@@ -310,7 +300,8 @@ class NeuronModel(BrianCode):
         equations = self.equations
         if not self.has_refractory:
             equations = equations.replace(UNLESS, "")
-        return self._with_values(equations)
+        own = [] if self.size is None else ["burst : 1"]
+        return self._with_values(equations, *own)
 
     @property
     def structure(self) -> dict[str, Any]:

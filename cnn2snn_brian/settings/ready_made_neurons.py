@@ -1,14 +1,18 @@
 """Neuron models that are ready-made: IF, LIF, ConductanceLIF, AdaptiveIF, BurstIF."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from brian2 import Quantity, ms
 
 from cnn2snn_brian.checks import check_choice, check_number, check_whole, seconds
-from cnn2snn_brian.settings.neuron_models import UNLESS, NeuronModel, burst_code
+from cnn2snn_brian.settings.neuron_models import BURST_RESETS, UNLESS, NeuronModel
 
 #: Added to ``v`` in each step: within 1 ms a standard deviation of sigma thresholds.
 NOISE = "sigma * v_th * sqrt(dt / ms) * randn()"
+
+#: What passes a gate is a whole number of thresholds, but for less than this.
+ROUNDING = 2**-10
 
 #: Spikes of a burst, at most.
 LONGEST_BURST = 64
@@ -274,9 +278,9 @@ def BurstIF(most: int = 4, *, signed: bool = False) -> NeuronModel:
     refused.
 
     For Brian2 a burst is one event, and the neuron's variable ``burst`` has its size
-    (0 in steps without one): a monitor of spikes sees one spike, and synapses of your
-    own read ``burst_pre``. Synapses that fail transmit a burst as a whole or not at
-    all.
+    (0 in steps without one): ``SpikeMonitor(group, variables="burst")`` keeps it, and
+    synapses of your own read ``burst_pre``. Synapses that fail transmit a burst as a
+    whole or not at all.
 
     Parameters
     ----------
@@ -308,14 +312,30 @@ def BurstIF(most: int = 4, *, signed: bool = False) -> NeuronModel:
     """
     check_whole("neurons: most", most, 1)
     check_number("neurons: most", most, high=LONGEST_BURST)
-    threshold, reset = burst_code(most, signed)
+    burst = _thresholds_in(most)
+    if signed:
+        back = " + ".join(f"int(v <= -{k} * v_th)" for k in range(1, most + 1))
+        burst += f" - clip({back}, 0, sent)"
     return NeuronModel(
-        "v : 1\nburst : 1" + signed * "\nsent : 1",
-        threshold=threshold,
-        reset=reset,
-        size="burst",
+        "v : 1" + signed * "\nsent : 1",
+        threshold="burst != 0",
+        reset={"zero": "v = 0", "subtract": BURST_RESETS[signed]},
+        size=burst,
         most=most,
         signed=signed,
         factor="1",
         name="BurstIF",
     )
+
+
+def _thresholds_in(most: int, *, less: float = 0) -> str:
+    """Write how many thresholds are in ``v``."""
+    # Counted, not divided: with -ffast-math, 3 thresholds over 1 may be 2.9999998.
+    return " + ".join(f"int(v >= {k - less} * v_th)" for k in range(1, most + 1))
+
+
+def passing_on(model: NeuronModel) -> NeuronModel:
+    """Make the neurons of a gate, which send on what those of this model send."""
+    if model.size is None:
+        return model
+    return replace(model, size=_thresholds_in(model.most, less=ROUNDING))

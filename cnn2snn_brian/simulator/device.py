@@ -276,7 +276,7 @@ def _image_loop(
         state = f"{array(name, 'v')}, {array(name, 'v_th')}, {n_thresholds}"
         lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
         if (model := models[name]).size is not None:
-            sizes = f"{array(name, model.size)}, {str(model.signed).lower()}"
+            sizes = f"{array(name, 'burst')}, {str(model.signed).lower()}"
             lines.append(f"program.add_sizes({sizes});")
         recordable[f"{name}.v"] = snn.layers[name].shape
         for variable in network[name].variables.values():

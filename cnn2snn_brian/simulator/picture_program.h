@@ -210,10 +210,8 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             auto& population = populations_[p];
             population.recorded = record_[p];
-            population.index.clear();
-            population.step.clear();
-            population.taken_index.clear();
-            population.taken_step.clear();
+            population.sent.clear();
+            population.taken.clear();
             population.spikespace[population.n] = 0;  // feedback reads the step before
             population.start();
         }
@@ -260,22 +258,9 @@ public:
         for (auto& population : populations_) {
             if (step_ % population.every != 0) continue;
             const bool is_last = &population == &populations_[output_];
-            const int32_t n_spikes = population.spikespace[population.n];
-            const int32_t* spikes = population.spikespace;
-            uint32_t* counts = counts_.data() + population.first;
             // Decisions over time need all spikes of the last layer.
             const bool is_kept = population.recorded && (in_window || is_last);
-            if (population.size) {
-                count_events(population, counts, is_kept);
-                continue;
-            }
-            for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
-            if (n_counts_ > 1)
-                for (int32_t k = 0; k < n_spikes; k++) counts[n_neurons_ + spikes[k]]++;
-            if (is_kept) {
-                population.index.insert(population.index.end(), spikes, spikes + n_spikes);
-                population.step.insert(population.step.end(), n_spikes, step_);
-            }
+            population.count(counts_.data(), n_neurons_, n_counts_, is_kept, step_);
         }
         if (is_traced_ && in_window && step_ % trace_every_ == 0)
             for (auto& trace : traces_)
@@ -301,10 +286,9 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
             if (!population.recorded) continue;
-            write_spikes(p, population.index, population.step);
+            population.sent.write(spikes_file_, picture_, p);
             if (n_counts_ == 3)
-                write_spikes(populations_.size() + p, population.taken_index,
-                             population.taken_step);
+                population.taken.write(spikes_file_, picture_, populations_.size() + p);
         }
         for (size_t k = 0; is_traced_ && k < traces_.size(); k++) {
             const auto& trace = traces_[k];
@@ -356,7 +340,7 @@ private:
 
     void add(const std::string& name, int32_t* spikespace, size_t n,
              std::function<void()> start, std::function<void(int32_t)> hold) {
-        populations_.push_back({name, spikespace, n, 0, false, {}, {}, {}, {}, {},
+        populations_.push_back({name, spikespace, n, 0, false, {}, {}, {},
                                 std::move(start), 1, std::move(hold), {}, {}});
     }
 
@@ -381,43 +365,11 @@ private:
         for (const int32_t i : population.lesioned) population.hold(i);
     }
 
-    // Count events of several spikes: what is left of them, the events themselves, and
-    // what they took back.
-    void count_events(Population& population, uint32_t* counts, bool is_kept) {
-        uint32_t *events = counts + n_neurons_, *taken = events + n_neurons_;
-        for (int32_t k = 0; k < population.spikespace[population.n]; k++) {
-            const int32_t i = population.spikespace[k], n = population.size(i);
-            counts[i] += static_cast<uint32_t>(n);
-            events[i]++;
-            if (n < 0) taken[i] += static_cast<uint32_t>(-n);
-            if (!is_kept) continue;
-            auto& index = n < 0 ? population.taken_index : population.index;
-            auto& step = n < 0 ? population.taken_step : population.step;
-            index.insert(index.end(), std::abs(n), i);
-            step.insert(step.end(), std::abs(n), step_);
-        }
-    }
-
-    void write_spikes(size_t population, const std::vector<int32_t>& index,
-                      const std::vector<int32_t>& step) {
-        const int64_t head[3] = {picture_, static_cast<int64_t>(population),
-                                 static_cast<int64_t>(index.size())};
-        write(spikes_file_, head, 3);
-        write(spikes_file_, index.data(), index.size());
-        write(spikes_file_, step.data(), step.size());
-    }
-
     bool is_in_window() const {
         if (windows_.empty()) return true;
         for (size_t k = 0; k < windows_.size(); k += 2)
             if (windows_[k] <= step_ && step_ < windows_[k + 1]) return true;
         return false;
-    }
-
-    template <typename T>
-    void write(std::ofstream& file, const T* data, size_t n) {
-        file.write(reinterpret_cast<const char*>(data),
-                   static_cast<std::streamsize>(n * sizeof(T)));
     }
 
     template <typename Count>
