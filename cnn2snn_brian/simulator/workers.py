@@ -132,7 +132,7 @@ def run_shards(
     least = min(-(-MIN_WORK // work), MAX_SHARD)
     size = shard_size or min(MAX_SHARD, max(least, -(-n_images // n_shards)))
     call = Call(programs, advance)
-    with ThreadPoolExecutor(workers) as threads:
+    with ThreadPoolExecutor(workers) if n_images > size else _Here() as threads:
         try:
             yield from _collected(
                 jobs, size, lambda part: threads.submit(call.run, part), Future.result
@@ -141,6 +141,18 @@ def run_shards(
             # Also on Ctrl-C: threads wait for their programs, so these end first.
             call.stop()
             raise
+
+
+class _Here(Executor):
+    """Runs what it gets at once: a single shard needs no thread."""
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class _Remote:
