@@ -97,10 +97,6 @@ def bursts(stages, image, thresholds, waits, rule, *, signed):
     return found
 
 
-def case(synapses, pooling, propagation, gate, delay=0, signed=False):
-    return pytest.param(synapses, pooling, propagation, gate, delay, signed)
-
-
 def rare(*given):
     return pytest.param(*given, marks=pytest.mark.many)
 
@@ -160,10 +156,9 @@ def test_every_burst(synapses, pooling, propagation, gate, delay, signed):
             each, sizes = trains.bursts
             found = np.zeros(n.shape)
             step = np.rint(1e3 * each.t).astype(int)
-            found[step, *each.position] = sizes
+            found[(step, *each.position)] = sizes
             np.testing.assert_array_equal(found, np.maximum(n, 0))
             is_long |= bool((n == MOST).any())
-            print(name, n.mean(), (n==0).mean(), (n==1).mean(),(n==MOST).mean(), (n<0).mean())
             if signed:
                 taken = result.corrections[name][k]
                 np.testing.assert_array_equal(taken, np.maximum(-n, 0).sum(0))
@@ -184,3 +179,179 @@ def test_every_burst(synapses, pooling, propagation, gate, delay, signed):
         found[np.rint(monitor.t / ms).astype(int), monitor.i] = monitor.burst
         n = np.moveaxis(n.numpy(), 1, -1) if n.ndim == 4 else n.numpy()
         np.testing.assert_array_equal(found, n.reshape(N_STEPS, -1))
+
+
+def small(**options):
+    """Two layers; v_th and weights are powers of two, so that sums are exact."""
+    cnn = randomize(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)
+        ),
+        seed=5,
+    ).eval()
+    options = {"neurons": BurstIF(4), "thresholds": 0.25} | options
+    return convert(cnn, (1, 3, 3), preset="bursts", **options)
+
+
+@pytest.fixture(scope="module")
+def program():
+    """A program with a lesion, synapses that fail, and readers of an own model."""
+    snn = small(release_probability={"ip1": 0.5}, classes=["a", "b", "c"])
+
+    def readers(network):
+        group = brian2.NeuronGroup(4, "got : 1\ncame : 1", name="readers")
+        on_pre = "got_post += burst_pre\ncame_post += 1"
+        synapses = brian2.Synapses(
+            network["conv1"], group, on_pre=on_pre, name="reading"
+        )
+        synapses.connect(j="i % 4")
+        network.add(group, synapses)
+
+    with snn.extend(readers).compile(40 * ms) as simulator:
+        yield simulator
+
+
+@pytest.mark.standalone
+def test_lesions_failing_synapses_and_added_objects(program, tmp_path):
+    images = np.random.default_rng(1).random((2, 1, 3, 3))
+    mask = np.zeros((4, 2, 2), bool)
+    mask[1] = True
+    kept = Recording(["conv1"], variables={"readers": ["got", "came"]})
+    result = program.run(images, record=kept, lesion={"conv1": mask}, seed=3)
+    counts, bursts = result.spike_counts["conv1"], result.burst_counts["conv1"]
+    assert not counts[:, 1].any()
+    assert (counts > bursts).any()
+    # By channel, what the last step left: synapses of a user's own read `burst_pre`.
+    for what, found in (("got", counts), ("came", bursts)):
+        last = result.variable("readers", what, 1).v[-1]
+        np.testing.assert_array_equal(last, found[1].sum((1, 2)))
+    # A burst is one addition of each of its weights.
+    assert result.events["ip1"].tolist() == (3 * bursts.sum((1, 2, 3))).tolist()
+    whole = program.run(images, seed=3, release_probability={"ip1": 1.0})
+    np.testing.assert_array_equal(whole.spike_counts["conv1"][:, 0], counts[:, 0])
+    path = tmp_path / "result.h5"
+    result.save(path)
+    loaded = SimulationResult.load(path)
+    np.testing.assert_array_equal(loaded.burst_counts["conv1"], bursts)
+    (of_file, in_file), (trains, sizes) = (
+        each.spikes("conv1", 0).bursts for each in (loaded, result)
+    )
+    np.testing.assert_array_equal(in_file, sizes)
+    np.testing.assert_array_equal(of_file.neuron, trains.neuron)
+    assert not loaded.corrections
+
+
+@pytest.mark.standalone
+def test_a_burst_fails_as_a_whole(program):
+    image = np.full((1, 1, 3, 3), 0.75)
+    base = {"thresholds": {"conv1": 0.25, "ip1": 1e6}, "v_init": 0.0, "leak": 0.0}
+    trials = program.run(image, repeats=300, seed=1, **base)
+    all_of_them = program.run(
+        image, repeats=1, seed=1, release_probability={"ip1": 1.0}, **base
+    )
+    bias = program.run(
+        image, repeats=1, seed=1, release_probability={"ip1": 0.0}, **base
+    ).output_potentials
+    arrived = trials.output_potentials - bias
+    wanted = (all_of_them.output_potentials - bias)[0] / 2
+    error = arrived.std(0) / np.sqrt(300)
+    assert (np.abs(arrived.mean(0) - wanted) < 4 * error).all()
+    # Of n independent spikes the spread would be smaller by the root of n.
+    weights = program.snn.layers.projections[-1].connection.weight
+    sizes = all_of_them.spike_counts["conv1"] / all_of_them.burst_counts["conv1"].clip(
+        1
+    )
+    n = all_of_them.burst_counts["conv1"]
+    variance = 0.25 * (n * sizes**2).reshape(1, -1) @ (weights.T**2)
+    gain = all_of_them.parameters.thresholds["conv1"]
+    assert gain == 0.25
+    np.testing.assert_allclose(arrived.var(0), variance[0], rtol=0.35)
+
+
+def test_files_and_presets(tmp_path):
+    snn = small(neurons=BurstIF(3, signed=True))
+    snn.save(tmp_path / "bursts.snn")
+    loaded = SpikingNetwork.load(tmp_path / "bursts.snn")
+    assert loaded == snn
+    assert loaded.neurons == BurstIF(3, signed=True)
+    assert "BurstIF(most=3, signed=True)" in str(loaded)
+    assert suitable_duration(snn) == 4 * ms
+    assert suitable_duration(small(neurons=IF())) == 12 * ms
+
+
+def test_the_largest_activation_is_a_whole_burst():
+    cnn = cnn_of(parts("synapses", has_gate=False))
+    one, four = (
+        convert(cnn, SHAPE, preset=preset, calibration=IMAGES).thresholds
+        for preset in ("few-steps", "bursts")
+    )
+    # A spike of conv1 is worth a fourth; those of later layers too, as what they read.
+    np.testing.assert_allclose(four["conv1"], one["conv1"] / 4)
+    for name in ("conv2", "conv3", "ip1"):
+        np.testing.assert_allclose(four[name], one[name])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BurstIF(0), "most is 0, expected a whole number of at least 1"),
+        (lambda: BurstIF(65), "most is 65"),
+        (lambda: BurstIF(2.0), "most is 2.0"),
+        (lambda: small(reset="zero"), "conv1: a burst takes .* reset='subtract'"),
+        (
+            lambda: convert(
+                cnn_of(parts("synapses", has_gate=True)),
+                SHAPE,
+                preset="bursts",
+                max_pooling="gate",
+                neurons={"conv3": BurstIF(signed=True)},
+                thresholds=1.0,
+            ),
+            "pool2: maximum pooling can't take spikes back",
+        ),
+        (
+            lambda: small(synapses="explicit").plasticity("ip1", STDP()),
+            "plasticity of ip1: neurons of ip1 send several spikes at once",
+        ),
+        (
+            lambda: small(synapses="explicit", neurons={"conv1": BurstIF()}).plasticity(
+                "ip1", STDP()
+            ),
+            "plasticity of ip1: neurons of conv1 send several spikes",
+        ),
+        (lambda: small().to_nir(), r"conv1: NIR has no node .* BurstIF\(most=4\)"),
+    ],
+)
+def test_what_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_bursts_into_other_neurons_in_cython():
+    """Only conv1 sends bursts, and conductances and leaky neurons read them."""
+    brian2.prefs.codegen.target = "cython"
+    image = np.full((1, 3, 3), 0.75)
+    for synapses in ("shared", "explicit"):
+        snn = small(
+            neurons={"conv1": BurstIF(4), "ip1": LIF(5 * ms)}, synapses=synapses
+        )
+        network = snn.network(image)
+        sent = SpikeMonitor(network["conv1"], variables="burst")
+        kept = brian2.StateMonitor(network["ip1"], "v", record=True)
+        network["ip1"].v_th = 1e6
+        network.add(sent, kept)
+        network.run(5 * ms, namespace={})
+        assert sent.burst[:].max() > 1
+        linear = snn.layers.projections[-1].connection.weight
+        v, found = np.zeros(3), []
+        bias = snn.layers["ip1"].bias / snn.thresholds["conv1"]
+        for t in range(5):
+            v = v * np.exp(-1 / 5) if t else 0.5 * 0.25 * np.exp(-1 / 5) * np.ones(3)
+            burst = np.zeros(16)
+            now = np.rint(sent.t / ms).astype(int) == t
+            burst[sent.i[now]] = sent.burst[now]
+            # Neurons have channels last, torch's weights first.
+            v = v + bias + linear @ burst.reshape(2, 2, 4).transpose(2, 0, 1).ravel()
+            found.append(v)
+        # It keeps what is there at the start of a step.
+        np.testing.assert_allclose(kept.v.T[1:], found[:-1], rtol=1e-5)

@@ -38,7 +38,7 @@ from cnn2snn_brian.settings import check_units
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
 
-#: A statement that does nothing but add a weight, or one times a variable of the source.
+#: A statement that only adds a weight, or a weight times a variable of the source.
 PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*(?:w|\(?(\w+_pre)\s*\*\s*w\)?)")
 
 #: Spikes of a position, on average, from which on sums in registers are faster.
@@ -66,7 +66,7 @@ SUBSET_WEIGHTS = 2**14
 def added_to(
     on_pre: str, variables: Mapping[str, Any]
 ) -> tuple[str | None, str | None]:
-    """Find what a spike adds a weight to, and the source's variable that it is times."""
+    """Find what a spike adds a weight to, and what of its source it is times."""
     match = PLAIN.fullmatch(on_pre.strip())
     name, times = (f"{match[1]}_post", match[2]) if match else ("", None)
     used = [variables.get(each) for each in (name, times or name)]

@@ -53,7 +53,7 @@ class RecordedSpikes(Printed):
 
     @property
     def bursts(self) -> tuple["RecordedSpikes", npt.NDArray[np.int64]]:
-        """The bursts, one spike each, and the number of spikes that each of them has."""
+        """The bursts, one spike each, and the number of spikes of each."""
         is_next = np.ones(len(self.t), bool)
         is_next[1:] = (np.diff(self.t) != 0) | (np.diff(self.neuron) != 0)
         (first,) = np.nonzero(is_next)

@@ -3,8 +3,8 @@ Models of neurons: what the neurons of a converted network compute.
 
 A `NeuronModel` is an object that can be replaced: Brian2 equations, threshold, reset,
 what a spike does to its target, and parameters with their values. `IF`, `LIF`,
-`ConductanceLIF`, `AdaptiveIF` and `BurstIF` are ready-made. Values of parameters are run-time
-inputs of a compiled program; everything else of a model is its structure, see
+`ConductanceLIF`, `AdaptiveIF` and `BurstIF` are ready-made. Values of parameters are
+run-time inputs of a compiled program; everything else of a model is its structure, see
 `NeuronModel.structure`.
 """
 

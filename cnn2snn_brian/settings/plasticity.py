@@ -18,11 +18,7 @@ from brian2 import Equations, Quantity, ms
 from cnn2snn_brian.checks import check_names, check_number, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Network, Projection
-from cnn2snn_brian.settings.neuron_models import (
-    BrianCode,
-    NeuronModel,
-    read_equations,
-)
+from cnn2snn_brian.settings.neuron_models import BrianCode, NeuronModel, read_equations
 from cnn2snn_brian.settings.settings import FrozenDict
 
 #: Names that all plastic synapses have; a rule declares none of them.

@@ -130,7 +130,7 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 PRESETS["bursts"] = Preset(
-    "for two to four steps: as few-steps, of neurons that send up to 4 spikes in a step",
+    "for two to four steps: few-steps with neurons that send up to 4 spikes a step",
     {**PRESETS["few-steps"].arguments, "neurons": BurstIF()},
     4 * ms,
     ("thresholds",),

@@ -97,7 +97,11 @@ public:
     // corrections, sizes may be below 0.
     template <typename Real>
     void add_sizes(const Real* sizes, bool with_corrections) {
-        populations_.back().size = [sizes](int32_t i) { return static_cast<int32_t>(sizes[i]); };
+        const int32_t* spikes = populations_.back().spikespace;
+        populations_.back().look_up = [sizes, spikes](std::vector<int32_t>& found) {
+            for (size_t k = 0; k < found.size(); k++)
+                found[k] = static_cast<int32_t>(sizes[spikes[k]]);
+        };
         const size_t n = with_corrections ? 3 : 2;
         if (n > n_counts_) n_counts_ = n;
     }
@@ -340,7 +344,7 @@ private:
 
     void add(const std::string& name, int32_t* spikespace, size_t n,
              std::function<void()> start, std::function<void(int32_t)> hold) {
-        populations_.push_back({name, spikespace, n, 0, false, {}, {}, {},
+        populations_.push_back({name, spikespace, n, 0, false, {}, {}, {}, {},
                                 std::move(start), 1, std::move(hold), {}, {}});
     }
 

@@ -51,8 +51,9 @@ struct Population {
     size_t first;  // index of its first neuron among all neurons
     bool recorded;
     Spikes sent, taken;  // that are recorded; those that were taken back
-    // How many spikes the event of a neuron is; without it, one.
-    std::function<int32_t(int32_t)> size;
+    // How many spikes each event of this step is; without it, one.
+    std::function<void(std::vector<int32_t>&)> look_up;
+    std::vector<int32_t> sizes;
     std::function<void()> start;
     int32_t every;                // steps from one of its own to the next
     std::function<void(int32_t)> hold;  // keep a lesioned neuron's potential at 0
@@ -68,15 +69,17 @@ struct Population {
         const int32_t n_spikes = spikespace[n];
         if (n_counts > 1)
             for (int32_t k = 0; k < n_spikes; k++) counts[n_neurons + spikespace[k]]++;
-        if (!size) {
+        if (!look_up) {
             for (int32_t k = 0; k < n_spikes; k++) counts[spikespace[k]]++;
             if (!is_kept) return;
             sent.index.insert(sent.index.end(), spikespace, spikespace + n_spikes);
             sent.step.insert(sent.step.end(), n_spikes, now);
             return;
         }
+        sizes.resize(n_spikes);
+        look_up(sizes);
         for (int32_t k = 0; k < n_spikes; k++) {
-            const int32_t i = spikespace[k], by = size(i);
+            const int32_t i = spikespace[k], by = sizes[k];
             counts[i] += static_cast<uint32_t>(by);
             if (by < 0) counts[2 * n_neurons + i] += static_cast<uint32_t>(-by);
             if (!is_kept) continue;

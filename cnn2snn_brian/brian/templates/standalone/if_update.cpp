@@ -16,9 +16,11 @@ neurons.py, in the same order. Of neurons that send bursts, Brian2 writes all st
     {% set real = c_data_type(variables['v'].dtype) %}
     const size_t _vectorisation_idx = -1;
     {{scalar_code|autoindent}}
-    int32_t* __restrict _spikes = {{_spikespace}};
     {% if not burst %}
     {{real}}* __restrict _v = {{v}};
+    {% endif %}
+    int32_t* __restrict _spikes = {{_spikespace}};
+    {% if not burst %}
     const {{real}} _floor = {{v_min}};
     {% if not by_channel %}
     const {{real}} _threshold = {{v_th}}, _leak = {{leak}};
