@@ -276,8 +276,9 @@ def computed(func: Any, args: Any, kwargs: Any) -> Any:
         # torch lays out the windows of all images, if numbers are float64.
         x, weight, *more = args
         if len(x) > 1 and x.numel() * weight[0, 0].numel() > PART:
-            parts = (computed(func, (one, weight, *more), kwargs) for one in x.split(1))
-            return torch.cat([*parts])
+            images = x.split(1)
+            found = [computed(func, (one, weight, *more), kwargs) for one in images]
+            return torch.cat(found)
     is_form = name in _FORMS or name in ("__get__", "__set__")
     changes = name.endswith("_") and not name.endswith("__")
     if is_form or changes or not any(map(_is_large, (*args, *kwargs.values()))):
@@ -288,9 +289,11 @@ def computed(func: Any, args: Any, kwargs: Any) -> Any:
         biases = itertools.repeat(None) if bias is None else bias.split(n)
         parts = zip(weight.split(n), biases, strict=False)
         return torch.cat([func(x, w.double(), b) for w, b in parts], -1)
-    args, kwargs = map_aggregate(
-        (args, kwargs), lambda value: value.double() if _is_large(value) else value
-    )
+
+    def doubled(value: Any) -> Any:
+        return value.double() if _is_large(value) else value
+
+    args, kwargs = map_aggregate((args, kwargs), doubled)
     return func(*args, **kwargs)
 
 

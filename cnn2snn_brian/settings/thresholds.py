@@ -130,7 +130,8 @@ class Highest:
 
     def at_percentile(self, by_channel: bool) -> Any:
         """Give the percentile as NumPy does of all activations."""
-        rows, n = self._whole, self._n_whole
+        rows: Any = self._whole
+        n = self._n_whole
         if by_channel:
             rows, n = self._channels, self._n_channel
         place = (n - 1) * self._share
