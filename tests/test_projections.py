@@ -28,10 +28,10 @@ from cnn2snn_brian.projections import (
     Network,
     Population,
     Projection,
+    dense,
     from_neurons,
     to_neurons,
 )
-from cnn2snn_brian.projections import dense
 from cnn2snn_brian.projections import network as network_module
 from cnn2snn_brian.projections.algebra import composed, summed
 
