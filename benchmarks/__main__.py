@@ -23,7 +23,7 @@ from benchmarks.timm_families import timm_families
 from benchmarks.trained_networks import trained_networks
 from benchmarks.trials import long_runs, same_as_brian, trials
 from benchmarks.tuning import tuning
-from benchmarks.workers import workers
+from benchmarks.workers import small_batches, workers
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -39,6 +39,7 @@ BENCHMARKS = {
     "build": build,
     "memory": memory,
     "workers": workers,
+    "small_batches": small_batches,
     "tuning": tuning,
     "architectures": architectures,
     "imagenet_size": imagenet_size,

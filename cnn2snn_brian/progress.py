@@ -28,6 +28,9 @@ def progress_bar(
     description: str, total: int, *, show: bool = True
 ) -> Iterator[Advance]:
     """Show a progress bar on standard error, or below the cell of a notebook."""
+    if not show:
+        yield lambda steps, note="": None
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -37,8 +40,8 @@ def progress_bar(
         TextColumn("{task.fields[note]}", markup=False),
     )
     console = Console(stderr=True)
-    in_notebook = show and console.is_jupyter
-    bar = Progress(*columns, console=console, disable=in_notebook or not show)
+    in_notebook = console.is_jupyter
+    bar = Progress(*columns, console=console, disable=in_notebook)
     task = bar.add_task(description, total=total, note="")
     drawn = _below_the_cell(bar) if in_notebook else nullcontext(lambda: None)
     with bar, drawn as draw:

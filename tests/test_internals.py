@@ -272,9 +272,10 @@ def test_the_main_file_runs_the_network_in_the_loop_over_images(project):
     main = words((project / "main.cpp").read_text())
     order = (
         "converted_network.add(&network_clock, _run_ip2_synapses_codeobject);",
+        "converted_network.add(&network_clock, cnn2snn::after_step);",
+        "while (std::getline(std::cin, brian::results_dir)) {",
         "cnn2snn::PictureProgram program(brian::results_dir);",
         "for (auto* queue : brian::ip1_synapses_pre.queue)",
-        "converted_network.add(&network_clock, cnn2snn::after_step);",
         "brian::_random_generators[0].seed(",
         "converted_network.t = 0; _array_network_clock_t[0] = 0;",
         "converted_network.run(program.n_steps() * 0.001, NULL,",

@@ -21,16 +21,19 @@ from hypothesis import strategies as st
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
+    ByChannel,
     Connection,
     Convolution,
     Dense,
     Network,
     Population,
     Projection,
+    dense,
     from_neurons,
     to_neurons,
 )
 from cnn2snn_brian.projections import network as network_module
+from cnn2snn_brian.projections.algebra import composed, summed
 
 
 def conv(name="conv1", source=INPUT, *, shape=(2, 7, 6), n_out=3, seed=0):
@@ -464,3 +467,44 @@ def test_parts_of_a_connection_have_to_fit():
     ):
         with pytest.raises(InputError, match=message):
             Connection(*arguments)
+
+
+LARGE_KERNELS = {
+    "dense": lambda w: Dense((24, 8, 8), w.reshape(-1, 1536)),
+    "convolution": lambda w: Convolution((1536, 1, 2), w.reshape(-1, 1536, 1, 1)),
+    "groups": lambda w: Convolution((3072, 1, 2), w.reshape(-1, 1536, 1, 1), groups=2),
+}
+
+
+@pytest.mark.parametrize("make", LARGE_KERNELS.values(), ids=LARGE_KERNELS)
+def test_large_weights_of_float32_count_as_float64(make, monkeypatch):
+    monkeypatch.setattr(dense, "PART", 2**18)
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=720 * 1536).astype(np.float32)
+    small, whole = make(weight), make(weight.astype(np.float64))
+    assert small.weight.dtype == np.float32
+    assert small.digest == whole.digest
+    values = rng.random((2, *small.input_shape)).astype(np.float32)
+    found, expected = small.drive(values), whole.drive(values)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
+    gain = rng.random(small.input_shape[0])
+    changed = [
+        [
+            composed(ByChannel(kernel.input_shape, gain), kernel),
+            composed(kernel, ByChannel(kernel.shape, np.full(kernel.shape[0], 3.0))),
+            summed(kernel, kernel),
+            kernel.on_channels(1, 2)[0],
+        ]
+        for kernel in (small, whole)
+    ]
+    for one, other in zip(*changed, strict=True):
+        assert one.digest == other.digest
+        assert one.weight.dtype == np.float64
+
+
+def test_what_nobody_can_change_is_not_copied():
+    weight = np.ones((3, 2, 1, 1))
+    assert Convolution((2, 4, 4), weight).weight is not weight
+    weight.setflags(write=False)
+    assert Convolution((2, 4, 4), weight).weight is weight

@@ -285,3 +285,35 @@ def test_weights_that_are_no_numbers_are_refused(saved, what, value):
         InputError, match=f"{name}: .*1 of .* its {field} are NaN or inf"
     ):
         SpikingNetwork.load(saved)
+
+
+class WithLargeWeights(nn.Module):
+    """Large weights in a module, in a function, and ones that are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Linear(84, 12_500)
+        self.weight = nn.Parameter(torch.randn(90, 12_500) / 100)
+
+    def forward(self, x):
+        x = self.wide(x.flatten(1)).relu()
+        weight = self.weight - self.weight.mean(1, keepdim=True)
+        return nn.functional.linear(nn.functional.linear(x, weight).relu(), weight.T)
+
+
+def test_large_weights_take_no_more_memory_than_the_cnn(tmp_path):
+    torch.manual_seed(0)
+    cnn = WithLargeWeights().eval()
+    before = {name: value.clone() for name, value in cnn.state_dict().items()}
+    images = np.random.default_rng(0).random((3, *SHAPE)).astype(np.float32)
+    snn = convert(cnn, SHAPE, calibration=images)
+    assert snn.layers.projections[0].connection.weight.dtype == np.float32
+    assert all(torch.equal(value, before[k]) for k, value in cnn.state_dict().items())
+    snn.save(tmp_path / "large.snn")
+    loaded = SpikingNetwork.load(tmp_path / "large.snn")
+    assert loaded == snn
+    double = cnn.double()
+    with torch.no_grad():
+        expected = double(torch.from_numpy(images).double())
+    found = loaded.layers.activations(images)[snn.layer_names[-1]]
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)

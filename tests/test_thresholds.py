@@ -9,7 +9,11 @@ from cnn2snn_brian.conversion import convert
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT
 from cnn2snn_brian.projections import network as network_module
-from cnn2snn_brian.settings.thresholds import data_based_thresholds, largest_activation
+from cnn2snn_brian.settings.thresholds import (
+    Highest,
+    data_based_thresholds,
+    largest_activation,
+)
 
 SHAPE = (1, 1, 2)
 
@@ -199,3 +203,21 @@ def test_a_layer_that_is_silent_at_every_percentile_needs_other_images():
     values[0, 0] = 1
     with pytest.raises(InputError, match="Use a higher percentile"):
         largest_activation("ip1", values, 50, per_channel=False)
+
+
+@pytest.mark.parametrize("percentile", [100, 99.9, 97.3, 50, 0.4])
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5, 4)])
+def test_percentiles_of_the_highest_values_are_those_of_all(percentile, shape):
+    rng = np.random.default_rng(int(percentile))
+    for n in (1, 2, 23):
+        values = np.maximum(rng.normal(size=(n, *shape)), 0).round(1).astype(np.float32)
+        highest = Highest(n, shape, percentile, per_channel=True)
+        for start in range(0, n, 5):
+            highest.add(values[start : start + 5])
+        exact, rows = np.float64(percentile), np.moveaxis(values, 1, 0)
+        rows = rows.reshape(shape[0], -1)
+        assert highest.at_percentile(by_channel=False) == np.percentile(values, exact)
+        np.testing.assert_array_equal(
+            highest.at_percentile(by_channel=True), np.percentile(rows, exact, axis=1)
+        )
+        assert (highest.max(), highest.min()) == (values.max(), values.min())

@@ -1,5 +1,6 @@
 """Shards on this machine's cores and on a Dask cluster, and what can go wrong there."""
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from torch import nn
 
 from cnn2snn_brian import InputError, Recording, SimulationError, convert
 from cnn2snn_brian.simulator import compiler as cache
-from cnn2snn_brian.simulator import protocol as process
+from cnn2snn_brian.simulator import programs as process
 from cnn2snn_brian.simulator.compiler import CACHE_VARIABLE
 
 # Programs that other processes compile, or find.
@@ -169,6 +170,7 @@ def kill_programs(times):
 @needs_linux
 def test_a_program_that_is_killed_once_is_run_again(simulator, many):
     expected = simulator.run(many, executor=2, progress=False)
+    simulator._programs.close()  # those that wait
     killer = kill_programs(times=1)
     found = simulator.run(many, executor=1, shard_size=len(many), progress=False)
     killer.join()
@@ -177,6 +179,7 @@ def test_a_program_that_is_killed_once_is_run_again(simulator, many):
 
 @needs_linux
 def test_a_program_that_is_killed_twice_is_an_error(simulator, many):
+    simulator._programs.close()
     killer = kill_programs(times=2)
     with pytest.raises(SimulationError, match="SIGKILL"):
         simulator.run(many, executor=1, shard_size=len(many), progress=False)
@@ -252,12 +255,90 @@ def test_every_way_to_end_has_a_sentence(tmp_path, ends, expected):
     script.write_text(f"#!/bin/sh\n{ends}\n")
     script.chmod(0o700)
     with pytest.raises(SimulationError, match=f"^the compiled program .*{expected}$"):
-        process.run(tmp_path, NoInputs())
+        process.Call(process.Programs(tmp_path)).run(NoInputs())
 
 
 def test_a_program_that_can_not_be_started(tmp_path):
     with pytest.raises(SimulationError, match="could not be run: .*program"):
-        process.run(tmp_path, NoInputs())
+        process.Call(process.Programs(tmp_path)).run(NoInputs())
+
+
+@needs_linux
+def test_a_program_stays_alive_between_calls(simulator, images):
+    simulator._programs.close()
+    expected = simulator.run(images, seed=4, executor=1)
+    (program,) = programs(os.getpid())
+    for changed in ({"leak": 0.1}, {"thresholds": 2.0}, {"input_deletion": 0.5}):
+        other = simulator.run(images, seed=4, executor=1, **changed)
+        assert not np.array_equal(
+            other.spike_counts["ip1"], expected.spike_counts["ip1"]
+        )
+        assert_equal(simulator.run(images, seed=4, executor=1), expected)
+    assert programs(os.getpid()) == [program]
+    # Killed while it waits: the next call starts another.
+    os.kill(program, signal.SIGKILL)
+    assert_equal(simulator.run(images, seed=4, executor=1), expected)
+    assert programs(os.getpid()) != [program]
+
+
+@needs_linux
+def test_a_forked_process_has_programs_of_its_own(simulator, images):
+    expected = simulator.run(images, executor=1)
+    before = programs(os.getpid())
+    child = os.fork()
+    if not child:  # pytest must not go on in here
+        status = 1
+        try:
+            assert_equal(simulator.run(images, executor=1), expected)
+            assert not set(programs(os.getpid())) & set(before)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert programs(os.getpid()) == before
+    assert_equal(simulator.run(images, executor=1), expected)
+
+
+@needs_linux
+def test_a_simulator_that_is_dropped_leaves_no_program(simulator, images):
+    simulator._programs.close()
+    own = network().compile(N_STEPS * ms)
+    own.run(images, executor=2, shard_size=5)
+    assert programs(os.getpid())
+    own._directory.cleanup()  # of which Python would warn
+    del own
+    gc.collect()
+    assert not programs(os.getpid())
+
+
+LEFT = """
+import os, time
+import numpy as np
+from brian2 import ms
+from test_workers import N_STEPS, SHAPE, network, programs
+simulator = network().compile(N_STEPS * ms)
+simulator.run(np.zeros((2, *SHAPE)), executor=1)
+(program,) = programs(os.getpid())
+print(program, flush=True)
+if os.fork():
+    os.kill(os.getpid(), 9)
+time.sleep(60)
+"""
+
+
+@needs_linux
+def test_a_program_that_waits_ends_with_its_parent(simulator):
+    here = Path(__file__).parent
+    path = f"{here}{os.pathsep}{here.parent}"
+    with subprocess.Popen(
+        [sys.executable, "-c", LEFT],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        program = int(process.stdout.readline())
+        wait_for(lambda: not Path(f"/proc/{program}/exe").exists(), 30)
+        os.killpg(process.pid, signal.SIGKILL)  # the forked one, which lives
 
 
 LONG = """
@@ -385,12 +466,14 @@ def test_a_cache_that_is_emptied_while_workers_run(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     expected = simulator.run(images)
 
+    run = process.Call.run
+
     def run_late(*arguments):
         cache.clear(tmp_path)
         assert not cache.entries(tmp_path)
-        return process.run(*arguments)
+        return run(*arguments)
 
-    monkeypatch.setattr("cnn2snn_brian.simulator.workers.run", run_late)
+    monkeypatch.setattr(process.Call, "run", run_late)
     with ThreadPoolExecutor(2) as threads:
         found = simulator.run(images, executor=threads, shard_size=12)
     assert_equal(found, expected)

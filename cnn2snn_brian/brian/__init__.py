@@ -3,7 +3,6 @@
 from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
 from cnn2snn_brian.brian.explicit_synapses import TrialEnd, end_trial
 from cnn2snn_brian.brian.extension import (
-    ADDED_FILE,
     Added,
     Builder,
     Extension,

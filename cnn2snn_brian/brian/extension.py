@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from brian2 import (
@@ -51,9 +51,6 @@ REFUSED: dict[type[Any], str] = {
     StateMonitor: "the result records: run(..., record=Recording(variables=...))",
     PopulationRateMonitor: "the result records: run(..., record=[...]), result.psth",
 }
-
-#: File of a project with the values that added objects start with.
-ADDED_FILE = "added"
 
 #: Slots in which a compiled program updates a layer in one pass, unless something else
 #: happens to it there.
@@ -365,15 +362,14 @@ def _used_by(part: CodeRunner) -> set[str]:
     }
 
 
-def moved(added: Added, device: Any, file: BinaryIO) -> list[Any]:
+def moved(added: Added, device: Any) -> list[Any]:
     """
     Take what was made in runtime mode to a standalone device.
 
-    Values go to a file, so that the source of a program does not depend on them, nor on
-    the number of synapses.
+    Values go to its file, so that the source of a program does not depend on them, nor
+    on the number of synapses.
     """
     found = []
-    device.insert_code("main", f'cnn2snn::InputFile added("{ADDED_FILE}");')
     for item in added.made:
         variables: Any = getattr(item, "variables", None)
         if variables is None:
@@ -392,7 +388,6 @@ def moved(added: Added, device: Any, file: BinaryIO) -> list[Any]:
                 where = f"{where}, {values.size}"
             is_count = isinstance(item, Synapses) and variable.name == "N"
             device.array_cache[variable] = None if is_count else values
-            device.insert_code("main", f"added.read_array(brian::{where});")
-            file.write(np.int64(values.size).tobytes() + values.tobytes())
+            device.load(where, values)
             found.append(variable)
     return found

@@ -29,8 +29,10 @@ from cnn2snn_brian.cnn.trace import (
     CASTS,
     SUPPORTED,
     Calls,
+    computed,
     copied,
     deep_copy,
+    in_double,
     is_leaf,
     prints,
     refused,
@@ -118,9 +120,13 @@ def _watched(hook: Callable[..., Any], path: str) -> Callable[..., Any]:
 
 
 def _readable_copy(module: nn.Module) -> nn.Module:
-    """Copy a CNN in float64, without wrappers and with hooks that only look."""
+    """
+    Copy a CNN in float64, without wrappers and with hooks that only look.
+
+    Large weights of float32 stay that: they are computed with as float64.
+    """
     memo: dict[int, Any] = {}
-    root = copied(module, memo).double().cpu().eval()
+    root = copied(module, memo).cpu().eval()._apply(in_double)
     # What is changed in a module is changed before the walk comes to its children.
     for path, child in root.named_modules():
         for name, part in child._modules.items():
@@ -131,7 +137,7 @@ def _readable_copy(module: nn.Module) -> nn.Module:
                 hooks[key] = _watched(_apart(hook, memo), path)
         for name, value in [*vars(child).items()]:
             if isinstance(value, torch.Tensor) and value.is_floating_point():
-                setattr(child, name, value.double().cpu())
+                setattr(child, name, in_double(value.cpu()))
         for name in [*getattr(child, "parametrizations", ())]:
             nn.utils.parametrize.remove_parametrizations(child, name)
     return root
@@ -149,7 +155,11 @@ ROUNDING = 1e-12
 
 
 class _InFloat64(TorchFunctionMode):
-    """Let a CNN's own casts, as in ``x.float()``, leave its numbers alone."""
+    """
+    Compute in float64, one large weight and one image at a time.
+
+    A CNN's own casts, as in ``x.float()``, leave its numbers alone.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -160,7 +170,7 @@ class _InFloat64(TorchFunctionMode):
             dtypes = [value for value in given if isinstance(value, torch.dtype)]
             if all(dtype.is_floating_point for dtype in dtypes):
                 return args[0]
-        return func(*args, **kwargs)
+        return computed(func, args, kwargs)
 
 
 @contextmanager

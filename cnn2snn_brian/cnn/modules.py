@@ -22,6 +22,7 @@ from cnn2snn_brian.projections import (
     Window,
     by_channel,
     gate_window,
+    is_large,
     nearest,
     pair,
     pool_spans,
@@ -34,7 +35,11 @@ def numbers(tensor: Any, where: str, what: str) -> Any:
     """Take trained values, if there are any."""
     if tensor is None:
         return None
-    array = tensor.detach().numpy().astype(np.float64, copy=False)
+    array = tensor.detach().numpy()
+    if is_large(array):
+        array.setflags(write=False)  # of our copy of the CNN, and not copied again
+    else:
+        array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         n_bad = int((~np.isfinite(array)).sum())
         raise UnsupportedModuleError(

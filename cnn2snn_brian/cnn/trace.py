@@ -6,6 +6,7 @@ understood or refused by its place in the module; nothing is skipped silently.
 """
 
 import copy
+import itertools
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from cnn2snn_brian.cnn.clip_floor_shift import ClipFloorShift
 from cnn2snn_brian.errors import InputError, UnsupportedModuleError
+from cnn2snn_brian.projections import LARGE, PART
 
 SUPPORTED = (
     "Supported are Conv2d, ConvTranspose2d, Linear, AvgPool2d, AdaptiveAvgPool2d, "
@@ -256,6 +258,45 @@ _FORMS = _words(
 _MAKERS = _words("zeros ones empty full rand randn tensor")
 
 
+def _is_large(value: Any) -> bool:
+    is_float32 = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return is_float32 and value.numel() >= LARGE
+
+
+def in_double(tensor: torch.Tensor) -> torch.Tensor:
+    """Give numbers in float64, but large weights as they are."""
+    is_kept = _is_large(tensor) or not tensor.is_floating_point()
+    return tensor if is_kept else tensor.double()
+
+
+def computed(func: Any, args: Any, kwargs: Any) -> Any:
+    """Call a function of torch, with large weights in float64."""
+    name = str(getattr(func, "__name__", ""))
+    if name == "conv2d" and len(args) > 1 and args[0].ndim == 4:
+        # torch lays out the windows of all images, if numbers are float64.
+        x, weight, *more = args
+        if len(x) > 1 and x.numel() * weight[0, 0].numel() > PART:
+            images = x.split(1)
+            found = [computed(func, (one, weight, *more), kwargs) for one in images]
+            return torch.cat(found)
+    is_form = name in _FORMS or name in ("__get__", "__set__")
+    changes = name.endswith("_") and not name.endswith("__")
+    if is_form or changes or not any(map(_is_large, (*args, *kwargs.values()))):
+        return func(*args, **kwargs)
+    if name == "linear" and len(args) == 3 and _is_large(args[1]):
+        x, weight, bias = args
+        n = -(-PART // weight.shape[1])
+        biases = itertools.repeat(None) if bias is None else bias.split(n)
+        parts = zip(weight.split(n), biases, strict=False)
+        return torch.cat([func(x, w.double(), b) for w, b in parts], -1)
+
+    def doubled(value: Any) -> Any:
+        return value.double() if _is_large(value) else value
+
+    args, kwargs = map_aggregate((args, kwargs), doubled)
+    return func(*args, **kwargs)
+
+
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is one call: it is of torch's own kinds or ours."""
     is_torchs = type(module).__module__.startswith(("torch.nn", "torch.ao.nn"))
@@ -291,7 +332,7 @@ class Tracer(TorchFunctionMode):
         self.graph = torch.fx.Graph()
         self.nodes: Any = WeakIdKeyDictionary()  # by tensor
         self.paths = {module: path for path, module in cnn.named_modules()}
-        self.inside = [""]
+        self.inside, self.is_inside_leaf = [""], False
         self.nodes[images] = self.graph.placeholder("image")
         call = nn.Module.__call__
         nn.Module.__call__ = lambda *given, **more: self._call(*given, **more)  # type: ignore
@@ -306,6 +347,8 @@ class Tracer(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        if self.is_inside_leaf:
+            return result
         where = self.inside[-1] or "forward"
         return self._listed(func, None, args, kwargs or {}, result, where)
 
@@ -313,8 +356,11 @@ class Tracer(TorchFunctionMode):
         """Call a module of the CNN, or one that its forward makes."""
         path = self.paths.get(module, self.inside[-1])
         if is_leaf(module):
-            with torch._C.DisableTorchFunction():
+            self.is_inside_leaf = True
+            try:
                 result = module.forward(*args, **kwargs)
+            finally:
+                self.is_inside_leaf = False
             return self._listed(path, module, args, kwargs, result, path or "forward")
         self.inside.append(path)
         try:

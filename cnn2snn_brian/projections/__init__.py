@@ -17,7 +17,7 @@ from cnn2snn_brian.projections.algebra import (
     then,
     unused,
 )
-from cnn2snn_brian.projections.base import ByContent, is_left_out
+from cnn2snn_brian.projections.base import LARGE, PART, ByContent, is_large, is_left_out
 from cnn2snn_brian.projections.connection import MAX_SYNAPSES, Cells, Connection
 from cnn2snn_brian.projections.convolution import Convolution, pair, zeros_around
 from cnn2snn_brian.projections.dense import ByChannel, Dense
@@ -62,6 +62,9 @@ from cnn2snn_brian.projections.window import (
 )
 
 __all__ = [
+    "LARGE",
+    "PART",
+    "is_large",
     "INPUT",
     "ByChannel",
     "Ceiling",

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.projections.base import in_float64
 from cnn2snn_brian.projections.connection import Connection
 from cnn2snn_brian.projections.convolution import Convolution
 from cnn2snn_brian.projections.dense import ByChannel, Dense
@@ -51,7 +52,7 @@ def _gain(kernel: Kernel | None) -> FloatArray | None:
         return kernel.weight.ravel()
     matrix = kernel.weight[:, :, 0, 0]
     is_diagonal = kernel.n_groups == 1 and (matrix == np.diag(np.diag(matrix))).all()
-    return np.diag(matrix) if is_diagonal else None
+    return np.diag(in_float64(matrix)) if is_diagonal else None
 
 
 def simplest(connection: Connection) -> Connection:
@@ -71,6 +72,7 @@ def composed(first: Kernel, second: Kernel) -> Kernel | None:
         return second.after_scaling(gain)
     if isinstance(second, ByChannel):
         return first.scaled(second.weight)
+    first, second = first.exact, second.exact
     if isinstance(first, Dense) and isinstance(second, Dense):
         return replace(first, weight=second.weight @ first.weight)
     if not (isinstance(first, SpatialKernel) and isinstance(second, SpatialKernel)):
@@ -144,6 +146,7 @@ def as_convolution(kernel: Kernel | None) -> SpatialKernel | None:
 
 def summed(one: Kernel | None, other: Kernel | None) -> Kernel | None:
     """Put two kernels of one population together, side by side, if they fit."""
+    one, other = one and one.exact, other and other.exact
     if isinstance(one, ByChannel | Dense) and type(one) is type(other):
         return replace(one, weight=one.weight + other.weight)
     one, other = as_convolution(one), as_convolution(other)
@@ -423,7 +426,8 @@ def _reaching(connection: Connection) -> Connection | None:
     if not len(reached):
         return None
     first, end = int(reached[0]), int(reached[-1]) + 1
-    kernel = replace(kernel, weight=kernel.weight[first:end])
+    if end - first < len(kernel.weight):
+        kernel = replace(kernel, weight=in_float64(kernel.weight)[first:end])
     start = connection.start + first
     return simplest(replace(connection, kernel=kernel, start=start))
 

@@ -14,6 +14,20 @@ from cnn2snn_brian.printing import Printed
 ADDED = {"added": True}
 
 
+#: So many weights of float32 stay that, and are computed with as float64, in parts.
+LARGE, PART = 2**20, 2**22
+
+
+def is_large(values: Any) -> bool:
+    """Whether weights would take too much memory as float64."""
+    return values.dtype == np.float32 and values.size >= LARGE
+
+
+def in_float64(values: Any) -> Any:
+    """Give large weights as float64, which is exact."""
+    return values.astype(np.float64) if is_large(values) else values
+
+
 class ByContent(Printed):
     """Equality and hash of frozen dataclasses with arrays: by all that is in them."""
 
@@ -29,8 +43,10 @@ class ByContent(Printed):
                 continue
             found.update(f"\0{item.name}\0".encode())
             if isinstance(value, np.ndarray):
-                found.update(f"{value.dtype} {value.shape}".encode())
-                found.update(np.ascontiguousarray(value).data)
+                dtype = np.dtype(np.float64) if is_large(value) else value.dtype
+                found.update(f"{dtype} {value.shape}".encode())
+                for part in np.array_split(value.ravel(), value.size // PART + 1):
+                    found.update(part.astype(dtype, copy=False).data)
             elif isinstance(value, tuple) and value and hasattr(value[0], "digest"):
                 found.update("".join(part.digest for part in value).encode())
             else:
@@ -53,7 +69,8 @@ class ByContent(Printed):
                 f"{where}{n_bad} of {np.size(value)} values of its {name} are NaN or "
                 "infinite"
             )
-        value = np.array(value, order="C")  # a copy: the caller's stays writable
+        if value.flags.writeable or not value.flags.c_contiguous:
+            value = np.array(value, order="C")  # a copy: the caller's stays writable
         value.setflags(write=False)
         object.__setattr__(self, name, value)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections.base import ByContent
+from cnn2snn_brian.projections.base import ByContent, in_float64
 from cnn2snn_brian.projections.dense import ByChannel, Dense
 from cnn2snn_brian.projections.kernel import IntArray, Kernel, Runs
 from cnn2snn_brian.projections.order import FloatArray, Shape, side
@@ -176,7 +176,9 @@ class Connection(ByContent):
     def squared(self) -> "Connection":
         """Square all weights: variances of what is sent add up with that."""
         window = None if self.window is None else self.window.squared()
-        return replace(self.reweighted(np.square(self.weight)), window=window)
+        return replace(
+            self.reweighted(np.square(in_float64(self.weight))), window=window
+        )
 
     def after_window(self) -> "Connection":
         """Give what reads the window's output, if a kernel does."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from cnn2snn_brian.projections.base import PART, in_float64
 from cnn2snn_brian.projections.kernel import SpatialKernel
 from cnn2snn_brian.projections.order import FloatArray
 
@@ -45,16 +46,17 @@ class Convolution(SpatialKernel):
         """
         Compute the sums.
 
-        The windows of one image at a time are laid out in memory: those of all need
-        ``kernel height * kernel width`` times the memory of the input. torch's own
-        convolution of float64 numbers lays out all of them.
+        The windows of some rows of one image are laid out in memory at a time: those
+        of all need ``kernel height * kernel width`` times the memory of the input.
+        torch's own convolution of float64 numbers lays out all of them.
         """
         out_channels, height, width = self.shape
         extent = [d * (taps - 1) + 1 for _, _, d, taps, _ in self.axes]
-        kernels = self.weight.reshape(self.groups, out_channels // self.groups, -1)
+        kernels = in_float64(self.weight)
+        kernels = kernels.reshape(self.groups, out_channels // self.groups, -1)
         out = np.empty(
             (len(values), *kernels.shape[:2], height * width),
-            np.result_type(values, self.weight),
+            np.result_type(values, kernels),
         )
         (step_y, step_x), (gap_y, gap_x) = self.stride, self.dilation
         for image, sums in zip(values, out, strict=True):
@@ -62,9 +64,10 @@ class Convolution(SpatialKernel):
             windows: Any = sliding_window_view(padded, extent, axis=(1, 2))  # type: ignore[call-overload]
             columns = windows[:, ::step_y, ::step_x, ::gap_y, ::gap_x]
             columns = columns.transpose(0, 3, 4, 1, 2)
-            np.matmul(
-                kernels, columns.reshape(self.groups, -1, height * width), out=sums
-            )
+            n_rows = -(-PART * height // columns.size)
+            for y in range(0, height, n_rows):
+                part = columns[:, :, :, y : y + n_rows].reshape(*kernels.shape[::2], -1)
+                sums[..., y * width : (y + n_rows) * width] = kernels @ part
         return out.reshape(-1, *self.shape)
 
 

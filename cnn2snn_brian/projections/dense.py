@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.projections.base import PART, is_large
 from cnn2snn_brian.projections.kernel import Kernel, Runs
 from cnn2snn_brian.projections.order import FloatArray, Shape, by_channel, side
 
@@ -43,7 +44,13 @@ class Dense(Kernel):
 
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the sums."""
-        return values.reshape(len(values), -1) @ self.weight.T
+        flat, (n_out, n_in) = values.reshape(len(values), -1), self.weight.shape
+        if not is_large(self.weight):
+            return flat @ self.weight.T
+        sums, n = np.empty((len(flat), n_out)), -(-PART // n_in)
+        for part in (slice(k, k + n) for k in range(0, n_out, n)):
+            sums[:, part] = flat @ self.weight[part].astype(np.float64).T
+        return sums
 
     def table(self, weight: Any) -> npt.NDArray[Any]:
         """Order weights as (1, input, position, 1, output)."""

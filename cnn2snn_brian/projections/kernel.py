@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.errors import InputError
-from cnn2snn_brian.projections.base import ByContent
+from cnn2snn_brian.projections.base import ByContent, in_float64, is_large
 from cnn2snn_brian.projections.order import FloatArray, Shape
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ class Kernel(ByContent, ABC):
 
     def with_table(self, table: Any, **more: Any) -> "Self":
         """Take other weights, ordered as `table` does, and read as many channels."""
+        if is_large(self.weight):  # part of it may be small
+            table = table.astype(np.float64)
         shape = (table.shape[0] * table.shape[1], *self.input_shape[1:])
         return replace(self, input_shape=shape, weight=self.from_table(table), **more)
 
@@ -194,13 +196,24 @@ class Kernel(ByContent, ABC):
         shape = self.in_memory(self.table(self.weight)).shape
         return self.from_table(self.in_memory(np.reshape(stored, shape)))
 
+    @property
+    def exact(self) -> "Self":
+        """The same with weights in float64, to compute others from them."""
+        if not is_large(self.weight):
+            return self
+        return replace(self, weight=in_float64(self.weight))
+
     def scaled(self, gain: FloatArray) -> "Self":
         """Multiply what each output channel gets."""
+        if np.all(gain == 1):
+            return self
         gains = np.reshape(gain, (self.n_groups, 1, 1, 1, -1))
         return self.with_table(self.table(self.weight) * gains)
 
     def after_scaling(self, gain: FloatArray) -> "Self":
         """Multiply what each input channel gives."""
+        if np.all(gain == 1):
+            return self
         gains = np.reshape(gain, (self.n_groups, -1, 1, 1, 1))
         return self.with_table(self.table(self.weight) * gains)
 

@@ -599,6 +599,7 @@ class Network(ByContent):
             The sums before its ReLU, and its activation.
         """
         values: dict[str, FloatArray] = {INPUT: self.said_by_input(images)}
+        last = {p.source: name for name in self.names for p in self.into(name)}
         for population in self.populations * passes:
             # In the first pass, a source of feedback is not among the values yet.
             total = self.drive(population.name, values)
@@ -614,6 +615,10 @@ class Network(ByContent):
                 # What feedback brings of it has been sent as spikes.
                 values[population.name] = np.maximum(activation, 0)
             yield population.name, total, activation
+            if passes == 1:  # what nothing reads any more is dropped
+                for source, reader in last.items():
+                    if reader == population.name:
+                        values.pop(source, None)
 
     def activation_batches(
         self, images: FloatArray, passes: int = 1
@@ -636,11 +641,27 @@ class Network(ByContent):
         activations : dict of str to ndarray of float, shape ``(n, *shape)``
             Their activations, as in `activations`.
         """
+        for part in self.batches(images):
+            yield part, self.activations(images[part], passes)
+
+    def batches(self, images: FloatArray) -> Iterator[slice]:
+        """
+        Say how many images are computed at once.
+
+        Parameters
+        ----------
+        images : ndarray of float, shape (n, channels, height, width)
+            Images.
+
+        Yields
+        ------
+        slice
+            Which of them: at most 50, and fewer of a large network.
+        """
         n_values = sum(math.prod(shape) for shape in self.shapes.values())
         n_at_once = min(MAX_IMAGES, max(1, MAX_VALUES // n_values))
         for start in range(0, len(images), n_at_once):
-            part = slice(start, start + n_at_once)
-            yield part, self.activations(images[part], passes)
+            yield slice(start, start + n_at_once)
 
     def collected_activations(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -87,6 +88,10 @@ class ReceptiveFields(Printed):
         list
             Of each run of channels their number, the rows and the columns.
         """
+        return self._record
+
+    @cached_property
+    def _record(self) -> list[Any]:
         channels = zip(self.rows.tolist(), self.columns.tolist(), strict=True)
         return [[len([*run]), *own] for own, run in groupby(channels)]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnn2snn_brian.projections.base import in_float64
 from cnn2snn_brian.projections.kernel import SpatialKernel
 from cnn2snn_brian.projections.order import FloatArray
 
@@ -32,11 +33,11 @@ class TransposedConvolution(SpatialKernel):
 
     def drive(self, values: FloatArray) -> FloatArray:
         """Compute the sums, tap by tap."""
-        table = self.table(self.weight)
+        table = self.table(in_float64(self.weight))
         grouped = values.reshape(len(values), self.groups, -1, *self.input_shape[1:])
         out = np.zeros(
             (len(values), self.groups, self.n_targets, *self.shape[1:]),
-            np.result_type(values, self.weight),
+            np.result_type(values, table),
         )
         (y_in, y_out, tap_y), (x_in, x_out, tap_x) = self.taps(0), self.taps(1)
         for y, x in np.ndindex(*self.weight.shape[2:]):

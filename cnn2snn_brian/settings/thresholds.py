@@ -16,8 +16,10 @@ References
    Object Detection, doi:10.1609/aaai.v34i07.6787
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -81,16 +83,86 @@ def data_based_thresholds(
         percentile.
     """
     pixels = check_shown(images, layers)
-    # One value per image would do for the maximum only: percentiles need them all.
-    activations = layers.collected_activations(pixels, passes=passes)
+    check_number("percentile", percentile, high=100, above=0)
+    highest = {
+        layer.name: Highest(len(pixels), layer.shape, percentile, per_channel)
+        for layer in layers
+        if not layers.is_gate(layer.name)
+    }
+    n_before = (passes - 1) * len(layers.names)
+    for part in layers.batches(pixels):
+        computed = layers.computed(pixels[part], passes)
+        for name, _, activation in islice(computed, n_before, None):
+            if name in highest:
+                highest[name].add(activation.astype(np.float32))
     return thresholds_of_activations(
-        layers, activations, percentile, rate_scale, per_channel=per_channel, most=most
+        layers, highest, percentile, rate_scale, per_channel=per_channel, most=most
     )
+
+
+class Highest:
+    """The highest activations of a population, as many as a percentile needs."""
+
+    def __init__(
+        self, n: int, shape: tuple[int, ...], percentile: float, per_channel: bool
+    ) -> None:
+        self._share = np.float64(percentile) / 100
+        self._n_channel, self._n_whole = n * math.prod(shape[1:]), n * math.prod(shape)
+        self._whole = np.empty((1, 0), np.float32)
+        self._channels = np.empty((shape[0], 0), np.float32) if per_channel else None
+        self._lowest = math.inf
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        """Look at the activations of some images, of shape ``(n, *shape)``."""
+        self._lowest = min(self._lowest, float(values.min()))
+        self._whole = self._kept(self._whole, values.reshape(1, -1), self._n_whole)
+        if self._channels is not None:
+            rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+            self._channels = self._kept(self._channels, rows, self._n_channel)
+
+    def _kept(self, before: Any, rows: Any, n: int) -> Any:
+        n_kept = n - math.floor((n - 1) * self._share)
+        rows = np.concatenate([before, rows], axis=1)
+        if rows.shape[1] <= n_kept:
+            return rows
+        rows.partition(rows.shape[1] - n_kept, axis=1)
+        return rows[:, -n_kept:].copy()
+
+    def at_percentile(self, by_channel: bool) -> Any:
+        """Give the percentile as NumPy does of all activations."""
+        rows: Any = self._whole
+        n = self._n_whole
+        if by_channel:
+            rows, n = self._channels, self._n_channel
+        place = (n - 1) * self._share
+        low, high = np.sort(rows, axis=1)[:, [0, min(1, rows.shape[1] - 1)]].T
+        between, gap = place - math.floor(place), high - low
+        found = high - gap * (1 - between) if between >= 0.5 else low + gap * between
+        return found if by_channel else found[0]
+
+    def max(self) -> float:
+        """Give the highest of all."""
+        return float(self._whole.max())
+
+    def min(self) -> float:
+        """Give the lowest of all."""
+        return self._lowest
+
+
+def _at_percentile(values: Any, percentile: float, by_channel: bool = False) -> Any:
+    if isinstance(values, Highest):
+        return values.at_percentile(by_channel)
+    # Of float32 values, numpy's versions round a plain number differently.
+    exact = np.float64(percentile)
+    if not by_channel:
+        return np.percentile(values, exact)
+    rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    return np.percentile(rows, exact, axis=1)
 
 
 def thresholds_of_activations(
     layers: Network,
-    activations: Mapping[str, npt.NDArray[Any]],
+    activations: Mapping[str, Any],
     percentile: float,
     rate_scale: float,
     *,
@@ -117,7 +189,7 @@ def thresholds_of_activations(
 
 def largest_of(
     layers: Network,
-    activations: Mapping[str, npt.NDArray[Any]],
+    activations: Mapping[str, Any],
     name: str,
     percentile: float,
     per_channel: bool,
@@ -126,8 +198,7 @@ def largest_of(
     others = {
         on: off for pair in layers.pairs.items() for on, off in (pair, pair[::-1])
     }
-    exact = np.float64(percentile)
-    if name in others and not np.percentile(activations[name], exact) > 0:
+    if name in others and not _at_percentile(activations[name], percentile) > 0:
         name, per_channel = others[name], False
     return largest_activation(name, activations[name], percentile, per_channel)
 
@@ -209,12 +280,10 @@ def input_scales(
 
 
 def largest_activation(
-    name: str, values: npt.NDArray[Any], percentile: float, per_channel: bool
+    name: str, values: Any, percentile: float, per_channel: bool
 ) -> ByChannel:
     """Find what counts as a layer's largest activation."""
-    # Of float32 values, numpy's versions round a plain number differently.
-    exact = np.float64(percentile)
-    whole = float(np.percentile(values, exact))
+    whole = float(_at_percentile(values, percentile))
     if not whole > 0:
         raise InputError(
             f"{name}: the {percentile}th percentile of its activations is "
@@ -222,13 +291,12 @@ def largest_activation(
         )
     if not per_channel:
         return whole
-    rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
-    channels: npt.NDArray[np.float64] = np.percentile(rows, exact, axis=1)
+    channels: npt.NDArray[np.float64] = _at_percentile(values, percentile, True)
     channels[~(channels > 0)] = whole
     return channels
 
 
-def _advice(values: npt.NDArray[Any]) -> str:
+def _advice(values: Any) -> str:
     """Say what to do if nothing at a percentile is above 0."""
     if values.max() > 0:
         return "Use a higher percentile or other calibration images"

@@ -15,6 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from brian2 import (
     Clock,
     CodeRunner,
@@ -26,7 +27,6 @@ from brian2 import (
 )
 
 from cnn2snn_brian.brian import (
-    ADDED_FILE,
     RESULTS_FOLDER,
     STOPPED,
     Added,
@@ -54,7 +54,7 @@ from cnn2snn_brian.brian import (
     spiking,
 )
 from cnn2snn_brian.errors import BuildError
-from cnn2snn_brian.projections import INPUT, Shape
+from cnn2snn_brian.projections import INPUT, Shape, to_neurons
 from cnn2snn_brian.settings import PERTURBATION, Perturbations, numbers
 from cnn2snn_brian.simulator.compiler import UNIT
 
@@ -73,8 +73,30 @@ QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
 
+#: File of a project with all arrays that its program starts with.
+ARRAYS_FILE = "arrays"
+
+
 class ProgramDevice(CPPStandaloneDevice):
-    """C++ standalone mode whose sources are one translation unit."""
+    """C++ standalone mode: sources are one translation unit, arrays one file."""
+
+    file: Any = None
+
+    def load(self, where: str, values: Any) -> None:
+        """Let the program read an array when it starts."""
+        self.insert_code("main", f"arrays.read_array({where});")
+        self.file.write(np.int64(values.size).tobytes())
+        self.file.write(np.ascontiguousarray(values).data)
+
+    def fill_with_array(self, var: Any, arr: Any) -> None:
+        """Set a variable; Brian2 has a file for each, and a second copy of it."""
+        if np.size(arr) < 2:
+            super().fill_with_array(var, arr)
+            return
+        values, where = np.asarray(arr, var.dtype), self.get_array_name(var, False)
+        is_dynamic = isinstance(var, DynamicArrayVariable)
+        self.load(where if is_dynamic else f"{where}, {var.size}", values)
+        self.array_cache[var] = None if is_dynamic else values
 
     def code_object_class(
         self, codeobj_class: Any = None, fallback_pref: str | None = None
@@ -83,7 +105,7 @@ class ProgramDevice(CPPStandaloneDevice):
         return ProgramCodeObject if codeobj_class is None else codeobj_class
 
 
-DEVICE: CPPStandaloneDevice = all_devices.setdefault(DEVICE_NAME, ProgramDevice())
+DEVICE: ProgramDevice = all_devices.setdefault(DEVICE_NAME, ProgramDevice())
 
 
 @contextmanager
@@ -232,7 +254,12 @@ def _image_loop(
         return f"{array(group, '_spikespace')}, {network[group].N}"
 
     clock, models = network.clock, snn.models(snn.neurons)
-    lines = [f"cnn2snn::PictureProgram program({RESULTS_FOLDER});"]
+    lines = [
+        # After all of Brian2's own objects, and the last slot of a step.
+        added_to_steps(network, clock, "cnn2snn::after_step"),
+        f"while (std::getline(std::cin, {RESULTS_FOLDER})) {{",
+        f"cnn2snn::PictureProgram program({RESULTS_FOLDER});",
+    ]
     # Every setting that is a variable of a group; the others are read by name.
     bound: set[tuple[str, str]] = set()
     for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
@@ -269,20 +296,39 @@ def _image_loop(
         for p in snn.layers.out_of(INPUT):
             read = p.connection.after_window().input_shape
             n, bias = math.prod(read), array(p.target, "bias")
-            lines.append(f"program.add_current({n}, {bias});")
+            lines.append(f"program.add_current({n}, {bias}, {p.name}_image);")
     lines += [
         "program.open();",
         "cnn2snn::current_program() = &program;",
-        # After all of Brian2's own objects, and the last slot of a step.
-        added_to_steps(network, clock, "cnn2snn::after_step"),
         "while (program.next([](uint64_t seed) {",
         seeded("seed & 0xffffffffu"),
         "})) {",
         *rewound(DEVICE, network),
     ]
     after = _learning_after(network, snn)
-    after += [f"    program.finish({STOPPED});", "}"]
+    after += [f"    program.finish({STOPPED});", "}", "}"]
     return "\n".join(lines), "\n".join(after), recordable
+
+
+def _load_currents(snn: "SpikingNetwork") -> None:
+    """Load runs, weights and biases of what reads an image as a constant current."""
+    before = ""
+    for p in snn.layers.out_of(INPUT) if snn.encoding == "current" else ():
+        layer, inner = snn.layers[p.target], p.connection.after_window()
+        bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
+        table, biases = inner.runs(), to_neurons(bias, layer.shape)
+        DEVICE.insert_code("main", f"cnn2snn::ImageCurrent {p.name}_image;")
+        for what, values in {
+            "first": table.first,
+            "post": table.post,
+            "weight": table.weight,
+            "length": table.length,
+            "weights": inner.stored().astype(np.float32),
+            # They come once, however often a layer reads the image.
+            "biases": biases[: 0 if layer.name == before else None].astype(np.float32),
+        }.items():
+            DEVICE.load(f"{p.name}_image.{what}", values)
+        before = layer.name
 
 
 def _included(path: str) -> str:
@@ -297,7 +343,8 @@ def _included(path: str) -> str:
 
 def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
     """Write the C++ project of a network, and list the variables it can record."""
-    with _device_taken():
+    with _device_taken(), (directory / ARRAYS_FILE).open("wb") as DEVICE.file:
+        DEVICE.insert_code("main", f'cnn2snn::InputFile arrays("{ARRAYS_FILE}");')
         network = program_network(snn)
         with runtime_mode():
             added = extend_network(network, snn.extension.builders)
@@ -333,8 +380,8 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         DEVICE.headers.append(f'"{header}"')
         variables = []
         if added.objects:
-            with (directory / ADDED_FILE).open("wb") as file:
-                variables = moved(added, DEVICE, file)
+            variables = moved(added, DEVICE)
+        _load_currents(snn)
         before, after, recordable = _image_loop(network, snn, added, variables)
         DEVICE.insert_code("before_network_run", before)
         DEVICE.insert_code("after_network_run", after)

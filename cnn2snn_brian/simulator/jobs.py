@@ -125,7 +125,6 @@ def prepared(
         },
         stimuli,
         np.repeat(np.arange(len(stimuli)), repeats),
-        _currents(snn),
         np.array([child.generate_state(1, np.uint64)[0] for child in children]),
         mask,
         count_dtype,
@@ -253,21 +252,3 @@ def _mean(snn: "SpikingNetwork", given: Stimulus, stimulus: ProgramStimulus) -> 
     counts = np.bincount(stimulus.neuron, minlength=math.prod(snn.input_shape))
     image = from_neurons(counts / stimulus.n_steps, snn.input_shape)
     return np.minimum(image / snn.parameters.rate_scale, 1)
-
-
-def _currents(snn: "SpikingNetwork") -> tuple[npt.NDArray[Any], ...]:
-    """List runs, weights and biases of what reads an image as a constant current."""
-    arrays: list[npt.NDArray[Any]] = []
-    before = ""
-    for p in snn.layers.out_of(INPUT) if snn.encoding == "current" else ():
-        layer = snn.layers[p.target]
-        bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
-        in_order = to_neurons(bias, layer.shape).astype(np.float32)
-        if layer.name == before:
-            in_order = in_order[:0]  # biases come once
-        inner = p.connection.after_window()
-        table, weights = inner.runs(), inner.stored().astype(np.float32)
-        arrays += [table.first, table.post, table.weight, table.length]
-        arrays += [weights, in_order]
-        before = layer.name
-    return tuple(arrays)

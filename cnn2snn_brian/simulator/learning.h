@@ -27,6 +27,7 @@ public:
     // The weights into a layer. They start with those of the run, if it has any.
     template <typename Real>
     void add_weights(const std::string& layer, std::vector<Real>& weights) {
+        program_.restore(weights.data(), weights.size());
         const auto& given = program_.numbers(layer + ".weights");
         if (!given.empty()) {
             if (given.size() != weights.size())
@@ -40,9 +41,10 @@ public:
         });
     }
 
-    // A variable of the synapses, which starts each picture as it is now.
+    // A variable of the synapses, which starts each picture as it was when it was loaded.
     template <typename T>
     void add_state(std::vector<T>& values) {
+        program_.restore(values.data(), values.size());
         const std::vector<T> before(values);
         program_.add_start([&values, before]() { values = before; });
     }

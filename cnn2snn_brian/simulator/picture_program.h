@@ -1,6 +1,7 @@
-// The part of a compiled network that Brian2 does not have: one program run shows many
-// pictures. It reads parameters and pictures from a file, starts each picture from
-// scratch, counts and records spikes, and writes the results picture by picture.
+// The part of a compiled network that Brian2 does not have: one run shows many pictures.
+// It reads parameters and pictures from a file, starts each picture from scratch, counts
+// and records spikes, and writes the results picture by picture. A program does one run
+// after another: what a run changes, the next one sets or restores.
 //
 // protocol.py writes the inputs and reads the results; both follow the order in here.
 #pragma once
@@ -38,7 +39,7 @@ public:
         : InputFile(directory + "inputs"), directory_(directory) {
         char magic[8];
         read(magic, 8);
-        if (std::memcmp(magic, "PICTURE9", 8) != 0)
+        if (std::memcmp(magic, "PICTUR10", 8) != 0)
             fail(EXIT_BAD_INPUTS, "the inputs file is of another version");
         n_pictures_ = read_one<int64_t>();
         count_bytes_ = read_one<int64_t>();
@@ -73,8 +74,11 @@ public:
         std::vector<Real> start(n);
         const auto& shares = numbers(name + ".v_init");
         if (shares.empty()) fail(EXIT_BAD_INPUTS, "no starting potential of " + name);
-        for (size_t i = 0; i < n; i++)
-            start[i] = static_cast<Real>(shares[i % shares.size()] * v_th[i % n_thresholds]);
+        for (size_t i = 0, share = 0, threshold = 0; i < n; i++) {
+            start[i] = static_cast<Real>(shares[share] * v_th[threshold]);
+            if (++share == shares.size()) share = 0;
+            if (++threshold == n_thresholds) threshold = 0;
+        }
         output_ = populations_.size();
         add(
             name, spikespace, n,
@@ -109,10 +113,11 @@ public:
         populations_.back().every = every;
     }
 
-    // A state variable, which starts each picture as it is now, or with the numbers of
-    // the run.
+    // A state variable, which starts each picture as it was when the network was loaded,
+    // or with the numbers of the run.
     template <typename T>
     void add_state(const std::string& name, T* values, size_t n) {
+        restore(values, n);
         if (!numbers(name).empty()) set(name, values, n);
         name_variable(name, values);
         const std::vector<T> before(values, values + n);
@@ -140,16 +145,11 @@ public:
     // weights, by the runs of target_runs.py, and the biases. A layer may read it more
     // than once; biases come with the first time.
     template <typename Real>
-    void add_current(size_t n_pixels, Real* current) {
+    void add_current(size_t n_pixels, Real* current, const ImageCurrent& image) {
         const size_t begin = n_values_;
         n_values_ += n_pixels;
-        auto image = std::make_shared<ImageCurrent>();
-        for (auto* array : {&image->first, &image->post, &image->weight, &image->length})
-            read_array(*array);
-        read_array(image->weights);
-        read_array(image->biases);
-        shows_.push_back([image, begin, n_pixels, current](const float* values) {
-            image->show(values + begin, n_pixels, current);
+        shows_.push_back([&image, begin, n_pixels, current](const float* values) {
+            image.show(values + begin, n_pixels, current);
         });
     }
 
@@ -278,7 +278,8 @@ public:
         show(frame_);
     }
 
-    // Write the results of a picture, and say on standard output that it is done.
+    // Write the results of a picture, and say on standard output that it is done: a dot,
+    // or a zero for the last one.
     void finish(bool interrupted) {
         if (interrupted) fail(EXIT_INTERRUPTED, "interrupted");
         if (count_bytes_ == 1) write_counts<uint8_t>();
@@ -312,7 +313,7 @@ public:
         if (!counts_file_ || !potentials_file_ || !spikes_file_ || !traces_file_)
             fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
         // A parent that has ended closes the pipe; SIGPIPE then ends this program too.
-        std::cout << '.' << std::flush;
+        std::cout << (picture_ == n_pictures_ ? '\0' : '.') << std::flush;
     }
 
 private:

@@ -1,19 +1,11 @@
 """
-Inputs and results of a compiled program as files, and how it is run.
+Inputs and results of a compiled program as files.
 
 The C++ side is ``picture_program.h``; both follow the same order.
 """
 
 import math
-import os
-import signal
 import struct
-import subprocess
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -22,12 +14,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cnn2snn_brian.errors import SimulationError
-from cnn2snn_brian.files import write_errors
 from cnn2snn_brian.settings import BY_TRIAL, KEPT, Numbers
-from cnn2snn_brian.simulator.compiler import PROGRAM
 
-MAGIC = b"PICTURE9"
+MAGIC = b"PICTUR10"
 
 _NONE = np.zeros(0, np.int32)
 
@@ -74,8 +63,6 @@ class ProgramInputs:
         What is shown, each once.
     stimulus : ndarray of int64, shape (n_images,)
         Which of these each row of the result is of; repeats are neighbours.
-    currents : tuple of ndarray
-        With images as currents, the runs, weights and biases of all that reads them.
     seeds : ndarray of uint64, shape (n_images,)
         Seed of each image.
     record : ndarray of bool, shape (n_images, n_populations)
@@ -94,7 +81,6 @@ class ProgramInputs:
     settings: Numbers
     stimuli: tuple[ProgramStimulus, ...]
     stimulus: npt.NDArray[np.int64]
-    currents: tuple[npt.NDArray[Any], ...]
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: np.dtype[Any]
@@ -139,8 +125,6 @@ class ProgramInputs:
             for name, values in self.settings.items():
                 _write(file, np.frombuffer(name.encode(), np.uint8))
                 _write(file, values)
-            for array in self.currents:
-                _write(file, array)
             file.write(struct.pack("=q", len(self.traced)))
             for name, neurons in self.traced.items():
                 _write(file, np.frombuffer(name.encode(), np.uint8))
@@ -234,79 +218,3 @@ class ProgramOutputs:
             _read(directory / "traces", np.float32, 2),
             _read(directory / "weights", np.float64, 1),
         )
-
-
-#: The exit codes of ``population.h`` in words.
-ENDED = {
-    3: "could not use its inputs",
-    4: "could not write its results (TMPDIR can name a folder with more space)",
-    130: "was interrupted",
-}
-
-
-class Running:
-    """Programs that run at the moment, so that all can be ended at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._stopped = False
-
-    @contextmanager
-    def program(self, command: list[str], **options: Any) -> Iterator[Any]:
-        """Start a program, and end it with the block, if it has not ended by itself."""
-        with self._lock:
-            if self._stopped:
-                raise SimulationError("interrupted")
-            process = subprocess.Popen(command, **options)
-            self._processes.append(process)
-        with process:  # closes its pipes
-            try:
-                yield process
-            finally:
-                process.kill()  # also on Ctrl-C: none goes on without its parent
-
-    def stop(self) -> None:
-        """End all programs, and let no other start."""
-        with self._lock:
-            self._stopped = True
-            for process in self._processes:
-                process.kill()
-
-
-def run(
-    project: Path,
-    inputs: ProgramInputs,
-    advance: Callable[[int], object] = lambda steps: None,
-    running: Running | None = None,
-) -> ProgramOutputs:
-    """Run a project's program on images."""
-    running = running or Running()
-    try:
-        with tempfile.TemporaryDirectory(prefix="cnn2snn-brian-") as name:
-            directory = Path(name)
-            with write_errors(directory / "inputs"):
-                inputs.write(directory / "inputs")
-            command = [str(project / PROGRAM), "--results_dir", os.path.join(name, "")]
-            pipe = subprocess.PIPE
-            options = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe}
-            with (
-                ThreadPoolExecutor(1) as listener,
-                running.program(command, cwd=project, **options) as process,
-            ):
-                # Not to a file: what it says last is that the disk is full.
-                said = listener.submit(process.stderr.read)
-                while process.stdout.read(1):
-                    advance(1)
-                status, words = process.wait(), said.result().decode(errors="replace")
-            if status:
-                ended = ENDED.get(status, f"ended with exit code {status}")
-                if status < 0:
-                    ended = f"was ended by signal {signal.Signals(-status).name}"
-                words = words[-1000:].strip() or "it said nothing"
-                raise SimulationError(f"the compiled program {ended}: {words}")
-            return ProgramOutputs.read(directory, inputs)
-    except OSError as error:
-        raise SimulationError(
-            f"the compiled program could not be run: {error}"
-        ) from error

@@ -28,6 +28,7 @@ from cnn2snn_brian.simulator.brian_model import BrianModel
 from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
 from cnn2snn_brian.simulator.device import write_sources
 from cnn2snn_brian.simulator.jobs import Job, prepared
+from cnn2snn_brian.simulator.programs import Programs
 from cnn2snn_brian.simulator.protocol import ProgramOutputs
 from cnn2snn_brian.simulator.recording import Record
 from cnn2snn_brian.simulator.workers import Workers, check_workers, run_shards
@@ -97,6 +98,7 @@ class Simulator:
         cache = check_cache(cache_directory)
         self._directory = tempfile.TemporaryDirectory(prefix="cnn2snn-brian-")
         self._project, self._closed = Path(self._directory.name), False
+        self._programs = Programs(self._project)
         try:
             self._variables = write_sources(snn, self._project)
             self._build = build_program(self._project, cache)
@@ -109,6 +111,8 @@ class Simulator:
                 f"{error.strerror or error}. TMPDIR can name a folder with more space"
             ) from error
         self.compiled = self._build.compiled
+        neurons = sum(math.prod(shape) for shape in snn.population_shapes.values())
+        self._work = max(1, neurons * self.n_steps)
         self._fan_out = {
             p.name: to_neurons(p.connection.fan_out(), p.connection.input_shape).astype(
                 float
@@ -172,8 +176,9 @@ class Simulator:
         self.close()
 
     def close(self) -> None:
-        """Remove the project's files. The program stays in the cache."""
+        """End the program and remove its files. What is compiled stays in the cache."""
         self._closed = True
+        self._programs.close()
         self._directory.cleanup()
 
     @property
@@ -314,7 +319,7 @@ class Simulator:
             start = time.perf_counter()
             with progress_bar("simulating", n_images, show=show) as advance:
                 for index, outputs in run_shards(
-                    self._project, inputs, workers, size, advance
+                    self._programs, inputs, self._work, workers, size, advance
                 ):
                     taken = time.perf_counter() - start
                     yield index, self._result(outputs, jobs[index], taken)

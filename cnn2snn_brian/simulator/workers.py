@@ -13,7 +13,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -31,7 +30,8 @@ from cnn2snn_brian.simulator.compiler import (
     programs,
     working_folder,
 )
-from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs, Running, run
+from cnn2snn_brian.simulator.programs import Call, Programs
+from cnn2snn_brian.simulator.protocol import ProgramInputs, ProgramOutputs
 
 #: Where a worker keeps projects: its machine and its cache directory.
 Place = tuple[str, str]
@@ -78,7 +78,8 @@ def run_shard(
             os.utime(kept)  # it was of use: others are removed before it
             shutil.copytree(kept, folder, copy_function=linked, dirs_exist_ok=True)
         build_program(folder, cache)
-        return place, run(folder, inputs)
+        with Programs(folder) as own:
+            return place, Call(own).run(inputs)
 
 
 #: What runs the shards: all cores (None), a number of programs at a time, an executor.
@@ -88,6 +89,9 @@ Workers = int | Executor | None
 MAX_SHARD = 100
 #: Shards for each local worker: the last ones fill up the time of a slow one.
 SHARDS_PER_WORKER = 2
+#: Least work of a shard, in neurons times steps: some 5 ms, or five times what a shard
+#: costs that does nothing.
+MIN_WORK = 3_000_000
 #: Images of a shard where the number of workers is not known.
 REMOTE_SHARD = 25
 #: A shard that fails is tried again, once.
@@ -107,15 +111,16 @@ def check_workers(workers: Workers, shard_size: int | None) -> Workers:
 
 
 def run_shards(
-    project: Path,
+    programs: Programs,
     jobs: Sequence[ProgramInputs],
+    work: int,
     workers: Any,
     shard_size: int | None,
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, ProgramOutputs]]:
-    """Run the images of several jobs in shards, all shards at once."""
+    """Run the images of several jobs, each of so much work, in shards, all at once."""
     if hasattr(workers, "submit"):  # an executor, from any library
-        remote = _Remote(workers, _packed(project))
+        remote = _Remote(workers, _packed(programs.project))
         size = shard_size or REMOTE_SHARD
         yield from _collected(jobs, size, remote.submit, remote.outputs, advance)
         return
@@ -124,18 +129,30 @@ def run_shards(
         workers = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     n_shards = workers * SHARDS_PER_WORKER if workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
-    size = shard_size or min(MAX_SHARD, max(1, -(-n_images // n_shards)))
-    running = Running()
-    with ThreadPoolExecutor(workers) as threads:
-        of_part = partial(run, project, advance=advance, running=running)
+    least = min(-(-MIN_WORK // work), MAX_SHARD)
+    size = shard_size or min(MAX_SHARD, max(least, -(-n_images // n_shards)))
+    call = Call(programs, advance)
+    with ThreadPoolExecutor(workers) if n_images > size else _Here() as threads:
         try:
             yield from _collected(
-                jobs, size, lambda part: threads.submit(of_part, part), Future.result
+                jobs, size, lambda part: threads.submit(call.run, part), Future.result
             )
         except BaseException:
             # Also on Ctrl-C: threads wait for their programs, so these end first.
-            running.stop()
+            call.stop()
             raise
+
+
+class _Here(Executor):
+    """Runs what it gets at once: a single shard needs no thread."""
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class _Remote:
