@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.architectures import architectures, imagenet_size
 from benchmarks.build import build
+from benchmarks.deep_nets import deep_nets, imagenet_nets
 from benchmarks.equal_accuracy import equal_accuracy
 from benchmarks.exports import exports
 from benchmarks.layers import layers
@@ -31,6 +32,8 @@ BENCHMARKS = {
     "simulators": simulators,
     "few_steps": few_steps,
     "equal_accuracy": equal_accuracy,
+    "deep_nets": deep_nets,
+    "imagenet_nets": imagenet_nets,
     "layers": layers,
     "scaling": scaling,
     "build": build,

@@ -42,6 +42,7 @@ from cnn2snn_brian.settings.presets import kernel_noise as kernel_noise
 from cnn2snn_brian.settings.ready_made_neurons import IF as IF
 from cnn2snn_brian.settings.ready_made_neurons import LIF as LIF
 from cnn2snn_brian.settings.ready_made_neurons import AdaptiveIF as AdaptiveIF
+from cnn2snn_brian.settings.ready_made_neurons import BurstIF as BurstIF
 from cnn2snn_brian.settings.ready_made_neurons import ConductanceLIF as ConductanceLIF
 from cnn2snn_brian.settings.thresholds import (
     data_based_thresholds as data_based_thresholds,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brian2 import Quantity, ms, second
 
-from cnn2snn_brian.checks import check_choice, check_known, check_names
+from cnn2snn_brian.checks import by_layer, check_choice, check_known, check_names
 from cnn2snn_brian.cnn import COMPOSE, Negative, from_torch
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import damage
@@ -98,7 +98,7 @@ def convert(
         `data_based_thresholds`.
     preset : str or Preset
         Options that belong together, which hold where no other is given: "paper",
-        "free-floor" or "few-steps", see `PRESETS`.
+        "free-floor", "few-steps" or "bursts", see `PRESETS`.
     dt : Quantity [s]
         Time step.
     normalize : tuple, optional
@@ -284,6 +284,8 @@ def _thresholds(
     if not {*layers.names} - {*given}:
         return given
     scale = settings.get("rate_scale", 1.0)
+    models = by_layer("neurons", settings.get("neurons", {}), layers.names)
+    most = {name: getattr(model, "most", 1) for name, model in models.items()}
     if calibration is not None:
         share, split = settings["percentile"], settings.get("per_channel", False)
         found = data_based_thresholds(
@@ -293,9 +295,10 @@ def _thresholds(
             scale,
             per_channel=split,
             passes=n_passes,
+            most=most,
         )
     elif any(layer.ceiling for layer in layers):
-        found = ceiling_thresholds(layers, scale)
+        found = ceiling_thresholds(layers, scale, most)
     else:
         raise InputError(
             "thresholds: give numbers, or calibration=... (training images) to compute "

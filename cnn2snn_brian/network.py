@@ -62,6 +62,7 @@ from cnn2snn_brian.settings import (
     checked_rules,
     fields_of,
     network_record,
+    passing_on,
     shown,
     shown_kind,
 )
@@ -151,7 +152,7 @@ class SpikingNetwork(Printed):
                 "maximum pooling of the image counts spikes: encoding='poisson'"
             )
         dt_s = seconds("dt", self.dt_s, above=0)
-        self.models(self.neurons)
+        models = self.models(self.neurons)
         check_names("delay", self.delays_s, names)
         late = [(name, delay_s, 0) for name, delay_s in self.delays_s.items()]
         for p in self.layers.projections:
@@ -177,7 +178,7 @@ class SpikingNetwork(Printed):
             delays_s=FrozenDict(self.delays_s),
         )
         kinds = self.synapse_kinds
-        rules = checked_rules(self.rules, self.layers, kinds, self.encoding)
+        rules = checked_rules(self.rules, self.layers, kinds, self.encoding, models)
         vars(self).update(rules=rules)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -227,6 +228,20 @@ class SpikingNetwork(Printed):
             if not isinstance(model, NeuronModel):
                 raise InputError(
                     f"neurons of {name}: {model!r}, expected a NeuronModel"
+                )
+            if self.layers.is_gate(name):  # what passes it is what its source sends
+                before = models.get(self.layers.sources(name)[0], _if())
+                if before.signed:
+                    raise InputError(
+                        f"{name}: maximum pooling can't take spikes back; give "
+                        "neurons without signed=True to what it reads"
+                    )
+                if before.size is not None or model.size is not None:
+                    models[name] = passing_on(before)
+            elif model.name == "BurstIF" and self.reset == "zero":
+                raise InputError(
+                    f"neurons of {name}: a burst takes a threshold from v for each of "
+                    "its spikes, so BurstIF needs reset='subtract' (preset='bursts')"
                 )
         return models
 

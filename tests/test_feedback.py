@@ -16,6 +16,7 @@ from torch import nn
 from cnn2snn_brian import (
     IF,
     STDP,
+    BurstIF,
     InputError,
     SpikingNetwork,
     check_dale,
@@ -94,6 +95,7 @@ def loop(
     factors=None,
     thresholds=None,
     shortcuts=None,
+    most=1,
 ):
     """
     Spikes of all populations, (n_steps, n), by the rules of docs/dynamics.md.
@@ -124,15 +126,15 @@ def loop(
         for name in network.names:
             if propagation == "instant":
                 arrive(name, t, back=False)
-            spike = v[name] >= th[name]
-            v[name] = np.where(spike, v[name] - th[name], np.maximum(v[name], v_min))
+            spike = np.clip(np.floor(v[name] / th[name]), 0, most)
+            v[name] = np.maximum(v[name] - spike * th[name], v_min)
             sent[name][t] = spike
         for name in network.names:
             if propagation == "step":
                 arrive(name, t, back=False)
             arrive(name, t, back=True)
     return {
-        name: from_neurons(sent[name] > 0, network.shapes[name])
+        name: from_neurons(sent[name].astype(int), network.shapes[name])
         for name in network.names
     }
 
@@ -165,13 +167,15 @@ def run_and_compare(snn, stimulus, spikes, **more):
     """Run in Brian2's runtime mode and compare every spike with the loop."""
     network = snn.layers
     net = snn.network(stimulus)
-    monitors = {name: SpikeMonitor(net[name]) for name in network.names}
+    size = "burst" if snn.neurons.size else None
+    monitors = {name: SpikeMonitor(net[name], variables=size) for name in network.names}
     net.add(*monitors.values())
     net.run(N_STEPS * ms)
     expected = loop(network, spikes, snn.propagation, **more)
     for name, monitor in monitors.items():
-        found = np.zeros((N_STEPS, monitor.source.N), bool)
-        found[np.rint(monitor.t / ms).astype(int), monitor.i] = True
+        found = np.zeros((N_STEPS, monitor.source.N))
+        at = np.rint(monitor.t / ms).astype(int), monitor.i
+        found[at] = monitor.burst if size else 1
         assert expected[name].any()
         assert not expected[name].all()
         np.testing.assert_array_equal(
@@ -184,12 +188,15 @@ def trains(spikes):
     return stimuli.SpikeTrains(neuron, step * ms)
 
 
+@pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize(("synapses", "propagation", "back", "itself"), CASES)
-def test_every_spike_in_runtime_mode(synapses, propagation, back, itself):
+def test_every_spike_in_runtime_mode(synapses, propagation, back, itself, most):
     network = circle(back, itself)
-    snn = converted(network, synapses=synapses, propagation=propagation)
+    neurons = IF() if most == 1 else BurstIF(most)
+    more = {"propagation": propagation, "neurons": neurons}
+    snn = converted(network, synapses=synapses, **more)
     spikes = input_spikes()
-    run_and_compare(snn, trains(spikes), spikes, factors=factors(network))
+    run_and_compare(snn, trains(spikes), spikes, factors=factors(network), most=most)
 
 
 @pytest.mark.parametrize("synapses", ["shared", "explicit"])
@@ -365,7 +372,8 @@ def test_kernels_in_a_brian_network(target, propagation, tmp_path):
     )
     assert (lateral.delay, back.delay) == (2 * ms, 0 * ms)
     assert net[lateral.name] is lateral
-    monitors = {name: SpikeMonitor(net[name]) for name in network.names}
+    size = "burst" if snn.neurons.size else None
+    monitors = {name: SpikeMonitor(net[name], variables=size) for name in network.names}
     net.add(*monitors.values())
     net.run(N_STEPS * ms)
     expected = loop(with_kernels(network), spikes, propagation)

@@ -50,6 +50,8 @@ from cnn2snn_brian.cli import app
 FILES = Path(__file__).parent / "files_0_2_0"
 SETTINGS = FILES / "settings.json"
 DESCRIBED = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
+#: What models did not have then.
+NEWER = "size=None, most=1, signed=False, "
 
 #: One of each kind of layers, choices, neurons, rules.
 SAVED_NETWORKS = (
@@ -117,7 +119,10 @@ def settings(snn):
         "layers": list(snn.layer_names),
         "parameters": numbers,
         "synapses": kinds,
-        "neurons": {k: repr(model) for k, model in snn.models(snn.neurons).items()},
+        "neurons": {
+            k: repr(model).replace(NEWER, "")
+            for k, model in snn.models(snn.neurons).items()
+        },
         "delays_s": dict(snn.delays_s),
         "release_probability": dict(snn.release_probability),
         "rules": {name: repr(rule) for name, rule in snn.rules.items()},

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cnn2snn_brian import convert
+from cnn2snn_brian import IF, BurstIF, convert
 from cnn2snn_brian.stimuli import SpikeTrains
 
 N_STEPS = 12
@@ -99,6 +99,7 @@ def populations(neurons):
 
 def spikes_of(graph, neurons, shown, theta, rules):
     """Spikes of each population, (n_steps, *shape), for images `shown` step by step."""
+    reads_of = {k: reads[0] for k, (_, reads) in enumerate(graph.spiking, 1)}
     sources, gain, scale, depth = [{0}], {0: rules["rate_scale"]}, {}, {0: 0}
     for k, (_, reads) in enumerate(graph.spiking, 1):
         sources.append(set().union(*(sources[read] for read in reads)))
@@ -112,7 +113,8 @@ def spikes_of(graph, neurons, shown, theta, rules):
             depth[own] = 1 + max(depth[source] for source in read)
         sources[k] = {*mine}
     v = {own: rules["v_init"] * theta[own] + 0 * graph.results[own[0]] for own in theta}
-    counts = {k: 0 for k in neurons}
+    counts, sent = {k: 0 for k in neurons}, dict.fromkeys(theta, 0)
+    most = rules.get("neurons", IF()).most
     found = {own: torch.zeros(N_STEPS, *graph.shape(own[0])) for own in theta}
     # Where spikes take a step for each population, each has a time of its own.
     late = depth if rules["propagation"] == "step" else dict.fromkeys(depth, 0)
@@ -123,7 +125,10 @@ def spikes_of(graph, neurons, shown, theta, rules):
         if not 0 <= t < N_STEPS:
             return torch.zeros_like(v[own])
         if neurons[k] == "gate":
-            spikes = (values[0] > 0).double()
+            source = reads_of[k], 1
+            # All spikes of a burst; an image has none.
+            size = theta[source] / scale[source] if source in theta else values[0].max()
+            spikes = (values[0] / size).round() if values[0].any() else values[0]
             counts[k] = counts[k] + spikes
             passed = passing(counts[k], spikes, call, rules["max_pooling"])
             arrived = passed * theta[own]
@@ -131,10 +136,16 @@ def spikes_of(graph, neurons, shown, theta, rules):
             sums = call(*values) if "pool" in neurons[k] else own[1] * values[0]
             arrived = scale[own] * sums
         v[own] = v[own] + rules["leak"] + arrived
-        spike = v[own] >= theta[own]
+        # Exact: the division of two numbers that are not close to a whole ratio.
+        near = 1e-9 if neurons[k] == "gate" else 0
+        spike = torch.floor(v[own] / theta[own] + near).clamp(0, most)
+        if rules["is_signed"]:
+            back = torch.floor(-v[own] / theta[own]).clamp(0, most)
+            spike = spike - torch.minimum(back, sent[own] + 0 * back)
+        sent[own] = sent[own] + spike
         is_set_to_0 = neurons[k] == "gate" or rules["reset"] == "zero"
-        after = 0 * v[own] if is_set_to_0 else v[own] - theta[own]
-        v[own] = torch.where(spike, after, v[own].clamp(min=rules["v_min"]))
+        after = 0 * v[own] if is_set_to_0 else v[own] - spike * theta[own]
+        v[own] = torch.where(spike != 0, after, v[own]).clamp(min=rules["v_min"])
         found[own][t] = spike[0]
         return spike * theta[own] / scale[own]
 
@@ -159,7 +170,7 @@ def spikes_of(graph, neurons, shown, theta, rules):
                 results.append(given((k, 1), step, call, values))
             else:
                 results.append(call(*values))
-    return {own: spikes.bool().numpy() for own, spikes in found.items()}
+    return {own: spikes.numpy() for own, spikes in found.items()}
 
 
 class Drawing:
@@ -466,6 +477,11 @@ def cases(draw):
         else:
             getattr(drawing, how)()
     drawing.result()
+    options["is_signed"] = False
+    if options["reset"] == "subtract" and (most := one_of(0, 2, 3)):
+        has_gates = "gate" in drawing.graph.neurons.values()
+        options["is_signed"] = one_of(True, False) and not has_gates
+        options["neurons"] = BurstIF(most, signed=options["is_signed"])
     return drawing.graph, options, one_of(True, False), draw(st.integers(0, 2**16))
 
 
@@ -487,17 +503,20 @@ def drawn_thresholds(graph, neurons, random, *, by_channel):
 def brian_spikes(graph, shown, thresholds, options):
     """Spikes of each population as Brian2 simulates it, (n_steps, neurons)."""
     options = options | {"dtype": "float64"}
+    del options["is_signed"]
     shape = graph.shape(0)
     names = convert(graph, shape, thresholds=1.0, **options).layer_names
     by_name = dict(zip(names, thresholds, strict=True))
     network = convert(graph, shape, thresholds=by_name, **options).network(shown)
-    monitors = {name: SpikeMonitor(network[name]) for name in names}
+    sizes = "burst" if options.get("neurons") else None
+    monitors = {name: SpikeMonitor(network[name], variables=sizes) for name in names}
     network.add(*monitors.values())
     network.run(N_STEPS * ms, namespace={})
     found = {}
     for name, monitor in monitors.items():
-        found[name] = np.zeros((N_STEPS, monitor.source.N), bool)
-        found[name][np.rint(monitor.t / ms).astype(int), monitor.i] = True
+        found[name] = np.zeros((N_STEPS, monitor.source.N))
+        at = np.rint(monitor.t / ms).astype(int), monitor.i
+        found[name][at] = monitor.burst if sizes else 1
     return found
 
 

@@ -30,7 +30,7 @@ from cnn2snn_brian.brian.input import (
     takes_images,
 )
 from cnn2snn_brian.brian.internals import RuntimeDevice, check_version, word_substitute
-from cnn2snn_brian.brian.neurons import Place, Schedule, if_neurons
+from cnn2snn_brian.brian.neurons import Place, Schedule, burst_before, if_neurons
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.synapse_kinds import GateSynapses
 from cnn2snn_brian.checks import free_memory
@@ -165,6 +165,11 @@ def _built(
     # Spikes of channels with lower thresholds stand for less.
     factors = {} if for_program else weight_factors(layers, parameters)
     delays = projection_delays_s(layers, snn.delays_s, snn.dt_s, snn.propagation)
+    # How many steps before it arrives an event was: its size has to be remembered.
+    ago = {}
+    for p in layers.projections:
+        is_late = layers.is_feedback(p) and snn.propagation == "instant"
+        ago[p.name] = round(delays[p.name] / snn.dt_s) + is_late
 
     def connect(projection: Projection, place: Place) -> None:
         if projection.source not in groups:
@@ -172,7 +177,10 @@ def _built(
         ends = groups[projection.source], groups[projection.target]
         delay = delays[projection.name] * second
         on_pre = models[projection.target].on_pre
-        synapses = _connected(snn, projection, ends, on_pre, place, delay)
+        size = None
+        if (model := models.get(projection.source)) and model.size is not None:
+            size = burst_before(ago[projection.name])
+        synapses = _connected(snn, projection, ends, on_pre, place, delay, size)
         if (share := factors.get(projection.name)) is not None:
             connection = projection.connection
             is_explicit = isinstance(synapses, Synapses)
@@ -207,6 +215,10 @@ def _built(
             channels=layer.shape[0] if by_channel else None,
             # Where something happens between equations and reset, they are apart.
             for_program=for_program and name not in snn.extension.apart,
+            remembered=max(
+                (ago[p.name] for p in layers.out_of(name) if models[name].size),
+                default=0,
+            ),
         )
         _set_state(group, layer, parameters, models[name])
         _say(group, shape=layer.shape, on_pre=models[name].on_pre)
@@ -285,16 +297,20 @@ def _connected(
     on_pre: str,
     place: Place,
     delay: Quantity,
+    size: str | None,
 ) -> Any:
-    """Make the synapses of a projection."""
+    """Make the synapses of a projection; `size` is that of its source's events."""
     name = projection.target
+    if size is not None and not projection.gate:  # a gate counts for itself
+        on_pre = word_substitute(on_pre, {"w": f"({size}_pre * w)"})
     if name in snn.release_probability:
         failing = word_substitute(on_pre, {"w": "(w * transmitted)"})
         on_pre = f"{TRANSMITTED}\n{failing}"
     make: Any = droppable(SharedSynapses)
     options: dict[str, Any] = {}
     if projection.gate:  # there are no others that compare their sources
-        make, options = droppable(GateSynapses), {"rule": projection.gate}
+        make = droppable(GateSynapses)
+        options = {"rule": projection.gate, "size": size}
     elif snn.synapse_kinds[name] == "explicit":
         make, options = explicit_synapses, {"rule": snn.rules.get(name)}
     return make(

@@ -65,6 +65,8 @@ class Schedule(NamedTuple):
     ----------
     synapses : Place
         Spikes of the layers before act on this population.
+    size : Place
+        Of neurons that send several spikes at once, how many.
     threshold : Place
         Neurons spike. Brian2's place for an input is the same.
     perturbation : Place
@@ -76,6 +78,7 @@ class Schedule(NamedTuple):
     """
 
     synapses: Place = Place("synapses", 0)
+    size: Place = Place("thresholds", -1)
     threshold: Place = Place("thresholds", 0)
     perturbation: Place = Place("after_thresholds", -1)
     reset: Place = Place("after_thresholds", 0)
@@ -86,7 +89,7 @@ class Schedule(NamedTuple):
         """Place a population, the input being 0 in the order of the data."""
         if propagation == "step":
             return cls()
-        orders = range(APART * index - 1, APART * index + 4)
+        orders = range(APART * index - 2, APART * index + 4)
         return cls(*(Place("thresholds", order) for order in orders))
 
 
@@ -124,8 +127,16 @@ BLOCK = 64
 #: Everything one step later.
 STEP = Schedule()
 
+#: No potential is below this.
+FLOOR = "v = clip(v, v_min, inf)"
+
 #: For lesions: neurons that do not spike.
 LESION_MODEL = "lesioned : boolean\n"
+
+
+def burst_before(steps: int) -> str:
+    """Name the variable with the sizes of events so many steps ago."""
+    return f"burst_{steps}" if steps else "burst"
 
 
 class OnePassUpdate(CodeRunner):  # type: ignore[misc]
@@ -141,6 +152,9 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         The neurons.
     constant : str
         What is added to ``v`` in each step besides the leak, an expression.
+    burst : str
+        Size and reset of neurons that send bursts, also where there is none; empty for
+        others.
     subtract : bool
         Whether a spike takes ``v_th`` from ``v`` instead of setting it to 0.
     factor : str
@@ -157,6 +171,7 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         group: NeuronGroup,
         constant: str,
         *,
+        burst: str,
         subtract: bool,
         factor: str = "1",
         place: Place,
@@ -165,16 +180,21 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
         leaky, dtype = factor != "1", group.variables["v"].dtype
         code = {"_factor": factor} if leaky else {}
         code["_constant"] = constant
+        lines = [f"{name} = {value}" for name, value in code.items()]
+        if burst:
+            decayed = "v * _factor" if leaky else "v"
+            lines += [f"v = {decayed} + (leak + _constant)", burst, FLOOR]
         CodeRunner.__init__(
             self,
             group,
             "if_update",
-            code="\n".join(f"{name} = {value}" for name, value in code.items()),
+            code="\n".join(lines),
             clock=group.clock,
             when=place.when,
             order=place.order,
             name=f"{group.name}_update",
             template_kwds={
+                "burst": bool(burst),
                 "subtract": subtract,
                 "leaky": leaky,
                 "by_channel": channels is not None,
@@ -205,6 +225,7 @@ def if_neurons(
     schedule: Schedule = STEP,
     channels: int | None = None,
     for_program: bool = False,
+    remembered: int = 0,
 ) -> NeuronGroup:
     """Make a population of neurons, by default of Eq. 1 of the paper [1]_."""
     check_choice("reset", reset, tuple(RESETS))
@@ -222,6 +243,8 @@ def if_neurons(
     elif "bias" in get_identifiers(neuron.model):
         # All neurons have these, as far as a model can tell.
         equations += "bias : 1 (shared)\ninput_scale : 1 (shared)\n"
+    past = [burst_before(steps) for steps in range(remembered + 1)]
+    equations += "".join(f"{variable} : 1\n" for variable in past[1:])
     options: dict[str, Any] = {}
     if neuron.has_refractory:
         options["refractory"] = "refractory_period"
@@ -239,12 +262,27 @@ def if_neurons(
         **options,
     )
     parts = group.thresholder["spike"], group.resetter["spike"]
-    if for_program and neuron.is_one_pass and not lesions:
+    is_burst = neuron.size is not None
+    is_one_pass = for_program and neuron.is_one_pass and not lesions
+    # What passes a gate is all of a burst.
+    is_one_pass = is_one_pass and not (is_burst and reset == "zero")
+
+    def regularly(what: str, code: str, place: Place) -> None:
+        if code:
+            when, order, full = *place, f"{name}_{what}"
+            group.run_regularly(code, when=when, order=order, clock=clock, name=full)
+
+    size = f"burst = {neuron.size}" if is_burst else ""
+    # For synapses with a delay.
+    moved = [f"{to} = {of}" for to, of in zip(past[:0:-1], past[-2::-1], strict=True)]
+    regularly("past", "\n".join(moved), Place("groups", -1))
+    if is_one_pass:
         # What arrives within a step must not decay in it: the equations come before.
         apart = schedule != STEP and neuron.factor != "1"
         update = OnePassUpdate(
             group,
             "input_scale * bias" if has_constant else "0",
+            burst=f"{size}\n{neuron.reset_for(reset)}" if is_burst else "",
             subtract=reset == "subtract",
             channels=channels,
             factor="1" if apart else str(neuron.factor),
@@ -259,19 +297,10 @@ def if_neurons(
     added = "leak + input_scale * bias" if has_constant else "leak"
     added += "" if neuron.noise is None else f" + {neuron.noise}"
     # After the reset: a neuron that has just spiked is not below v_min <= 0.
-    floors = ["v = clip(v, v_min, inf)"] if neuron.floor else []
+    floors = [FLOOR] if neuron.floor else []
     floors += ["v = v * int(not lesioned)"] if lesions else []
-    for what, code, place in (
-        # After the equations, which are integrated in the same slot.
-        ("constant_input", f"v += {added}", Place("groups", 1)),
-        ("floor", "\n".join(floors), schedule.floor),
-    ):
-        if code:
-            group.run_regularly(
-                code,
-                when=place.when,
-                order=place.order,
-                clock=clock,
-                name=f"{name}_{what}",
-            )
+    # After the equations, which are integrated in the same slot.
+    regularly("constant_input", f"v += {added}", Place("groups", 1))
+    regularly("burst", size, schedule.size)
+    regularly("floor", "\n".join(floors), schedule.floor)
     return group

@@ -38,8 +38,8 @@ from cnn2snn_brian.settings import check_units
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
 
-#: A statement that does nothing but add a weight.
-PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*w")
+#: A statement that only adds a weight, or a weight times a variable of the source.
+PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*(?:w|\(?(\w+_pre)\s*\*\s*w\)?)")
 
 #: Spikes of a position, on average, from which on sums in registers are faster.
 SUMS_FROM = 4
@@ -63,18 +63,21 @@ SUBSETS_FROM = 0.25
 SUBSET_WEIGHTS = 2**14
 
 
-def added_to(on_pre: str, variables: Mapping[str, Any]) -> str | None:
-    """Find the variable of the target that a spike adds a weight to."""
+def added_to(
+    on_pre: str, variables: Mapping[str, Any]
+) -> tuple[str | None, str | None]:
+    """Find what a spike adds a weight to, and what of its source it is times."""
     match = PLAIN.fullmatch(on_pre.strip())
-    name = f"{match[1]}_post" if match else ""
-    variable = variables.get(name)
-    is_plain = (
+    name, times = (f"{match[1]}_post", match[2]) if match else ("", None)
+    used = [variables.get(each) for each in (name, times or name)]
+    is_plain = all(
         variable is not None
         and not variable.scalar
         and variable.dtype == variables["w"].dtype
         and getattr(variable, "conditional_write", None) is None
+        for variable in used
     )
-    return name if is_plain else None
+    return (name, times) if is_plain else (None, None)
 
 
 def _sums_constants(
@@ -94,7 +97,7 @@ def _sums_constants(
 
 
 def _columns_constants(
-    connection: Connection, target: str | None
+    connection: Connection, target: str | None, *, has_sizes: bool
 ) -> dict[str, Any] | None:
     """Give the sizes for sums along rows, see ``templates/standalone/columns.cpp``."""
     kernel = connection.kernel
@@ -107,6 +110,7 @@ def _columns_constants(
     channels, height, width = kernel.input_shape
     n_subsets = 2**channels * ky * kx * out
     has_subsets = connection.window is None and n_subsets <= SUBSET_WEIGHTS
+    has_subsets = has_subsets and not has_sizes
     share = SUBSETS_FROM if has_subsets else COLUMNS_FROM
     (pad_y, _), (pad_x, _) = kernel.padding
     _, out_height, out_width = kernel.shape
@@ -124,7 +128,8 @@ def constants(
     connection: Connection, table: Runs, on_pre: str, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Give what the templates are told of a connection."""
-    target, has_kernel = added_to(on_pre, variables), connection.kernel is not None
+    target, size = added_to(on_pre, variables)
+    has_kernel = connection.kernel is not None
     pool = spread = None
     if connection.window is not None and has_kernel:
         pool = {
@@ -141,7 +146,10 @@ def constants(
         "pool": pool,
         "sums": _sums_constants(connection, table, target),
         "spread": spread,
-        "columns": _columns_constants(connection, target),
+        "columns": _columns_constants(connection, target, has_sizes=size is not None),
+        "target": target,
+        # What a spike is worth, of neurons that send several at once.
+        "size": size,
     }
 
 
@@ -191,6 +199,8 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
 
     #: What runs the loops, in the folders of ``templates/``.
     _template = "shared_synapses"
+    #: Variable of the source with the sizes of its events, where they are counted.
+    size: str | None = None
 
     @check_units(delay=second)
     def __init__(
@@ -226,14 +236,18 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         check_version()
         # What a spike is worth in a cell that it is averaged in.
         worth = {"w": "(w * _value)"}
-        code = word_substitute(on_pre, worth) if has_cells else on_pre
+        has_values = has_cells or self.size is not None
+        code = word_substitute(on_pre, worth) if has_values else on_pre
+        needed = CELLS if has_cells else []
+        if self.size is not None:
+            needed = [*needed, f"{self.size}_pre"]
         self.codeobj_class: Any = None
         CodeRunner.__init__(
             self,
             group=self,
             code=code,
             template=self._template,
-            needed_variables=CELLS if has_cells else [],
+            needed_variables=needed,
             clock=source.clock if clock is None else clock,
             when=when,
             order=order,
@@ -300,8 +314,9 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
         by_run = np.stack([table.post, table.weight, table.length], axis=1).ravel()
         self._add_table("_run_first", table.first)
         self._add_table("_runs", by_run)
-        if cells is not None:
+        if cells is not None or self.size is not None:
             variables.add_auxiliary_variable("_value", dtype=dtype)
+        if cells is not None:
             self._add_table("_cell_first", cells.first)
             self._add_table("_cell_index", cells.cell)
             self._add_table("_cell_share", cells.share, dtype)

@@ -37,6 +37,10 @@ class GateSynapses(SharedSynapses):
         A window, without a kernel.
     rule : {"gate", "largest-count"}
         Which spikes pass.
+    size : str, optional
+        Variable of the source with the number of spikes that an event is, for neurons
+        that send several at once. All spikes of a leader pass, or so many as the
+        largest count is ahead of what has passed.
     **options
         ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name``, ``dtype`` and
         ``unit`` of `SharedSynapses`. With a delay, spikes count when they arrive.
@@ -61,10 +65,11 @@ class GateSynapses(SharedSynapses):
         target: Any,
         connection: Connection,
         rule: GateRule = "gate",
+        size: str | None = None,
         **options: Any,
     ) -> None:
         check_rule("rule", rule)
-        self.rule = rule
+        self.rule, self.size = rule, size
         super().__init__(source, target, connection, **options)
         channels, _, width = connection.input_shape
         self.template_kwds |= {
@@ -72,6 +77,7 @@ class GateSynapses(SharedSynapses):
             "width": width,
             "by_count": rule == "largest-count",
             "spread": None,
+            "size": None if size is None else f"{size}_pre",
         }
 
     def _add_variables(self, dtype: Any, unit: Any) -> None:
@@ -95,9 +101,10 @@ class GateSynapses(SharedSynapses):
     def leaders(
         self,
         inputs: npt.NDArray[Any],
+        sizes: npt.NDArray[Any],
         counts: npt.NDArray[Any],
         passed: npt.NDArray[Any],
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         """
         Find the spikes that pass, for Brian2's NumPy target.
 
@@ -105,6 +112,8 @@ class GateSynapses(SharedSynapses):
         ----------
         inputs : ndarray of int
             Inputs that spike in this step.
+        sizes : ndarray of int
+            How many spikes each of them sends.
         counts : ndarray of int, shape (n_inputs,)
             Spikes of each input so far, these included.
         passed : ndarray of int, shape (n_targets,)
@@ -112,17 +121,17 @@ class GateSynapses(SharedSynapses):
 
         Returns
         -------
-        post, pre : ndarray of int
-            Targets that a spike passes to, and inputs that it is of.
+        post, pre, n : ndarray of int
+            Targets that a spike passes to, inputs that it is of, and how many pass.
         """
-        channels, *sizes = self.connection.input_shape
+        channels, *area = self.connection.input_shape
         width = self.connection.shape[2]
         rows, columns = self._spans
-        spiking = np.zeros(len(counts), bool)
-        spiking[inputs] = True
+        spiking = np.zeros(len(counts), np.int32)
+        spiking[inputs] = sizes
         # One place for each input, as in torch but channels last.
-        index = np.arange(len(counts)).reshape(*sizes, channels)
-        post, pre = [], []
+        index = np.arange(len(counts)).reshape(*area, channels)
+        post, pre, n = [], [], []
         for y, (top, bottom) in enumerate(rows):
             for x, (left, right) in enumerate(columns):
                 window = index[top:bottom, left:right].reshape(-1, channels)
@@ -130,14 +139,14 @@ class GateSynapses(SharedSynapses):
                 first = counts[window].argmax(0)
                 leader = window[first, np.arange(channels)]
                 targets = (y * width + x) * channels + np.arange(channels)
-                passes = (
-                    counts[leader] > passed[targets]
-                    if self.rule == "largest-count"
-                    else spiking[leader]
-                )
+                passing = spiking[leader]
+                if self.rule == "largest-count":
+                    passing = counts[leader] - passed[targets]
+                passes = passing > 0
                 post.append(targets[passes])
                 pre.append(leader[passes])
-        return np.concatenate(post), np.concatenate(pre)
+                n.append(passing[passes])
+        return np.concatenate(post), np.concatenate(pre), np.concatenate(n)
 
     def to_explicit(self, name: str = "synapses*") -> Synapses:
         """
@@ -312,6 +321,10 @@ class MaxPoolGate(GateSynapses):
         What a spike that passes adds.
     rule : {"gate", "largest-count"}
         Which spikes pass.
+    size : str, optional
+        Variable of the source with the number of spikes that an event is, for neurons
+        that send several at once. All spikes of a leader pass, or so many as the
+        largest count is ahead of what has passed.
     **options
         ``on_pre``, ``delay``, ``when``, ``order``, ``clock``, ``name`` and ``dtype`` of
         `SharedSynapses`. With a delay, spikes count when they arrive.

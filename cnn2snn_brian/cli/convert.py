@@ -145,7 +145,7 @@ def convert_command(
     from_nir: Path | None = None,
     calibration: str | None = None,
     n_calibration: shared.AtLeastOne = 200,
-    preset: Literal["paper", "free-floor", "few-steps"] = "paper",
+    preset: Literal["paper", "free-floor", "few-steps", "bursts"] = "paper",
     percentile: float | None = None,
     threshold: shared.Thresholds = None,
     v_min: float | None = None,

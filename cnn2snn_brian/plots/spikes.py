@@ -94,26 +94,29 @@ def plot_raster(
     -------
     matplotlib Axes
         `ax`. Time goes to the right, neurons upwards: channel after channel, in each
-        of them row after row. The legend says which channels, or units of a linear
-        layer, have which colour.
+        of them row after row. A burst is a dot with the area of its spikes. The legend
+        says which channels, or units of a linear layer, have which colour.
 
     Raises
     ------
     InputError
         If the layer was not recorded for this image.
     """
-    trains = result.spikes(layer, image)
+    trains, n_spikes = result.spikes(layer, image).bursts
     shape = result.shapes[layer]
     n_channels, n_neurons = shape[0], math.prod(shape)
     n_steps = int(result.steps_of_row[image])
     row = np.ravel_multi_index(trains.position, shape)
-    title = f"{layer}, image {image}: {len(row):,} spikes"
+    title = f"{layer}, image {image}: {n_spikes.sum():,} spikes"
+    if len(row) < n_spikes.sum():
+        title += f" in {len(row):,} bursts"
     ax = style.axes(ax, xlabel="time (ms)", ylabel="neuron", title=title)
     colours = np.array(style.COLOURS)[trains.position[0] % len(style.COLOURS)]
     # Few spikes are drawn large enough to be seen, many small enough to stay apart.
     size = float(np.clip(1.2e4 / max(len(row), 1), 0.4, 8))
     # Many points make a PDF slow, so there they are an image.
-    ax.scatter(1e3 * trains.t, row, c=colours, s=size, lw=0, rasterized=len(row) > 5000)
+    areas, is_image = size * n_spikes, len(row) > 5000
+    ax.scatter(1e3 * trains.t, row, c=colours, s=areas, lw=0, rasterized=is_image)
     _show_whole(ax, n_steps * result.dt_s)
     free = max(0.5, MARGIN * n_neurons)
     ax.set_ylim(-free, n_neurons - 1 + free)
@@ -131,7 +134,7 @@ def plot_raster(
     if population_rate:
         below = _axes_below(ax)
         step = np.rint(trains.t / result.dt_s).astype(int)
-        rate = np.bincount(step, minlength=n_steps) / n_neurons / result.dt_s
+        rate = np.bincount(step, n_spikes, n_steps) / n_neurons / result.dt_s
         edges = 1e3 * result.dt_s * np.arange(n_steps + 1)
         below.stairs(rate, edges, fill=True, color=style.GREY)
         below.set(xlabel="time (ms)", ylabel="rate (Hz)", label="population rate")
@@ -233,16 +236,16 @@ def plot_output_counts(
         If there is no such image, or not one name for each output neuron.
     """
     layer = result.output_layer
-    names = result.class_names(classes)
-    trains, answer = result.spikes(layer, image), result.predictions[image]
+    result.spikes(layer, image)  # refuses an image that is not there
+    names, answer = result.class_names(classes), result.predictions[image]
+    unit, step, sign = result.output_spikes(image)
     title = f"{layer}, image {image}: the answer is {names[answer]}"
     ax = style.axes(ax, xlabel="time (ms)", ylabel="output spikes", title=title)
     n_steps = int(result.steps_of_row[image])
-    step = np.rint(trains.t / result.dt_s).astype(int)
-    unit = np.ravel_multi_index(trains.position, result.shapes[layer])
     t = 1e3 * result.dt_s * np.arange(n_steps + 1)
     for output, name in enumerate(names):
-        per_step = np.bincount(step[unit == output] + 1, minlength=n_steps + 1)
+        own = unit == output
+        per_step = np.bincount(step[own] + 1, sign[own], n_steps + 1)
         look: dict[str, Any] = {"color": style.colour(output), "ls": _dashes(output)}
         look |= {"lw": 2.5, "zorder": 3} if output == answer else {"lw": 1.2}
         ax.step(t, per_step.cumsum(), where="post", label=name, **look)

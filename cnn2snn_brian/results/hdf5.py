@@ -8,7 +8,9 @@ group, ordered (y, x, channel), ``step`` the time step, and ``n_spikes`` says ho
 belong to each of the pictures in ``picture``. The membrane potentials in
 ``recorded_potentials/conv1`` are ``potential`` with the dimensions (picture, step,
 neuron), for the pictures in ``picture`` and the indices in ``neuron``. ``weights/ip1``
-are learned weights. The attribute ``settings`` is JSON.
+are learned weights. Of neurons that send bursts, ``burst_counts``, ``corrections`` and
+``recorded_corrections`` are as ``spike_counts`` and ``recorded``. The attribute
+``settings`` is JSON.
 """
 
 import json
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 FORMAT = "cnn2snn-brian result 2"
 #: Of version 0.1.0: without perturbations, network and program.
 FORMERLY = "cnn2snn-brian result 1"
+
+#: Counts by layer, and recorded spikes; other fields are left out if they are empty.
+COUNTS = ("spike_counts", "burst_counts", "corrections")
+RECORDED = ("recorded", "recorded_corrections")
 
 #: Metadata with checksums; HDF5 1.10 and later read it.
 LIBRARY_VERSION = ("v110", "v110")
@@ -176,17 +182,21 @@ def save(result: "SimulationResult", path: str | os.PathLike[str]) -> None:
         for group in ("events", "weights", "recorded", "recorded_potentials"):
             file.create_group(group)
         _write(file, "output_potentials", result.output_potentials)
-        for name in result.spike_counts:
-            shape = result.shapes[name]
-            # As small as the program delivered them.
-            array = from_neurons(result.spike_counts.raw(name), shape)
-            axes = "picture", *AXES[len(shape)]
-            _write(file, f"spike_counts/{name}", array, *axes)
+        for what in COUNTS:
+            for name in (counts := getattr(result, what)):
+                shape = result.shapes[name]
+                # As small as the program delivered them.
+                array = from_neurons(counts.raw(name), shape)
+                _write(file, f"{what}/{name}", array, "picture", *AXES[len(shape)])
         for group in ("events", "weights"):
             for name, array in getattr(result, group).items():
                 _write(file, f"{group}/{name}", array)
-        for name, images in _by_layer(result.recorded).items():
-            where = f"recorded/{name}"
+        both = [
+            (f"{what}/{name}", images)
+            for what in RECORDED
+            for name, images in _by_layer(getattr(result, what)).items()
+        ]
+        for where, images in both:
             _write(file, f"{where}/picture", np.array([*images], np.int64))
             lengths = [len(step) for _, step in images.values()]
             _write(file, f"{where}/n_spikes", np.array(lengths, np.int64))
@@ -258,23 +268,33 @@ def _read(file: h5py.File) -> dict[str, Any]:
     shapes = settings["shapes"]
     potentials = file["output_potentials"][...]
     n_images = len(potentials)
-    raw = {}
-    for name in settings.pop("counted"):
-        counts = _checked(file["spike_counts"][name], n_images, *shapes[name])
-        raw[name] = to_neurons(counts, shapes[name])
+    raw: dict[str, dict[str, Any]] = {}
+    counted = settings.pop("counted")
+    for what in COUNTS:
+        stored = file[what] if what == "spike_counts" else file.get(what, {})
+        raw[what] = {
+            name: to_neurons(
+                _checked(stored[name], n_images, *shapes[name]), shapes[name]
+            )
+            for name in counted
+            if name in stored or what == "spike_counts"
+        }
     events = {
         name: _checked(file["events"][name], n_images) for name in settings["events"]
     }
-    spikes: Recorded = {}
-    for name, group in file["recorded"].items():
+    spikes: dict[str, Recorded] = {what: {} for what in RECORDED}
+    groups = [("recorded", *item) for item in file["recorded"].items()]
+    for name, group in file.get("recorded_corrections", {}).items():
+        groups.append(("recorded_corrections", name, group))
+    for what, name, group in groups:
         ends = np.cumsum(group["n_spikes"][...])
         parts = []
-        for what in ("neuron", "step"):
-            kind = group[what].attrs["dtype"].decode()
-            joined = _checked(group[what], ends[-1]).astype(kind)
+        for column in ("neuron", "step"):
+            kind = group[column].attrs["dtype"].decode()
+            joined = _checked(group[column], ends[-1]).astype(kind)
             parts.append(np.split(joined, ends[:-1]))
         for picture, neuron, step in zip(group["picture"][...], *parts, strict=True):
-            spikes[name, int(picture)] = neuron, step
+            spikes[what][name, int(picture)] = neuron, step
     traced: Recorded = {}
     for name, group in file["recorded_potentials"].items():
         pictures, neuron = group["picture"][...], group["neuron"][...]
@@ -287,10 +307,10 @@ def _read(file: h5py.File) -> dict[str, Any]:
         "network": {},
         "program": {},
         **settings,
-        "spike_counts": SpikeCounts(raw, shapes),
+        **{what: SpikeCounts(found, shapes) for what, found in raw.items()},
         "output_potentials": potentials,
         "events": events,
-        "recorded": spikes,
+        **spikes,
         "recorded_potentials": traced,
         # Files of earlier versions have none.
         "weights": {k: array[...] for k, array in file.get("weights", {}).items()},

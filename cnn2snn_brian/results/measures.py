@@ -38,6 +38,10 @@ class RecordedSpikes(Printed):
     position : tuple of ndarray of int
         ``(channel, y, x)`` of each spike, or ``(unit,)`` in a linear layer: an index
         into the layer's arrays.
+
+    Notes
+    -----
+    All spikes of a burst have the same time and neuron; `bursts` puts them together.
     """
 
     t: npt.NDArray[np.floating[Any]]
@@ -46,6 +50,16 @@ class RecordedSpikes(Printed):
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         return iter((self.t, self.neuron))
+
+    @property
+    def bursts(self) -> tuple["RecordedSpikes", npt.NDArray[np.int64]]:
+        """The bursts, one spike each, and the number of spikes of each."""
+        is_next = np.ones(len(self.t), bool)
+        is_next[1:] = (np.diff(self.t) != 0) | (np.diff(self.neuron) != 0)
+        (first,) = np.nonzero(is_next)
+        position = tuple(axis[first] for axis in self.position)
+        size = np.diff(np.append(first, len(self.t)))
+        return RecordedSpikes(self.t[first], self.neuron[first], position), size
 
 
 class Potentials(NamedTuple):
@@ -358,11 +372,11 @@ class Decisions(Printed):
 
 
 def tally(
-    at: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]
+    at: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...], size: Any = 1
 ) -> npt.NDArray[np.int32]:
     """Count spikes by what tells them apart, such as trial, bin and neuron."""
     found = np.zeros(math.prod(shape), np.int32)
-    np.add.at(found, np.ravel_multi_index(at, shape), 1)
+    np.add.at(found, np.ravel_multi_index(at, shape), size)
     return found.reshape(shape)
 
 
@@ -376,15 +390,19 @@ def earliest(
 
 
 def counted(
-    neuron: npt.NDArray[Any], step: npt.NDArray[Any], n_steps: int, n_classes: int
+    neuron: npt.NDArray[Any],
+    step: npt.NDArray[Any],
+    n_steps: int,
+    n_classes: int,
+    sign: Any = 1,
 ) -> npt.NDArray[np.int64]:
     """Count the spikes of each class up to the end of each step."""
-    return tally((step, neuron), (n_steps, n_classes)).cumsum(0, dtype=np.int64)
+    return tally((step, neuron), (n_steps, n_classes), sign).cumsum(0, dtype=np.int64)
 
 
 def decisions(
     margin: int,
-    output_spikes: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    output_spikes: Iterable[tuple[npt.NDArray[Any], ...]],
     final: npt.NDArray[np.int64],
     n_steps: int | npt.NDArray[np.int64],
     n_classes: int,
@@ -393,8 +411,8 @@ def decisions(
     steps = np.array(np.broadcast_to(n_steps, len(final)), np.int64)
     predictions = final.copy()
     decided = np.zeros(len(final), bool)
-    for image, (neuron, step) in enumerate(output_spikes):
-        counts = counted(neuron, step, steps[image], n_classes)
+    for image, (neuron, step, *sign) in enumerate(output_spikes):
+        counts = counted(neuron, step, steps[image], n_classes, *sign)
         first, second = np.sort(counts, axis=1)[:, [-1, -2]].T
         leads = np.flatnonzero(first - second >= margin)
         if len(leads):

@@ -1,7 +1,7 @@
 """What a simulation measured, and what follows from it by counting."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -65,11 +65,13 @@ class SimulationResult(Printed):
     ----------
     spike_counts : SpikeCounts
         Spikes of every neuron by layer, int32 of shape (n_images, channels, height,
-        width) or (n_images, n). With Poisson input, also of ``input``.
+        width) or (n_images, n). With Poisson input, also of ``input``. All spikes of a
+        burst count; spikes that were taken back don't (see `BurstIF`).
     output_potentials : ndarray of float, shape (n_images, n_outputs)
         Potential left in the last layer.
     events : dict of str to ndarray of int64, shape (n_images,)
-        Synaptic events delivered into each layer.
+        Synaptic events delivered into each layer: additions of a weight. A burst, or a
+        correction, adds a weight once, times its spikes.
     duration_s, dt_s : float
         Time of an image, and time step, in seconds.
     seed : int
@@ -92,6 +94,7 @@ class SimulationResult(Printed):
         Shapes of the input and of all layers.
     recorded : dict of (str, int) to (ndarray of int32, ndarray of int32)
         Of a layer and an image, neuron and step of each spike.
+        A burst of `n` spikes is there `n` times.
     recorded_potentials : dict of (str, int) to (ndarray, ndarray)
         Of a layer and an image, neurons and their potentials, (n_steps, n_neurons);
         of other variables too, by names as ``"readers.w"``.
@@ -108,6 +111,13 @@ class SimulationResult(Printed):
         all were. The last layer's spikes are recorded all the time.
     interval : int
         Steps from one recorded potential to the next.
+    burst_counts : SpikeCounts
+        As `spike_counts`, bursts (and corrections) in place of spikes; empty if no
+        neurons send bursts.
+    corrections : SpikeCounts
+        Spikes that were taken back; empty if neurons can't.
+    recorded_corrections : dict of (str, int) to (ndarray of int32, ndarray of int32)
+        As `recorded`, of spikes that were taken back.
 
     Notes
     -----
@@ -164,6 +174,9 @@ class SimulationResult(Printed):
     trials: Trials | None = field(default=None, repr=False)
     windows: tuple[tuple[int, int], ...] = ()
     interval: int = 1
+    burst_counts: SpikeCounts = field(default_factory=lambda: SpikeCounts({}, {}))
+    corrections: SpikeCounts = field(default_factory=lambda: SpikeCounts({}, {}))
+    recorded_corrections: Recorded = field(default_factory=dict, repr=False)
 
     save = hdf5.save
     load = classmethod(hdf5.load)
@@ -715,15 +728,35 @@ class SimulationResult(Printed):
             raise InputError(
                 f"t is {time} s, expected 0 to the duration, {self.duration_s} s"
             )
-        row, neuron, step = self.numbered_spikes(self.output_layer)
-        before = step < round(time / self.dt_s)
-        at = row[before], neuron[before]
-        return tally(at, self._final_counts.shape).astype(np.int64)
+        shape, end = self._final_counts.shape, round(time / self.dt_s)
+        found = np.zeros(shape, np.int64)
+        for image, counts in enumerate(found):
+            unit, step, sign = self.output_spikes(image)
+            counts += tally((unit[step < end],), shape[1:], sign[step < end])
+        return found
 
-    def _output_spikes(self) -> Iterator[tuple[IntArray, IntArray]]:
-        """Give places and steps of the output spikes of each image."""
-        for image in range(self.n_images):
-            yield self._places_and_steps(self.output_layer, image)
+    def output_spikes(self, image: int) -> tuple[IntArray, IntArray, IntArray]:
+        """
+        Give the spikes of the last layer.
+
+        Parameters
+        ----------
+        image : int
+            Index of the image.
+
+        Returns
+        -------
+        unit, step, sign : ndarray of int, shape (n_spikes,)
+            Place in the layer's array, time step, and -1 if a spike was taken back,
+            else 1.
+        """
+        layer = self.output_layer
+        neuron, step = self.recorded[layer, image]
+        taken = self.recorded_corrections.get((layer, image), (neuron[:0], step[:0]))
+        sign = np.repeat([1, -1], [len(step), len(taken[1])])
+        at = self._positions(layer, np.append(neuron, taken[0]))
+        unit = np.ravel_multi_index(at, self.shapes[layer])
+        return unit, np.append(step, taken[1]), sign
 
     def decide(self, margin: int) -> Decisions:
         """
@@ -749,7 +782,7 @@ class SimulationResult(Printed):
         n_classes = self._final_counts.shape[1]
         if n_classes < 2:
             raise InputError(f"{n_classes} class, expected at least 2")
-        spikes, final = self._output_spikes(), self.predictions
+        spikes, final = map(self.output_spikes, range(self.n_images)), self.predictions
         return decisions(margin, spikes, final, self.steps_of_row, n_classes)
 
     def class_names(self, given: Sequence[str] | None = None) -> list[str]:
@@ -804,8 +837,9 @@ class SimulationResult(Printed):
         truth = class_numbers(labels, self.n_images)
         correct = np.zeros(self.n_steps)
         n_classes = self._final_counts.shape[1]
-        for label, (neuron, step) in zip(truth, self._output_spikes(), strict=True):
-            counts = counted(neuron, step, self.n_steps, n_classes)
+        for image, label in enumerate(truth):
+            unit, step, sign = self.output_spikes(image)
+            counts = counted(unit, step, self.n_steps, n_classes, sign)
             correct += (counts.argmax(1) == label) & (counts.max(1) > 0)
         return correct / self.n_images
 

@@ -3,8 +3,8 @@ Models of neurons: what the neurons of a converted network compute.
 
 A `NeuronModel` is an object that can be replaced: Brian2 equations, threshold, reset,
 what a spike does to its target, and parameters with their values. `IF`, `LIF`,
-`ConductanceLIF` and `AdaptiveIF` are ready-made. Values of parameters are run-time
-inputs of a compiled program; everything else of a model is its structure, see
+`ConductanceLIF`, `AdaptiveIF` and `BurstIF` are ready-made. Values of parameters are
+run-time inputs of a compiled program; everything else of a model is its structure, see
 `NeuronModel.structure`.
 """
 
@@ -61,6 +61,10 @@ RESETS = {"zero": "v = 0", "subtract": "v -= v_th"}
 
 #: In equations, for variables that stand still during the refractory period.
 UNLESS = "(unless refractory)"
+
+
+#: What neurons that send several spikes at once do with each event.
+BURST_RESETS = ("v -= burst * v_th", "v -= burst * v_th\nsent += burst")
 
 
 def read_equations(where: str, text: str) -> Equations:
@@ -164,6 +168,15 @@ class NeuronModel(BrianCode):
         Refractory period; 0 if there is none.
     floor : bool
         Whether ``v`` is held at ``v_min``.
+    size : str, optional
+        Expression that says how many spikes an event of a neuron is. Each neuron has it
+        as ``burst`` from just before the threshold on, which can read it. Weights count
+        so many times, and so does the event in a result. Without it, an event is a
+        spike.
+    most : int
+        Largest size of an event.
+    signed : bool
+        Whether sizes may be below 0: spikes are taken back.
     factor : str, optional
         If the equations do nothing in a step but multiply ``v`` by a number, that
         number, as an expression. Compiled programs then need one pass for all that
@@ -203,6 +216,9 @@ class NeuronModel(BrianCode):
     method: str | None = None
     refractory: Any = 0.0
     floor: bool = True
+    size: str | None = None
+    most: int = 1
+    signed: bool = False
     factor: str | None = None
     name: str = "own"
 
@@ -214,7 +230,8 @@ class NeuronModel(BrianCode):
                 "neurons: the equations have no variable v without unit, the membrane "
                 f"potential; they have {', '.join(sorted(names)) or 'none'}"
             )
-        self._check("neurons", names, "v", RESERVED, np.isfinite)
+        reserved = RESERVED if self.size is None else (*RESERVED, "burst")
+        self._check("neurons", names, "v", reserved, np.isfinite)
         if isinstance(self.reset, Mapping):
             if set(self.reset) != set(RESETS):
                 raise InputError(
@@ -235,14 +252,23 @@ class NeuronModel(BrianCode):
     @property
     def is_one_pass(self) -> bool:
         """Whether a compiled program updates the neurons in one vectorised pass."""
+        code = self.threshold, self.reset_for("subtract")
+        known = [("v >= v_th", RESETS["subtract"])] if self.reset is None else []
+        if self.size is not None:
+            known = [("burst != 0", reset) for reset in BURST_RESETS]
         return (
             self.factor is not None
-            and self.threshold == "v >= v_th"
-            and self.reset is None
+            and code in known
             and self.noise is None
             and self.floor
             and not self.has_refractory
         )
+
+    def __str__(self) -> str:
+        if self.size is None:
+            return super().__str__()
+        values = [f"most={self.most}"] + ["signed=True"] * self.signed
+        return f"{self.name}({', '.join(values)})"
 
     def reset_for(self, kind: str) -> str:
         """
@@ -274,7 +300,8 @@ class NeuronModel(BrianCode):
         equations = self.equations
         if not self.has_refractory:
             equations = equations.replace(UNLESS, "")
-        return self._with_values(equations)
+        own = [] if self.size is None else ["burst : 1"]
+        return self._with_values(equations, *own)
 
     @property
     def structure(self) -> dict[str, Any]:

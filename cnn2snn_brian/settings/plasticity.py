@@ -18,7 +18,7 @@ from brian2 import Equations, Quantity, ms
 from cnn2snn_brian.checks import check_names, check_number, seconds
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Network, Projection
-from cnn2snn_brian.settings.neuron_models import BrianCode, read_equations
+from cnn2snn_brian.settings.neuron_models import BrianCode, NeuronModel, read_equations
 from cnn2snn_brian.settings.settings import FrozenDict
 
 #: Names that all plastic synapses have; a rule declares none of them.
@@ -124,6 +124,7 @@ def checked_rules(
     layers: Network,
     kinds: Mapping[str, str],
     encoding: str,
+    models: Mapping[str, NeuronModel],
 ) -> Mapping[str, Rule]:
     """Check the rules of a network."""
     check_names("plasticity", rules, layers.names)
@@ -134,6 +135,12 @@ def checked_rules(
             )
         if reason := _why_not(layers.into(name), kinds[name], encoding):
             raise InputError(f"plasticity of {name}: {reason}")
+        for end in (name, *layers.sources(name)):
+            if end in models and models[end].size is not None:
+                raise InputError(
+                    f"plasticity of {name}: neurons of {end} send several spikes at "
+                    "once, and rules are of single spikes; give these neurons=IF()"
+                )
     return FrozenDict({name: rules[name] for name in layers.names if name in rules})
 
 

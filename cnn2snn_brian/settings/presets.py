@@ -9,6 +9,7 @@ from brian2 import Quantity, ms
 
 from cnn2snn_brian.checks import check_choice, check_names, check_number, check_whole
 from cnn2snn_brian.projections import Network
+from cnn2snn_brian.settings.ready_made_neurons import BurstIF
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -128,6 +129,12 @@ PRESETS: dict[str, Preset] = {
         ("thresholds", "v_init"),
     ),
 }
+PRESETS["bursts"] = Preset(
+    "for two to four steps: few-steps with neurons that send up to 4 spikes a step",
+    {**PRESETS["few-steps"].arguments, "neurons": BurstIF()},
+    4 * ms,
+    ("thresholds",),
+)
 
 
 def find_preset(name: str | Preset) -> Preset:
@@ -151,7 +158,11 @@ def suitable_duration(network: "SpikingNetwork") -> Quantity:
     -------
     Quantity [s]
         The duration of the preset "few-steps" where images are currents and spikes
-        cross all layers within a step; else that of "paper".
+        cross all layers within a step, that of "bursts" if all neurons send bursts too;
+        else that of "paper".
     """
-    is_quick = network.encoding == "current" and network.propagation == "instant"
-    return PRESETS["few-steps" if is_quick else "paper"].duration
+    if network.encoding != "current" or network.propagation != "instant":
+        return PRESETS["paper"].duration
+    models = network.models(network.neurons).values()
+    is_burst = all(model.size is not None for model in models)
+    return PRESETS["bursts" if is_burst else "few-steps"].duration

@@ -1,14 +1,21 @@
-"""Neuron models that are ready-made: `IF`, `LIF`, `ConductanceLIF`, `AdaptiveIF`."""
+"""Neuron models that are ready-made: IF, LIF, ConductanceLIF, AdaptiveIF, BurstIF."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from brian2 import Quantity, ms
 
-from cnn2snn_brian.checks import check_choice, check_number, seconds
-from cnn2snn_brian.settings.neuron_models import UNLESS, NeuronModel
+from cnn2snn_brian.checks import check_choice, check_number, check_whole, seconds
+from cnn2snn_brian.settings.neuron_models import BURST_RESETS, UNLESS, NeuronModel
 
 #: Added to ``v`` in each step: within 1 ms a standard deviation of sigma thresholds.
 NOISE = "sigma * v_th * sqrt(dt / ms) * randn()"
+
+#: What passes a gate is a whole number of thresholds, but for less than this.
+ROUNDING = 2**-10
+
+#: Spikes of a burst, at most.
+LONGEST_BURST = 64
 
 
 def _times(**times: Quantity) -> dict[str, Quantity]:
@@ -256,3 +263,79 @@ def AdaptiveIF(
         refractory=refractory,
         name="AdaptiveIF",
     )
+
+
+def BurstIF(most: int = 4, *, signed: bool = False) -> NeuronModel:
+    r"""
+    Integrate-and-fire neurons that send several spikes in a step.
+
+    .. math:: n = \min(\max(\lfloor v / v_{th} \rfloor, 0), \mathit{most}), \qquad
+       v \leftarrow v - n\, v_{th}
+
+    Each of the `n` spikes of a burst counts: a target gets :math:`n\, w`. With few
+    steps, a neuron can then say as many numbers as one that spikes once in each of many
+    [1]_. It is for ``reset="subtract"``, as in the preset "bursts"; a reset to 0 is
+    refused.
+
+    For Brian2 a burst is one event, and the neuron's variable ``burst`` has its size
+    (0 in steps without one): ``SpikeMonitor(group, variables="burst")`` keeps it, and
+    synapses of your own read ``burst_pre``. Synapses that fail transmit a burst as a
+    whole or not at all.
+
+    Parameters
+    ----------
+    most : int
+        Spikes of a burst, at most; 1 makes it `IF`.
+    signed : bool
+        Whether neurons take spikes back [2]_: where :math:`v \le -v_{th}`,
+        :math:`\min(\lfloor -v / v_{th} \rfloor, \mathit{most})` of them, but not more
+        than were sent (variable ``sent``). That is not a spike of a neuron but a
+        correction of what was sent too early: targets get :math:`-n\, w`, and
+        ``burst`` is below 0.
+
+    Returns
+    -------
+    NeuronModel
+        The model, with a variable ``burst``.
+
+    Raises
+    ------
+    InputError
+        If `most` is not a whole number from 1 to 64.
+
+    References
+    ----------
+    .. [1] Li and Zeng (2022), Efficient and Accurate Conversion of Spiking Neural
+       Network with Burst Spikes, doi:10.24963/ijcai.2022/345
+    .. [2] Wang et al. (2022), Signed Neuron with Memory: Towards Simple, Accurate and
+       High-Efficient ANN-SNN Conversion, doi:10.24963/ijcai.2022/347
+    """
+    check_whole("neurons: most", most, 1)
+    check_number("neurons: most", most, high=LONGEST_BURST)
+    burst = _thresholds_in(most)
+    if signed:
+        back = " + ".join(f"int(v <= -{k} * v_th)" for k in range(1, most + 1))
+        burst += f" - clip({back}, 0, sent)"
+    return NeuronModel(
+        "v : 1" + signed * "\nsent : 1",
+        threshold="burst != 0",
+        reset={"zero": "v = 0", "subtract": BURST_RESETS[signed]},
+        size=burst,
+        most=most,
+        signed=signed,
+        factor="1",
+        name="BurstIF",
+    )
+
+
+def _thresholds_in(most: int, *, less: float = 0) -> str:
+    """Write how many thresholds are in ``v``."""
+    # Counted, not divided: with -ffast-math, 3 thresholds over 1 may be 2.9999998.
+    return " + ".join(f"int(v >= {k - less} * v_th)" for k in range(1, most + 1))
+
+
+def passing_on(model: NeuronModel) -> NeuronModel:
+    """Make the neurons of a gate, which send on what those of this model send."""
+    if model.size is None:
+        return model
+    return replace(model, size=_thresholds_in(model.most, less=ROUNDING))

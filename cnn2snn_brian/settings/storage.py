@@ -76,6 +76,8 @@ def described_model(model: NeuronModel | Rule) -> dict[str, Any]:
         values[name] = {key: _number(value) for key, value in values[name].items()}
     if isinstance(model, NeuronModel):
         values["refractory"] = float(model.refractory)
+        if model.size is None:  # earlier versions don't have it
+            del values["size"], values["most"], values["signed"]
     return values
 
 

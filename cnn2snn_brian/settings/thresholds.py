@@ -27,7 +27,7 @@ from cnn2snn_brian.checks import check_number
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import INPUT, Network
 from cnn2snn_brian.settings.images import check_rate_scale, check_shown
-from cnn2snn_brian.settings.settings import ByChannel, reference, worth
+from cnn2snn_brian.settings.settings import ByChannel, FrozenDict, reference, worth
 
 
 def data_based_thresholds(
@@ -38,6 +38,7 @@ def data_based_thresholds(
     *,
     per_channel: bool = False,
     passes: int = 1,
+    most: Mapping[str, int] = FrozenDict(),  # noqa: B008
 ) -> dict[str, ByChannel]:
     """
     Compute thresholds from activations on calibration images.
@@ -60,6 +61,9 @@ def data_based_thresholds(
     passes : int
         After how many passes activations are taken, if there is feedback; 1 is
         without it, see `Network.activations`.
+    most : dict of str to int, optional
+        Spikes that a neuron of a layer sends in a step, at most; 1 by default. The
+        largest activation is so many spikes a step.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def data_based_thresholds(
     # One value per image would do for the maximum only: percentiles need them all.
     activations = layers.collected_activations(pixels, passes=passes)
     return thresholds_of_activations(
-        layers, activations, percentile, rate_scale, per_channel=per_channel
+        layers, activations, percentile, rate_scale, per_channel=per_channel, most=most
     )
 
 
@@ -91,6 +95,7 @@ def thresholds_of_activations(
     rate_scale: float,
     *,
     per_channel: bool,
+    most: Mapping[str, int] = FrozenDict(),  # noqa: B008
 ) -> dict[str, ByChannel]:
     """Compute thresholds from activations of all layers."""
     check_number("percentile", percentile, high=100, above=0)
@@ -100,14 +105,13 @@ def thresholds_of_activations(
     for layer in layers:
         name = layer.name
         if layer.ceiling is not None and layer.ceiling.steps is not None:
-            largest[name] = layer.ceiling.activation
+            largest[name] = layer.ceiling.activation / most.get(name, 1)
         elif layers.is_gate(name):  # its spikes are those of its inputs
             largest[name] = largest.get(layers.sources(name)[0], 1 / rate_scale)
         else:
             by_channel = per_channel and layer is not layers[-1]
-            largest[name] = largest_of(
-                layers, activations, name, percentile, by_channel
-            )
+            found = largest_of(layers, activations, name, percentile, by_channel)
+            largest[name] = found / most.get(name, 1)
     return _over_inputs(layers, largest, rate_scale)
 
 
@@ -136,7 +140,9 @@ def _over_inputs(
 
 
 def ceiling_thresholds(
-    layers: Network, rate_scale: float = 1.0
+    layers: Network,
+    rate_scale: float = 1.0,
+    most: Mapping[str, int] = FrozenDict(),  # noqa: B008
 ) -> dict[str, ByChannel]:
     """Take the thresholds that a quantized CNN was trained with (see `adjust`)."""
     check_rate_scale(rate_scale)
@@ -145,7 +151,7 @@ def ceiling_thresholds(
         into = layers.into(layer.name)
         before = max(reference(largest.get(p.source, 1.0)) for p in into)
         if layer.ceiling is not None:
-            largest[layer.name] = layer.ceiling.activation
+            largest[layer.name] = layer.ceiling.activation / most.get(layer.name, 1)
         elif layer.bias is None and all(p.gate or p.is_average for p in into):
             largest[layer.name] = before
         elif layer.name == layers.names[-1]:

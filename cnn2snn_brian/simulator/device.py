@@ -231,7 +231,7 @@ def _image_loop(
     def spikes(group: str) -> str:
         return f"{array(group, '_spikespace')}, {network[group].N}"
 
-    clock = network.clock
+    clock, models = network.clock, snn.models(snn.neurons)
     lines = [f"cnn2snn::PictureProgram program({RESULTS_FOLDER});"]
     # Every setting that is a variable of a group; the others are read by name.
     bound: set[tuple[str, str]] = set()
@@ -248,6 +248,9 @@ def _image_loop(
         n_thresholds = network[name].variables["v_th"].size
         state = f"{array(name, 'v')}, {array(name, 'v_th')}, {n_thresholds}"
         lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
+        if (model := models[name]).size is not None:
+            sizes = f"{array(name, 'burst')}, {str(model.signed).lower()}"
+            lines.append(f"program.add_sizes({sizes});")
         recordable[f"{name}.v"] = snn.layers[name].shape
         for variable in network[name].variables.values():
             is_own = getattr(variable.owner, "name", None) == name

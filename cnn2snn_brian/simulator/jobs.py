@@ -84,9 +84,14 @@ def prepared(
     all_parameters = [parameters for parameters, _ in chosen]
     stimuli, mean, trials = _shown(snn, n_steps, images, all_parameters, repeats)
     names, n_rows = tuple(snn.population_shapes), len(stimuli) * repeats
-    count_dtype = np.min_scalar_type(max(stimulus.n_steps for stimulus in stimuli))
+    models = snn.models(snn.neurons).values()
+    most = max((model.most for model in models), default=1)
+    longest = max(stimulus.n_steps for stimulus in stimuli)
+    count_dtype = np.min_scalar_type(most * longest)
+    n_counts = 1 + any(model.size is not None for model in models)
+    n_counts += any(model.signed for model in models)
     n_neurons = sum(map(math.prod, snn.population_shapes.values()))
-    bytes_each = count_dtype.itemsize * n_neurons
+    bytes_each = count_dtype.itemsize * n_counts * n_neurons
     check_trials_fit("spike counts", n_rows, len(chosen) * bytes_each)
     n_resets = 0
     for _, perturbations in chosen:
@@ -124,6 +129,7 @@ def prepared(
         np.array([child.generate_state(1, np.uint64)[0] for child in children]),
         mask,
         count_dtype,
+        n_counts,
         traced,
         trace,
     )

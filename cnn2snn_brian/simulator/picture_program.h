@@ -89,6 +89,19 @@ public:
         };
     }
 
+    // Neurons of the population added last that send several spikes at once. With
+    // corrections, sizes may be below 0.
+    template <typename Real>
+    void add_sizes(const Real* sizes, bool with_corrections) {
+        const int32_t* spikes = populations_.back().spikespace;
+        populations_.back().look_up = [sizes, spikes](std::vector<int32_t>& found) {
+            for (size_t k = 0; k < found.size(); k++)
+                found[k] = static_cast<int32_t>(sizes[spikes[k]]);
+        };
+        const size_t n = with_corrections ? 3 : 2;
+        if (n > n_counts_) n_counts_ = n;
+    }
+
     // A group that a user added, which spikes every so many steps at most.
     void add_group(const std::string& name, int32_t* spikespace, size_t n,
                    int32_t every) {
@@ -169,7 +182,7 @@ public:
         jitter_ = number("input_jitter");
         windows_ = numbers("record_windows");
         trace_every_ = static_cast<int32_t>(number("record_interval"));
-        counts_.resize(n_neurons_);
+        counts_.resize(n_counts_ * n_neurons_);
         record_.resize(populations_.size());
         counts_file_.open(directory_ + "counts", std::ios::binary);
         potentials_file_.open(directory_ + "potentials", std::ios::binary);
@@ -201,8 +214,8 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             auto& population = populations_[p];
             population.recorded = record_[p];
-            population.index.clear();
-            population.step.clear();
+            population.sent.clear();
+            population.taken.clear();
             population.spikespace[population.n] = 0;  // feedback reads the step before
             population.start();
         }
@@ -249,15 +262,9 @@ public:
         for (auto& population : populations_) {
             if (step_ % population.every != 0) continue;
             const bool is_last = &population == &populations_[output_];
-            const int32_t n_spikes = population.spikespace[population.n];
-            const int32_t* spikes = population.spikespace;
-            uint32_t* counts = counts_.data() + population.first;
-            for (int32_t k = 0; k < n_spikes; k++) counts[spikes[k]]++;
             // Decisions over time need all spikes of the last layer.
-            if (population.recorded && (in_window || is_last)) {
-                population.index.insert(population.index.end(), spikes, spikes + n_spikes);
-                population.step.insert(population.step.end(), n_spikes, step_);
-            }
+            const bool is_kept = population.recorded && (in_window || is_last);
+            population.count(counts_.data(), n_neurons_, n_counts_, is_kept, step_);
         }
         if (is_traced_ && in_window && step_ % trace_every_ == 0)
             for (auto& trace : traces_)
@@ -282,11 +289,9 @@ public:
         for (size_t p = 0; p < populations_.size(); p++) {
             const auto& population = populations_[p];
             if (!population.recorded) continue;
-            const int64_t head[3] = {picture_, static_cast<int64_t>(p),
-                                     static_cast<int64_t>(population.index.size())};
-            write(spikes_file_, head, 3);
-            write(spikes_file_, population.index.data(), population.index.size());
-            write(spikes_file_, population.step.data(), population.step.size());
+            population.sent.write(spikes_file_, picture_, p);
+            if (n_counts_ == 3)
+                population.taken.write(spikes_file_, picture_, populations_.size() + p);
         }
         for (size_t k = 0; is_traced_ && k < traces_.size(); k++) {
             const auto& trace = traces_[k];
@@ -318,6 +323,7 @@ private:
     int32_t step_ = 0, frame_ = 0;
     bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
+    size_t n_counts_ = 1;  // of each neuron: spikes, events, corrections
     std::vector<Population> populations_;
     size_t output_ = SIZE_MAX;  // index of the last layer
     std::map<std::string, std::function<double(int32_t)>> variables_;
@@ -337,8 +343,8 @@ private:
 
     void add(const std::string& name, int32_t* spikespace, size_t n,
              std::function<void()> start, std::function<void(int32_t)> hold) {
-        populations_.push_back({name, spikespace, n, 0, false, {}, {}, std::move(start),
-                                1, std::move(hold), {}, {}});
+        populations_.push_back({name, spikespace, n, 0, false, {}, {}, {}, {},
+                                std::move(start), 1, std::move(hold), {}, {}});
     }
 
     // Whose values can be recorded.
@@ -369,18 +375,13 @@ private:
         return false;
     }
 
-    template <typename T>
-    void write(std::ofstream& file, const T* data, size_t n) {
-        file.write(reinterpret_cast<const char*>(data),
-                   static_cast<std::streamsize>(n * sizeof(T)));
-    }
-
     template <typename Count>
     void write_counts() {
-        narrow_.resize(n_neurons_ * sizeof(Count));
+        const size_t n = counts_.size();
+        narrow_.resize(n * sizeof(Count));
         Count* narrow = reinterpret_cast<Count*>(narrow_.data());
-        for (size_t i = 0; i < n_neurons_; i++) narrow[i] = static_cast<Count>(counts_[i]);
-        write(counts_file_, narrow, n_neurons_);
+        for (size_t i = 0; i < n; i++) narrow[i] = static_cast<Count>(counts_[i]);
+        write(counts_file_, narrow, n);
     }
 };
 

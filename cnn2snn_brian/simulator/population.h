@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <string>
@@ -19,6 +20,29 @@ const int EXIT_INTERRUPTED = 130;
     std::exit(code);
 }
 
+template <typename T>
+void write(std::ofstream& file, const T* data, size_t n) {
+    file.write(reinterpret_cast<const char*>(data),
+               static_cast<std::streamsize>(n * sizeof(T)));
+}
+
+// Recorded spikes: their neurons and steps.
+struct Spikes {
+    std::vector<int32_t> index, step;
+
+    void clear() {
+        index.clear();
+        step.clear();
+    }
+    void write(std::ofstream& file, int64_t picture, size_t population) const {
+        const int64_t head[3] = {picture, static_cast<int64_t>(population),
+                                 static_cast<int64_t>(index.size())};
+        cnn2snn::write(file, head, 3);
+        cnn2snn::write(file, index.data(), index.size());
+        cnn2snn::write(file, step.data(), step.size());
+    }
+};
+
 // What one population of neurons has to do at the start of a picture and after a step.
 struct Population {
     std::string name;
@@ -26,12 +50,44 @@ struct Population {
     size_t n;
     size_t first;  // index of its first neuron among all neurons
     bool recorded;
-    std::vector<int32_t> index, step;
+    Spikes sent, taken;  // that are recorded; those that were taken back
+    // How many spikes each event of this step is; without it, one.
+    std::function<void(std::vector<int32_t>&)> look_up;
+    std::vector<int32_t> sizes;
     std::function<void()> start;
     int32_t every;                // steps from one of its own to the next
     std::function<void(int32_t)> hold;  // keep a lesioned neuron's potential at 0
     std::vector<int32_t> lesioned;
     std::vector<char> is_lesioned;
+
+    // Count the spikes of a step, and keep those that are recorded. Of events that may be
+    // several spikes, count what is left of these, the events, and what they took back:
+    // `n_counts` blocks of the counts of all neurons.
+    void count(uint32_t* counts, size_t n_neurons, size_t n_counts, bool is_kept,
+               int32_t now) {
+        counts += first;
+        const int32_t n_spikes = spikespace[n];
+        if (n_counts > 1)
+            for (int32_t k = 0; k < n_spikes; k++) counts[n_neurons + spikespace[k]]++;
+        if (!look_up) {
+            for (int32_t k = 0; k < n_spikes; k++) counts[spikespace[k]]++;
+            if (!is_kept) return;
+            sent.index.insert(sent.index.end(), spikespace, spikespace + n_spikes);
+            sent.step.insert(sent.step.end(), n_spikes, now);
+            return;
+        }
+        sizes.resize(n_spikes);
+        look_up(sizes);
+        for (int32_t k = 0; k < n_spikes; k++) {
+            const int32_t i = spikespace[k], by = sizes[k];
+            counts[i] += static_cast<uint32_t>(by);
+            if (by < 0) counts[2 * n_neurons + i] += static_cast<uint32_t>(-by);
+            if (!is_kept) continue;
+            Spikes& spikes = by < 0 ? taken : sent;
+            spikes.index.insert(spikes.index.end(), std::abs(by), i);
+            spikes.step.insert(spikes.step.end(), std::abs(by), now);
+        }
+    }
 
     // Keep those spikes that `keep` is true for.
     template <typename Keep>

@@ -82,6 +82,9 @@ class ProgramInputs:
         Whose spikes are kept; populations in the order of the program.
     count_dtype : dtype
         Type of the spike counts.
+    n_counts : int
+        Counts of each neuron: spikes; events, if an event may be several spikes; spikes
+        that were taken back, if some may be.
     traced : dict of str to ndarray of int32
         Variables that are kept, ``"conv1.v"``, and of which neurons.
     trace : ndarray of bool, shape (n_images,)
@@ -95,6 +98,7 @@ class ProgramInputs:
     seeds: npt.NDArray[np.uint64]
     record: npt.NDArray[np.bool_]
     count_dtype: np.dtype[Any]
+    n_counts: int
     traced: dict[str, npt.NDArray[np.int32]]
     trace: npt.NDArray[np.bool_]
 
@@ -179,12 +183,13 @@ class ProgramOutputs:
 
     Attributes
     ----------
-    counts : ndarray of unsigned int, shape (n_images, n_neurons)
-        Spikes of all neurons of all populations.
+    counts : ndarray of unsigned int, shape (n_images, n_counts, n_neurons)
+        Spikes (events, corrections) of all neurons of all populations.
     potentials : ndarray of float, shape (n_images, n_outputs)
         Potential of the last layer's neurons at the end of each image.
     spikes : dict of (image, population) to ndarray of int32, shape (2, n_spikes)
-        Neuron and step of each recorded spike, in order of time.
+        Neuron and step of each recorded spike, in order of time; those that were taken
+        back are of a population behind all others.
     traces : dict of (image, variable) to ndarray of float32
         Values of the traced neurons at the end of each recorded step, of shape
         (n_recorded_steps, n_neurons), by the index among the traced variables.
@@ -223,7 +228,7 @@ class ProgramOutputs:
         counts = np.fromfile(directory / "counts", inputs.count_dtype)
         potentials = np.fromfile(directory / "potentials")
         return cls(
-            counts.reshape(inputs.n_images, -1),
+            counts.reshape(inputs.n_images, inputs.n_counts, -1),
             potentials.reshape(inputs.n_images, -1),
             _read(directory / "spikes", np.int32, 1, 2),
             _read(directory / "traces", np.float32, 2),

@@ -22,7 +22,7 @@ from cnn2snn_brian.checks import check_whole, seconds
 from cnn2snn_brian.errors import BuildError, InputError, SimulationError
 from cnn2snn_brian.progress import progress_bar
 from cnn2snn_brian.projections import INPUT, from_neurons, to_neurons
-from cnn2snn_brian.results import SimulationResult, SpikeCounts
+from cnn2snn_brian.results import Recorded, SimulationResult, SpikeCounts
 from cnn2snn_brian.settings import Parameters, check_units, documented
 from cnn2snn_brian.simulator.brian_model import BrianModel
 from cnn2snn_brian.simulator.compiler import build_program, check_cache, find_compiler
@@ -327,7 +327,12 @@ class Simulator:
         snn, names = self.snn, self.populations
         shapes = {**snn.layers.shapes, **snn.extension.populations}
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
-        raw = dict(zip(names, np.split(outputs.counts, ends[:-1], axis=1), strict=True))
+        # Spikes; events, where they may be several spikes; corrections.
+        spikes, *others = (
+            dict(zip(names, np.split(each, ends[:-1], axis=1), strict=True))
+            for each in np.moveaxis(outputs.counts, 1, 0)
+        )
+        raw = others[0] if others else spikes
         traced, events = list(job.inputs.traced), {}
         for name in snn.layer_names:
             reaching = [p for p in snn.layers.into(name) if p.source in raw]
@@ -336,12 +341,20 @@ class Simulator:
                     _reached(raw[p.source], self._fan_out[p.name]) for p in reaching
                 )
                 events[name] = np.asarray(delivered).astype(np.int64)
+
+        def recorded(populations: range) -> Recorded:
+            return {
+                (names[population % len(names)], image): (neuron, step)
+                for (image, population), (neuron, step) in outputs.spikes.items()
+                if population in populations
+            }
+
         last = outputs.potentials
         if snn.layers:
             last = from_neurons(last, snn.layers[-1].shape)
         longest = job.trials and max(job.trials.n_steps) * snn.dt_s
         return SimulationResult(
-            spike_counts=SpikeCounts(raw, shapes),
+            spike_counts=SpikeCounts(spikes, shapes),
             output_potentials=last.reshape(len(last), -1),
             events=events,
             duration_s=longest or self.duration_s,
@@ -355,10 +368,10 @@ class Simulator:
             versions={name: _version(name) for name in VERSIONS},
             shapes=shapes
             | {key.partition(".")[0]: self._variables[key] for key in traced},
-            recorded={
-                (names[population], image): (neuron, step)
-                for (image, population), (neuron, step) in outputs.spikes.items()
-            },
+            burst_counts=SpikeCounts(others[0] if others else {}, shapes),
+            corrections=SpikeCounts(others[1] if len(others) > 1 else {}, shapes),
+            recorded=recorded(range(len(names))),
+            recorded_corrections=recorded(range(len(names), 2 * len(names))),
             recorded_potentials={
                 (traced[index].removesuffix(".v"), image): (job.inputs.traced[key], v)
                 for (image, index), v in outputs.traces.items()

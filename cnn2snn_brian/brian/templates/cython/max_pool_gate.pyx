@@ -22,7 +22,7 @@
     for _k in range(_n_spikes):
         _source = _spikes[_k] - _source_start
         if _source >= 0 and _source < _source_N:
-            {{spikes_so_far}}[_source] += 1
+            {{spikes_so_far}}[_source] += {{"<int>" ~ get_array_name(variables[size]) ~ "[_spikes[_k]]" if size else "1"}}
     for _k in range(_n_spikes):
         _source = _spikes[_k] - _source_start
         if _source < 0 or _source >= _source_N:
@@ -47,7 +47,16 @@
             {% endif %}
             if _leads == 0:
                 continue
+            {% if size %}
+            {% if by_count %}
+            _value = _count - {{spikes_passed}}[_post]
+            {% else %}
+            _value = {{get_array_name(variables[size])}}[_spikes[_k]]
+            {% endif %}
+            {{spikes_passed}}[_post] += <int>_value
+            {% else %}
             {{spikes_passed}}[_post] += 1
+            {% endif %}
             _postsynaptic_idx = _post + _target_start
             {% if '_kernel_idx' in variables %}
             _kernel_idx = {{_runs}}[3 * _r + 1]

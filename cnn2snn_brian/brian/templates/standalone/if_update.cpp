@@ -1,7 +1,7 @@
 {#
 One pass for a population of integrate-and-fire neurons: decay, constant input, spikes,
 reset and floor. Without branches, so that it is vectorised; the statements are those of
-neurons.py, in the same order.
+neurons.py, in the same order. Of neurons that send bursts, Brian2 writes all statements.
 #}
 {# USES_VARIABLES { N, v, v_th, v_min, leak, _spikespace } #}
 {# WRITES_TO_READ_ONLY_VARIABLES { _spikespace } #}
@@ -16,18 +16,22 @@ neurons.py, in the same order.
     {% set real = c_data_type(variables['v'].dtype) %}
     const size_t _vectorisation_idx = -1;
     {{scalar_code|autoindent}}
+    {% if not burst %}
     {{real}}* __restrict _v = {{v}};
+    {% endif %}
     int32_t* __restrict _spikes = {{_spikespace}};
+    {% if not burst %}
     const {{real}} _floor = {{v_min}};
     {% if not by_channel %}
     const {{real}} _threshold = {{v_th}}, _leak = {{leak}};
+    {% endif %}
     {% endif %}
     int32_t _n_spikes = 0;
     const size_t _block = {{block}};
     for (size_t _start = 0; _start < N; _start += _block) {
         {{"int32_t" if has_flags else "uint8_t"}} _fired[_block] = {};
         const size_t _n = N - _start < _block ? N - _start : _block;
-        {% if by_channel %}
+        {% if by_channel and not burst %}
         // Channels last: if a block has whole positions, all blocks have the same numbers.
         const {{real}}* __restrict _thresholds = {{v_th}} + {{"0" if is_periodic else "_start"}};
         const {{real}}* __restrict _leaks = {{leak}} + {{"0" if is_periodic else "_start"}};
@@ -36,6 +40,9 @@ neurons.py, in the same order.
             const size_t _idx = _start + _k;
             const size_t _vectorisation_idx = _idx;
             {{vector_code|autoindent}}
+            {% if burst %}
+            const bool _spike = {{get_array_name(variables['burst'])}}[_idx] != 0;
+            {% else %}
             {% if by_channel %}
             const {{real}} _threshold = _thresholds[_k], _leak = _leaks[_k];
             {% endif %}
@@ -43,6 +50,7 @@ neurons.py, in the same order.
             const {{real}} _held = _moved < _floor ? _floor : _moved;
             const bool _spike = _moved >= _threshold;
             _v[_idx] = _spike ? {{ "_moved - _threshold" if subtract else "0" }} : _held;
+            {% endif %}
             _fired[_k] = {{"-_spike" if has_flags else "_spike"}};
         }
         {% if has_flags %}

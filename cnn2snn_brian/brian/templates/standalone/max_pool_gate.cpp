@@ -28,7 +28,7 @@ statement, for one target and one weight.
     for (int32_t _k = 0; _k < _n_spikes; _k++) {
         const int32_t _source = _spikes[_k] - _source_start;
         if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
-        {{spikes_so_far}}[_source]++;
+        {{spikes_so_far}}[_source]{{" += static_cast<int32_t>(" ~ get_array_name(variables[size]) ~ "[_spikes[_k]])" if size else "++"}};
     }
     for (int32_t _k = 0; _k < _n_spikes; _k++) {
         const int32_t _presynaptic_idx = _spikes[_k];
@@ -53,7 +53,12 @@ statement, for one target and one weight.
                 }
             if (!_leads) continue;
             {% endif %}
+            {% if size %}
+            const int32_t _value = {{"_count - " ~ spikes_passed ~ "[_post]" if by_count else "static_cast<int32_t>(" ~ get_array_name(variables[size]) ~ "[_presynaptic_idx])"}};
+            {{spikes_passed}}[_post] += _value;
+            {% else %}
             {{spikes_passed}}[_post]++;
+            {% endif %}
             const int32_t _postsynaptic_idx = _post + _target_start;
             const int32_t _kernel_idx = {{_runs}}[3 * _r + 1];
             const int32_t _vectorisation_idx = _postsynaptic_idx;

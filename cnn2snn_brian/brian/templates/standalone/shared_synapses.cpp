@@ -2,14 +2,15 @@
 Weight-shared synapses. Brian2 writes the statement, for one target and one weight; the
 loops here go through the runs of the neurons that spiked, see target_runs.py. With
 pooling in the synapses, cells take the place of neurons: a cell's spikes are counted,
-and its weights are added once, times what its spikes are worth.
+and its weights are added once, times what its spikes are worth. Of neurons that send
+several spikes at once, weights are added times `size`, their number.
 #}
 {# USES_VARIABLES { _spikespace, _source_start, _source_N, _target_start, _run_first, _runs, _delayed, _slot } #}
 {# WRITES_TO_READ_ONLY_VARIABLES { _delayed, _slot } #}
 {% extends 'common_group.cpp' %}
 
 {# The statement for the targets of a run, for spikes that share them one by one. #}
-{% macro _loop(length, together) %}
+{% macro _loop(length, together, targets) %}
 for (int32_t _i = 0; _i < {{length}}; _i++) {
     const int32_t _postsynaptic_idx = _post0 + _i;
     const int32_t _vectorisation_idx = _postsynaptic_idx;
@@ -20,7 +21,12 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         {% if pool %}
         const {{c_data_type(variables['w'].dtype)}} _value = _worth{{n}};
         {% endif %}
+        {% if pool and pool.counted and size %}
+        // The sizes are in the sum.
+        {{targets}}[_postsynaptic_idx] += {{get_array_name(variables['w'])}}[_kernel_idx] * _value;
+        {% else %}
         {{vector_code|autoindent}}
+        {% endif %}
     }
     {% endfor %}
 }
@@ -40,6 +46,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     {% set most = 3 if channels > 1 else 1 %}
     {% set real = c_data_type(variables['w'].dtype) %}
     {% set spikespace = get_array_name(variables['_spikespace']) %}
+    {% set targets = get_array_name(variables[target]) if target %}
+    {% set sizes = get_array_name(variables[size]) if size %}
     const int32_t* _spikes = {{spikespace}};
     int32_t _n_spikes = {{spikespace}}[_num_spikespace - 1];
     {% if delay_steps > 0 %}
@@ -66,13 +74,13 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         const int32_t _source = _spikes[_k] - _source_start;
         if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
         if (_are_many) {
-            _fired[_source] = 1;
+            _fired[_source] = {{sizes ~ "[_spikes[_k]]" if size else "1"}};
             continue;
         }
         const int32_t _place = _source / {{pool.channels}};
         const int32_t _channel = _source % {{pool.channels}};
         for (int32_t _c = {{_cell_first}}[_place]; _c < {{_cell_first}}[_place + 1]; _c++)
-            _sums[{{_cell_index}}[_c] * {{pool.channels}} + _channel] += {{_cell_share}}[_c];
+            _sums[{{_cell_index}}[_c] * {{pool.channels}} + _channel] += {{_cell_share}}[_c]{{" * " ~ sizes ~ "[_spikes[_k]]" if size}};
     }
     if (_are_many) {
         for (int32_t _place = 0; _place < {{pool.n_inputs // pool.channels}}; _place++) {
@@ -114,6 +122,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     {% endif %}
     {% if pool and pool.counted %}
     static {{real}} _worth[{{pool.n}} + 16];
+    {% elif size and (columns or sums) %}
+    static {{real}} _worth[_source_N];
     {% endif %}
     {% if spread %}
     // All channels of a position are averaged at the same positions: a table of these is
@@ -138,7 +148,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         const int32_t _channel = _source % {{spread.channels}};
         for (int32_t _c = _firsts[_place]; _c < _firsts[_place + 1]; _c++) {
             const int32_t _target = _positions[_c] + _channel;
-            _targets[_target] += _shares[_target];
+            _targets[_target] += _shares[_target]{{" * " ~ sizes ~ "[_spikes[_k]]" if size}};
         }
     }
     return;
@@ -198,6 +208,9 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         // Sorted by block of channels, column and row: count, and put in place.
         const int32_t _n_lists = _n_blocks * {{places}};
         static int32_t _lists[{{places * channels}} + 1], _starts[{{places * channels}} + 1];
+        {% if size %}
+        static {{real}} _sizes[{{places * channels}}];
+        {% endif %}
         int32_t _n_listed = 0;
         for (int32_t _list = 0; _list < _n_lists; _list++) _begins[_list] = 0;
         for (int32_t _k = 0; _k < _n_spikes; _k++) {
@@ -208,19 +221,30 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             const int32_t _list = (_n_blocks == 1 ? 0 : _channel / _size * {{places}})
                 + _x * {{columns.height}} + _y;
             _lists[_n_listed] = _list;
+            {% if size %}
+            _sizes[_n_listed] = {{sizes}}[_spikes[_k]];
+            {% endif %}
             _starts[_n_listed++] = (_channel * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}};
             _begins[_list]++;
         }
         for (int32_t _list = 1; _list < _n_lists; _list++) _begins[_list] += _begins[_list - 1];
         _begins[_n_lists] = _n_listed;
         // Backwards, so that the end of each list becomes its begin.
+        {% if size %}
+        for (int32_t _k = _n_listed - 1; _k >= 0; _k--) {
+            const int32_t _at = --_begins[_lists[_k]];
+            _offsets[_at] = _starts[_k];
+            _worth[_at] = _sizes[_k];
+        }
+        {% else %}
         for (int32_t _k = _n_listed - 1; _k >= 0; _k--)
             _offsets[--_begins[_lists[_k]]] = _starts[_k];
         {% endif %}
         {% endif %}
-        cnn2snn_columns::deliver<{{"true" if pool else "false"}}, {{columns.kx}}, {{columns.out}}, {{real}}>(
+        {% endif %}
+        cnn2snn_columns::deliver<{{"true" if pool or size else "false"}}, {{columns.kx}}, {{columns.out}}, {{real}}>(
             _geometry,
-            {_begins, _n_blocks, _offsets, {{"_worth" if pool else "nullptr"}}},
+            {_begins, _n_blocks, _offsets, {{"_worth" if pool or size else "nullptr"}}},
             _kernel, {{get_array_name(variables[columns.target])}} + _target_start);
         return;
     }
@@ -254,13 +278,16 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             _begins[_n_places] = _n_listed;
             _n_places += _place != _last;
             _last = _place;
+            {% if size %}
+            _worth[_n_listed] = {{sizes}}[_spikes[_k]];
+            {% endif %}
             _offsets[_n_listed++] = _source % {{channels}} * {{sums.stride}};
         }
         {% endif %}
         _begins[_n_places] = _n_listed;
         const cnn2snn_sums::Positions<{{real}}> _positions = {
-            _places, _begins, _n_places, _offsets, {{"_worth" if pool else "nullptr"}}};
-        cnn2snn_sums::deliver<{{"true" if pool else "false"}}, {{longest}}>(
+            _places, _begins, _n_places, _offsets, {{"_worth" if pool or size else "nullptr"}}};
+        cnn2snn_sums::deliver<{{"true" if pool or size else "false"}}, {{longest}}>(
             _positions, {{channels}}, {{_run_first}}, {{_runs}},
             {{get_array_name(variables['w'])}},
             {{get_array_name(variables[sums.target])}} + _target_start);
@@ -329,9 +356,9 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
                     // Most runs are as long as the longest: those loops have a known
                     // length.
                     if (_n == {{longest}}) {
-                        {{_loop(longest, together)}}
+                        {{_loop(longest, together, targets)}}
                     } else {
-                        {{_loop("_n", together)}}
+                        {{_loop("_n", together, targets)}}
                     }
                 }
             }
