@@ -210,6 +210,7 @@ class MeanOutputs(nn.ModuleList):
     """Several CNNs as one, for instance as a teacher: the mean of their outputs."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Compute the mean."""
         return torch.stack([module(pixels) for module in self]).mean(0)
 
 
@@ -360,7 +361,7 @@ def train(
     settings : TrainingSettings, optional
         How to train.
     teacher : nn.Module, optional
-        A trained CNN whose outputs are soft targets; `MeanOutputs` makes one of several.
+        A trained CNN whose outputs are soft targets; see `MeanOutputs` for several.
     checkpoint : path-like, optional
         A file that is written after each epoch.
     resume : bool

@@ -11,13 +11,7 @@ from torchvision.transforms.v2 import TrivialAugmentWide
 from cnn2snn_brian.data import LabelledImages, load_digits
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.models import digits
-from cnn2snn_brian.train import (
-    MeanOutputs,
-    TrainingSettings,
-    accuracy,
-    classify,
-    train,
-)
+from cnn2snn_brian.train import MeanOutputs, TrainingSettings, accuracy, classify, train
 
 QUICK = TrainingSettings(
     epochs=3, batch_size=32, flip=True, shift=1, trivial_augment=True, seed=5
