@@ -31,6 +31,7 @@ from cnn2snn_brian.projections import (
     by_channel,
 )
 from cnn2snn_brian.settings import (
+    ROUNDING,
     Encoding,
     NeuronModel,
     Parameters,
@@ -316,10 +317,9 @@ class Stage:
 
     def _sizes(self, v: Any, net: Any) -> Any:
         """Count the spikes of a step; of signed neurons, `net` were sent so far."""
-        first = 1.0
-        if self.model.size is not None and not self.subtracts:
-            first = 0.5  # what passes a gate is a whole number of thresholds, rounded
-        levels = [max(1.0, first + k) for k in range(self.model.most)]
+        is_gate = self.model.size is not None and not self.subtracts
+        less = ROUNDING if is_gate else 0.0
+        levels = [k - less for k in range(1, self.model.most + 1)]
         sizes = sum((v >= level * self.v_th).float() for level in levels)
         if self.model.signed and self.subtracts:
             back = sum((v <= -level * self.v_th).float() for level in levels)
