@@ -29,14 +29,15 @@ ROWS: dict[str, tuple[dict[str, Any], bool, tuple[int, ...]]] = {
     "IF, signed": (
         {"preset": "bursts", "neurons": BurstIF(1, signed=True)},
         True,
-        (4, 8, 16),
+        (4, 8),
     ),
-    "BurstIF(2)": ({"preset": "bursts", "neurons": BurstIF(2)}, True, (2, 4, 8)),
-    "BurstIF(4)": ({"preset": "bursts"}, True, (2, 3, 4, 8)),
+    "BurstIF(2)": ({"preset": "bursts", "neurons": BurstIF(2)}, True, (2, 4)),
+    "BurstIF(4)": ({"preset": "bursts", "neurons": BurstIF(4)}, True, (2, 4, 8)),
+    "BurstIF(8)": ({"preset": "bursts"}, True, (2, 3, 4)),
     "BurstIF(4), signed": (
         {"preset": "bursts", "neurons": BurstIF(4, signed=True)},
         True,
-        (2, 4, 8),
+        (2, 4),
     ),
 }
 #: Training images of a class that thresholds come from.

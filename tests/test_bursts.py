@@ -282,8 +282,10 @@ def test_files_and_presets(tmp_path):
 def test_the_largest_activation_is_a_whole_burst():
     cnn = cnn_of(parts("synapses", has_gate=False))
     one, four = (
-        convert(cnn, SHAPE, preset=preset, calibration=IMAGES).thresholds
-        for preset in ("few-steps", "bursts")
+        convert(
+            cnn, SHAPE, preset="bursts", neurons=neurons, calibration=IMAGES
+        ).thresholds
+        for neurons in (IF(), BurstIF(4))
     )
     # A spike of conv1 is worth a fourth; those of later layers too, as what they read.
     np.testing.assert_allclose(four["conv1"], one["conv1"] / 4)

@@ -130,8 +130,8 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 PRESETS["bursts"] = Preset(
-    "for two to four steps: few-steps with neurons that send up to 4 spikes a step",
-    {**PRESETS["few-steps"].arguments, "neurons": BurstIF()},
+    "for two to four steps: few-steps with neurons that send up to 8 spikes a step",
+    {**PRESETS["few-steps"].arguments, "neurons": BurstIF(8)},
     4 * ms,
     ("thresholds",),
 )

@@ -99,7 +99,8 @@ def calibrate(
         activations; by default from 0.5 to 1.6, over the most spikes of a burst.
     v_init : sequence of float, optional
         Starting potentials to choose from, as shares of the threshold; by default from
-        0.5 down to -2, and 0.5 alone for neurons that send bursts.
+        0.5 down to -2; down to -1 for neurons that send bursts, and 0.5 alone for
+        those that take spikes back.
     rounds : int
         How often a leak is shifted.
     seed : int

@@ -31,9 +31,10 @@ from cnn2snn_brian.tuning.ridge import (
 #: Thresholds that each channel may choose from, as shares of its percentile of the
 #: activations; of neurons that send bursts, over the spikes of a burst.
 SCALES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6)
-#: Starting potentials, as shares of the threshold; and those of neurons that send
-#: bursts, which have no need to wait.
-STARTS, BURST_STARTS = (0.5, 0.0, -0.5, -1.0, -2.0), (0.5,)
+#: Starting potentials, as shares of the threshold; those of neurons that send bursts,
+#: which need to wait less; and of those that take spikes back, which need not.
+STARTS = (0.5, 0.0, -0.5, -1.0, -2.0)
+BURST_STARTS, SIGNED_STARTS = STARTS[:4], STARTS[:1]
 
 #: The percentile that these shares are of.
 PERCENTILE = 99.0
@@ -231,7 +232,8 @@ class Fitting:
         arriving, wanted = self.rows(stage, currents)
         largest = self.percentiles(name) * stage.gain
         own = np.broadcast_to(self.before.v_init[name], len(largest))
-        starts = self.starts or (STARTS if model.size is None else BURST_STARTS)
+        suitable = STARTS if model.size is None else BURST_STARTS
+        starts = self.starts or (SIGNED_STARTS if model.signed else suitable)
         shares = self.scales or [scale / model.most for scale in SCALES]
         tried = [*product(shares, starts)]
         # The last candidate is what is there without a fit: it is not shifted.
