@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from cnn2snn_brian.errors import InputError
+from cnn2snn_brian.layerwise import Layerwise
 from cnn2snn_brian.printing import Printed, frame_table
 from cnn2snn_brian.projections import INPUT, Network, Projection, by_channel
 from cnn2snn_brian.results import (
@@ -156,6 +157,13 @@ class Diagnosis(Printed):
         Of layers that read several: a row for each of these, by the names of the layer
         and of the one that it reads, with the ``correlation`` of what arrives from
         there with what the CNN computes, and its ``share`` of the summed sizes.
+    anatomy : pandas.DataFrame, optional
+        What uneven timing, clipping and rounding cost: the ``agreement`` with the CNN
+        of spikes ``as they are``; of ``even`` ones, which every neuron spreads over the
+        steps by all that it gets in an image (clipping and rounding are left); and of
+        even ones that are only ``rounded`` to whole numbers, or only ``clipped`` to
+        what a neuron can send in all steps. For resets by subtraction, of networks that
+        `calibrate` covers.
     """
 
     table: "pandas.DataFrame"
@@ -164,6 +172,7 @@ class Diagnosis(Printed):
     advice: str
     thresholds: Mapping[str, float]
     branches: "pandas.DataFrame | None" = None
+    anatomy: "pandas.DataFrame | None" = None
 
     def __repr__(self) -> str:
         return (
@@ -173,15 +182,16 @@ class Diagnosis(Printed):
 
     def _parts(self) -> list[str | Table]:
         tables = [frame_table(self.table, _FORMATS)]
-        if self.branches is not None:
-            tables.append(frame_table(self.branches, _FORMATS))
+        for more in (self.branches, self.anatomy):
+            if more is not None:
+                tables.append(frame_table(more, _FORMATS))
         said = f"same answer as the CNN: {self.agreement:.1%}\n{self.advice}"
         return [*tables, said]
 
 
 #: How numbers are shown, by column.
 _FORMATS = {
-    **dict.fromkeys(("silent", "saturated", "missed"), ".1%"),
+    **dict.fromkeys(("silent", "saturated", "missed", "agreement"), ".1%"),
     **dict.fromkeys(("threshold", "strongest", "spread"), ".4g"),
     "spikes": ".2f",
     "events": ",.0f",
@@ -344,13 +354,81 @@ def diagnose(
     rows = {name: found.row(result, name) for name, found in sums.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
     agreement = float((result.predictions == answers).mean())
+    anatomy = _anatomy(layers, result, pixels, answers)
     layer, named = _worst(table, agreement), dict[str, float]()
     if layer is None:
         said = _nothing_to_do(table, result, agreement)
     else:
         said, named = _advice(table.loc[layer], layer, result)
         said += _said_of(layers, branches, layer)
-    return Diagnosis(table, agreement, layer, said, named, _branch_table(branches))
+        said += "" if anatomy is None else _most_costly(anatomy["agreement"], result)
+    read = _branch_table(branches)
+    return Diagnosis(table, agreement, layer, said, named, read, anatomy)
+
+
+def _anatomy(
+    layers: Network, result: SimulationResult, pixels: Any, answers: Any
+) -> "pandas.DataFrame | None":
+    """Put oracles in the place of uneven, clipped and rounded spikes, one by one."""
+    import pandas as pd
+
+    run, known = result.perturbations, result.network
+    is_plain = run is not None and not (
+        run.lesion or run.release_probability or run.plasticity or run.input_deletion
+    )
+    names = ("reset", "encoding", "propagation")
+    if not is_plain or known.get("reset") != "subtract" or "extension" in known:
+        return None
+    assert run is not None
+    how = {name: known[name] for name in (*names, "delays_s")}
+    try:
+        emulated = Layerwise(
+            layers, run.neurons, result.n_steps, dt_s=result.dt_s, **how
+        )
+    except InputError:
+        return None
+
+    def agreement(*, rounds: bool, clips: bool) -> float:
+        parameters = result.parameters
+        found = emulated.evenly(parameters, pixels, rounds=rounds, clips=clips)
+        return float((found == answers).mean())
+
+    rows = {
+        "as they are": float((result.predictions == answers).mean()),
+        "even": agreement(rounds=True, clips=True),
+        "even, rounded": agreement(rounds=True, clips=False),
+        "even, clipped": agreement(rounds=False, clips=True),
+    }
+    table = pd.DataFrame({"agreement": rows})
+    return table.rename_axis("spikes")
+
+
+def _most_costly(agreement: Any, result: SimulationResult) -> str:
+    """Say which of the three costs most, and how to mend it."""
+    losses = {
+        "uneven timing": agreement["even"] - agreement["as they are"],
+        "clipping": 1 - agreement["even, clipped"],
+        "rounding": 1 - agreement["even, rounded"],
+    }
+    worst = max(losses, key=lambda cause: losses[cause])
+    duration = f"{1e3 * result.duration_s:g} ms"
+    if worst == "uneven timing":
+        why = (
+            f"with spikes spread evenly, {agreement['even']:.1%} of the answers would "
+            f"be the CNN's, not {agreement['as they are']:.1%}"
+        )
+        what = (
+            "let neurons wait for their input with starting potentials below 0 "
+            f"(calibrate), send bursts (BurstIF), or have more time than {duration}"
+        )
+    elif worst == "clipping":
+        why = f"alone, it leaves {agreement['even, clipped']:.1%} of the CNN's answers"
+        what = "raise thresholds (a higher percentile, or calibrate)"
+    else:
+        why = f"alone, it leaves {agreement['even, rounded']:.1%} of the CNN's answers"
+        what = f"take more time than {duration}, bursts (BurstIF) or lower thresholds"
+    what = what[0].upper() + what[1:]
+    return f" Of what spikes can do, {worst} costs most: {why}. {what}."
 
 
 def _loss(row: Any) -> float:

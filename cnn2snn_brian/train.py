@@ -24,7 +24,7 @@ from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.files import check_folder, damage, written_from_memory
 from cnn2snn_brian.progress import Advance, progress_bar
 
-__all__ = ["TrainingSettings", "accuracy", "classify", "train"]
+__all__ = ["MeanOutputs", "TrainingSettings", "accuracy", "classify", "train"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class TrainingSettings:
     cutout : int
         Side of a square of each image, around a random place, that is set to
         mid-grey [3]_; 0 leaves them whole.
+    trivial_augment : bool
+        Change each image by one operation, drawn with its strength: TrivialAugment
+        [4]_, torchvision's ``TrivialAugmentWide``. For grey and colour images.
     label_smoothing : float
         Share of the target that is spread over all classes.
     distillation : float
@@ -68,7 +71,7 @@ class TrainingSettings:
     bfloat16 : bool
         Compute layers in bfloat16, twice as fast on processors that know it.
     seed : int
-        Seed of the initial weights, the order of the images, flips, shifts and cutouts.
+        Seed of the initial weights, the order of the images and their changes.
 
     Raises
     ------
@@ -82,6 +85,8 @@ class TrainingSettings:
        Network, doi:10.48550/arXiv.1503.02531
     .. [3] DeVries and Taylor (2017), Improved Regularization of Convolutional Neural
        Networks with Cutout, doi:10.48550/arXiv.1708.04552
+    .. [4] Müller and Hutter (2021), TrivialAugment: Tuning-free Yet State-of-the-Art
+       Data Augmentation, doi:10.1109/ICCV48922.2021.00081
     """
 
     epochs: int = 40
@@ -92,6 +97,7 @@ class TrainingSettings:
     flip: bool = False
     shift: int = 0
     cutout: int = 0
+    trivial_augment: bool = False
     label_smoothing: float = 0.0
     distillation: float = 0.9
     temperature: float = 4.0
@@ -125,7 +131,7 @@ def to_pixels(images: npt.NDArray[np.uint8]) -> torch.Tensor:
 def augmented(
     images: npt.NDArray[np.uint8], rng: np.random.Generator, settings: TrainingSettings
 ) -> npt.NDArray[np.uint8]:
-    """Flip, shift and cut a batch, each image on its own."""
+    """Flip, shift, change and cut a batch, each image on its own."""
     n, channels, height, width = images.shape
     if settings.flip:
         mirrored = rng.random((n, 1, 1, 1)) < 0.5
@@ -136,6 +142,12 @@ def augmented(
         windows = sliding_window_view(padded, (1, channels, height, width))
         top, left = rng.integers(0, 2 * settings.shift + 1, size=(2, n))
         images = windows[np.arange(n), 0, top, left, 0]
+    if settings.trivial_augment:
+        from torchvision.transforms.v2 import TrivialAugmentWide
+
+        # It draws from torch's generator, whose state is in the checkpoint.
+        changed = map(TrivialAugmentWide(), torch.tensor(images))
+        images = torch.stack(list(changed)).numpy()
     if side := settings.cutout:
         # At the border part of the square is outside.
         rows = np.arange(height) - rng.integers(0, height, size=(n, 1)) + side // 2
@@ -192,6 +204,14 @@ def accuracy(module: nn.Module, data: LabelledImages) -> float:
         From 0 to 1.
     """
     return float((classify(module, data.images) == data.labels).mean())
+
+
+class MeanOutputs(nn.ModuleList):
+    """Several CNNs as one, for instance as a teacher: the mean of their outputs."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Compute the mean."""
+        return torch.stack([module(pixels) for module in self]).mean(0)
 
 
 @dataclass
@@ -341,7 +361,7 @@ def train(
     settings : TrainingSettings, optional
         How to train.
     teacher : nn.Module, optional
-        A trained CNN whose outputs are soft targets.
+        A trained CNN whose outputs are soft targets; see `MeanOutputs` for several.
     checkpoint : path-like, optional
         A file that is written after each epoch.
     resume : bool

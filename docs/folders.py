@@ -35,6 +35,7 @@ FOLDERS = {
     "cnn": (2.6, 3, "PyTorch CNNs, read, adjusted", False),
     "data": (3.6, 3, "images and their classes", False),
     "stimuli": (0.5, 3, "stimuli in time", True),
+    "layerwise": (-0.6, 3, "spikes, layer by layer", False),
     "settings": (1.5, 2, "neurons, settings of a run", True),
     "projections": (1.5, 1, "populations, projections", True),
     "ground": (1.5, 0, "errors, checks, files, checkpoint, printing, progress", False),

@@ -177,9 +177,14 @@ def test_fine_tune_for_few_steps(cli, tmp_path):
     assert card["test_accuracy"] > 0.95
     # Once more, from a CNN that is quantized.
     again = (*common, "--out", "r.safetensors", "--epochs", "1")
-    result = cli(*again, "--from", "q.safetensors")
+    result = cli(
+        *again, "--from", "q.safetensors", "--teacher", start,
+        "--teacher", "q.safetensors", "--trivial-augment",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert json.loads((tmp_path / "r.json").read_text())["quantized_steps"] == 4
+    card = json.loads((tmp_path / "r.json").read_text())
+    assert card["quantized_steps"] == 4
+    assert card["test_accuracy"] > 0.95
     result = cli(
         "convert", "q.snn", "--weights", "q.safetensors", "--preset", "few-steps"
     )

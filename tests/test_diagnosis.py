@@ -1,5 +1,7 @@
 """Faults that are put in by construction: which layer is named, and what is advised."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,21 @@ from brian2 import ms
 from by_hand import Layers, Linear, connection_of, layer_of
 from torch import nn
 
-from cnn2snn_brian import InputError, SimulationResult, convert, models
+from cnn2snn_brian import (
+    AdaptiveIF,
+    InputError,
+    Lesion,
+    SimulationResult,
+    convert,
+    models,
+)
 from cnn2snn_brian.data import load_digits
 from cnn2snn_brian.diagnosis import diagnose
+from cnn2snn_brian.layerwise import Layerwise
+from cnn2snn_brian.projections import to_neurons
 from cnn2snn_brian.results import SpikeCounts
 from cnn2snn_brian.settings.parameters import Parameters
+from cnn2snn_brian.settings.perturbations import Perturbations
 
 NAMES = ("conv1", "pool1", "conv2", "ip1")
 
@@ -393,3 +405,97 @@ def test_advice_makes_nothing_worse(request, net):
     assert directions == {False, True}
     assert len(better) > 5
     assert np.median(better) > 0.01
+
+
+def run_without_a_program(snn, images, n_steps, **settings):
+    """Give what a program would: spikes of all layers, and what is left in the last."""
+    parameters = snn.parameters.replace(**settings)
+    raw, left = {}, None
+    emulated = Layerwise.of(snn, n_steps)
+    for name, spikes, left in emulated.spikes(parameters, images):  # noqa: B007
+        raw[name] = to_neurons(spikes.sum(0).numpy(), spikes.shape[2:]).astype(np.int32)
+    return SimulationResult(
+        spike_counts=SpikeCounts(raw, snn.layers.shapes),
+        output_potentials=left.flatten(1).numpy(),
+        events={},
+        duration_s=n_steps * 1e-3,
+        dt_s=1e-3,
+        seed=0,
+        parameters=parameters,
+        perturbations=Perturbations.of(snn),
+        network=snn.summary(),
+        program={},
+        timings={},
+        versions={},
+        shapes=snn.layers.shapes,
+        recorded={},
+    )
+
+
+def test_timing_clipping_and_rounding_are_told_apart():
+    training, test = load_digits()
+    cnn, _ = models.pretrained("digits")
+    snn = convert(cnn, (1, 8, 8), calibration=training.images[:300], preset="few-steps")
+    images = test.images[:200].astype(np.float32) / 255
+    hidden = {name: snn.thresholds[name] for name in ("conv1", "conv2")}
+    with torch.no_grad():
+        answers = cnn(torch.from_numpy(images)).argmax(1).numpy()
+
+    def diagnosed(factor):
+        thresholds = {name: factor * own for name, own in hidden.items()}
+        result = run_without_a_program(snn, images, 2, thresholds=thresholds)
+        found = diagnose(result, snn.layers, images)
+        agreement = found.anatomy["agreement"]
+        assert agreement["as they are"] == (result.predictions == answers).mean()
+        assert "even, clipped" in str(found)
+        return agreement, found.advice
+
+    plain, _ = diagnosed(1)
+    assert plain.min() > 0.95
+    low, said = diagnosed(0.25)
+    assert low["even, clipped"] < 0.9 < low["even, rounded"]
+    assert "clipping costs most" in said
+    assert "Raise thresholds" in said
+    high, said = diagnosed(2)
+    assert high["even, rounded"] < 0.9 < high["even, clipped"]
+    assert "rounding costs most" in said
+    assert "more time than 2 ms" in said
+
+
+def test_uneven_timing_is_what_even_spikes_mend():
+    # Of two inputs that cancel, one comes in the first steps and the other in the last.
+    torch.manual_seed(0)
+    cnn = nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(),
+        nn.Linear(40, 10),
+    ).eval()  # fmt: skip
+    images = np.random.default_rng(0).random((300, 1, 4, 3), np.float32)
+    n_steps = 16
+    snn = convert(cnn, (1, 4, 3), calibration=images, preset="few-steps")
+    start = np.where(np.arange(40) % 2, -6.0, 0.9)
+    leak = (0.5 - start) * snn.thresholds["ip1"] / n_steps
+    settings = {"v_init": {"ip1": start}, "leak": {"ip1": leak}}
+    result = run_without_a_program(snn, images, n_steps, **settings)
+    found = diagnose(result, snn.layers, images)
+    agreement = found.anatomy["agreement"]
+    assert agreement["even"] > agreement["as they are"] + 0.05
+    assert found.layer is not None
+    assert "uneven timing costs most" in found.advice
+    assert "calibrate" in found.advice
+
+
+def test_networks_that_are_not_covered_have_no_anatomy():
+    images = np.random.default_rng(0).random((20, 1, 4, 3), np.float32)
+    cnn = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()
+    snn = convert(cnn, (1, 4, 3), calibration=images, preset="few-steps")
+    result = run_without_a_program(snn, images, 4)
+    assert diagnose(result, snn.layers, images).anatomy is not None
+    zero = {**result.network, "reset": "zero"}
+    others = [
+        {"network": zero},
+        {"perturbations": Perturbations.of(snn, lesion=Lesion("ip1", fraction=0.5))},
+        {"perturbations": replace(result.perturbations, neurons={"ip1": AdaptiveIF()})},
+    ]
+    for changed in others:
+        other = replace(result, **changed)
+        assert diagnose(other, snn.layers, images).anatomy is None

@@ -40,7 +40,6 @@ from cnn2snn_brian import (
     Sequence,
     SpikeTrains,
     Still,
-    calibrate,
     convert,
     diagnose,
     from_nir,
@@ -726,25 +725,6 @@ def tuned(method, **more):
     }
 
 
-def calibrated(**more):
-    """Fit a residual network to its number of steps."""
-    with made("residual_few_steps").compile(DURATION) as simulator:
-        result = calibrate(
-            simulator,
-            IMAGES,
-            scales=(0.5, 1.0),
-            rounds=2,
-            progress=False,
-            executor=1,
-            **more,
-        )
-    return {
-        "found": settings_found(result.found),
-        "agreement": [result.agreement_before, result.agreement],
-        "errors": {name: list(pair) for name, pair in result.errors.items()},
-    }
-
-
 def swept(seeds=(0, 1), **more):
     """Make the rows of a sweep."""
     frame = sweep(
@@ -777,7 +757,6 @@ def diagnosed():
 
 WORK = {
     **{method: lambda method=method: tuned(method) for method in TUNING},
-    "calibration": calibrated,
     "sweep": swept,
     "diagnosis": diagnosed,
 }

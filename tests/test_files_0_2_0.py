@@ -22,7 +22,6 @@ from test_equal_spikes_0_2_0 import (
     INPUTS,
     SAVED,
     assert_close,
-    calibrated,
     check,
     in_lines,
     made,
@@ -276,7 +275,6 @@ def test_weights_of_a_cnn_are_read(name, tmp_path):
 CHECKPOINTS = {
     "feedback": lambda path: tuned("feedback", checkpoint=path),
     "bisection": lambda path: tuned("bisection", checkpoint=path),
-    "calibration": lambda path: calibrated(checkpoint=path),
     "sweep": lambda path: swept(checkpoint=path),
 }
 

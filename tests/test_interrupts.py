@@ -8,6 +8,7 @@ from reference import two_layers
 from cnn2snn_brian import calibrate, convert, sweep, tune_thresholds
 from cnn2snn_brian.checkpoint import Checkpoint
 from cnn2snn_brian.data import LabelledImages
+from cnn2snn_brian.layerwise import Layerwise
 from cnn2snn_brian.sweeps import Programs
 from cnn2snn_brian.train import TrainingSettings, train
 
@@ -53,6 +54,7 @@ def scan(snn, path):
 )
 def test_the_checkpoint_is_named(snn, tmp_path, monkeypatch, caplog, work, start):
     monkeypatch.setattr(Programs, "run", interrupted)
+    monkeypatch.setattr(Layerwise, "stage", interrupted)
     path = tmp_path / "work.jsonl"
     with pytest.raises(KeyboardInterrupt) as stopped:
         start(snn, path)

@@ -21,7 +21,7 @@ ORDER = """
     checkpoint
     projections
     settings
-    cnn data stimuli
+    cnn data layerwise stimuli
     brian inspector nir models train
     results
     diagnosis physiology

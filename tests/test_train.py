@@ -6,13 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.transforms.v2 import TrivialAugmentWide
 
 from cnn2snn_brian.data import LabelledImages, load_digits
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.models import digits
-from cnn2snn_brian.train import TrainingSettings, accuracy, classify, train
+from cnn2snn_brian.train import MeanOutputs, TrainingSettings, accuracy, classify, train
 
-QUICK = TrainingSettings(epochs=3, batch_size=32, flip=True, shift=1, seed=5)
+QUICK = TrainingSettings(
+    epochs=3, batch_size=32, flip=True, shift=1, trivial_augment=True, seed=5
+)
 
 
 class Stop(Exception):
@@ -60,11 +63,11 @@ def stop_after(module, n_batches):
     return module
 
 
-def batches_seen(data, settings):
+def batches_seen(data, settings, **options):
     """Train, and return the batches that the module saw."""
     module, seen = small(), []
     module.register_forward_pre_hook(lambda _, args: seen.append(args[0].numpy()))
-    train(module, data, settings, progress=False)
+    train(module, data, settings, progress=False, **options)
     return seen
 
 
@@ -285,6 +288,27 @@ def test_pictures_are_mirrored_and_shifted(flip, shift):
     assert {kind[0] for kind in kinds} == ({False, True} if flip else {False})
     assert {kind[1] for kind in kinds} == set(range(2 * shift + 1))
     assert {kind[2] for kind in kinds} == set(range(2 * shift + 1))
+
+
+def test_each_image_is_changed_by_an_operation_of_its_own():
+    data = numbered_pictures(12, (1, 8, 8))
+    settings = TrainingSettings(epochs=1, batch_size=12, trivial_augment=True, seed=3)
+    (seen,) = batches_seen(data, settings, fresh=False)
+    order = np.random.default_rng([3, 0]).permutation(12)
+    torch.manual_seed(3)
+    changed = map(TrivialAugmentWide(), torch.tensor(data.images[order]))
+    expected = torch.stack(list(changed)).numpy()
+    np.testing.assert_array_equal(np.rint(seen * 255), expected)
+    assert 0 < (expected == data.images[order]).all((1, 2, 3)).sum() < 6
+
+
+def test_several_teachers_say_the_mean_of_their_outputs():
+    pixels = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    teachers = [small(), small(), small()]
+    with torch.no_grad():
+        found = MeanOutputs(teachers)(pixels)
+        expected = sum(teacher(pixels) for teacher in teachers) / 3
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow

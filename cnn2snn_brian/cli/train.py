@@ -96,8 +96,9 @@ def train_command(
     flip: Annotated[bool, Option("--flip")] = False,
     shift: int = 0,
     cutout: int = 0,
+    trivial_augment: Annotated[bool, Option("--trivial-augment")] = False,
     label_smoothing: float = 0.0,
-    teacher: Path | None = None,
+    teacher: list[Path] | None = None,
     distillation: float = 0.9,
     temperature: float = 4.0,
     clip_norm: float = float("inf"),
@@ -137,10 +138,12 @@ def train_command(
         Shift images by up to this many pixels.
     cutout
         Side of a grey square put on each image.
+    trivial_augment
+        Change each image by a random operation.
     label_smoothing
         Share of the target spread over all classes.
     teacher
-        Weights of a trained CNN; its outputs are soft targets.
+        Weights of a trained CNN; its outputs are soft targets. Several: their mean.
     distillation
         With a teacher: share of its targets.
     temperature
@@ -180,8 +183,9 @@ def train_command(
         )
     module, quantized_steps = _started(architecture, training, start, activation, steps)
     taught_by = None
-    if teacher is not None:
-        taught_by, _ = _loaded("--teacher", teacher, training)
+    if teacher:
+        teachers = (_loaded("--teacher", path, training)[0] for path in teacher)
+        taught_by = c2s.train.MeanOutputs(teachers)
     checkpoint = out.with_suffix(".checkpoint")
     c2s.train.train(
         module,

@@ -34,9 +34,10 @@ def calibrate_command(
     seed: shared.Seed = 0,
     workers: shared.NWorkers = None,
     checkpoint: shared.CheckpointFile = None,
+    weights: bool = False,
 ) -> None:
     """
-    Fit thresholds and leaks by channel to a number of steps, without training.
+    Fit thresholds, leaks and starts by channel to a number of steps, without training.
 
     Parameters
     ----------
@@ -52,13 +53,15 @@ def calibrate_command(
         How often leaks are shifted.
     seed
         Seed of everything random.
+    weights
+        Whether weights are fitted again, too.
     """
     snn, images = _loaded(network, data, n, seed)
     time = None if duration is None else shared.in_ms(duration)
     how: dict[str, Any] = {"rounds": rounds, "seed": seed, "executor": workers}
-    how |= {"duration": time, "checkpoint": checkpoint}
+    how |= {"duration": time, "checkpoint": checkpoint, "weights": weights}
     result = c2s.calibrate(snn, images.images, **how)
-    replace(snn, parameters=result.parameters).save(out)
+    result.network.save(out)
     shared.say_written(result, out)
 
 

@@ -29,7 +29,13 @@ from cnn2snn_brian.settings.presets import (
     kernel_noise,
     suitable_duration,
 )
-from cnn2snn_brian.settings.ready_made_neurons import IF, LIF, BurstIF, passing_on
+from cnn2snn_brian.settings.ready_made_neurons import (
+    IF,
+    LIF,
+    ROUNDING,
+    BurstIF,
+    passing_on,
+)
 from cnn2snn_brian.settings.run_settings import (
     SETTINGS,
     check_settings,

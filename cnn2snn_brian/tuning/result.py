@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.printing import Printed, right_table
 from cnn2snn_brian.settings import ByChannel, Parameters, recorded, shown_number
 from cnn2snn_brian.tuning.methods import TUNABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from cnn2snn_brian.network import SpikingNetwork
 
 
 #: A difference is sure if chance makes one as large in fewer than this share of cases.
@@ -246,10 +249,12 @@ class CalibrationResult(FoundParameters):
     errors : dict of str to (float, float)
         By layer, the root of the mean squared difference between rates, in units of the
         activations, and the CNN's activations, over the root of the mean squared
-        activation; with one threshold and no shift, and with what was fitted, but for
-        the last shift. Layers before it are fitted in both cases.
+        activation; with percentiles as thresholds and no shift, and with what was
+        fitted. Layers before it are fitted in both cases.
     settings : dict
         The arguments, and fingerprints of the network and the images.
+    networks : tuple of SpikingNetwork
+        The network before, and with what was found.
     """
 
     agreement_before: float
@@ -257,6 +262,30 @@ class CalibrationResult(FoundParameters):
     n_images: int
     errors: dict[str, tuple[float, float]]
     settings: dict[str, Any]
+    networks: "tuple[SpikingNetwork, SpikingNetwork] | None" = None
+
+    @property
+    def network(self) -> "SpikingNetwork":
+        """The network to use, which has what was found, weights too."""
+        assert self.networks is not None
+        return self.networks[self.accepted]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """
+        The parameters to use, as arguments of `Simulator.run`.
+
+        Raises
+        ------
+        InputError
+            If weights were fitted again: they belong to `network`.
+        """
+        if self.accepted and self.settings.get("weights"):
+            raise InputError(
+                "these parameters belong to other weights than the CNN's, which were "
+                "fitted again; compile result.network"
+            )
+        return super().arguments
 
     @property
     def accepted(self) -> bool:
