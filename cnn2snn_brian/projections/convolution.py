@@ -66,8 +66,9 @@ class Convolution(SpatialKernel):
             columns = columns.transpose(0, 3, 4, 1, 2)
             n_rows = -(-PART * height // columns.size)
             for y in range(0, height, n_rows):
-                part = columns[:, :, :, y : y + n_rows].reshape(*kernels.shape[::2], -1)
-                sums[..., y * width : (y + n_rows) * width] = kernels @ part
+                own = sums[..., y * width : (y + n_rows) * width]
+                part = columns[:, :, :, y : y + n_rows]
+                np.matmul(kernels, part.reshape(*kernels.shape[::2], -1), out=own)
         return out.reshape(-1, *self.shape)
 
 

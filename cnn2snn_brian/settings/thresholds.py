@@ -110,11 +110,13 @@ class Highest:
         self._n_channel, self._n_whole = n * math.prod(shape[1:]), n * math.prod(shape)
         self._whole = np.empty((1, 0), np.float32)
         self._channels = np.empty((shape[0], 0), np.float32) if per_channel else None
-        self._lowest = math.inf
+        #: The lowest of all, and the lowest of the highest of each image.
+        self._lowest = self.lowest_highest = math.inf
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
         """Look at the activations of some images, of shape ``(n, *shape)``."""
         self._lowest = min(self._lowest, float(values.min()))
+        self.lowest_highest = min(self.lowest_highest, _lowest_highest(values))
         self._whole = self._kept(self._whole, values.reshape(1, -1), self._n_whole)
         if self._channels is not None:
             rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
@@ -147,6 +149,10 @@ class Highest:
     def min(self) -> float:
         """Give the lowest of all."""
         return self._lowest
+
+
+def _lowest_highest(values: Any) -> float:
+    return float(values.reshape(len(values), -1).max(1).min())
 
 
 def _at_percentile(values: Any, percentile: float, by_channel: bool = False) -> Any:
@@ -303,7 +309,8 @@ def _advice(values: Any) -> str:
     if not values.min() < 0:
         return "It is silent for all of these images, so use others"
     # Only the last layer is not rectified.
-    lowest = float(values.reshape(len(values), -1).max(1).min())
+    is_streamed = isinstance(values, Highest)
+    lowest = values.lowest_highest if is_streamed else _lowest_highest(values)
     return (
         "No output of the CNN is above 0, and spikes can't say which is the largest. "
         "The same number more in each bias of the last layer changes no answer of the "

@@ -89,9 +89,9 @@ Workers = int | Executor | None
 MAX_SHARD = 100
 #: Shards for each local worker: the last ones fill up the time of a slow one.
 SHARDS_PER_WORKER = 2
-#: Least work of a shard, in neurons times steps: some 5 ms, or five times what a shard
-#: costs that does nothing.
-MIN_WORK = 3_000_000
+#: Least work of a shard, in neurons times steps: some 10 ms. A shard that does nothing
+#: takes 1 ms, and of several that are short one waits for a core.
+MIN_WORK = 7_000_000
 #: Images of a shard where the number of workers is not known.
 REMOTE_SHARD = 25
 #: A shard that fails is tried again, once.
@@ -129,8 +129,10 @@ def run_shards(
         workers = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     n_shards = workers * SHARDS_PER_WORKER if workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
-    least = min(-(-MIN_WORK // work), MAX_SHARD)
-    size = shard_size or min(MAX_SHARD, max(least, -(-n_images // n_shards)))
+    n_shards = max(1, min(n_shards, n_images * work // MIN_WORK))
+    if n_shards > workers:  # as many for each
+        n_shards -= n_shards % workers
+    size = shard_size or min(MAX_SHARD, -(-n_images // n_shards))
     call = Call(programs, advance)
     with ThreadPoolExecutor(workers) if n_images > size else _Here() as threads:
         try:
