@@ -67,6 +67,24 @@ def test_its_gradient_ignores_the_rounding():
         assert gradients[1].item() == pytest.approx(of_ceiling, abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_its_gradient_is_that_of_its_parts(dtype):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(5, 3, 4, generator=generator).to(dtype).requires_grad_()
+    activation = ClipFloorShift(3, 0.8)
+    share = (x.float() / activation.ceiling).clamp(0, 1)
+    rounded = share + ((share * 3 + 0.5).floor() / 3 - share).detach()
+    expected = rounded * activation.ceiling
+    weights = torch.randn(5, 3, 4, generator=generator)
+    wanted = x, activation.ceiling
+    found = activation(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weights).sum(), wanted),
+        torch.autograd.grad((expected * weights).sum(), wanted),
+    )
+
+
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True])
 def test_wrong_steps_are_refused(steps):
     with pytest.raises(InputError, match=f"steps is {steps}"):
