@@ -6,7 +6,9 @@
 // image column by column, and the weights of a spike are a row of the kernel.
 #ifndef CNN2SNN_COLUMNS
 #define CNN2SNN_COLUMNS
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -22,30 +24,30 @@ constexpr int MOST = 12;
 
 using cnn2snn_sums::Registers;
 
-// The sums of KX positions next to each other, L registers each. OUT channels of a
-// position are next to each other in the kernel.
-template <typename Real, int KX, int L, int OUT>
+// The sums of KX positions next to each other, L registers each. `step` is from the
+// weights of one position to those of the next.
+template <typename Real, int KX, int L>
 struct Window {
     Registers<Real, L> head;
-    Window<Real, KX - 1, L, OUT> tail;
-    __attribute__((always_inline)) void add(const Real* w) {
+    Window<Real, KX - 1, L> tail;
+    __attribute__((always_inline)) void add(const Real* w, std::ptrdiff_t step) {
         head.add(w);
-        tail.add(w + OUT);
+        tail.add(w + step, step);
     }
-    __attribute__((always_inline)) void add(const Real* w, Real value) {
+    __attribute__((always_inline)) void add(const Real* w, std::ptrdiff_t step, Real value) {
         head.add(w, value);
-        tail.add(w + OUT, value);
+        tail.add(w + step, step, value);
     }
     __attribute__((always_inline)) void slide() {
         head = tail.head;
         tail.slide();
     }
 };
-template <typename Real, int L, int OUT>
-struct Window<Real, 1, L, OUT> {
+template <typename Real, int L>
+struct Window<Real, 1, L> {
     Registers<Real, L> head;
-    __attribute__((always_inline)) void add(const Real* w) { head.add(w); }
-    __attribute__((always_inline)) void add(const Real* w, Real value) {
+    __attribute__((always_inline)) void add(const Real* w, std::ptrdiff_t) { head.add(w); }
+    __attribute__((always_inline)) void add(const Real* w, std::ptrdiff_t, Real value) {
         head.add(w, value);
     }
     __attribute__((always_inline)) void slide() { head = Registers<Real, L>(); }
@@ -57,34 +59,47 @@ struct Geometry {
 
 // Spikes column by column, in a column row by row. Those of row y of column x begin at
 // `begin[x * height + y]`. In a list of several blocks of channels, all columns of a
-// block come before the next block. `offset` is where the weights of its channel start,
-// and in there those of the kernel row y + pad_y; `value` what it is worth.
+// block come before the next block. `offset` is the row of the kernel, which has ky rows
+// for each channel: that of its channel, and in there y + pad_y; `value` what it is worth.
 template <typename Real>
 struct Columns {
     const int32_t* begin;
     int32_t n_blocks;
     const int32_t* offset;
     const Real* value;
+    int32_t block, channels;
+};
+
+// Weights of the next block, which are loaded into the second-level cache bit by bit.
+struct Ahead {
+    const char* from;
+    int32_t n_lines;  // of the cache, at a time
+    void load() {
+        for (int32_t k = 0; k < n_lines; k++, from += 64) __builtin_prefetch(from, 0, 2);
+    }
 };
 
 template <bool WITH_VALUES, int KX, int OUT, int L, typename Real>
 __attribute__((noinline)) void add_block(
     const Geometry g, const int32_t* begin, const int32_t* offset, const Real* value,
-    const Real* w, Real* v) {
+    const Real* w, bool is_copied, Real* v, Ahead& ahead) {
+    constexpr int N = L * Registers<Real, 1>::WIDTH;
+    const std::ptrdiff_t step = is_copied && N < OUT ? N : OUT, row = KX * step;
     for (int32_t y = 0; y < g.out_height; y++) {
         const int32_t top = y - g.pad_y;
         const int32_t first = top < 0 ? 0 : top;
         const int32_t last = top + g.ky > g.height ? g.height : top + g.ky;
         if (last <= first) continue;
-        const Real* from = w - static_cast<std::ptrdiff_t>(y) * (KX * OUT);
+        const Real* from = w - y * row;
         Real* to = v + static_cast<std::ptrdiff_t>(y) * g.out_width * OUT;
-        Window<Real, KX, L, OUT> sums;
+        Window<Real, KX, L> sums;
         for (int32_t x = 0; x + g.pad_x - KX + 1 < g.out_width; x++) {
+            if (N < OUT) ahead.load();
             if (x < g.width) {
                 const int32_t end = begin[x * g.height + last];
                 for (int32_t k = begin[x * g.height + first]; k < end; k++) {
-                    if (WITH_VALUES) sums.add(from + offset[k], value[k]);
-                    else sums.add(from + offset[k]);
+                    if (WITH_VALUES) sums.add(from + offset[k] * row, step, value[k]);
+                    else sums.add(from + offset[k] * row, step);
                 }
             }
             const int32_t done = x + g.pad_x - KX + 1;
@@ -102,31 +117,63 @@ struct Tile {
     static constexpr int SIZE = MANY < WHOLE ? MANY : WHOLE;
 };
 
+// Spikes of a channel from which on its weights are copied.
+constexpr int32_t COPIED_FROM = 4;
+
 template <bool WITH_VALUES, int KX, int OUT, typename Real, int LEFT>
 struct Tiles {
-    static void add(const Geometry& g, const Columns<Real>& spikes, const Real* w,
-                    Real* v) {
+    static void add(const Geometry& g, const int32_t* begin, const Columns<Real>& spikes,
+                    std::ptrdiff_t first, std::ptrdiff_t end, Real* copied,
+                    const Real* w, Real* v, Ahead& ahead) {
         constexpr int SIZE = Tile<Real, KX, OUT>::SIZE;
         constexpr int L = LEFT < SIZE ? LEFT : SIZE;
-        // The same weights for all positions: they stay in the cache.
-        for (int32_t block = 0; block < spikes.n_blocks; block++)
-            add_block<WITH_VALUES, KX, OUT, L>(
-                g, spikes.begin + block * g.width * g.height, spikes.offset,
-                spikes.value, w, v);
-        constexpr int WIDTH = Registers<Real, 1>::WIDTH;
+        constexpr int N = L * Registers<Real, 1>::WIDTH;
+        const Real* own = w;
+        if (copied) {
+            // Next to each other: far apart, they would share a few lines of the cache.
+            Real* to = copied;
+            for (std::ptrdiff_t r = first; r < end; r++, to += N)
+                std::copy(w + r * OUT, w + r * OUT + N, to);
+            own = copied - first * N;
+        }
+        add_block<WITH_VALUES, KX, OUT, L>(
+            g, begin, spikes.offset, spikes.value, own, copied != nullptr, v,
+            ahead);
         Tiles<WITH_VALUES, KX, OUT, Real, LEFT - L>::add(
-            g, spikes, w + L * WIDTH, v + L * WIDTH);
+            g, begin, spikes, first, end, copied, w + N, v + N, ahead);
     }
 };
 template <bool WITH_VALUES, int KX, int OUT, typename Real>
 struct Tiles<WITH_VALUES, KX, OUT, Real, 0> {
-    static void add(const Geometry&, const Columns<Real>&, const Real*, Real*) {}
+    static void add(const Geometry&, const int32_t*, const Columns<Real>&, std::ptrdiff_t,
+                    std::ptrdiff_t, Real*, const Real*, Real*, Ahead&) {}
 };
 
 template <bool WITH_VALUES, int KX, int OUT, typename Real>
 void deliver(const Geometry& g, const Columns<Real>& spikes, const Real* w, Real* v) {
-    Tiles<WITH_VALUES, KX, OUT, Real, Tile<Real, KX, OUT>::WHOLE>::add(
-        g, spikes, w, v);
+    constexpr int WHOLE = Tile<Real, KX, OUT>::WHOLE, SIZE = Tile<Real, KX, OUT>::SIZE;
+    const int32_t n_places = g.width * g.height;
+    const int32_t n_spikes = spikes.begin[spikes.n_blocks * n_places];
+    const std::ptrdiff_t of_channel = KX * g.ky, n_rows = spikes.channels * of_channel;
+    const std::ptrdiff_t size = spikes.block * of_channel;
+    const int32_t n_times = g.out_height * g.out_width * ((WHOLE + SIZE - 1) / SIZE);
+    static std::vector<Real> memory;
+    Real* copied = nullptr;
+    if (SIZE < WHOLE && n_spikes >= COPIED_FROM * spikes.channels) {
+        memory.resize(size * SIZE * Registers<Real, 1>::WIDTH + 16);
+        copied = memory.data();
+        copied += (64 - reinterpret_cast<uintptr_t>(copied) % 64) % 64 / sizeof(Real);
+    }
+    // The same weights for all positions: they stay in the cache.
+    for (int32_t block = 0; block < spikes.n_blocks; block++) {
+        const std::ptrdiff_t first = block * size;
+        const std::ptrdiff_t end = first + size < n_rows ? first + size : n_rows;
+        Ahead ahead = {reinterpret_cast<const char*>(w + end * OUT), 0};
+        if (copied && end < n_rows)
+            ahead.n_lines = int32_t(size * OUT * sizeof(Real) / 64 / n_times) + 1;
+        Tiles<WITH_VALUES, KX, OUT, Real, WHOLE>::add(
+            g, spikes.begin + block * n_places, spikes, first, end, copied, w, v, ahead);
+    }
 }
 
 // Bytes of weights that are to stay in the first-level cache.

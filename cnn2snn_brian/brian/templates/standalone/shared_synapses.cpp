@@ -172,7 +172,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             for (int32_t _y = 0; _y < {{columns.height}}; _y++) {
                 const int32_t _at = _x * {{columns.height}} + _y;
                 _begins[_at] = _at;
-                _offsets[_at] = (_y + {{columns.pad_y}}) * {{row}};
+                _offsets[_at] = _y + {{columns.pad_y}};
             }
         }
         _begins[{{places}}] = {{places}};
@@ -181,7 +181,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
             const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
             const int32_t _x = _place % {{columns.width}}, _y = _place / {{columns.width}};
-            _offsets[_x * {{columns.height}} + _y] += {{columns.ky * row}} << _channel;
+            _offsets[_x * {{columns.height}} + _y] += {{columns.ky}} << _channel;
         }
         const int32_t _n_blocks = 1;
         {% else %}
@@ -198,8 +198,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
                     _begins[_at++] = _n_listed;
                     _n_listed += cnn2snn_columns::list_values(
                         _sums + (_y * {{columns.width}} + _x) * {{channels}} + _first, _n,
-                        (_first * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}},
-                        {{columns.ky * row}}, _offsets + _n_listed, _worth + _n_listed);
+                        _first * {{columns.ky}} + _y + {{columns.pad_y}}, {{columns.ky}},
+                        _offsets + _n_listed, _worth + _n_listed);
                 }
             }
         }
@@ -224,7 +224,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             {% if size %}
             _sizes[_n_listed] = {{sizes}}[_spikes[_k]];
             {% endif %}
-            _starts[_n_listed++] = (_channel * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}};
+            _starts[_n_listed++] = _channel * {{columns.ky}} + _y + {{columns.pad_y}};
             _begins[_list]++;
         }
         for (int32_t _list = 1; _list < _n_lists; _list++) _begins[_list] += _begins[_list - 1];
@@ -244,7 +244,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         {% endif %}
         cnn2snn_columns::deliver<{{"true" if pool or size else "false"}}, {{columns.kx}}, {{columns.out}}, {{real}}>(
             _geometry,
-            {_begins, _n_blocks, _offsets, {{"_worth" if pool or size else "nullptr"}}},
+            {_begins, _n_blocks, _offsets, {{"_worth" if pool or size else "nullptr"}},
+             {{2 ** channels ~ ", " ~ 2 ** channels if columns.subsets else "_size, " ~ channels}}},
             _kernel, {{get_array_name(variables[columns.target])}} + _target_start);
         return;
     }
