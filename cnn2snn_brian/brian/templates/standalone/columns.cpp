@@ -141,7 +141,8 @@ template <typename Real, typename R>
 struct Tile {
     static constexpr int WHOLE = R::OUT / Registers<Real, 1>::WIDTH;
     static constexpr int MANY = MOST / R::REACHED > 0 ? MOST / R::REACHED : 1;
-    static constexpr int SIZE = MANY < WHOLE ? MANY : WHOLE;
+    static constexpr int PARTS = (WHOLE + MANY - 1) / MANY;
+    static constexpr int SIZE = (WHOLE + PARTS - 1) / PARTS;
 };
 
 // Spikes of a channel from which on its weights are copied.
@@ -178,16 +179,16 @@ struct Tiles<WITH_VALUES, R, Real, 0> {
 
 template <bool WITH_VALUES, typename R, typename Real>
 void deliver(const Geometry& g, const Columns<Real>& spikes, const Real* w, Real* v) {
-    constexpr int WHOLE = Tile<Real, R>::WHOLE, SIZE = Tile<Real, R>::SIZE;
+    constexpr int WHOLE = Tile<Real, R>::WHOLE, PARTS = Tile<Real, R>::PARTS;
     const int32_t n_places = g.width * g.height;
     const int32_t n_spikes = spikes.begin[spikes.n_blocks * n_places];
     const std::ptrdiff_t of_channel = R::KX * g.ky, n_rows = spikes.channels * of_channel;
     const std::ptrdiff_t size = spikes.block * of_channel;
-    const int32_t n_times = g.out_height * g.out_width * ((WHOLE + SIZE - 1) / SIZE);
+    const int32_t n_times = g.out_height * g.out_width * PARTS;
     static std::vector<Real> memory;
     Real* copied = nullptr;
-    if (SIZE < WHOLE && n_spikes >= COPIED_FROM * spikes.channels) {
-        memory.resize(size * SIZE * Registers<Real, 1>::WIDTH + 16);
+    if (PARTS > 1 && n_spikes >= COPIED_FROM * spikes.channels) {
+        memory.resize(size * Tile<Real, R>::SIZE * Registers<Real, 1>::WIDTH + 16);
         copied = memory.data();
         copied += (64 - reinterpret_cast<uintptr_t>(copied) % 64) % 64 / sizeof(Real);
     }

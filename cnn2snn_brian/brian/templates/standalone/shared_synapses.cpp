@@ -211,7 +211,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         {% if size %}
         static {{real}} _sizes[{{places * channels}}];
         {% endif %}
-        int32_t _n_listed = 0;
+        int32_t _n_listed = 0, _first_of[{{channels}}];
+        for (int32_t _i = 0; _i < {{channels}}; _i++) _first_of[_i] = _i / _size * {{places}};
         for (int32_t _list = 0; _list < _n_lists; _list++) _begins[_list] = 0;
         for (int32_t _k = 0; _k < _n_spikes; _k++) {
             const int32_t _source = _spikes[_k] - _first_source;
@@ -223,8 +224,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             if ((_x + {{columns.pad_x}}) % {{columns.stride_x}} >= {{columns.kx}}
                 || (_y + {{columns.pad_y}}) % {{columns.stride_y}} >= {{columns.ky}}) continue;
             {% endif %}
-            const int32_t _list = (_n_blocks == 1 ? 0 : _channel / _size * {{places}})
-                + _x * {{columns.height}} + _y;
+            const int32_t _list = _first_of[_channel] + _x * {{columns.height}} + _y;
             _lists[_n_listed] = _list;
             {% if size %}
             _sizes[_n_listed] = {{sizes}}[_spikes[_k]];
