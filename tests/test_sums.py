@@ -52,6 +52,14 @@ LAYERS = {
     "rows of 1x1": convolution((17, 3, 4), (16, 17, 1, 1)),
     "long rows": convolution((6, 5, 9), (32, 6, 4, 7), pad=((0, 3), (6, 2))),
     "blocks of rows": convolution((90, 5, 6), (80, 90, 3, 3), pad=((1, 1), (1, 1))),
+    "strided rows": convolution((20, 7, 9), (32, 20, 3, 3), (2, 2), ((1, 1), (1, 1))),
+    "far rows": convolution((18, 8, 7), (48, 18, 1, 1), (2, 3)),
+    "rows apart": convolution((9, 8, 11), (16, 9, 2, 2), (3, 3), ((1, 0), (1, 2))),
+    "long strides": convolution((5, 9, 8), (144, 5, 4, 7), (2, 3), ((2, 1), (4, 5))),
+    "strided subsets": convolution((2, 7, 8), (16, 2, 3, 5), (1, 2), ((1, 1), (2, 2))),
+    "pooled strides": pooled(
+        (34, 8, 11), lambda shape: convolution(shape, (64, 34, 3, 2), (3, 2))
+    ),
     "subsets": convolution((3, 7, 6), (32, 3, 4, 5), pad=((1, 2), (4, 0))),
     "subsets of 1": convolution((1, 6, 8), (16, 1, 3, 2)),
     "linear": dense((5, 3, 4), 37),

@@ -104,7 +104,7 @@ def _columns_constants(
     if target is None or not isinstance(kernel, Convolution) or not connection.is_whole:
         return None
     out, _, ky, kx = kernel.weight.shape
-    is_plain = kernel.groups == 1 and {*kernel.stride, *kernel.dilation} == {1}
+    is_plain = kernel.groups == 1 and {*kernel.dilation} == {1}
     if not is_plain or out % COLUMN_CHANNELS or kx > COLUMN_WIDTH:
         return None
     channels, height, width = kernel.input_shape
@@ -113,12 +113,14 @@ def _columns_constants(
     has_subsets = has_subsets and not has_sizes
     share = SUBSETS_FROM if has_subsets else COLUMNS_FROM
     (pad_y, _), (pad_x, _) = kernel.padding
+    stride_y, stride_x = kernel.stride
     _, out_height, out_width = kernel.shape
     return {
         "target": target,
         **{"height": height, "width": width},
         **{"out_height": out_height, "out_width": out_width, "out": out},
         **{"ky": ky, "kx": kx, "pad_y": pad_y, "pad_x": pad_x},
+        **{"stride_y": stride_y, "stride_x": stride_x},
         "subsets": has_subsets,
         "worthwhile": max(1, round(share * height * width)),
     }

@@ -30,6 +30,59 @@ statement, for one target and one weight.
         if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
         {{spikes_so_far}}[_source]{{" += static_cast<int32_t>(" ~ get_array_name(variables[size]) ~ "[_spikes[_k]])" if size else "++"}};
     }
+    {% if target %}
+    {% set real = c_data_type(variables['w'].dtype) %}
+    // Of many spikes, all windows at once, channel by channel and without branches.
+    if (_n_spikes > _source_N / 64) {
+        {% if not by_count %}
+        static int32_t _sent[_source_N];
+        for (int32_t _k = 0; _k < _n_spikes; _k++) {
+            const int32_t _source = _spikes[_k] - _source_start;
+            if (_source < 0 || _source >= _source_N) continue;
+            _sent[_source] = {{"static_cast<int32_t>(" ~ get_array_name(variables[size]) ~ "[_spikes[_k]])" if size else "1"}};
+        }
+        {% endif %}
+        const int32_t _n_windows = _num_windows / 4;
+        for (int32_t _place = 0; _place < _n_windows; _place++) {
+            const int32_t* _window = {{_windows}} + 4 * _place;
+            int32_t _most[{{channels}}], _value[{{channels}}] = {};
+            int32_t* __restrict _passed = {{spikes_passed}} + _place * {{channels}};
+            for (int32_t _i = 0; _i < {{channels}}; _i++)
+                _most[_i] = {{"_passed[_i]" if by_count else "INT32_MIN"}};
+            for (int32_t _y = _window[0]; _y < _window[1]; _y++)
+                for (int32_t _x = _window[2]; _x < _window[3]; _x++) {
+                    const int32_t _first = (_y * {{width}} + _x) * {{channels}};
+                    const int32_t* __restrict _counts = {{spikes_so_far}} + _first;
+                    {% if not by_count %}
+                    const int32_t* __restrict _now = _sent + _first;
+                    {% endif %}
+                    for (int32_t _i = 0; _i < {{channels}}; _i++) {
+                        // Of equal ones the first leads.
+                        {% if not by_count %}
+                        _value[_i] = _counts[_i] > _most[_i] ? _now[_i] : _value[_i];
+                        {% endif %}
+                        _most[_i] = _counts[_i] > _most[_i] ? _counts[_i] : _most[_i];
+                    }
+                }
+            const {{real}}* __restrict _weights = {{get_array_name(variables['w'])}} + _place * {{channels}};
+            {{real}}* __restrict _targets = {{get_array_name(variables[target])}} + _target_start + _place * {{channels}};
+            for (int32_t _i = 0; _i < {{channels}}; _i++) {
+                {% if by_count %}
+                _value[_i] = _most[_i] - _passed[_i];
+                {% endif %}
+                _passed[_i] += _value[_i];
+                _targets[_i] += _weights[_i] * static_cast<{{real}}>(_value[_i]);
+            }
+        }
+        {% if not by_count %}
+        for (int32_t _k = 0; _k < _n_spikes; _k++) {
+            const int32_t _source = _spikes[_k] - _source_start;
+            if (_source >= 0 && _source < _source_N) _sent[_source] = 0;
+        }
+        {% endif %}
+        return;
+    }
+    {% endif %}
     for (int32_t _k = 0; _k < _n_spikes; _k++) {
         const int32_t _presynaptic_idx = _spikes[_k];
         const int32_t _source = _presynaptic_idx - _source_start;

@@ -155,24 +155,24 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     {% endif %}
     {% if columns %}
     {% set places = columns.height * columns.width %}
-    {% set row = columns.kx * columns.out %}
     // Few spikes are delivered as they come; of many, sums are cheaper.
     if ({{"_n_active" if pool else "_n_spikes"}} >= {{columns.worthwhile}}) {
         const cnn2snn_columns::Geometry _geometry = {
             {{columns.height}}, {{columns.width}}, {{columns.out_height}}, {{columns.out_width}},
-            {{columns.ky}}, {{columns.pad_y}}, {{columns.pad_x}}};
+            {{columns.ky}}, {{columns.stride_y}}, {{columns.pad_y}}, {{columns.pad_x}}};
+        typedef cnn2snn_columns::Row<{{columns.kx}}, {{columns.stride_x}}, {{columns.out}}> _Row;
         const {{real}}* _kernel = {{get_array_name(variables['w'])}};
         {% if columns.subsets %}
         // Of each position, the weights of all its channels that spike, added up before.
         static int32_t _begins[{{places}} + 1], _offsets[{{places}}];
-        static {{real}} _table[{{2 ** channels * columns.ky * row}}];
-        cnn2snn_columns::add_subsets(_kernel, {{channels}}, {{columns.ky * row}}, _table);
+        static {{real}} _table[{{2 ** channels * columns.ky * columns.kx * columns.out}}];
+        cnn2snn_columns::add_subsets(_kernel, {{channels}}, {{columns.ky * columns.kx * columns.out}}, _table);
         _kernel = _table;
         for (int32_t _x = 0; _x < {{columns.width}}; _x++) {
             for (int32_t _y = 0; _y < {{columns.height}}; _y++) {
                 const int32_t _at = _x * {{columns.height}} + _y;
                 _begins[_at] = _at;
-                _offsets[_at] = (_y + {{columns.pad_y}}) * {{row}};
+                _offsets[_at] = _y + {{columns.pad_y}};
             }
         }
         _begins[{{places}}] = {{places}};
@@ -181,12 +181,12 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
             const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
             const int32_t _x = _place % {{columns.width}}, _y = _place / {{columns.width}};
-            _offsets[_x * {{columns.height}} + _y] += {{columns.ky * row}} << _channel;
+            _offsets[_x * {{columns.height}} + _y] += {{columns.ky}} << _channel;
         }
         const int32_t _n_blocks = 1;
         {% else %}
         static int32_t _begins[{{places * channels}} + 1], _offsets[{{places * channels}} + 16];
-        const int32_t _size = cnn2snn_columns::block_size<{{columns.kx}}, {{columns.out}}, {{real}}>(
+        const int32_t _size = cnn2snn_columns::block_size<_Row, {{real}}>(
             _geometry, {{channels}}, {{"_n_active" if pool else "_n_spikes"}});
         const int32_t _n_blocks = ({{channels}} + _size - 1) / _size;
         {% if pool %}
@@ -198,8 +198,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
                     _begins[_at++] = _n_listed;
                     _n_listed += cnn2snn_columns::list_values(
                         _sums + (_y * {{columns.width}} + _x) * {{channels}} + _first, _n,
-                        (_first * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}},
-                        {{columns.ky * row}}, _offsets + _n_listed, _worth + _n_listed);
+                        _first * {{columns.ky}} + _y + {{columns.pad_y}}, {{columns.ky}},
+                        _offsets + _n_listed, _worth + _n_listed);
                 }
             }
         }
@@ -211,20 +211,25 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         {% if size %}
         static {{real}} _sizes[{{places * channels}}];
         {% endif %}
-        int32_t _n_listed = 0;
+        int32_t _n_listed = 0, _first_of[{{channels}}];
+        for (int32_t _i = 0; _i < {{channels}}; _i++) _first_of[_i] = _i / _size * {{places}};
         for (int32_t _list = 0; _list < _n_lists; _list++) _begins[_list] = 0;
         for (int32_t _k = 0; _k < _n_spikes; _k++) {
             const int32_t _source = _spikes[_k] - _first_source;
             if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
             const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
             const int32_t _x = _place % {{columns.width}}, _y = _place / {{columns.width}};
-            const int32_t _list = (_n_blocks == 1 ? 0 : _channel / _size * {{places}})
-                + _x * {{columns.height}} + _y;
+            {% if columns.stride_x > columns.kx or columns.stride_y > columns.ky %}
+            // Of those between two windows, nothing is read.
+            if ((_x + {{columns.pad_x}}) % {{columns.stride_x}} >= {{columns.kx}}
+                || (_y + {{columns.pad_y}}) % {{columns.stride_y}} >= {{columns.ky}}) continue;
+            {% endif %}
+            const int32_t _list = _first_of[_channel] + _x * {{columns.height}} + _y;
             _lists[_n_listed] = _list;
             {% if size %}
             _sizes[_n_listed] = {{sizes}}[_spikes[_k]];
             {% endif %}
-            _starts[_n_listed++] = (_channel * {{columns.ky}} + _y + {{columns.pad_y}}) * {{row}};
+            _starts[_n_listed++] = _channel * {{columns.ky}} + _y + {{columns.pad_y}};
             _begins[_list]++;
         }
         for (int32_t _list = 1; _list < _n_lists; _list++) _begins[_list] += _begins[_list - 1];
@@ -242,9 +247,10 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         {% endif %}
         {% endif %}
         {% endif %}
-        cnn2snn_columns::deliver<{{"true" if pool or size else "false"}}, {{columns.kx}}, {{columns.out}}, {{real}}>(
+        cnn2snn_columns::deliver<{{"true" if pool or size else "false"}}, _Row, {{real}}>(
             _geometry,
-            {_begins, _n_blocks, _offsets, {{"_worth" if pool or size else "nullptr"}}},
+            {_begins, _n_blocks, _offsets, {{"_worth" if pool or size else "nullptr"}},
+             {{2 ** channels ~ ", " ~ 2 ** channels if columns.subsets else "_size, " ~ channels}}},
             _kernel, {{get_array_name(variables[columns.target])}} + _target_start);
         return;
     }
