@@ -260,6 +260,13 @@ def test_objects_have_a_generator_and_a_folder_of_results(project):
     assert "void seed(unsigned long seed)" in header
 
 
+def test_what_a_program_never_calls_is_left_out(project):
+    source = (project / "objects.cpp").read_text()
+    for name in ("set_variable_by_name", "_write_arrays", "_dealloc_arrays"):
+        assert re.search(rf"^void {name}\([^)]*\)\s*\{{\}}", source, re.MULTILINE)
+    assert re.search(r"^void _init_arrays\(\)\s*\{\n", source, re.MULTILINE)
+
+
 def test_queues_of_spikes_are_vectors_of_vectors(project):
     header = words((project / "brianlib" / "spikequeue.h").read_text("utf-8"))
     assert re.search(r"vector< ?vector<int32_t> ?> queue;", header)

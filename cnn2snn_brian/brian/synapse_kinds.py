@@ -77,7 +77,9 @@ class GateSynapses(SharedSynapses):
             "width": width,
             "by_count": rule == "largest-count",
             "spread": None,
-            "target": None if self.template_kwds["size"] else self.template_kwds["target"],
+            "target": None
+            if self.template_kwds["size"]
+            else self.template_kwds["target"],
             "size": None if size is None else f"{size}_pre",
         }
 

@@ -8,6 +8,7 @@ It is a separate device, so that a simulation that a user has under way on Brian
 import gc
 import locale
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +70,12 @@ DEVICE_NAME = "cnn2snn_standalone"
 #: Sources that run once a program or once an image, and GCC's level for them: they are
 #: long in large networks, where half of the compiler's time went into them.
 QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
+#: Functions of objects.cpp that set arrays by name, write them to files and free them.
+UNUSED = re.compile(
+    r"^(void (?:set_variable_by_name|_write_arrays|_dealloc_arrays)\([^)]*\)\s*)"
+    r"\{\n.*?^\}",
+    re.MULTILINE | re.DOTALL,
+)
 #: Variables of a group that don't start each image as they were when it was built.
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
@@ -97,6 +104,12 @@ class ProgramDevice(CPPStandaloneDevice):
         is_dynamic = isinstance(var, DynamicArrayVariable)
         self.load(where if is_dynamic else f"{where}, {var.size}", values)
         self.array_cache[var] = None if is_dynamic else values
+
+    def generate_objects_source(self, writer: Any, *parts: Any) -> None:
+        """Write the arrays, without long functions that a program never calls."""
+        super().generate_objects_source(writer, *parts)
+        path = Path(writer.project_dir) / "objects.cpp"
+        path.write_text(UNUSED.sub(r"\1{}", path.read_text()))
 
     def code_object_class(
         self, codeobj_class: Any = None, fallback_pref: str | None = None
