@@ -24,15 +24,9 @@ __all__ = ["deep_nets", "imagenet_nets"]
 NETS = "resnet20", "vgg", "cifar10_quick_adjusted"
 #: Neurons, whether they are calibrated, and the numbers of steps that are shown.
 ROWS: dict[str, tuple[dict[str, Any], bool, tuple[int, ...]]] = {
-    "IF, percentile 99": ({"preset": "few-steps"}, False, (4, 8, 16, 32)),
-    "IF": ({"preset": "few-steps"}, True, (2, 4, 8, 12, 16, 32)),
-    "IF, signed": (
-        {"preset": "bursts", "neurons": BurstIF(1, signed=True)},
-        True,
-        (4, 8),
-    ),
-    "BurstIF(2)": ({"preset": "bursts", "neurons": BurstIF(2)}, True, (2, 4)),
-    "BurstIF(4)": ({"preset": "bursts", "neurons": BurstIF(4)}, True, (2, 4, 8)),
+    "IF, percentile 99": ({"preset": "few-steps"}, False, (4, 8, 16)),
+    "IF": ({"preset": "few-steps"}, True, (4, 8, 12, 16, 32)),
+    "BurstIF(4)": ({"preset": "bursts", "neurons": BurstIF(4)}, True, (2, 4)),
     "BurstIF(8)": ({"preset": "bursts"}, True, (2, 3, 4)),
     "BurstIF(4), signed": (
         {"preset": "bursts", "neurons": BurstIF(4, signed=True)},
