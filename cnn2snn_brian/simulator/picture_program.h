@@ -143,13 +143,15 @@ public:
     void add_current(size_t n_pixels, Real* current) {
         const size_t begin = n_values_;
         n_values_ += n_pixels;
-        auto image = std::make_shared<ImageCurrent>();
-        for (auto* array : {&image->first, &image->post, &image->weight, &image->length})
-            read_array(*array);
-        read_array(image->weights);
-        read_array(image->biases);
-        shows_.push_back([image, begin, n_pixels, current](const float* values) {
-            image->show(values + begin, n_pixels, current);
+        std::vector<int32_t> first, post, weight, length;
+        for (auto* array : {&first, &post, &weight, &length}) read_array(*array);
+        std::vector<float> weights, biases;
+        read_array(weights);
+        read_array(biases);
+        const auto image = std::make_shared<ImageCurrent<Real>>(
+            first, post, weight, length, weights, biases);
+        shows_.push_back([image, begin, current](const float* values) {
+            image->show(values + begin, current);
         });
     }
 
