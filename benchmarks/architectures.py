@@ -1,6 +1,8 @@
 """Networks of torchvision: what converts, how well rates fit, and a large one."""
 
 import math
+import resource
+import statistics
 import time
 from typing import Any
 
@@ -137,7 +139,7 @@ def imagenet_size(options: Options) -> list[Table]:
     Returns
     -------
     list of Table
-        One.
+        Size, and the time of a step.
     """
     images = _images(224, 2)
     start = time.perf_counter()
@@ -163,4 +165,46 @@ def imagenet_size(options: Options) -> list[Table]:
         }
     ]
     table.notes = [f"Explicit synapses: {refused}"]
-    return [table]
+    return [table, _imagenet_steps(options.repeats)]
+
+
+def _imagenet_steps(repeats: int) -> Table:
+    """Time the program's steps, and torch's forward pass, in processor time."""
+    torch.manual_seed(0)
+    cnn, images = models.resnet18().eval(), _images(224, 9)
+    table = Table("imagenet_steps", "ResNet-18, 3 x 224 x 224, one core")
+    for preset, n_steps in (("few-steps", 4), ("few-steps", 8), ("bursts", 2)):
+        snn = convert(
+            cnn,
+            images.shape[1:],
+            preset=preset,
+            calibration=images,
+            max_pooling="gate",
+        )
+        found = []
+        with snn.compile(n_steps * ms) as simulator:
+            for n in (1, len(images)) * repeats:
+                before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+                simulator.run(images[:n], executor=1, progress=False)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+                found.append(after - before)
+        pairs = zip(found[::2], found[1::2], strict=True)
+        added = statistics.median(many - one for one, many in pairs)
+        image = 1e3 * added / (len(images) - 1)
+        row = {"network": f"{preset}, T = {n_steps}", "ms an image": image}
+        table.rows.append(row | {"ms a step": image / n_steps})
+    threads, seconds = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        for image in torch.tensor(images):
+            start = time.process_time()
+            cnn(image[None])
+            seconds.append(time.process_time() - start)
+    torch.set_num_threads(threads)
+    torchs = {"network": "torch", "ms an image": 1e3 * statistics.median(seconds)}
+    table.rows.append(torchs | {"ms a step": ""})
+    table.notes = [
+        "Processor time of the program for a further image: 9 images without 1.",
+        "Random weights and images; thresholds of the presets, not calibrated.",
+    ]
+    return table

@@ -72,14 +72,13 @@ class GateSynapses(SharedSynapses):
         self.rule, self.size = rule, size
         super().__init__(source, target, connection, **options)
         channels, _, width = connection.input_shape
-        self.template_kwds |= {
+        given = self.template_kwds
+        self.template_kwds = given | {
             "channels": channels,
             "width": width,
             "by_count": rule == "largest-count",
             "spread": None,
-            "target": None
-            if self.template_kwds["size"]
-            else self.template_kwds["target"],
+            "target": None if given["size"] else given["target"],
             "size": None if size is None else f"{size}_pre",
         }
 

@@ -309,7 +309,7 @@ def _image_loop(
         for p in snn.layers.out_of(INPUT):
             read = p.connection.after_window().input_shape
             n, bias = math.prod(read), array(p.target, "bias")
-            lines.append(f"program.add_current({n}, {bias}, {p.name}_image);")
+            lines.append(f"program.add_current({n}, {bias}, {p.name}_current);")
     lines += [
         "program.open();",
         "cnn2snn::current_program() = &program;",
@@ -330,7 +330,7 @@ def _load_currents(snn: "SpikingNetwork") -> None:
         layer, inner = snn.layers[p.target], p.connection.after_window()
         bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
         table, biases = inner.runs(), to_neurons(bias, layer.shape)
-        DEVICE.insert_code("main", f"cnn2snn::ImageCurrent {p.name}_image;")
+        DEVICE.insert_code("main", f"cnn2snn::ImageArrays {p.name}_image;")
         for what, values in {
             "first": table.first,
             "post": table.post,
@@ -341,6 +341,9 @@ def _load_currents(snn: "SpikingNetwork") -> None:
             "biases": biases[: 0 if layer.name == before else None].astype(np.float32),
         }.items():
             DEVICE.load(f"{p.name}_image.{what}", values)
+        real = {"float32": "float", "float64": "double"}[snn.dtype]
+        made = f"cnn2snn::ImageCurrent<{real}> {p.name}_current({p.name}_image);"
+        DEVICE.insert_code("main", made)
         before = layer.name
 
 

@@ -145,11 +145,11 @@ public:
     // weights, by the runs of target_runs.py, and the biases. A layer may read it more
     // than once; biases come with the first time.
     template <typename Real>
-    void add_current(size_t n_pixels, Real* current, const ImageCurrent& image) {
+    void add_current(size_t n_pixels, Real* current, const ImageCurrent<Real>& image) {
         const size_t begin = n_values_;
         n_values_ += n_pixels;
-        shows_.push_back([&image, begin, n_pixels, current](const float* values) {
-            image.show(values + begin, n_pixels, current);
+        shows_.push_back([&image, begin, current](const float* values) {
+            image.show(values + begin, current);
         });
     }
 
