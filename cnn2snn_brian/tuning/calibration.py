@@ -67,9 +67,15 @@ def calibrate(
     of them (1, or ``most`` of `BurstIF`), the activation :math:`A_c` that one spike a
     step stands for, that of the layer before, :math:`s`, and means
     :math:`\langle\cdot\rangle` over images and positions. Each channel keeps what
-    makes :math:`\langle (A_c r_c - a_c)^2 \rangle` smallest after the last shift. A
-    start far below 0 with a leak that makes up for it lets a neuron wait until its
-    input has averaged.
+    makes
+
+    .. math:: \langle (A_c r_c - a_c)^2 \rangle
+       + \lambda \langle (A_c \tilde r_c - a_c)^2 \rangle
+
+    smallest after the last shift, with the rate :math:`\tilde r_c` of the first half of
+    the steps. A start far below 0 with a leak that makes up for it lets a neuron wait
+    until its input has averaged; the second term (:math:`\lambda` is 0.1) says that
+    those that read it need time for what comes late.
 
     The last layer keeps one threshold, as its spikes are compared with each other; its
     leaks take away the mean error of its input. The gates of maximum pooling have the

@@ -39,6 +39,10 @@ BURST_STARTS, SIGNED_STARTS = STARTS[:4], STARTS[:1]
 #: The percentile that these shares are of.
 PERCENTILE = 99.0
 
+#: How much the error of the first half of the steps counts besides that of all: what
+#: waits for its input sends late, and those that read it have no time left.
+LATE = 0.1
+
 #: Positions of a channel, of all images, that its numbers are fitted on, at most.
 ROWS = 2**12
 #: Values of a layer's input at these positions, at most.
@@ -228,7 +232,7 @@ class Fitting:
         """Shift the leaks of all candidates, and let each channel choose among them."""
         import torch
 
-        name, model, n_steps = stage.name, stage.model, self.emulated.n_steps
+        name, model = stage.name, stage.model
         arriving, wanted = self.rows(stage, currents)
         largest = self.percentiles(name) * stage.gain
         own = np.broadcast_to(self.before.v_init[name], len(largest))
@@ -241,7 +245,7 @@ class Fitting:
         v_init = np.tile([start for _, start in tried] + [0.0], (len(own), 1))
         v_init[:, -1] = own
         n_channels, n_tried = v_th.shape
-        shifts, errors = np.zeros(v_th.shape), np.empty(v_th.shape)
+        shifts, errors, late = (np.zeros(v_th.shape) for _ in range(3))
         k_step = max(1, BLOCK // wanted.shape[1])
         c_step = max(1, BLOCK // (wanted.shape[1] * n_tried))
         for c, k in product(range(0, n_channels, c_step), range(0, n_tried, k_step)):
@@ -252,15 +256,17 @@ class Fitting:
             is_shifted = torch.arange(n_tried)[some[1], None] < n_tried - 1
             shift = torch.zeros_like(threshold)
             for turn in range(self.rounds + 1):
-                coded = rates(stage, x, threshold, shift, begin)
-                coded *= threshold / n_steps
+                coded, early = rates(stage, x, threshold, shift, begin)
+                coded *= threshold
+                early *= threshold
                 if turn < self.rounds:
                     change = reached - coded.mean(2, keepdim=True)
                     shift += change * is_shifted
             shifts[some] = shift[..., 0]
             errors[some] = coded.sub_(goal).square_().mean(2)
+            late[some] = early.sub_(goal).square_().mean(2)
         channels = np.arange(len(own))
-        chosen = errors[:, :-1].argmin(1)
+        chosen = (errors + LATE * late)[:, :-1].argmin(1)
         power = float(wanted.square().mean()) or 1.0  # if silent
         return Fit(
             (v_th[channels, chosen] / stage.gain).tolist(),
@@ -428,14 +434,19 @@ def _numbers(text: str) -> npt.NDArray[np.float32]:
 
 
 def rates(stage: Stage, x: Any, v_th: Any, leak: Any, v_init: Any) -> Any:
-    """Count the spikes of candidates; x is (n_steps, c, 1, n), numbers (c, k, 1)."""
+    """
+    Give the spikes a step of candidates: in all steps, and in the first half of them.
+
+    Input `x` is (n_steps, c, 1, n), numbers (c, k, 1); rates are (c, k, n).
+    """
     import torch
 
     model, inverse = stage.model, 1 / v_th
     v = v_init.expand(*leak.shape[:2], x.shape[-1]).clone()
     n, sent = torch.zeros_like(v), torch.empty_like(v)
     leak, floor = leak * inverse, stage.v_min * inverse
-    for added in x:
+    half = max(1, len(x) // 2)
+    for step, added in enumerate(x):
         if stage.factor != 1:
             v *= stage.factor
         v.addcmul_(added, inverse).add_(leak)
@@ -449,4 +460,6 @@ def rates(stage: Stage, x: Any, v_th: Any, leak: Any, v_init: Any) -> Any:
         if stage.v_min > -math.inf:
             torch.maximum(v, floor, out=v)
         n.add_(sent)
-    return n
+        if step == half - 1:
+            early = n / half
+    return n / len(x), early
