@@ -65,7 +65,8 @@ struct Geometry {
 // Spikes column by column, in a column row by row. Those of row y of column x begin at
 // `begin[x * height + y]`. In a list of several blocks of channels, all columns of a
 // block come before the next block. `offset` is the row of the kernel, which has ky rows
-// for each channel: that of its channel, and in there y + pad_y; `value` what it is worth.
+// for each channel: that of its channel, and in there y + pad_y, times the UNIT of tiles;
+// `value` is what it is worth.
 template <typename Real>
 struct Columns {
     const int32_t* begin;
@@ -92,12 +93,30 @@ struct Row {
     static constexpr int REACHED = (KX + STRIDE - 1) / STRIDE;
 };
 
+// Bytes from the weights of one position to the next, from which on they are copied.
+constexpr int APART = 512;
+
+// Registers of a position that are summed at a time.
+template <typename Real, typename R>
+struct Tile {
+    static constexpr int WHOLE = R::OUT / Registers<Real, 1>::WIDTH;
+    static constexpr int MANY = MOST / R::REACHED > 0 ? MOST / R::REACHED : 1;
+    static constexpr int PARTS = (WHOLE + MANY - 1) / MANY;
+    static constexpr int SIZE = (WHOLE + PARTS - 1) / PARTS;
+    // Parts of weights so far apart would share a few lines of the cache.
+    static constexpr bool IS_COPIED = PARTS > 1 && R::OUT * sizeof(Real) >= APART;
+    // What offsets of weights are given in: numbers of rows, or of weights.
+    static constexpr int UNIT = IS_COPIED ? 1 : R::KX * R::OUT;
+};
+
 template <bool WITH_VALUES, typename R, int L, typename Real>
 __attribute__((noinline)) void add_block(
     const Geometry g, const int32_t* begin, const int32_t* offset, const Real* value,
     const Real* w, bool is_copied, Real* v, Ahead& ahead) {
     constexpr int N = L * Registers<Real, 1>::WIDTH, BEFORE = R::REACHED - 1;
-    const std::ptrdiff_t step = is_copied && N < R::OUT ? N : R::OUT, row = R::KX * step;
+    constexpr bool MAY_BE = Tile<Real, R>::IS_COPIED;
+    const std::ptrdiff_t step = MAY_BE && is_copied ? N : R::OUT, row = R::KX * step;
+    const std::ptrdiff_t unit = MAY_BE ? row : 1;
     for (int32_t y = 0; y < g.out_height; y++) {
         const int32_t top = y * g.stride_y - g.pad_y;
         const int32_t first = top < 0 ? 0 : top;
@@ -106,7 +125,7 @@ __attribute__((noinline)) void add_block(
         Real* to = v + static_cast<std::ptrdiff_t>(y) * g.out_width * R::OUT;
         Window<Real, R::REACHED, L> sums;
         for (int32_t x = g.pad_x / R::STRIDE; x < g.out_width + BEFORE; x++) {
-            if (N < R::OUT) ahead.load();
+            if (MAY_BE) ahead.load();
             // Columns of which the kernel's column `tap` is for the last position.
             for (int32_t tap = 0; tap < R::STRIDE; tap++) {
                 const int32_t column = x * R::STRIDE + tap - g.pad_x;
@@ -120,14 +139,14 @@ __attribute__((noinline)) void add_block(
                 int32_t k = begin[column * g.height + first];
                 if (is_whole)
                     for (; k < end; k++) {
-                        if (WITH_VALUES) sums.add(from + offset[k] * row, apart, value[k]);
-                        else sums.add(from + offset[k] * row, apart);
+                        if (WITH_VALUES) sums.add(from + offset[k] * unit, apart, value[k]);
+                        else sums.add(from + offset[k] * unit, apart);
                     }
                 else
                     for (; k < end; k++) {
                         if (WITH_VALUES)
-                            sums.add_later(from + offset[k] * row, apart, value[k]);
-                        else sums.add_later(from + offset[k] * row, apart);
+                            sums.add_later(from + offset[k] * unit, apart, value[k]);
+                        else sums.add_later(from + offset[k] * unit, apart);
                     }
             }
             if (x >= BEFORE) sums.head.add_to(to + (x - BEFORE) * R::OUT);
@@ -135,15 +154,6 @@ __attribute__((noinline)) void add_block(
         }
     }
 }
-
-// Registers of a position that are summed at a time.
-template <typename Real, typename R>
-struct Tile {
-    static constexpr int WHOLE = R::OUT / Registers<Real, 1>::WIDTH;
-    static constexpr int MANY = MOST / R::REACHED > 0 ? MOST / R::REACHED : 1;
-    static constexpr int PARTS = (WHOLE + MANY - 1) / MANY;
-    static constexpr int SIZE = (WHOLE + PARTS - 1) / PARTS;
-};
 
 // Spikes of a channel from which on its weights are copied.
 constexpr int32_t COPIED_FROM = 4;
@@ -158,7 +168,6 @@ struct Tiles {
         constexpr int N = L * Registers<Real, 1>::WIDTH;
         const Real* own = w;
         if (copied) {
-            // Next to each other: far apart, they would share a few lines of the cache.
             Real* to = copied;
             for (std::ptrdiff_t r = first; r < end; r++, to += N)
                 std::copy(w + r * R::OUT, w + r * R::OUT + N, to);
@@ -187,7 +196,7 @@ void deliver(const Geometry& g, const Columns<Real>& spikes, const Real* w, Real
     const int32_t n_times = g.out_height * g.out_width * PARTS;
     static std::vector<Real> memory;
     Real* copied = nullptr;
-    if (PARTS > 1 && n_spikes >= COPIED_FROM * spikes.channels) {
+    if (Tile<Real, R>::IS_COPIED && n_spikes >= COPIED_FROM * spikes.channels) {
         memory.resize(size * Tile<Real, R>::SIZE * Registers<Real, 1>::WIDTH + 16);
         copied = memory.data();
         copied += (64 - reinterpret_cast<uintptr_t>(copied) % 64) % 64 / sizeof(Real);

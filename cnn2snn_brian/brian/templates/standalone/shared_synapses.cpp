@@ -161,6 +161,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             {{columns.height}}, {{columns.width}}, {{columns.out_height}}, {{columns.out_width}},
             {{columns.ky}}, {{columns.stride_y}}, {{columns.pad_y}}, {{columns.pad_x}}};
         typedef cnn2snn_columns::Row<{{columns.kx}}, {{columns.stride_x}}, {{columns.out}}> _Row;
+        const int32_t _unit = cnn2snn_columns::Tile<{{real}}, _Row>::UNIT;
         const {{real}}* _kernel = {{get_array_name(variables['w'])}};
         {% if columns.subsets %}
         // Of each position, the weights of all its channels that spike, added up before.
@@ -172,7 +173,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             for (int32_t _y = 0; _y < {{columns.height}}; _y++) {
                 const int32_t _at = _x * {{columns.height}} + _y;
                 _begins[_at] = _at;
-                _offsets[_at] = _y + {{columns.pad_y}};
+                _offsets[_at] = (_y + {{columns.pad_y}}) * _unit;
             }
         }
         _begins[{{places}}] = {{places}};
@@ -181,7 +182,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
             const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
             const int32_t _x = _place % {{columns.width}}, _y = _place / {{columns.width}};
-            _offsets[_x * {{columns.height}} + _y] += {{columns.ky}} << _channel;
+            _offsets[_x * {{columns.height}} + _y] += ({{columns.ky}} << _channel) * _unit;
         }
         const int32_t _n_blocks = 1;
         {% else %}
@@ -198,7 +199,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
                     _begins[_at++] = _n_listed;
                     _n_listed += cnn2snn_columns::list_values(
                         _sums + (_y * {{columns.width}} + _x) * {{channels}} + _first, _n,
-                        _first * {{columns.ky}} + _y + {{columns.pad_y}}, {{columns.ky}},
+                        (_first * {{columns.ky}} + _y + {{columns.pad_y}}) * _unit,
+                        {{columns.ky}} * _unit,
                         _offsets + _n_listed, _worth + _n_listed);
                 }
             }
@@ -229,7 +231,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             {% if size %}
             _sizes[_n_listed] = {{sizes}}[_spikes[_k]];
             {% endif %}
-            _starts[_n_listed++] = _channel * {{columns.ky}} + _y + {{columns.pad_y}};
+            _starts[_n_listed++] = (_channel * {{columns.ky}} + _y + {{columns.pad_y}}) * _unit;
             _begins[_list]++;
         }
         for (int32_t _list = 1; _list < _n_lists; _list++) _begins[_list] += _begins[_list - 1];
