@@ -248,7 +248,10 @@ class Drawing:
     def transposed(self, k):
         """Add a transposed convolution with drawn geometry."""
         kernel, stride = self.sizes(1, 3), self.sizes(1, 2)
-        padding = [min(n - 1, self.one_of(0, 1)) for n in kernel]
+        # Something is left, also of one row or column.
+        wholes = zip(self.graph.shape(k)[1:], stride, kernel, strict=True)
+        most = [min(n - 1, ((size - 1) * by + n - 1) // 2) for size, by, n in wholes]
+        padding = [min(n, self.one_of(0, 1)) for n in most]
         more = [min(n - 1, self.one_of(0, 1)) for n in stride]
         n_in = self.channels(k)
         groups = self.one_of(*(n for n in (1, 2, 3) if n_in % n == 0))
