@@ -64,12 +64,12 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     {% endif %}
     {% if pool and pool.counted %}
     // What the spikes of each cell are worth together.
-    static {{real}} _sums[{{pool.n}}];
+    alignas(64) static {{real}} _sums[{{pool.n}}];
     int32_t _n_active = 0;
     // Of many spikes, all channels of a position at once, whether they spiked or not:
     // without branches, this is faster.
     const bool _are_many = _n_spikes >= {{pool.n_inputs // 8}};
-    static {{real}} _fired[{{pool.n_inputs}}];
+    alignas(64) static {{real}} _fired[{{pool.n_inputs}}];
     for (int32_t _k = 0; _k < _n_spikes; _k++) {
         const int32_t _source = _spikes[_k] - _source_start;
         if (_source < 0 || _source >= _source_N) continue;  // outside of a subgroup
@@ -166,7 +166,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
         {% if columns.subsets %}
         // Of each position, the weights of all its channels that spike, added up before.
         static int32_t _begins[{{places}} + 1], _offsets[{{places}}];
-        static {{real}} _table[{{2 ** channels * columns.ky * columns.kx * columns.out}}];
+        alignas(64) static {{real}} _table[{{2 ** channels * columns.ky * columns.kx * columns.out}}];
         cnn2snn_columns::add_subsets(_kernel, {{channels}}, {{columns.ky * columns.kx * columns.out}}, _table);
         _kernel = _table;
         for (int32_t _x = 0; _x < {{columns.width}}; _x++) {
