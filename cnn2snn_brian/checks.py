@@ -216,6 +216,13 @@ def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
         ) from error
 
 
+def n_cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def free_memory() -> int | None:
     """Say how much memory new data can take."""
     try:

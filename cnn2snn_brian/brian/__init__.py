@@ -1,6 +1,6 @@
 """Brian2 objects of a network: groups of neurons, synapses, input."""
 
-from cnn2snn_brian.brian.codeobjects import ProgramCodeObject
+from cnn2snn_brian.brian.codeobjects import BRIAN_FUNCTIONS, ProgramCodeObject
 from cnn2snn_brian.brian.explicit_synapses import TrialEnd, end_trial
 from cnn2snn_brian.brian.extension import (
     Added,

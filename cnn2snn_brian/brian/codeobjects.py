@@ -15,6 +15,7 @@ from typing import Any
 from brian2 import DEFAULT_FUNCTIONS, PoissonGroup, get_device
 
 from cnn2snn_brian.brian.internals import (
+    CPPCodeGenerator,
     CPPStandaloneCodeObject,
     CythonCodeObject,
     NumpyCodeObject,
@@ -52,9 +53,20 @@ class StandaloneCodeObject(CPPStandaloneCodeObject):
     )
 
 
+class _ProgramGenerator(CPPCodeGenerator):  # type: ignore[misc]
+    """Writes the functions that Brian2 gives to all code to no file but their own."""
+
+    universal_support_code = ""
+
+
+#: These functions, a header of a program.
+BRIAN_FUNCTIONS = f"#pragma once\n{CPPCodeGenerator.universal_support_code}"
+
+
 class ProgramCodeObject(CPPStandaloneCodeObject):
     """Generated C++ that can be compiled together with all other of its kind."""
 
+    generator_class = _ProgramGenerator
     templater = StandaloneCodeObject.templater.derive(
         PACKAGE, templates_dir="templates/program"
     )
@@ -86,6 +98,7 @@ for _name, _code in (("rand", _rand), ("randn", _randn)):
         name=f"_{_name}",
         namespace=lambda owner: {},
         code=_code,
+        compiler_kwds={"headers": ['"random_numbers.h"']},
     )
 
 

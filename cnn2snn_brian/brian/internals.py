@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import brian2
+from brian2.codegen.generators.cpp_generator import CPPCodeGenerator
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.core.names import Nameable

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ import platformdirs
 from brian2 import prefs
 from filelock import FileLock, Timeout
 
+from cnn2snn_brian.checks import n_cores
 from cnn2snn_brian.errors import BuildError, CompilerNotFoundError
 
 #: Environment variable that names another cache directory.
@@ -181,8 +183,8 @@ def clear(cache: Path) -> None:
 
 logger = logging.getLogger(__name__)
 
-#: The source file of a project that includes all others.
-UNIT = "program.cpp"
+#: The source files of a project that include all others.
+UNITS = "program*.cpp"
 #: The compiled program in a project's folder.
 PROGRAM = "program"
 
@@ -292,6 +294,22 @@ def linked(source: str | Path, target: str | Path) -> None:
         shutil.copy2(source, target)
 
 
+def _compile(command: list[str], directory: Path) -> None:
+    """Compile the units of a project, at the same time, and link them."""
+    units = sorted(directory.glob(UNITS))
+    objects = [unit.with_suffix(".o") for unit in units]
+    lines = [
+        [*command, "-I.", "-c", unit.name, "-o", compiled.name]
+        for unit, compiled in zip(units, objects, strict=True)
+    ]
+    with ThreadPoolExecutor(n_cores()) as threads:
+        list(threads.map(lambda line: _said(line, directory), lines))
+    names = [compiled.name for compiled in objects]
+    _said([*command, *names, "-o", PROGRAM], directory)
+    for compiled in objects:
+        compiled.unlink()
+
+
 def build_program(directory: Path, cache: Path) -> Build:
     """Compile a project, or find its program in the cache."""
     compiler = find_compiler()
@@ -316,7 +334,7 @@ def build_program(directory: Path, cache: Path) -> Build:
                     linked(program, own)
                     return Build(program, False, *said)
                 logger.warning("%s is damaged, it is compiled again", program)
-            _said([*compiler, *flags, "-I.", UNIT, "-o", str(own)], directory)
+            _compile([*compiler, *flags], directory)
             # Checksum last: a program without its checksum is not trusted.
             checksum.unlink(missing_ok=True)
             shutil.copy2(own, unfinished)

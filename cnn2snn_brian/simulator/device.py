@@ -8,7 +8,6 @@ It is a separate device, so that a simulation that a user has under way on Brian
 import gc
 import locale
 import math
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +56,7 @@ from cnn2snn_brian.brian import (
 from cnn2snn_brian.errors import BuildError
 from cnn2snn_brian.projections import INPUT, Shape, to_neurons
 from cnn2snn_brian.settings import PERTURBATION, Perturbations, numbers
-from cnn2snn_brian.simulator.compiler import UNIT
+from cnn2snn_brian.simulator.units import write_units
 
 if TYPE_CHECKING:
     from cnn2snn_brian.network import SpikingNetwork
@@ -67,15 +66,6 @@ LAST_UPDATE = "lastupdate"
 
 
 DEVICE_NAME = "cnn2snn_standalone"
-#: Sources that run once a program or once an image, and GCC's level for them: they are
-#: long in large networks, where half of the compiler's time went into them.
-QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
-#: Functions of objects.cpp that set arrays by name, write them to files and free them.
-UNUSED = re.compile(
-    r"^(void (?:set_variable_by_name|_write_arrays|_dealloc_arrays)\([^)]*\)\s*)"
-    r"\{\n.*?^\}",
-    re.MULTILINE | re.DOTALL,
-)
 #: Variables of a group that don't start each image as they were when it was built.
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
@@ -104,12 +94,6 @@ class ProgramDevice(CPPStandaloneDevice):
         is_dynamic = isinstance(var, DynamicArrayVariable)
         self.load(where if is_dynamic else f"{where}, {var.size}", values)
         self.array_cache[var] = None if is_dynamic else values
-
-    def generate_objects_source(self, writer: Any, *parts: Any) -> None:
-        """Write the arrays, without long functions that a program never calls."""
-        super().generate_objects_source(writer, *parts)
-        path = Path(writer.project_dir) / "objects.cpp"
-        path.write_text(UNUSED.sub(r"\1{}", path.read_text()))
 
     def code_object_class(
         self, codeobj_class: Any = None, fallback_pref: str | None = None
@@ -151,13 +135,13 @@ def _dynamic_array(group: Any, variable: str) -> str:
     return f"brian::{name}"
 
 
-def _learning_before(network: Any, snn: "SpikingNetwork") -> list[str]:
+def _learning_before(groups: dict[str, Any], snn: "SpikingNetwork") -> list[str]:
     """Write what happens before the first image."""
     if not snn.rules:
         return []
     lines = [f"cnn2snn::Learning learning(program, {RESULTS_FOLDER});"]
     for name, rule in snn.rules.items():
-        synapses = network[f"{name}_synapses"]
+        synapses = groups[f"{name}_synapses"]
         weights = _dynamic_array(synapses, "w")
         lines.append(f'learning.add_weights("{name}", {weights});')
         own = sorted(rule.variables)  # Brian2 has a set: another order in each process
@@ -167,11 +151,11 @@ def _learning_before(network: Any, snn: "SpikingNetwork") -> list[str]:
     return lines
 
 
-def _learning_after(network: Any, snn: "SpikingNetwork") -> list[str]:
+def _learning_after(groups: dict[str, Any], snn: "SpikingNetwork") -> list[str]:
     """Write what happens at the end of each image, before its results are written."""
     lines = []
     for name, rule in snn.rules.items():
-        synapses = network[f"{name}_synapses"]
+        synapses = groups[f"{name}_synapses"]
         reward = _array(synapses, "reward")
         lines.append(f"    {reward}[0] = learning.reward();")
         if rule.on_trial_end:
@@ -181,11 +165,11 @@ def _learning_after(network: Any, snn: "SpikingNetwork") -> list[str]:
     return [*lines, "    learning.write();"] if snn.rules else []
 
 
-def _delayed_spikes(network: Any, synapses: str) -> list[str]:
+def _delayed_spikes(groups: dict[str, Any], synapses: str) -> list[str]:
     """C++ that forgets spikes that are under way or counted when an image starts."""
-    if synapses not in network:
+    if synapses not in groups:
         return []
-    connected = network[synapses]
+    connected = groups[synapses]
     if not isinstance(connected, SharedSynapses):
         return ["program.add_start([]() {", *forgotten_spikes(connected), "});"]
     lines = []
@@ -200,24 +184,24 @@ def _delayed_spikes(network: Any, synapses: str) -> list[str]:
     return lines
 
 
-def _worth_of_spikes(network: Any, snn: "SpikingNetwork") -> list[str]:
+def _worth_of_spikes(groups: dict[str, Any], snn: "SpikingNetwork") -> list[str]:
     """C++ that multiplies weights by what spikes of their source stand for."""
     lines = []
     for p in snn.layers.projections:
         synapses, connection = f"{p.name}_synapses", p.connection
-        if synapses not in network:
+        if synapses not in groups:
             continue
-        variables, channels = network[synapses].variables, connection.input_shape[0]
+        variables, channels = groups[synapses].variables, connection.input_shape[0]
         key = f"{synapses}.factors"
-        if isinstance(network[synapses], SharedSynapses):
-            weights = _array(network[synapses], "w")
+        if isinstance(groups[synapses], SharedSynapses):
+            weights = _array(groups[synapses], "w")
             lines.append(
                 f'program.scale_weights("{key}", {weights}, {variables["w"].size}, '
                 f"{connection.weights_of_channel}, {channels});"
             )
         else:
-            weights = _dynamic_array(network[synapses], "w")
-            sources = _dynamic_array(network[synapses], "_synaptic_pre")
+            weights = _dynamic_array(groups[synapses], "w")
+            sources = _dynamic_array(groups[synapses], "_synaptic_pre")
             lines.append(
                 f'program.scale_synapses("{key}", {weights}, {sources}, {channels});'
             )
@@ -259,12 +243,14 @@ def _image_loop(
 ) -> tuple[str, str, dict[str, Shape]]:
     """C++ before and after Brian2's run of one image, and what it can record."""
     recordable = {}
+    # Brian2's network goes through all of its objects for each that is asked for.
+    groups = {item.name: item for item in network.objects}
 
     def array(group: str, variable: str) -> str:
-        return _array(network[group], variable)
+        return _array(groups[group], variable)
 
     def spikes(group: str) -> str:
-        return f"{array(group, '_spikespace')}, {network[group].N}"
+        return f"{array(group, '_spikespace')}, {groups[group].N}"
 
     clock, models = network.clock, snn.models(snn.neurons)
     lines = [
@@ -277,34 +263,34 @@ def _image_loop(
     bound: set[tuple[str, str]] = set()
     for key in numbers(snn, snn.parameters, Perturbations.of(snn)):
         name, _, variable = key.partition(".")
-        if variable and name in network and variable in network[name].variables:
-            size = network[name].variables[variable].size
+        if variable and name in groups and variable in groups[name].variables:
+            size = groups[name].variables[variable].size
             lines.append(f'program.set("{key}", {array(name, variable)}, {size});')
             bound.add((name, variable))
     if snn.encoding == "poisson":
         rates = f"{array(INPUT, 'rates')}, {float(snn.dt_s)!r}"
         lines.append(f'program.add_poisson("{INPUT}", {spikes(INPUT)}, {rates});')
     for name in snn.layer_names:
-        n_thresholds = network[name].variables["v_th"].size
+        n_thresholds = groups[name].variables["v_th"].size
         state = f"{array(name, 'v')}, {array(name, 'v_th')}, {n_thresholds}"
         lines.append(f'program.add_neurons("{name}", {spikes(name)}, {state});')
         if (model := models[name]).size is not None:
             sizes = f"{array(name, 'burst')}, {str(model.signed).lower()}"
             lines.append(f"program.add_sizes({sizes});")
         recordable[f"{name}.v"] = snn.layers[name].shape
-        for variable in network[name].variables.values():
+        for variable in groups[name].variables.values():
             is_own = getattr(variable.owner, "name", None) == name
             is_set = variable.name in NO_STATE or (name, variable.name) in bound
             if isinstance(variable, ArrayVariable) and is_own and not is_set:
                 values = f"{array(name, variable.name)}, {variable.size}"
                 lines.append(f'program.add_state("{name}.{variable.name}", {values});')
-                if variable.size == network[name].N:
+                if variable.size == groups[name].N:
                     recordable[f"{name}.{variable.name}"] = snn.layers[name].shape
         for p in snn.layers.into(name):
-            lines += _delayed_spikes(network, f"{p.name}_synapses")
-    lines += _worth_of_spikes(network, snn)
+            lines += _delayed_spikes(groups, f"{p.name}_synapses")
+    lines += _worth_of_spikes(groups, snn)
     lines += _added_state(added, variables, clock, recordable)
-    lines += _learning_before(network, snn)
+    lines += _learning_before(groups, snn)
     if snn.encoding == "current":
         for p in snn.layers.out_of(INPUT):
             read = p.connection.after_window().input_shape
@@ -318,7 +304,7 @@ def _image_loop(
         "})) {",
         *rewound(DEVICE, network),
     ]
-    after = _learning_after(network, snn)
+    after = _learning_after(groups, snn)
     after += [f"    program.finish({STOPPED});", "}", "}"]
     return "\n".join(lines), "\n".join(after), recordable
 
@@ -345,16 +331,6 @@ def _load_currents(snn: "SpikingNetwork") -> None:
         made = f"cnn2snn::ImageCurrent<{real}> {p.name}_current({p.name}_image);"
         DEVICE.insert_code("main", made)
         before = layer.name
-
-
-def _included(path: str) -> str:
-    """Include a source, compiled with less effort if it has no loops that are hot."""
-    if (level := QUICKLY.get(path)) is None:
-        return f'#include "{path}"\n'
-    return (
-        f'#pragma GCC push_options\n#pragma GCC optimize("{level}")\n'
-        f'#include "{path}"\n#pragma GCC pop_options\n'
-    )
 
 
 def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
@@ -392,8 +368,6 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
                 codeobj_class=ProgramCodeObject,
             )
             network.add(runner)
-        header = "learning.h" if snn.rules else "picture_program.h"
-        DEVICE.headers.append(f'"{header}"')
         variables = []
         if added.objects:
             variables = moved(added, DEVICE)
@@ -406,6 +380,9 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         DEVICE.insert_code("before_end", "return 0;")
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
+        # Of main.cpp only: Brian2's objects, which don't need it, have been made.
+        header = "learning.h" if snn.rules else "picture_program.h"
+        DEVICE.headers.append(f'"{header}"')
         set_steps(DEVICE, network, "program.n_steps()", snn.dt_s)
         sort_clocks(DEVICE, network)
         try:
@@ -419,8 +396,5 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
     with as_file(files("cnn2snn_brian.simulator")) as folder:
         for path in folder.glob("*.h"):
             shutil.copy(path, directory)
-    sources = sorted(directory.rglob("*.cpp"))
-    (directory / UNIT).write_text(
-        "".join(_included(str(path.relative_to(directory))) for path in sources)
-    )
+    write_units(directory)
     return recordable

@@ -118,7 +118,7 @@ public:
     template <typename T>
     void add_state(const std::string& name, T* values, size_t n) {
         restore(values, n);
-        if (!numbers(name).empty()) set(name, values, n);
+        if (!numbers(name).empty()) set(name.c_str(), values, n);
         name_variable(name, values);
         const std::vector<T> before(values, values + n);
         add_start([values, before]() {
@@ -393,5 +393,6 @@ inline PictureProgram*& current_program() {
 }
 
 inline void after_step() { current_program()->after_step(); }
+void after_thresholds(int population) { current_program()->after_thresholds(population); }
 
 }  // namespace cnn2snn

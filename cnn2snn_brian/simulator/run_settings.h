@@ -28,12 +28,14 @@ public:
     }
 
     // A setting that is a variable of a group: one number for all of it, or for each
-    // neuron the number of its channel, channels last.
+    // neuron the number of its channel, channels last. Of the name, no string is made by
+    // those who call: large networks do so for thousands of names.
     template <typename Real>
-    void set(const std::string& name, Real* values, size_t n) const {
+    void set(const char* name, Real* values, size_t n) const {
         const auto& given = numbers(name);
         if (given.empty() || n % given.size() != 0)
-            fail(EXIT_BAD_INPUTS, "the inputs file has no fitting numbers " + name);
+            fail(EXIT_BAD_INPUTS,
+                 std::string("the inputs file has no fitting numbers ") + name);
         for (size_t i = 0; i < n; i++)
             values[i] = i < given.size() ? static_cast<Real>(given[i])
                                          : values[i - given.size()];
@@ -42,7 +44,7 @@ public:
     // Weights whose source has channels with thresholds of their own: a spike of a
     // channel stands for its threshold over the largest one.
     template <typename Real>
-    void scale_weights(const std::string& name, Real* weights, size_t n, size_t block,
+    void scale_weights(const char* name, Real* weights, size_t n, size_t block,
                        size_t channels) {
         const auto& worth = numbers(name);
         restore(weights, n, !worth.empty());
@@ -53,7 +55,7 @@ public:
         }
     }
     template <typename Weights, typename Sources>
-    void scale_synapses(const std::string& name, Weights& weights, const Sources& sources,
+    void scale_synapses(const char* name, Weights& weights, const Sources& sources,
                         size_t channels) {
         const auto& worth = numbers(name);
         restore(weights.data(), weights.size(), !worth.empty());

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from cnn2snn_brian.checks import check_whole
+from cnn2snn_brian.checks import check_whole, n_cores
 from cnn2snn_brian.errors import InputError, SimulationError
 from cnn2snn_brian.simulator.compiler import (
     PROGRAM,
@@ -124,9 +124,8 @@ def run_shards(
         size = shard_size or REMOTE_SHARD
         yield from _collected(jobs, size, remote.submit, remote.outputs, advance)
         return
-    if workers is None:  # the cores that this process may use
-        has_affinity = hasattr(os, "sched_getaffinity")
-        workers = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    if workers is None:
+        workers = n_cores()
     n_shards = workers * SHARDS_PER_WORKER if workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
     n_shards = max(1, min(n_shards, n_images * work // MIN_WORK))

@@ -1,5 +1,8 @@
 {# Lesions and perturbed input spikes, see picture_program.h. Does nothing without them. #}
 {% extends 'common_group.cpp' %}
+{% block extra_headers %}
+namespace cnn2snn { void after_thresholds(int population); }
+{% endblock %}
 {% block maincode %}
-    cnn2snn::current_program()->after_thresholds({{population}});
+    cnn2snn::after_thresholds({{population}});
 {% endblock %}

@@ -1,31 +1,34 @@
 {#
 Base of all generated functions. Brian2's own gives each a source file that is compiled
 by itself, with helper functions in an anonymous namespace. Here the helpers are in a
-namespace named after the code object, so that all files can be compiled as one: the
-headers are then read once, not 70 times.
+namespace named after the code object, so that files can be compiled as one: the headers
+are then read once, not 70 times. Helpers that Brian2 gives to all are in a header.
+units.py looks for the mark at the end of a function.
 #}
 {% macro _head(file) %}
-#include "code_objects/{{file}}.h"
 #include "objects.h"
+#include "brian_functions.h"
 #include "brianlib/common_math.h"
 #include "brianlib/stdint_compat.h"
 #include <climits>
 #include <cmath>
 #include <ctime>
-#include <fstream>
-#include <iostream>
 {% for header in user_headers | sort %}
 #include {{header}}
 {% endfor %}
+{% if support_code_lines | join %}
 namespace support_{{file}} {
 {{support_code_lines|autoindent}}
 }
+{% endif %}
 {{hashdefine_lines|autoindent}}
 {% endmacro %}
 
 {% macro _names(file) %}
     using namespace brian;
+    {% if support_code_lines | join %}
     using namespace support_{{file}};
+    {% endif %}
     %CONSTANTS%
     {{pointers_lines|autoindent}}
 {% endmacro %}
@@ -45,7 +48,7 @@ void _run_{{codeobj_name}}()
 {{_names(codeobj_name)}}
     {% block maincode %}
     {% endblock %}
-}
+} // end
 
 {% block extra_functions_cpp %}
 {% endblock %}
@@ -66,7 +69,7 @@ void _before_run_{{codeobj_name}}()
     {% block before_code %}
     // EMPTY_CODE_BLOCK: what Brian2 looks for to leave the file out
     {% endblock %}
-}
+} // end
 {% endmacro %}
 
 {% macro before_run_h_file() %}
@@ -82,7 +85,7 @@ void _after_run_{{codeobj_name}}()
     {% block after_code %}
     // EMPTY_CODE_BLOCK: what Brian2 looks for to leave the file out
     {% endblock %}
-}
+} // end
 {% endmacro %}
 
 {% macro after_run_h_file() %}

@@ -33,6 +33,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
 {% endmacro %}
 
 {% block extra_headers %}
+#include <map>
 #include <vector>
 {% if sums or columns %}
 {% include 'sums.cpp' %}
@@ -127,8 +128,10 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     {% endif %}
     {% if spread %}
     // All channels of a position are averaged at the same positions: a table of these is
-    // small. A target has one weight.
-    static std::vector<int32_t> _place_first, _reached;
+    // small. A target has one weight. Several projections may have this code.
+    static std::map<const int32_t*, std::vector<int32_t>> _tables[2];
+    std::vector<int32_t>& _place_first = _tables[0][{{_run_first}}];
+    std::vector<int32_t>& _reached = _tables[1][{{_run_first}}];
     if (_place_first.empty()) {
         for (int32_t _place = 0; _place < _source_N / {{spread.channels}}; _place++) {
             const int32_t _source = _place * {{spread.channels}};

@@ -1,0 +1,96 @@
+"""
+The units of a program, which are compiled at the same time.
+
+Brian2 writes a function for each object of a network. In a deep network, most of them
+differ in the names of their arrays only: those call one function, with their arrays.
+"""
+
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from cnn2snn_brian.brian import BRIAN_FUNCTIONS
+
+#: Sources that run once a program or once an image, and GCC's level for them: they are
+#: long in large networks, where half of the compiler's time went into them.
+QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
+#: Functions of objects.cpp that set arrays by name, write them to files and free them.
+UNUSED = re.compile(
+    r"^(void (?:set_variable_by_name|_write_arrays|_dealloc_arrays)\([^)]*\)\s*)"
+    r"\{\n.*?^\}",
+    re.MULTILINE | re.DOTALL,
+)
+#: Source of an object: what is in front of its function, name, code, and what follows.
+OBJECT = re.compile(r"(.*)^void (\w+)\(\)\n\{\n(.*)^\} // end$(.*)", re.M | re.S)
+#: An array that it uses: type, name in the code, global name.
+ARRAY = re.compile(r"^ *(\w+\*(?: __restrict)?) +(_ptr\w+) = (\w+);\n", re.M)
+#: A number; many are not used.
+NUMBER = re.compile(r"^ *const \w+ (\w+) = [-\w. ]+;\n", re.M)
+WORD = re.compile(r"\w+")
+#: What counts spikes and computes currents; main.cpp includes it, too.
+HEADER = '#include "objects.h"\n#include "picture_program.h"\n'
+#: Characters of code that are worth another unit, which reads all headers once more.
+UNIT_SIZE = 400_000
+
+
+def _with_arguments(code: str) -> tuple[str, str, str]:
+    """Let code take its arrays as arguments: code, arguments, and what they are."""
+    # Dynamic arrays move; their addresses are found in the code.
+    arrays = [] if "_dynamic_array" in code else ARRAY.findall(code)
+    names = {name: f"_array{k}" for k, (_, name, _) in enumerate(arrays)}
+    if arrays:
+        code = WORD.sub(lambda word: names.get(word[0], word[0]), ARRAY.sub("", code))
+    used = Counter(WORD.findall(code))
+    code = NUMBER.sub(lambda line: line[0] if used[line[1]] > 1 else "", code)
+    arguments = ", ".join(f"{kind} {names[name]}" for kind, name, _ in arrays)
+    return code, arguments, ", ".join(array for _, _, array in arrays)
+
+
+def _included(path: Path, directory: Path) -> str:
+    """Include a source, compiled with less effort if it has no loops that are hot."""
+    line = f'#include "{path.relative_to(directory)}"\n'
+    if (level := QUICKLY.get(path.name)) is None:
+        return line
+    return (
+        f'#pragma GCC push_options\n#pragma GCC optimize("{level}")\n'
+        f"{line}#pragma GCC pop_options\n"
+    )
+
+
+def write_units(directory: Path) -> None:
+    """Put the sources of a project into units, ``program*.cpp``."""
+    (directory / "brian_functions.h").write_text(BRIAN_FUNCTIONS)
+    objects = directory / "objects.cpp"
+    objects.write_text(UNUSED.sub(r"\1{}", objects.read_text()))
+    functions = defaultdict(list)
+    parts: list[tuple[str, str, int]] = []  # what is in front, C++, and how long it is
+    for path in sorted(directory.rglob("*.cpp")):
+        text = path.read_text()
+        found = OBJECT.fullmatch(text)
+        if found is None:
+            if path.name not in ("main.cpp", "run.cpp"):
+                parts.append(("", _included(path, directory), len(text)))
+            continue
+        head, name, code, rest = found.groups()
+        code, arguments, arrays = _with_arguments(code)
+        functions[head, code, arguments].append((name, arrays, rest))
+        path.unlink()
+    for (head, code, arguments), calls in functions.items():
+        loops = f"{calls[0][0]}_loops"
+        text = f"static __attribute__((noinline)) void {loops}({arguments})\n{{\n{code}}}\n"
+        for name, arrays, rest in calls:
+            text += f"void {name}() {{ using namespace brian; {loops}({arrays}); }}{rest}\n"
+        parts.append((head, text, len(text)))
+    n_units = 1 + sum(size for _, _, size in parts) // UNIT_SIZE
+    units: list[dict[str, None]] = [{} for _ in range(n_units)]
+    sizes = [0] * n_units
+    for head, text, size in sorted(parts, key=lambda part: -part[2]):
+        smallest = sizes.index(min(sizes))
+        # What is in front of many functions is the same.
+        units[smallest] |= {head: None, text: None}
+        sizes[smallest] += size
+    # Counting spikes is hot, in a header that these two include.
+    own = [_included(directory / name, directory) for name in ("main.cpp", "run.cpp")]
+    (directory / "program.cpp").write_text("".join([HEADER, *own]))
+    for index, unit in enumerate(units):
+        (directory / f"program_{index}.cpp").write_text("".join(unit))
