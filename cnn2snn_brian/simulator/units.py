@@ -62,29 +62,30 @@ def write_units(directory: Path) -> None:
     (directory / "brian_functions.h").write_text(BRIAN_FUNCTIONS)
     objects = directory / "objects.cpp"
     objects.write_text(UNUSED.sub(r"\1{}", objects.read_text()))
-    functions = defaultdict(list)
-    parts: list[tuple[str, str, int]] = []  # what is in front, C++, and how long it is
+    functions, others = defaultdict(list), []
     for path in sorted(directory.rglob("*.cpp")):
         text = path.read_text()
-        found = OBJECT.fullmatch(text)
-        if found is None:
+        if (found := OBJECT.fullmatch(text)) is None:
             if path.name not in ("main.cpp", "run.cpp"):
-                parts.append(("", _included(path, directory), len(text)))
+                others.append(("", _included(path, directory), len(text)))
             continue
         head, name, code, rest = found.groups()
         code, arguments, arrays = _with_arguments(code)
         functions[head, code, arguments].append((name, arrays, rest))
         path.unlink()
+    parts = []  # what is in front, C++, and how long it is
     for (head, code, arguments), calls in functions.items():
         loops = f"{calls[0][0]}_loops"
         text = f"static __attribute__((noinline)) void {loops}({arguments})\n{{\n{code}}}\n"
         for name, arrays, rest in calls:
             text += f"void {name}() {{ using namespace brian; {loops}({arrays}); }}{rest}\n"
         parts.append((head, text, len(text)))
+    # Others come last: what they include has the level of the first that includes it.
+    parts = [*sorted(parts, key=lambda part: -part[2]), *others]
     n_units = 1 + sum(size for _, _, size in parts) // UNIT_SIZE
     units: list[dict[str, None]] = [{} for _ in range(n_units)]
     sizes = [0] * n_units
-    for head, text, size in sorted(parts, key=lambda part: -part[2]):
+    for head, text, size in parts:
         smallest = sizes.index(min(sizes))
         # What is in front of many functions is the same.
         units[smallest] |= {head: None, text: None}

@@ -130,8 +130,8 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     // All channels of a position are averaged at the same positions: a table of these is
     // small. A target has one weight. Several projections may have this code.
     static std::map<const int32_t*, std::vector<int32_t>> _tables[2];
-    std::vector<int32_t>& _place_first = _tables[0][{{_run_first}}];
-    std::vector<int32_t>& _reached = _tables[1][{{_run_first}}];
+    const int32_t* _which = {{_run_first}};
+    std::vector<int32_t> &_place_first = _tables[0][_which], &_reached = _tables[1][_which];
     if (_place_first.empty()) {
         for (int32_t _place = 0; _place < _source_N / {{spread.channels}}; _place++) {
             const int32_t _source = _place * {{spread.channels}};
