@@ -68,6 +68,9 @@ public:
         }
     }
 
+    // All around it is compiled with less effort, see units.py.
+#pragma GCC push_options
+#pragma GCC optimize("O3")
     void show(const float* pixels, Real* current) const {
         std::copy(biases_.begin(), biases_.end(), current);
         for (size_t p = 0; p < parts_.size();) {
@@ -125,9 +128,9 @@ private:
             for (int m = 0; m < M; m++)
                 sums[p][m] = reinterpret_cast<const Some*>(current + part[p].target + i)[m];
         const Term* terms = terms_.data() + part->first;
+        const Real* weights = weights_.get() + i;
         for (int32_t k = 0; k < part->n; k++) {
-            const Some* from =
-                reinterpret_cast<const Some*>(weights_.get() + terms[k].weight + i);
+            const Some* from = reinterpret_cast<const Some*>(weights + terms[k].weight);
             for (int p = 0; p < N; p++)
                 for (int m = 0; m < M; m++)
                     sums[p][m] += pixels[part[p].pixel + terms[k].pixel] * from[m];
@@ -136,6 +139,7 @@ private:
             for (int m = 0; m < M; m++)
                 reinterpret_cast<Some*>(current + part[p].target + i)[m] = sums[p][m];
     }
+#pragma GCC pop_options
 };
 
 }  // namespace cnn2snn

@@ -12,7 +12,8 @@ from pathlib import Path
 from cnn2snn_brian.brian import BRIAN_FUNCTIONS
 
 #: Sources that run once a program or once an image, and GCC's level for them: they are
-#: long in large networks, where half of the compiler's time went into them.
+#: long in large networks, where half of the compiler's time went into them. Main.cpp
+#: includes our headers.
 QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
 #: Functions of objects.cpp that set arrays by name, write them to files and free them.
 UNUSED = re.compile(
@@ -27,8 +28,6 @@ ARRAY = re.compile(r"^ *(\w+\*(?: __restrict)?) +(_ptr\w+) = (\w+);\n", re.M)
 #: A number; many are not used.
 NUMBER = re.compile(r"^ *const \w+ (\w+) = [-\w. ]+;\n", re.M)
 WORD = re.compile(r"\w+")
-#: What counts spikes and computes currents; main.cpp includes it, too.
-HEADER = '#include "objects.h"\n#include "picture_program.h"\n'
 #: Characters of code that are worth another unit, which reads all headers once more.
 UNIT_SIZE = 400_000
 
@@ -37,11 +36,12 @@ def _with_arguments(code: str) -> tuple[str, str, str]:
     """Let code take its arrays as arguments: code, arguments, and what they are."""
     # Dynamic arrays move; their addresses are found in the code.
     arrays = [] if "_dynamic_array" in code else ARRAY.findall(code)
-    names = {name: f"_array{k}" for k, (_, name, _) in enumerate(arrays)}
-    if arrays:
-        code = WORD.sub(lambda word: names.get(word[0], word[0]), ARRAY.sub("", code))
+    code = ARRAY.sub("", code) if arrays else code
     used = Counter(WORD.findall(code))
     code = NUMBER.sub(lambda line: line[0] if used[line[1]] > 1 else "", code)
+    arrays = [array for array in arrays if array[1] in used]
+    names = {name: f"_array{k}" for k, (_, name, _) in enumerate(arrays)}
+    code = WORD.sub(lambda word: names.get(word[0], word[0]), code)
     arguments = ", ".join(f"{kind} {names[name]}" for kind, name, _ in arrays)
     return code, arguments, ", ".join(array for _, _, array in arrays)
 
@@ -90,8 +90,7 @@ def write_units(directory: Path) -> None:
         # What is in front of many functions is the same.
         units[smallest] |= {head: None, text: None}
         sizes[smallest] += size
-    # Counting spikes is hot, in a header that these two include.
     own = [_included(directory / name, directory) for name in ("main.cpp", "run.cpp")]
-    (directory / "program.cpp").write_text("".join([HEADER, *own]))
+    (directory / "program.cpp").write_text("".join(own))
     for index, unit in enumerate(units):
         (directory / f"program_{index}.cpp").write_text("".join(unit))
