@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from benchmarks.architectures import architectures, imagenet_size
-from benchmarks.build import build
+from benchmarks.build import build, compile_times
 from benchmarks.deep_nets import deep_nets, imagenet_nets
 from benchmarks.equal_accuracy import equal_accuracy
 from benchmarks.exports import exports
@@ -37,6 +37,7 @@ BENCHMARKS = {
     "layers": layers,
     "scaling": scaling,
     "build": build,
+    "compile_times": compile_times,
     "memory": memory,
     "workers": workers,
     "small_batches": small_batches,

@@ -1,8 +1,9 @@
-"""Building: from nothing, and in a second process that finds the program."""
+"""Building: from nothing, and in a second process; what large CNNs take."""
 
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import tempfile
@@ -10,16 +11,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from brian2 import ms
+from torchvision import models as torchvision_models
 
 from benchmarks.child import CHECKOUT
 from benchmarks.measure import Summary, Table
+from benchmarks.memory import peak_mb
 from benchmarks.networks import PAPER, Options, Workload, paper_workload
+from cnn2snn_brian import convert, models
 
-__all__ = ["build"]
+__all__ = ["build", "compile_times"]
+
+#: The paper's CNN and some of torchvision, with the sides of their images.
+COMPILED = {
+    "cifar10_quick_adjusted": 32,
+    "resnet18": 224,
+    "googlenet": 224,
+    "densenet121": 224,
+}
 
 
-def _in_a_new_process(task: Path, cache: Path) -> dict[str, Any]:
+def _in_a_new_process(task: Path | str, cache: Path) -> dict[str, Any]:
     start = time.perf_counter()
     result = subprocess.run(
         [sys.executable, "-m", "benchmarks.build", str(task), str(cache)],
@@ -99,8 +112,68 @@ def _measure(workload: Workload, cache: Path) -> dict[str, Any]:
     }
 
 
+def compile_times(options: Options) -> list[Table]:
+    """
+    Measure what the compiler takes for networks of many layers.
+
+    Parameters
+    ----------
+    options : Options
+        Not used: each network is compiled once.
+
+    Returns
+    -------
+    list of Table
+        One.
+    """
+    table = Table("compile_times", "Compiling with an empty cache, once each")
+    for name in COMPILED:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as cache:
+            found = _in_a_new_process(name, Path(cache))
+        found.pop("process")
+        table.rows.append({"network": name, **found})
+    table.notes = [
+        "A new process for each network, preset 'few-steps', maximum pooling as a "
+        "gate. compile() is Brian2's code generation, the compiler on all cores, and "
+        "the start of the program. The peak is that of the compiler's largest process.",
+    ]
+    return [table]
+
+
+def _compile(name: str, cache: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    if hasattr(torchvision_models, name):
+        extra = {"aux_logits": False, "init_weights": False}
+        cnn = getattr(torchvision_models, name)(**extra if name == "googlenet" else {})
+    else:
+        cnn, _ = models.pretrained(name)
+    shape = 3, COMPILED[name], COMPILED[name]
+    snn = convert(
+        cnn.eval(), shape, preset="few-steps", thresholds=1.0, max_pooling="gate"
+    )
+    times, spent = [time.perf_counter()], resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = spent.ru_utime + spent.ru_stime
+
+    def compiled() -> None:
+        with snn.compile(4 * ms, cache_directory=cache):
+            times.append(time.perf_counter())
+
+    peak = peak_mb(compiled, every_s=0.1)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "projections": len(snn.layers.projections),
+        "s compile()": times[1] - times[0],
+        "s of all compiler processes": spent.ru_utime + spent.ru_stime - started,
+        "peak MB of a compiler process": peak,
+    }
+
+
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    found = _measure(pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]))
+    task, cache = sys.argv[1:]
+    if task in COMPILED:
+        found = _compile(task, Path(cache))
+    else:
+        found = _measure(pickle.loads(Path(task).read_bytes()), Path(cache))
     print(json.dumps(found), file=answers, flush=True)

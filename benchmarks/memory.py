@@ -21,19 +21,19 @@ N_IMAGES = {"shared": 100, "explicit": 3}
 
 
 class _Peak(threading.Thread):
-    """Watch the programs that this process starts, and keep their largest memory."""
+    """Watch the processes that this one starts, and keep their largest memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float) -> None:
         super().__init__(daemon=True)
-        self.mb = 0.0
+        self.mb, self.every_s = 0.0, every_s
         self._ended = threading.Event()
 
     def run(self) -> None:
         import psutil
 
         this = psutil.Process()
-        while not self._ended.wait(1e-3):
-            for child in this.children():
+        while not self._ended.wait(self.every_s):
+            for child in this.children(recursive=True):
                 self.mb = max(self.mb, _memory_mb(child.pid))
 
     def __enter__(self) -> "_Peak":
@@ -63,21 +63,23 @@ def _memory_mb(process_id: int) -> float:
     return int(found.group(1)) * 1024 / 1e6 if found else 0.0
 
 
-def peak_mb(action: Callable[[], Any]) -> float:
+def peak_mb(action: Callable[[], Any], every_s: float = 1e-3) -> float:
     """
-    Measure the memory of a program that is run.
+    Measure the memory of programs that are run.
 
     Parameters
     ----------
     action : callable
-        Runs the program.
+        Runs them.
+    every_s : float
+        From one look at them to the next [s].
 
     Returns
     -------
     float
-        Its peak in MB (10^6 bytes).
+        The largest peak of one in MB (10^6 bytes).
     """
-    with _Peak() as peak:
+    with _Peak(every_s) as peak:
         action()
     if not peak.mb:
         message = "the program ended before its memory could be read"

@@ -75,7 +75,7 @@ ARRAYS_FILE = "arrays"
 
 
 class ProgramDevice(CPPStandaloneDevice):
-    """C++ standalone mode: sources are one translation unit, arrays one file."""
+    """C++ standalone mode: sources are a few compile units, arrays one file."""
 
     file: Any = None
 

@@ -7,14 +7,17 @@ differ in the names of their arrays only: those call one function, with their ar
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from cnn2snn_brian.brian import BRIAN_FUNCTIONS
 
 #: Sources that run once a program or once an image, and GCC's level for them: they are
-#: long in large networks, where half of the compiler's time went into them. Main.cpp
-#: includes our headers.
+#: long in large networks, where half of the compiler's time went into them.
 QUICKLY = {"main.cpp": "O1", "objects.cpp": "O0", "run.cpp": "O0"}
+#: Those that include our headers, in a unit of their own.
+OURS = "main.cpp", "run.cpp"
 #: Functions of objects.cpp that set arrays by name, write them to files and free them.
 UNUSED = re.compile(
     r"^(void (?:set_variable_by_name|_write_arrays|_dealloc_arrays)\([^)]*\)\s*)"
@@ -57,40 +60,53 @@ def _included(path: Path, directory: Path) -> str:
     )
 
 
+class _Part(NamedTuple):
+    """A piece of a unit: what has to be in front of it once, C++, and its length."""
+
+    head: str
+    text: str
+    size: int
+
+
+def _functions(sources: list[tuple[str, ...]]) -> Iterator[_Part]:
+    """Write functions of objects; of equal ones, those that follow call the first."""
+    alike = defaultdict(list)
+    for head, name, code, rest in sources:
+        code, arguments, arrays = _with_arguments(code)
+        alike[head, code, arguments].append((name, arrays, rest))
+    for (head, code, arguments), calls in alike.items():
+        loops = f"{calls[0][0]}_loops"
+        text = f"static __attribute__((noinline)) void {loops}({arguments})\n"
+        text += f"{{\n{code}}}\n"
+        for name, arrays, rest in calls:
+            called = f"using namespace brian; {loops}({arrays});"
+            text += f"void {name}() {{ {called} }}{rest}\n"
+        yield _Part(head, text, len(text))
+
+
 def write_units(directory: Path) -> None:
     """Put the sources of a project into units, ``program*.cpp``."""
     (directory / "brian_functions.h").write_text(BRIAN_FUNCTIONS)
     objects = directory / "objects.cpp"
     objects.write_text(UNUSED.sub(r"\1{}", objects.read_text()))
-    functions, others = defaultdict(list), []
+    sources, others = [], []
     for path in sorted(directory.rglob("*.cpp")):
         text = path.read_text()
-        if (found := OBJECT.fullmatch(text)) is None:
-            if path.name not in ("main.cpp", "run.cpp"):
-                others.append(("", _included(path, directory), len(text)))
-            continue
-        head, name, code, rest = found.groups()
-        code, arguments, arrays = _with_arguments(code)
-        functions[head, code, arguments].append((name, arrays, rest))
-        path.unlink()
-    parts = []  # what is in front, C++, and how long it is
-    for (head, code, arguments), calls in functions.items():
-        loops = f"{calls[0][0]}_loops"
-        text = f"static __attribute__((noinline)) void {loops}({arguments})\n{{\n{code}}}\n"
-        for name, arrays, rest in calls:
-            text += f"void {name}() {{ using namespace brian; {loops}({arrays}); }}{rest}\n"
-        parts.append((head, text, len(text)))
-    # Others come last: what they include has the level of the first that includes it.
-    parts = [*sorted(parts, key=lambda part: -part[2]), *others]
-    n_units = 1 + sum(size for _, _, size in parts) // UNIT_SIZE
+        if found := OBJECT.fullmatch(text):
+            sources.append(found.groups())
+            path.unlink()
+        elif path.name not in OURS:
+            others.append(_Part("", _included(path, directory), len(text)))
+    functions = sorted(_functions(sources), key=lambda part: -part.size)
+    n_units = 1 + sum(part.size for part in (*functions, *others)) // UNIT_SIZE
     units: list[dict[str, None]] = [{} for _ in range(n_units)]
     sizes = [0] * n_units
-    for head, text, size in parts:
+    # Others come last: headers have the level of the first source that includes them.
+    for part in (*functions, *others):
         smallest = sizes.index(min(sizes))
-        # What is in front of many functions is the same.
-        units[smallest] |= {head: None, text: None}
-        sizes[smallest] += size
-    own = [_included(directory / name, directory) for name in ("main.cpp", "run.cpp")]
-    (directory / "program.cpp").write_text("".join(own))
+        units[smallest] |= {part.head: None, part.text: None}
+        sizes[smallest] += part.size
     for index, unit in enumerate(units):
         (directory / f"program_{index}.cpp").write_text("".join(unit))
+    ours = (_included(directory / name, directory) for name in OURS)
+    (directory / "program.cpp").write_text("".join(ours))
