@@ -7,7 +7,6 @@ The C++ side is ``picture_program.h``; both follow the same order.
 import math
 import struct
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -188,28 +187,30 @@ class ProgramOutputs:
     traces: dict[tuple[int, int], npt.NDArray[np.float32]]
     weights: dict[tuple[int, int], npt.NDArray[np.float64]]
 
-    @classmethod
-    def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
-        """Join the results of images that were run one part after another."""
-        starts = list(accumulate((len(part.counts) for part in parts), initial=0))
-
-        def together(name: str) -> dict[tuple[int, int], Any]:
-            return {
-                (start + image, index): array
-                for start, part in zip(starts, parts, strict=False)
-                for (image, index), array in getattr(part, name).items()
-            }
-
-        return cls(
-            np.concatenate([part.counts for part in parts]),
-            np.concatenate([part.potentials for part in parts]),
-            *map(together, ("spikes", "traces", "weights")),
+    def whole(self, n_images: int) -> "ProgramOutputs":
+        """Give room for the results of more images, to be filled with `put`."""
+        counts, potentials = (
+            np.empty((n_images, *own.shape[1:]), own.dtype)
+            for own in (self.counts, self.potentials)
         )
+        return ProgramOutputs(counts, potentials, {}, {}, {})
+
+    def put(self, start: int, part: "ProgramOutputs") -> None:
+        """Fill in the results of the images from `start` on."""
+        stop = start + len(part.counts)
+        self.counts[start:stop] = part.counts
+        self.potentials[start:stop] = part.potentials
+        for name in ("spikes", "traces", "weights"):
+            of_images = getattr(part, name).items()
+            getattr(self, name).update(
+                ((start + image, index), array) for (image, index), array in of_images
+            )
 
     @classmethod
     def read(cls, directory: Path, inputs: ProgramInputs) -> "ProgramOutputs":
         """Read the results of a program."""
-        counts = np.fromfile(directory / "counts", inputs.count_dtype)
+        # Not read: `put` copies it once.
+        counts = np.memmap(directory / "counts", inputs.count_dtype, "r")
         potentials = np.fromfile(directory / "potentials")
         return cls(
             counts.reshape(inputs.n_images, inputs.n_counts, -1),

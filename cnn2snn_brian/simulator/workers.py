@@ -209,7 +209,7 @@ def _collected(
         n, own = job.n_images, job.n_images if job.is_one_run else size
         waiting += [(index, k, min(k + own, n)) for k in range(0, n, own)]
     missing = Counter(index for index, *_ in waiting)
-    found: list[dict[int, ProgramOutputs]] = [{} for _ in jobs]
+    found: dict[int, ProgramOutputs] = {}
     failures: Counter[tuple[int, int, int]] = Counter()
     pending: dict[Any, tuple[int, int, int]] = {}
     # Not `concurrent.futures.wait`: a Ctrl-C while it holds the locks of its futures
@@ -241,12 +241,14 @@ def _collected(
             if outputs is None:
                 waiting.append(shard)
                 continue
-            found[index][start] = outputs
+            # At once, while others run.
+            if index not in found:
+                found[index] = outputs.whole(jobs[index].n_images)
+            found[index].put(start, outputs)
             advance(stop - start)
             missing[index] -= 1
             if not missing[index]:
-                parts, found[index] = found[index], {}
-                yield index, ProgramOutputs.joined([parts[k] for k in sorted(parts)])
+                yield index, found.pop(index)
     finally:
         for future in pending:
             future.cancel()
