@@ -87,8 +87,10 @@ Workers = int | Executor | None
 
 #: Most images of a shard: it bounds memory, and what a retry costs.
 MAX_SHARD = 100
-#: Shards for each local worker: the last ones fill up the time of a slow one.
+#: Shards for each local worker that works for long: the last ones fill up the time of a
+#: slow one.
 SHARDS_PER_WORKER = 2
+LONG_WORK = 100_000_000
 #: Least work of a shard, in neurons times steps: some 10 ms. A shard that does nothing
 #: takes 1 ms, and of several that are short one waits for a core.
 MIN_WORK = 7_000_000
@@ -127,11 +129,10 @@ def run_shards(
     if workers is None:  # the cores that this process may use
         has_affinity = hasattr(os, "sched_getaffinity")
         workers = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    n_shards = workers * SHARDS_PER_WORKER if workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
+    are_many = workers > 1 and n_images * work > workers * LONG_WORK
+    n_shards = workers * (SHARDS_PER_WORKER if are_many else 1)
     n_shards = max(1, min(n_shards, n_images * work // MIN_WORK))
-    if n_shards > workers:  # as many for each
-        n_shards -= n_shards % workers
     size = shard_size or min(MAX_SHARD, -(-n_images // n_shards))
     call = Call(programs, advance)
     with ThreadPoolExecutor(workers) if n_images > size else _Here() as threads:
