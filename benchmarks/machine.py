@@ -25,6 +25,7 @@ PACKAGES = (
     "torch",
     "spikingjelly",
     "sinabs",
+    "snntorch",
 )
 
 
