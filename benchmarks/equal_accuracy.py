@@ -259,8 +259,8 @@ def _of_net(net: str, options: Options) -> Table:
         *missing,
         f"The CNN that ships with the package has {truth:.2%} on {len(test)} test "
         f"images. 'reached' says whether a row has {GOAL:.1%} of that. Speed is "
-        f"that of {options.n_images} of these images (ours: of {AT_ONCE}), on {N_CORES} "
-        "cores.",
+        f"that of {options.n_images} of these images (ours: of {AT_ONCE}), on "
+        f"{N_CORES} cores.",
         f"T is the smallest of {', '.join(map(str, STEPS))} that is good enough, for "
         "each simulator by itself, or the largest if none is. 'times ours', the ratio "
         "of the times by round, is to ours in bursts.",
