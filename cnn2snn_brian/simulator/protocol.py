@@ -117,7 +117,7 @@ class ProgramInputs:
 
     def write(self, path: Path) -> None:
         """Write the inputs file of a program."""
-        with path.open("wb") as file:
+        with path.open("wb", 1 << 20) as file:
             n_bytes = self.count_dtype.itemsize
             file.write(MAGIC)
             file.write(struct.pack("=3q", self.n_images, n_bytes, len(self.settings)))
@@ -128,19 +128,27 @@ class ProgramInputs:
             for name, neurons in self.traced.items():
                 _write(file, np.frombuffer(name.encode(), np.uint8))
                 _write(file, neurons)
-            before = np.int64(-1)
-            for seed, traced, record, index in zip(
-                self.seeds, self.trace, self.record, self.stimulus, strict=True
-            ):
-                is_new = index != before  # repeats of a stimulus: it is written once
-                for value in (seed, traced, record, is_new):
-                    file.write(value.tobytes())
-                if is_new:
+            n_populations = self.record.shape[1]
+            heads = np.empty(
+                self.n_images,
+                [
+                    ("seed", np.uint64),
+                    ("trace", np.bool_),
+                    ("record", np.bool_, n_populations),
+                    ("is_new", np.bool_),
+                ],
+            )
+            heads["seed"], heads["trace"] = self.seeds, self.trace
+            heads["record"] = self.record
+            # Repeats of a stimulus are neighbours: it is written once.
+            heads["is_new"] = np.diff(self.stimulus, prepend=-1) != 0
+            for head, index in zip(heads, self.stimulus, strict=True):
+                file.write(head)
+                if head["is_new"]:
                     n_steps, *arrays = self.stimuli[index]
                     file.write(struct.pack("=q", n_steps))
                     for array in arrays:
                         _write(file, array)
-                before = index
 
 
 def _read(
