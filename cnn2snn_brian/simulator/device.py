@@ -381,8 +381,8 @@ def write_sources(snn: "SpikingNetwork", directory: Path) -> dict[str, Shape]:
         # The duration is that of each trial; Brian2 needs one to write its line.
         network.run(snn.dt, namespace={})
         # Of main.cpp only: Brian2's objects, which don't need it, have been made.
-        header = "learning.h" if snn.rules else "picture_program.h"
-        DEVICE.headers.append(f'"{header}"')
+        headers = ["each_step.h", *(["learning.h"] if snn.rules else [])]
+        DEVICE.headers += [f'"{header}"' for header in headers]
         set_steps(DEVICE, network, "program.n_steps()", snn.dt_s)
         sort_clocks(DEVICE, network)
         try:

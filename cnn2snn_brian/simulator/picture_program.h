@@ -397,13 +397,4 @@ private:
     }
 };
 
-// Brian2 calls plain functions once a step, so the program they act on is global.
-inline PictureProgram*& current_program() {
-    static PictureProgram* program = nullptr;
-    return program;
-}
-
-inline void after_step() { current_program()->after_step(); }
-void after_thresholds(int population) { current_program()->after_thresholds(population); }
-
 }  // namespace cnn2snn

@@ -1,4 +1,4 @@
-{# Lesions and perturbed input spikes, see picture_program.h. Does nothing without them. #}
+{# Lesions and perturbed input spikes, see each_step.h. Does nothing without them. #}
 {% extends 'common_group.cpp' %}
 {% block extra_headers %}
 namespace cnn2snn { void after_thresholds(int population); }
