@@ -233,13 +233,11 @@ class Connection(ByContent):
         return own.placed(self.own_shape[0], self.start, self.channels)
 
     def _window_runs(self, window: Window) -> Runs:
-        (channels, _, width), out_width = self.input_shape, self.own_shape[2]
-        y_out, y_in = (a[:, None, None] for a in np.nonzero(window.rows))
-        x_out, x_in = (a[None, :, None] for a in np.nonzero(window.columns))
-        channel = np.arange(channels)[None, None, :]
-        pre = (y_in * width + x_in) * channels + channel
-        post = (y_out * out_width + x_out) * channels + channel
-        return Runs.ordered(math.prod(self.input_shape), pre, post, post, 1, 1)
+        (channels, height, width), out_width = self.input_shape, self.own_shape[2]
+        y_out, y_in = (a[:, None] for a in np.nonzero(window.rows))
+        x_out, x_in = np.nonzero(window.columns)
+        place, post = y_in * width + x_in, (y_out * out_width + x_out) * channels
+        return Runs.ordered(height * width, place, post, post, 1, channels, 1, 1)
 
     def cells(self) -> Cells | None:
         """List the cells of each input position, if a kernel reads a window."""

@@ -329,7 +329,7 @@ def _load_currents(snn: "SpikingNetwork") -> None:
     for p in snn.layers.out_of(INPUT) if snn.encoding == "current" else ():
         layer, inner = snn.layers[p.target], p.connection.after_window()
         bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
-        table, biases = inner.runs(), to_neurons(bias, layer.shape)
+        table, biases = inner.runs().by_source(), to_neurons(bias, layer.shape)
         DEVICE.insert_code("main", f"cnn2snn::ImageArrays {p.name}_image;")
         for what, values in {
             "first": table.first,
