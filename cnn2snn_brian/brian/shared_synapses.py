@@ -307,13 +307,13 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
                     # Expressions refer to those of the layer before, and so on.
                     if not isinstance(variable, Subexpression) or own in used:
                         variables.add_reference(own, group, name, index=where)
-        stored = self.connection.stored()
+        stored = self.connection.as_stored()
         variables.add_constant("N", value=self.connection.n_synapses)
-        variables.add_constant("_n_weights", value=len(stored))
+        variables.add_constant("_n_weights", value=stored.size)
         variables.add_array(
-            "w", size=len(stored), dimensions=get_dimensions(unit), dtype=dtype
+            "w", size=stored.size, dimensions=get_dimensions(unit), dtype=dtype
         )
-        variables["w"].set_value(stored.astype(dtype))
+        variables["w"].set_value(stored.flat)
         variables.add_auxiliary_variable("_kernel_idx", dtype=np.int32)
         variables["_kernel_idx"].unique = True
         variables["_kernel_idx"].read_only = True

@@ -254,15 +254,18 @@ class Connection(ByContent):
         """Number of weights of an input channel, which are neighbours in memory."""
         return 1 if self.kernel is None else self.kernel.weights_of_channel
 
+    def as_stored(self, weight: Any = None) -> npt.NDArray[Any]:
+        """Order weights as synapses store them: a view, of several dimensions."""
+        weight = self.weight if weight is None else np.asarray(weight)
+        if self.kernel is not None:
+            return self.kernel.as_stored(weight)
+        return np.broadcast_to(weight[..., None], (*weight.shape, self.own_shape[0]))
+
     def stored(
         self, weight: Any = None, share: FloatArray | None = None
     ) -> npt.NDArray[Any]:
         """Order weights as synapses store them, times a share by input channel."""
-        weight = self.weight if weight is None else np.asarray(weight)
-        if self.kernel is None:
-            stored = np.repeat(weight.ravel(), self.own_shape[0])
-        else:
-            stored = self.kernel.stored(weight)
+        stored = self.as_stored(weight).ravel()
         if share is None:
             return stored
         channel = np.arange(len(stored)) // self.weights_of_channel % len(share)
@@ -344,4 +347,6 @@ class Connection(ByContent):
     def to_synapses(self, weights: Any) -> npt.NDArray[np.float64]:
         """Order weights as the synapses are; undoes `from_synapses`."""
         values = np.asarray(weights, np.float64)
-        return values if (own := self._ordered) is None else own.stored(values)
+        return (
+            values if (own := self._ordered) is None else own.as_stored(values).ravel()
+        )

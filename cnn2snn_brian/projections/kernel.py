@@ -215,13 +215,13 @@ class Kernel(ByContent, ABC):
         shape = (table.shape[0] * table.shape[1], *self.input_shape[1:])
         return replace(self, input_shape=shape, weight=self.from_table(table), **more)
 
-    def stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights as shared synapses store them."""
-        return np.ascontiguousarray(self.in_memory(self.table(weight))).ravel()
+    def as_stored(self, weight: Any) -> npt.NDArray[Any]:
+        """Order weights as shared synapses store them: a view, of several dimensions."""
+        return self.in_memory(self.table(weight))  # type: ignore[no-any-return]
 
     def from_stored(self, stored: Any) -> npt.NDArray[Any]:
         """Order stored weights as torch does."""
-        shape = self.in_memory(self.table(self.weight)).shape
+        shape = self.as_stored(self.weight).shape
         return self.from_table(self.in_memory(np.reshape(stored, shape)))
 
     @property

@@ -80,6 +80,9 @@ UNUSED = re.compile(
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
 
+#: Arrays with so many numbers are written in parts, and Brian2 keeps no copy of them.
+LARGE = 2**20
+
 #: File of a project with all arrays that its program starts with.
 ARRAYS_FILE = "arrays"
 
@@ -89,21 +92,32 @@ class ProgramDevice(CPPStandaloneDevice):
 
     file: Any = None
 
-    def load(self, where: str, values: Any) -> None:
+    def load(self, where: str, values: Any, dtype: Any = None) -> None:
         """Let the program read an array when it starts."""
         self.insert_code("main", f"arrays.read_array({where});")
         self.file.write(np.int64(values.size).tobytes())
-        self.file.write(np.ascontiguousarray(values).data)
+        for part in np.nditer(
+            values,
+            ["external_loop", "buffered", "zerosize_ok"],
+            ["readonly", "contig"],
+            dtype,
+            order="C",
+            casting="unsafe",
+            buffersize=LARGE,
+        ):
+            self.file.write(part.data)
 
     def fill_with_array(self, var: Any, arr: Any) -> None:
         """Set a variable; Brian2 has a file for each, and a second copy of it."""
-        if np.size(arr) < 2:
-            super().fill_with_array(var, arr)
+        values = arr.base if isinstance(arr, np.flatiter) else np.asarray(arr)
+        if values.size < 2:
+            super().fill_with_array(var, values.ravel())
             return
-        values, where = np.asarray(arr, var.dtype), self.get_array_name(var, False)
+        where = self.get_array_name(var, access_data=False)
         is_dynamic = isinstance(var, DynamicArrayVariable)
-        self.load(where if is_dynamic else f"{where}, {var.size}", values)
-        self.array_cache[var] = None if is_dynamic else values
+        self.load(where if is_dynamic else f"{where}, {var.size}", values, var.dtype)
+        is_kept = not is_dynamic and values.size < LARGE
+        self.array_cache[var] = np.array(values, var.dtype).ravel() if is_kept else None
 
     def generate_objects_source(self, writer: Any, *parts: Any) -> None:
         """Write the arrays, without long functions that a program never calls."""
@@ -336,7 +350,7 @@ def _load_currents(snn: "SpikingNetwork") -> None:
             "post": table.post,
             "weight": table.weight,
             "length": table.length,
-            "weights": inner.stored().astype(np.float32),
+            "weights": inner.as_stored().astype(np.float32),
             # They come once, however often a layer reads the image.
             "biases": biases[: 0 if layer.name == before else None].astype(np.float32),
         }.items():
