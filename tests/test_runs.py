@@ -226,12 +226,13 @@ def test_pooling_and_groups_have_a_run_for_each_target_position():
 
 
 def test_channels_of_a_position_share_a_list():
-    """Tables grow with positions, not with neurons: that is what large networks need."""
+    """Tables grow with positions, not with neurons."""
     torch.manual_seed(0)
+    # Of 5 rows 13 pairs are connected, of 4 columns 10.
     for module, n_places, n_runs, steps in (
-        (nn.Conv2d(6, 4, 3, padding=1), 20, 46, (0, 36)),
-        (nn.Conv2d(6, 12, 3, padding=1, groups=6), 20, 154, (2, 18)),
-        (nn.Conv2d(6, 4, 3, padding=1, groups=2), 40, 308, (0, 18)),
+        (nn.Conv2d(6, 4, 3, padding=1), 20, 13 * 4, (0, 36)),
+        (nn.Conv2d(6, 12, 3, padding=1, groups=6), 20, 13 * 10, (2, 18)),
+        (nn.Conv2d(6, 4, 3, padding=1, groups=2), 40, 2 * 13 * 10, (0, 18)),
         (nn.AvgPool2d(2), 20, 16, (1, 1)),
         (nn.Sequential(nn.Flatten(), nn.Linear(120, 7)), 1, 1, (0, 7)),
     ):

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import (
-    Clock,
-    Network,
-    PoissonGroup,
-    Quantity,
-    Synapses,
-    get_device,
-    second,
-)
+from brian2 import Clock, Network, PoissonGroup, Quantity, Synapses, get_device, second
 
 from cnn2snn_brian.brian.codeobjects import droppable
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses, set_rule

@@ -3,8 +3,8 @@ What a kernel is, and its synapses as runs.
 
 Neurons are ordered (y, x, channel). With that order the targets of a spike are a few
 runs of neighbours, and so are their weights once they are ordered the same way. So a
-spike is a few loops over neighbours in memory. Only the beginning and the length of each
-run are stored, once for all channels of a position.
+spike is a few loops over neighbours in memory, and only the beginning and the length of
+each run are stored, once for all channels of a position.
 """
 
 import math
@@ -216,7 +216,7 @@ class Kernel(ByContent, ABC):
         return replace(self, input_shape=shape, weight=self.from_table(table), **more)
 
     def as_stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights as shared synapses store them: a view, of several dimensions."""
+        """Order weights as shared synapses store them, in several dimensions."""
         return self.in_memory(self.table(weight))  # type: ignore[no-any-return]
 
     def from_stored(self, stored: Any) -> npt.NDArray[Any]:
