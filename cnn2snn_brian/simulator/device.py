@@ -55,7 +55,7 @@ from cnn2snn_brian.brian import (
     spiking,
 )
 from cnn2snn_brian.errors import BuildError
-from cnn2snn_brian.projections import INPUT, Shape, to_neurons
+from cnn2snn_brian.projections import INPUT, LARGE, Shape, to_neurons
 from cnn2snn_brian.settings import PERTURBATION, Perturbations, numbers
 from cnn2snn_brian.simulator.compiler import UNIT
 
@@ -79,9 +79,6 @@ UNUSED = re.compile(
 #: Variables of a group that don't start each image as they were when it was built.
 NO_STATE = {"v", "bias", "input_scale", "_spikespace", "i"}
 
-
-#: Arrays with so many numbers are written in parts, and Brian2 keeps no copy of them.
-LARGE = 2**20
 
 #: File of a project with all arrays that its program starts with.
 ARRAYS_FILE = "arrays"
@@ -108,7 +105,7 @@ class ProgramDevice(CPPStandaloneDevice):
             self.file.write(part.data)
 
     def fill_with_array(self, var: Any, arr: Any) -> None:
-        """Set a variable; Brian2 has a file for each, and a second copy of it."""
+        """Set a variable; Brian2 has a file for each, and keeps even large ones."""
         values = arr.base if isinstance(arr, np.flatiter) else np.asarray(arr)
         if values.size < 2:
             super().fill_with_array(var, values.ravel())

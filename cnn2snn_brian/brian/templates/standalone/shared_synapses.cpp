@@ -329,16 +329,19 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             while (_together < {{most}} && _k + _together < _n_spikes
                    && (_spikes[_k + _together] - _first_source) / {{channels}} == _place)
                 _together++;
+            // The weights of the first spike are so far from those of the place, and those
+            // of others from its.
+            const int32_t _place_begin = _first_source + _place * {{channels}};
             const int32_t _begin = {{_run_first}}[_place];
             const int32_t _end = {{_run_first}}[_place + 1];
             {% if post_step %}
-            const int32_t _first_target = _target_start + _source % {{channels}} * {{post_step}};
+            const int32_t _first_target = _target_start + (_spikes[_k] - _place_begin) * {{post_step}};
             {% else %}
             const int32_t _first_target = _target_start;
             {% endif %}
             {% for n in range(most) %}
             const int32_t _spike{{n}} = _spikes[_k + ({{n}} < _together ? {{n}} : 0)];
-            const int32_t _ahead{{n}} = (_spike{{n}} - _first_source) % {{channels}} * {{weight_step}};
+            const int32_t _ahead{{n}} = (_spike{{n}} - {{"_spike0" if n else "_place_begin"}}) * {{weight_step}};
             {% if pool %}
             const {{real}} _worth{{n}} = _worth[_k + ({{n}} < _together ? {{n}} : 0)];
             {% if not pool.counted %}
@@ -352,7 +355,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
                     const int32_t _post0 = {{_runs}}[3 * _r] + _first_target;
                     const int32_t _n = {{_runs}}[3 * _r + 2];
                     {% for n in range(together) %}
-                    const int32_t _weight{{n}} = {{_runs}}[3 * _r + 1] + _ahead{{n}};
+                    const int32_t _weight{{n}} = {{"_weight0" if n else _runs ~ "[3 * _r + 1]"}} + _ahead{{n}};
                     {% endfor %}
                     // Most runs are as long as the longest: those loops have a known
                     // length.
