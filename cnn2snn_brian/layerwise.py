@@ -358,14 +358,14 @@ def plane(values: Any, shape: Shape) -> Any:
 
 
 def _weights(kernel: Kernel, share: FloatArray | None) -> Any:
-    """Give weights as a tensor: of large ones no copy, unless inputs have a share."""
+    """Give weights as a tensor: a large matrix itself, unless inputs have a share."""
     import torch
 
     given: Any = kernel.weight
     if share is not None:
         given = np.empty(given.shape, np.float32)
         np.multiply(kernel.weight, share, out=given)  # in float64, part by part
-    elif not is_large(given):
+    elif given.ndim == 4 or not is_large(given):
         return tensor(given)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it must not be written to
