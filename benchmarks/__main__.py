@@ -89,7 +89,11 @@ def main() -> None:
     arguments = _arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
     options = Options(
-        arguments.repeats, arguments.images, arguments.data, arguments.test_images
+        arguments.repeats,
+        arguments.images,
+        arguments.data,
+        arguments.test_images,
+        arguments.out,
     )
     about = {**machine(), "repeats": options.repeats, "images": options.n_images}
     about["load_before"] = load()

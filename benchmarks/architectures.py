@@ -1,7 +1,6 @@
 """Networks of torchvision: what converts, how well rates fit, and a large one."""
 
 import math
-import resource
 import statistics
 import time
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from brian2 import ms
 from torchvision import models
 
-from benchmarks.measure import Table
+from benchmarks.measure import Table, processor_seconds
 from benchmarks.memory import peak_mb
 from benchmarks.networks import Options
 from cnn2snn_brian import (
@@ -184,10 +183,13 @@ def _imagenet_steps(repeats: int) -> Table:
         found = []
         with snn.compile(n_steps * ms) as simulator:
             for n in (1, len(images)) * repeats:
-                before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-                simulator.run(images[:n], executor=1, progress=False)
-                after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-                found.append(after - before)
+                found.append(
+                    processor_seconds(
+                        lambda n=n: simulator.run(
+                            images[:n], executor=1, progress=False
+                        )
+                    )
+                )
         pairs = zip(found[::2], found[1::2], strict=True)
         added = statistics.median(many - one for one, many in pairs)
         image = 1e3 * added / (len(images) - 1)
@@ -204,7 +206,7 @@ def _imagenet_steps(repeats: int) -> Table:
     torchs = {"network": "torch", "ms an image": 1e3 * statistics.median(seconds)}
     table.rows.append(torchs | {"ms a step": ""})
     table.notes = [
-        "Processor time of the program for a further image: 9 images without 1.",
+        "Processor time of a further image: 9 images without 1.",
         "Random weights and images; thresholds of the presets, not calibrated.",
     ]
     return table

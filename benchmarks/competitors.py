@@ -20,13 +20,47 @@ __all__ = [
     "COMPETITORS",
     "NORMALIZATIONS",
     "SCORES",
+    "cnn_itself",
     "sinabs_scores",
+    "snntorch_loop",
     "spikingjelly_scores",
     "spikingjelly_steps",
     "torch_loop",
 ]
 
 Simulate = Callable[[torch.Tensor], torch.Tensor]
+
+
+def cnn_itself(workload: Workload, settings: Settings) -> Simulate:
+    """
+    Classify with the CNN: what spikes cost.
+
+    Parameters
+    ----------
+    workload : Workload
+        The CNN.
+    settings : Settings
+        Not used.
+
+    Returns
+    -------
+    callable
+        Scores are the CNN's.
+    """
+    return workload.cnn.eval()
+
+
+def _synapses(workload: Workload) -> list[nn.Module]:
+    """Give what is in front of each population: a layer with weights, or a pooling."""
+    populations: list[nn.Module] = []
+    waiting: list[nn.Module] = []
+    for module in workload.cnn:
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.AvgPool2d):
+            populations.append(nn.Sequential(*waiting, module))
+            waiting = []
+        elif isinstance(module, nn.Flatten):
+            waiting.append(module)
+    return populations
 
 
 def torch_loop(workload: Workload, settings: Settings) -> Simulate:
@@ -46,14 +80,7 @@ def torch_loop(workload: Workload, settings: Settings) -> Simulate:
         Scores are spike counts. With current encoding they are those of our program,
         up to rounding.
     """
-    populations: list[nn.Module] = []
-    waiting: list[nn.Module] = []
-    for module in workload.cnn:
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.AvgPool2d):
-            populations.append(nn.Sequential(*waiting, module))
-            waiting = []
-        elif isinstance(module, nn.Flatten):
-            waiting.append(module)
+    populations = _synapses(workload)
     snn = workload.convert(settings)
     thresholds = list(snn.thresholds.values())
     shapes = [layer.shape for layer in snn.layers]
@@ -85,6 +112,57 @@ def torch_loop(workload: Workload, settings: Settings) -> Simulate:
             targets = range(len(state)) if poisson else range(1, len(state))
             for target, before in zip(targets, spikes, strict=True):
                 state[target] += populations[target](before)
+        return counts
+
+    return simulate
+
+
+def snntorch_loop(workload: Workload, settings: Settings) -> Simulate:
+    """
+    Write the CNN with neurons of snnTorch, which has no conversion of its own.
+
+    Parameters
+    ----------
+    workload : Workload
+        The CNN.
+    settings : Settings
+        The dynamics. There is no floor, and spikes pass all layers in one step.
+
+    Returns
+    -------
+    callable
+        Scores are spike counts. Thresholds are ours.
+    """
+    import snntorch
+
+    populations = _synapses(workload)
+    snn = workload.convert(settings)
+    shapes = [layer.shape for layer in snn.layers]
+    neurons = [
+        snntorch.Leaky(
+            beta=1.0,
+            threshold=threshold,
+            reset_mechanism=settings.reset,
+            reset_delay=False,
+        )
+        for threshold in snn.thresholds.values()
+    ]
+
+    def simulate(images: torch.Tensor) -> torch.Tensor:
+        potentials = [
+            images.new_full((len(images), *shape), settings.v_init * neuron.threshold)
+            for shape, neuron in zip(shapes, neurons, strict=True)
+        ]
+        counts = torch.zeros_like(potentials[-1])
+        for _ in range(settings.n_steps):
+            x = images
+            if settings.encoding == "poisson":
+                x = (torch.rand_like(images) < images).float()
+            for k, (synapses, neuron) in enumerate(
+                zip(populations, neurons, strict=True)
+            ):
+                x, potentials[k] = neuron(synapses(x), potentials[k])
+            counts += x
         return counts
 
     return simulate
@@ -346,4 +424,6 @@ COMPETITORS: dict[str, list[tuple[Any, tuple[int, ...]]]] = {
         (spikingjelly_layers, (1, 4)),
     ],
     "sinabs": [(sinabs_layers, (1, 2, 4, 8))],
+    "snnTorch": [(snntorch_loop, (1, 4, 16, 50))],
+    "CNN": [(cnn_itself, (1, 4, 16, 50))],
 }

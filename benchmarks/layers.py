@@ -1,30 +1,36 @@
 """Where a program's time goes, by layer."""
 
-import os
-import pickle
 import re
 import shutil
+import signal
 import subprocess
-import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import psutil
 from brian2 import ms
 
-from benchmarks.child import CHECKOUT
 from benchmarks.cost import events_added, fixed_and_added, show
-from benchmarks.machine import compiler, compiler_flags
+from benchmarks.machine import compiled_for, compiler, compiler_flags
 from benchmarks.measure import Summary, Table, pinned, ratios, rounds, seconds
-from benchmarks.networks import PAPER, Options, Workload, paper_workload
+from benchmarks.networks import NATIVE, PAPER, Options, Settings, paper_workload
 
 __all__ = ["layers"]
 
-#: perf's samples a second.
-FREQUENCY = 4999
-#: A line of perf's report: share, name of the process, function.
-LINE = re.compile(r"^\s*([\d.]+)%\s+(\S.*?)\s{2,}(?:\[.\]\s+)?(\S.*?)\s*$")
-OBJECT = re.compile(r"^_run_(\w+?)_(synapses|update|spike_thresholder)_codeobject")
+#: What is profiled, by the name of its table.
+SETTINGS = {
+    "layers": PAPER,
+    "layers_few_steps": Settings(8, preset="few-steps"),
+    "layers_bursts": Settings(2, preset="bursts"),
+}
+#: perf's samples a second, and for how long.
+FREQUENCY, SECONDS = 4999, 3.0
+OBJECT = re.compile(r"_run_(\w+?)_(synapses|update|spike_thresholder)_codeobject")
 
 
 def _adds_per_second() -> float:
@@ -38,60 +44,47 @@ def _adds_per_second() -> float:
         return float(subprocess.check_output([str(program)]))
 
 
-def _profile(task: Path, samples: Path) -> dict[str, float]:
-    """
-    Share of each function in the time of the program's run under perf.
-
-    perf follows a Python process of its own and the program that this starts. The
-    program is the process that has the functions of Brian2's code objects.
-    """
-    subprocess.run(
-        [
-            *("perf", "record", "-q", "-F", str(FREQUENCY), "-o", str(samples), "--"),
-            *(sys.executable, "-m", "benchmarks.layers", str(task)),
-        ],
-        check=True,
-        cwd=CHECKOUT,
-        stdout=subprocess.DEVNULL,
-        # The program is left there, for perf to look its functions up.
-        env={**os.environ, "TMPDIR": str(task.parent)},
+def _profile(samples: Path, action: Callable[[], Any]) -> dict[str, float]:
+    """Share of each part of the program in the time that it runs, by perf."""
+    (program,) = (
+        child.pid for child in psutil.Process().children() if child.name() == "program"
     )
-    report = subprocess.run(
-        ["perf", "report", "--stdio", "-q", "-i", str(samples), "--sort", "comm,sym"],
+    perf = subprocess.Popen(
+        [
+            *("perf", "record", "-q", "-g", "-F", str(FREQUENCY)),
+            *("-o", str(samples), "-p", str(program)),
+        ]
+    )
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        action()
+    perf.send_signal(signal.SIGINT)
+    perf.wait()
+    script = subprocess.run(
+        ["perf", "script", "-i", str(samples), "-F", "ip,sym"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    found = [match.groups() for match in map(LINE.match, report.splitlines()) if match]
-    programs = {process for _, process, name in found if OBJECT.match(name)}
-    shares: dict[str, float] = {}
-    for share, process, name in found:
-        if process in programs:
-            shares[name] = shares.get(name, 0.0) + float(share)
-    whole = sum(shares.values())
-    if not whole:
+    # A sample is the function at work and those that called it, one a line.
+    parts = Counter(map(_part, filter(str.strip, script.split("\n\n"))))
+    if not parts.total() - parts["rest"]:
         message = "perf saw no function of the program"
         raise RuntimeError(message)
-    return {name: share / whole for name, share in shares.items()}
+    return {name: n / parts.total() for name, n in parts.items()}
 
 
-def _by_part(functions: dict[str, float]) -> dict[str, float]:
-    """Sum up functions to ``conv1 synapses``, ``input`` and ``rest``."""
-    parts: dict[str, float] = {}
-    for name, share in functions.items():
-        symbol = re.sub(r"\(.*|\[.*", "", name).strip()
-        found = OBJECT.match(symbol)
-        if found and found.group(1) == "input":
-            part = "input"
-        elif found:
-            what = "synapses" if found.group(2) == "synapses" else "neurons"
-            part = f"{found.group(1)} {what}"
-        elif "after_step" in symbol:
-            part = "counting spikes"
-        else:
-            part = "rest"
-        parts[part] = parts.get(part, 0.0) + share
-    return parts
+def _part(stack: str) -> str:
+    """Name the part that a sample is of: ``conv1 synapses``, ``input``, ``rest``."""
+    found = OBJECT.search(stack)
+    if found and found.group(1) == "input":
+        return "input"
+    if found:
+        what = "synapses" if found.group(2) == "synapses" else "neurons"
+        return f"{found.group(1)} {what}"
+    if "ImageCurrent" in stack:
+        return "image as current"
+    return "counting spikes" if "after_step" in stack else "rest"
 
 
 def layers(options: Options) -> list[Table]:
@@ -106,44 +99,50 @@ def layers(options: Options) -> list[Table]:
     Returns
     -------
     list of Table
-        One; it is empty if there is no perf.
+        One for each of `SETTINGS`; they are empty if there is no perf.
     """
-    table = Table("layers", "Where the time goes, T = 100")
+    return [_of(name, settings, options) for name, settings in SETTINGS.items()]
+
+
+def _of(name: str, settings: Settings, options: Options) -> Table:
+    what = f"{settings.preset}, " if settings.preset else ""
+    table = Table(name, f"Where the time goes, {what}T = {settings.n_steps}")
     if shutil.which("perf") is None:
         table.notes.append(
             "Not measured: this needs Linux' perf on PATH (on Debian and Ubuntu the "
             "package linux-perf or linux-tools-generic)."
         )
-        return [table]
+        return table
     workload = paper_workload(options)
     images = workload.images
     n = len(images)
     if n < 2:
         table.notes.append("Not measured: this needs at least 2 images.")
-        return [table]
-    snn = workload.convert(PAPER)
+        return table
+    snn = workload.convert(settings)
     with (
-        tempfile.TemporaryDirectory(prefix="benchmark-") as name,
-        snn.compile(PAPER.n_steps * ms) as simulator,
+        tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
+        # perf follows frame pointers to what called a function.
+        compiled_for(NATIVE, "-fno-omit-frame-pointer"),
         pinned(1),
+        snn.compile(settings.n_steps * ms) as simulator,
     ):
-        task, samples = Path(name) / "task", Path(name) / "perf.data"
-        task.write_bytes(pickle.dumps(workload))
+        samples = Path(folder) / "perf.data"
         result = show(simulator, images)()
         try:
-            _profile(task, samples)
+            _profile(samples, show(simulator, images))
         except (RuntimeError, subprocess.CalledProcessError) as error:
             table.notes.append(
                 f"Not measured: {error}. perf may need another value of the kernel's "
                 "perf_event_paranoid."
             )
-            return [table]
+            return table
         found = rounds(
             {
                 "bound": _adds_per_second,
                 "one": lambda: seconds(show(simulator, images[:1])),
                 "many": lambda: seconds(show(simulator, images)),
-                "profile": lambda: _by_part(_profile(task, samples)),
+                "profile": lambda: _profile(samples, show(simulator, images)),
             },
             options.repeats,
         )
@@ -152,7 +151,7 @@ def layers(options: Options) -> list[Table]:
     _, added = fixed_and_added(found["one"], found["many"], n)
     plain = [each / 1e3 for each in added]
     names = {name for profile in profiles for name in profile}
-    order = ["input"]
+    order = ["input", "image as current"]
     for layer in snn.layer_names:
         order += [f"{layer} synapses", f"{layer} neurons"]
     order += ["counting spikes", "rest"]
@@ -196,14 +195,4 @@ def layers(options: Options) -> list[Table]:
         "'rest' is Brian2's loop over the steps, reading the network and writing the "
         "results.",
     ]
-    return [table]
-
-
-if __name__ == "__main__":
-    # Libraries may print.
-    os.dup2(2, 1)
-    workload: Workload = pickle.loads(Path(sys.argv[1]).read_bytes())
-    simulator = workload.convert(PAPER).compile(PAPER.n_steps * ms)
-    show(simulator, workload.images)()
-    # Without closing the simulator, which would remove the program.
-    os._exit(0)
+    return table

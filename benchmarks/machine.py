@@ -25,6 +25,7 @@ PACKAGES = (
     "torch",
     "spikingjelly",
     "sinabs",
+    "snntorch",
 )
 
 
@@ -75,14 +76,14 @@ def compiler_flags() -> list[str]:
 
 
 @contextmanager
-def compiled_for(processor: str) -> Iterator[None]:
+def compiled_for(*flags: str) -> Iterator[None]:
     """
     Compile networks for another processor.
 
     Parameters
     ----------
-    processor : str
-        A flag in place of ``-march=native``.
+    *flags : str
+        What comes in place of ``-march=native``.
 
     Yields
     ------
@@ -92,7 +93,7 @@ def compiled_for(processor: str) -> Iterator[None]:
     preferences = prefs.codegen.cpp
     before = preferences.extra_compile_args_gcc
     preferences.extra_compile_args_gcc = [
-        processor if flag == "-march=native" else flag for flag in before
+        new for flag in before for new in (flags if flag == "-march=native" else [flag])
     ]
     try:
         yield

@@ -81,12 +81,15 @@ class Options:
         A folder of class folders. Random images without it.
     n_test : int
         Number of test images that an accuracy is of, at most.
+    out : Path, optional
+        Folder of results.
     """
 
     repeats: int = 5
     n_images: int = 50
     data: Path | None = None
     n_test: int = 5000
+    out: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """Brian2 objects of a user's own: in Brian2 alone, and in the program."""
 
-import resource
 import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, RUSAGE_SELF
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from brian2 import (
     set_device,
 )
 
-from benchmarks.measure import Summary, Table, pinned, ratios, rounds
+from benchmarks.measure import Summary, Table, pinned, processor_seconds, ratios, rounds
 from benchmarks.networks import Options
 from cnn2snn_brian import Sequence, Simulator, SpikingNetwork, convert, data, models
 
@@ -118,18 +116,6 @@ def balanced(pairs: Any = None, v: Any = None) -> Network:
     return Network(cells, *found)
 
 
-def _processor(action: Callable[[], Any]) -> float:
-    """Give the processor time of something in seconds."""
-
-    def now() -> float:
-        both = map(resource.getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN))
-        return sum(used.ru_utime + used.ru_stime for used in both)
-
-    start = now()
-    action()
-    return now() - start
-
-
 def _by_image(snn: SpikingNetwork, digits: Any, target: str) -> Callable[[], None]:
     """Show each digit from the start, in Brian2's runtime mode."""
     network = snn.network()
@@ -165,7 +151,9 @@ def _images_a_second(options: Options) -> list[Table]:
     snn = plain.extend(competition)
     digits = test.images[:N_RUNTIME]
     slow = {
-        f"Brian2, {target}, {way}": partial(_processor, made(snn, digits, target))
+        f"Brian2, {target}, {way}": partial(
+            processor_seconds, made(snn, digits, target)
+        )
         for target in ("numpy", "cython")
         for way, made in (("image by image", _by_image), ("one run", _in_one))
     }
@@ -178,7 +166,9 @@ def _images_a_second(options: Options) -> list[Table]:
     ):
         options_of_run: dict[str, Any] = {"executor": 1, "progress": False}
         fast = {
-            name: partial(_processor, partial(simulator.run, images, **options_of_run))
+            name: partial(
+                processor_seconds, partial(simulator.run, images, **options_of_run)
+            )
             for name, simulator in (
                 ("program", extended),
                 ("program without the model", alone),
@@ -245,9 +235,9 @@ def _trials(options: Options) -> list[Table]:
     def build() -> None:
         opened.append(Simulator.of(balanced, DURATION, dt=DT, cache_directory=folder))
 
-    first = _processor(build)
+    first = processor_seconds(build)
     with opened[0] as simulator:
-        rows = _processor(
+        rows = processor_seconds(
             lambda: list(simulator.run_many(None, settings, executor=1, progress=False))
         )
         trial = simulator.run(
@@ -260,12 +250,14 @@ def _trials(options: Options) -> list[Table]:
         }
     builds, runs = [], []
     for k in range(N_BUILDS):
-        builds.append(_processor(partial(_standalone, folder / f"build{k}", False)))
+        builds.append(
+            processor_seconds(partial(_standalone, folder / f"build{k}", False))
+        )
         _leave_standalone()
     network, _ = _standalone(folder / "runs", False)
     for k in range(N_RUNS):
         given = {network["cells"].v: starts[k], network["excite"].w: weights[k]}
-        runs.append(_processor(partial(device.run, run_args=given)))
+        runs.append(processor_seconds(partial(device.run, run_args=given)))
     _leave_standalone()
     _, spikes = _standalone(folder / "same", True, pairs, starts[0])
     step, neuron = np.rint(np.asarray(spikes.t / DT)).astype(int), np.array(spikes.i)

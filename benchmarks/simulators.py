@@ -21,7 +21,7 @@ from benchmarks.networks import (
 
 __all__ = ["available", "few_steps", "simulators"]
 
-PACKAGE_OF = {"SpikingJelly": "spikingjelly", "sinabs": "sinabs"}
+PACKAGE_OF = {name: name.lower() for name in ("SpikingJelly", "sinabs", "snnTorch")}
 
 
 def available() -> tuple[list[str], list[str]]:
@@ -94,7 +94,9 @@ def _compare(options: Options, settings: Settings, table: Table) -> Table:
         "'times ours' is the ratio of the times, by round.",
         "The torch loop has our dynamics, with neurons for the pooling layers. "
         "SpikingJelly and sinabs have none there, and SpikingJelly has none in the "
-        "last layer and no floor. In these two, spikes pass all layers in one step.",
+        "last layer and no floor. snnTorch has no conversion, so its neurons get our "
+        "thresholds, and no floor. In these three, spikes pass all layers in one step. "
+        "'CNN' is the CNN itself in torch.",
         "'class of the CNN' is the share of images that get the CNN's class.",
     ]
     return table

@@ -79,9 +79,13 @@ private:
     // The first neuron of the last population with most spikes so far; -1 without any.
     int64_t answer() const {
         const auto& last = program_.populations_[program_.output_];
-        const uint32_t* counts = program_.counts_.data() + last.first;
-        const uint32_t* most = std::max_element(counts, counts + last.n);
-        return *most == 0 ? -1 : most - counts;
+        int64_t found = -1;
+        for (uint32_t i = 0, most = 0; i < last.n; i++)
+            if (program_.count_of(last.first + i) > most) {
+                most = program_.count_of(last.first + i);
+                found = i;
+            }
+        return found;
     }
 
     PictureProgram& program_;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -97,10 +98,9 @@ public:
     // corrections, sizes may be below 0.
     template <typename Real>
     void add_sizes(const Real* sizes, bool with_corrections) {
-        const int32_t* spikes = populations_.back().spikespace;
-        populations_.back().look_up = [sizes, spikes](std::vector<int32_t>& found) {
-            for (size_t k = 0; k < found.size(); k++)
-                found[k] = static_cast<int32_t>(sizes[spikes[k]]);
+        const size_t n_sizes = populations_.back().n;
+        populations_.back().look_up = [sizes, n_sizes](int32_t* found) {
+            for (size_t i = 0; i < n_sizes; i++) found[i] = static_cast<int32_t>(sizes[i]);
         };
         const size_t n = with_corrections ? 3 : 2;
         if (n > n_counts_) n_counts_ = n;
@@ -182,7 +182,7 @@ public:
         jitter_ = number("input_jitter");
         windows_ = numbers("record_windows");
         trace_every_ = static_cast<int32_t>(number("record_interval"));
-        counts_.resize(n_counts_ * n_neurons_);
+        counts_.resize(n_counts_ * n_neurons_ * count_bytes_);
         record_.resize(populations_.size());
         counts_file_.open(directory_ + "counts", std::ios::binary);
         potentials_file_.open(directory_ + "potentials", std::ios::binary);
@@ -259,13 +259,9 @@ public:
         // Synapses have moved lesioned neurons since the thresholds.
         if (has_lesions_ && is_traced_) silence();
         const bool in_window = is_in_window();
-        for (auto& population : populations_) {
-            if (step_ % population.every != 0) continue;
-            const bool is_last = &population == &populations_[output_];
-            // Decisions over time need all spikes of the last layer.
-            const bool is_kept = population.recorded && (in_window || is_last);
-            population.count(counts_.data(), n_neurons_, n_counts_, is_kept, step_);
-        }
+        if (count_bytes_ == 1) count_spikes<uint8_t>(in_window);
+        else if (count_bytes_ == 2) count_spikes<uint16_t>(in_window);
+        else count_spikes<uint32_t>(in_window);
         if (is_traced_ && in_window && step_ % trace_every_ == 0)
             for (auto& trace : traces_)
                 for (const int32_t i : trace.neurons)
@@ -282,9 +278,7 @@ public:
     // or a zero for the last one.
     void finish(bool interrupted) {
         if (interrupted) fail(EXIT_INTERRUPTED, "interrupted");
-        if (count_bytes_ == 1) write_counts<uint8_t>();
-        else if (count_bytes_ == 2) write_counts<uint16_t>();
-        else write_counts<uint32_t>();
+        write(counts_file_, counts_.data(), counts_.size());
         if (has_lesions_) silence();
         if (potential_) potential_(potentials_file_);
         for (size_t p = 0; p < populations_.size(); p++) {
@@ -313,7 +307,12 @@ public:
         if (!counts_file_ || !potentials_file_ || !spikes_file_ || !traces_file_)
             fail(EXIT_WRITE_FAILED, "can't write results to " + directory_);
         // A parent that has ended closes the pipe; SIGPIPE then ends this program too.
-        std::cout << (picture_ == n_pictures_ ? '\0' : '.') << std::flush;
+        // Each word wakes the parent up, so there are not too many.
+        std::cout << (picture_ == n_pictures_ ? '\0' : '.');
+        const auto now = std::chrono::steady_clock::now();
+        if (picture_ < n_pictures_ && now - said_ < std::chrono::milliseconds(20)) return;
+        std::cout << std::flush;
+        said_ = now;
     }
 
 private:
@@ -321,6 +320,7 @@ private:
     std::ofstream counts_file_, potentials_file_, spikes_file_, traces_file_;
     int64_t n_pictures_ = 0, count_bytes_ = 4, picture_ = 0;
     double rate_scale_ = 1;
+    std::chrono::steady_clock::time_point said_;  // when it last said something
     int32_t step_ = 0, frame_ = 0;
     bool is_traced_ = false;
     size_t n_neurons_ = 0, n_values_ = 0;
@@ -330,10 +330,10 @@ private:
     std::map<std::string, std::function<double(int32_t)>> variables_;
     std::vector<Trace> traces_;
     int32_t trace_every_ = 1;
-    std::vector<uint32_t> counts_;
+    std::vector<char> counts_;  // numbers of count_bytes_ each
     Shown shown_;
     std::vector<double> windows_;  // first step, and step behind the last one, by turns
-    std::vector<char> record_, narrow_;
+    std::vector<char> record_;
     std::vector<std::function<void(const float*)>> shows_;
     std::function<void()> displace_;
     std::vector<std::function<void()>> starts_;
@@ -377,12 +377,23 @@ private:
     }
 
     template <typename Count>
-    void write_counts() {
-        const size_t n = counts_.size();
-        narrow_.resize(n * sizeof(Count));
-        Count* narrow = reinterpret_cast<Count*>(narrow_.data());
-        for (size_t i = 0; i < n; i++) narrow[i] = static_cast<Count>(counts_[i]);
-        write(counts_file_, narrow, n);
+    void count_spikes(bool in_window) {
+        Count* counts = reinterpret_cast<Count*>(counts_.data());
+        for (auto& population : populations_) {
+            if (step_ % population.every != 0) continue;
+            const bool is_last = &population == &populations_[output_];
+            // Decisions over time need all spikes of the last layer.
+            const bool is_kept = population.recorded && (in_window || is_last);
+            population.count(counts, n_neurons_, n_counts_, is_kept, step_);
+        }
+    }
+
+    // The spikes of one of all neurons so far.
+    uint32_t count_of(size_t neuron) const {
+        const char* counts = counts_.data();
+        if (count_bytes_ == 1) return reinterpret_cast<const uint8_t*>(counts)[neuron];
+        if (count_bytes_ == 2) return reinterpret_cast<const uint16_t*>(counts)[neuron];
+        return reinterpret_cast<const uint32_t*>(counts)[neuron];
     }
 };
 

@@ -51,8 +51,8 @@ struct Population {
     size_t first;  // index of its first neuron among all neurons
     bool recorded;
     Spikes sent, taken;  // that are recorded; those that were taken back
-    // How many spikes each event of this step is; without it, one.
-    std::function<void(std::vector<int32_t>&)> look_up;
+    // How many spikes of each neuron an event of this step is; without it, one.
+    std::function<void(int32_t*)> look_up;
     std::vector<int32_t> sizes;
     std::function<void()> start;
     int32_t every;                // steps from one of its own to the next
@@ -63,29 +63,38 @@ struct Population {
     // Count the spikes of a step, and keep those that are recorded. Of events that may be
     // several spikes, count what is left of these, the events, and what they took back:
     // `n_counts` blocks of the counts of all neurons.
-    void count(uint32_t* counts, size_t n_neurons, size_t n_counts, bool is_kept,
+    template <typename Count>
+    void count(Count* __restrict counts, size_t n_neurons, size_t n_counts, bool is_kept,
                int32_t now) {
         counts += first;
+        Count* __restrict events = counts + n_neurons;
+        Count* __restrict corrections = events + n_neurons;
         const int32_t n_spikes = spikespace[n];
-        if (n_counts > 1)
-            for (int32_t k = 0; k < n_spikes; k++) counts[n_neurons + spikespace[k]]++;
         if (!look_up) {
             for (int32_t k = 0; k < n_spikes; k++) counts[spikespace[k]]++;
+            if (n_counts > 1)
+                for (int32_t k = 0; k < n_spikes; k++) events[spikespace[k]]++;
             if (!is_kept) return;
             sent.index.insert(sent.index.end(), spikespace, spikespace + n_spikes);
             sent.step.insert(sent.step.end(), n_spikes, now);
             return;
         }
-        sizes.resize(n_spikes);
-        look_up(sizes);
-        for (int32_t k = 0; k < n_spikes; k++) {
-            const int32_t i = spikespace[k], by = sizes[k];
-            counts[i] += static_cast<uint32_t>(by);
-            if (by < 0) counts[2 * n_neurons + i] += static_cast<uint32_t>(-by);
-            if (!is_kept) continue;
-            Spikes& spikes = by < 0 ? taken : sent;
-            spikes.index.insert(spikes.index.end(), std::abs(by), i);
-            spikes.step.insert(spikes.step.end(), std::abs(by), now);
+        // All neurons, whether they spiked or not: without branches, this is faster. Sums
+        // fit in the end; on the way, they may wrap around.
+        sizes.resize(n);
+        int32_t* __restrict by = sizes.data();
+        look_up(by);
+        for (const int32_t i : lesioned) by[i] = 0;
+        for (size_t i = 0; i < n; i++) counts[i] += static_cast<Count>(by[i]);
+        for (size_t i = 0; i < n; i++) events[i] += static_cast<Count>(by[i] != 0);
+        if (n_counts > 2)
+            for (size_t i = 0; i < n; i++)
+                corrections[i] += static_cast<Count>(by[i] < 0 ? -by[i] : 0);
+        for (int32_t k = 0; is_kept && k < n_spikes; k++) {
+            const int32_t i = spikespace[k];
+            Spikes& spikes = by[i] < 0 ? taken : sent;
+            spikes.index.insert(spikes.index.end(), std::abs(by[i]), i);
+            spikes.step.insert(spikes.step.end(), std::abs(by[i]), now);
         }
     }
 

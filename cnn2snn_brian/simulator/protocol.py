@@ -7,7 +7,6 @@ The C++ side is ``picture_program.h``; both follow the same order.
 import math
 import struct
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -118,7 +117,7 @@ class ProgramInputs:
 
     def write(self, path: Path) -> None:
         """Write the inputs file of a program."""
-        with path.open("wb") as file:
+        with path.open("wb", 1 << 20) as file:
             n_bytes = self.count_dtype.itemsize
             file.write(MAGIC)
             file.write(struct.pack("=3q", self.n_images, n_bytes, len(self.settings)))
@@ -129,19 +128,27 @@ class ProgramInputs:
             for name, neurons in self.traced.items():
                 _write(file, np.frombuffer(name.encode(), np.uint8))
                 _write(file, neurons)
-            before = np.int64(-1)
-            for seed, traced, record, index in zip(
-                self.seeds, self.trace, self.record, self.stimulus, strict=True
-            ):
-                is_new = index != before  # repeats of a stimulus: it is written once
-                for value in (seed, traced, record, is_new):
-                    file.write(value.tobytes())
-                if is_new:
+            n_populations = self.record.shape[1]
+            heads = np.empty(
+                self.n_images,
+                [
+                    ("seed", np.uint64),
+                    ("trace", np.bool_),
+                    ("record", np.bool_, n_populations),
+                    ("is_new", np.bool_),
+                ],
+            )
+            heads["seed"], heads["trace"] = self.seeds, self.trace
+            heads["record"] = self.record
+            # Repeats of a stimulus are neighbours: it is written once.
+            heads["is_new"] = np.diff(self.stimulus, prepend=-1) != 0
+            for head, index in zip(heads, self.stimulus, strict=True):
+                file.write(head)
+                if head["is_new"]:
                     n_steps, *arrays = self.stimuli[index]
                     file.write(struct.pack("=q", n_steps))
                     for array in arrays:
                         _write(file, array)
-                before = index
 
 
 def _read(
@@ -188,28 +195,30 @@ class ProgramOutputs:
     traces: dict[tuple[int, int], npt.NDArray[np.float32]]
     weights: dict[tuple[int, int], npt.NDArray[np.float64]]
 
-    @classmethod
-    def joined(cls, parts: "list[ProgramOutputs]") -> "ProgramOutputs":
-        """Join the results of images that were run one part after another."""
-        starts = list(accumulate((len(part.counts) for part in parts), initial=0))
-
-        def together(name: str) -> dict[tuple[int, int], Any]:
-            return {
-                (start + image, index): array
-                for start, part in zip(starts, parts, strict=False)
-                for (image, index), array in getattr(part, name).items()
-            }
-
-        return cls(
-            np.concatenate([part.counts for part in parts]),
-            np.concatenate([part.potentials for part in parts]),
-            *map(together, ("spikes", "traces", "weights")),
+    def whole(self, n_images: int) -> "ProgramOutputs":
+        """Give room for the results of more images, to be filled with `put`."""
+        counts, potentials = (
+            np.empty((n_images, *own.shape[1:]), own.dtype)
+            for own in (self.counts, self.potentials)
         )
+        return ProgramOutputs(counts, potentials, {}, {}, {})
+
+    def put(self, start: int, part: "ProgramOutputs") -> None:
+        """Fill in the results of the images from `start` on."""
+        stop = start + len(part.counts)
+        self.counts[start:stop] = part.counts
+        self.potentials[start:stop] = part.potentials
+        for name in ("spikes", "traces", "weights"):
+            of_images = getattr(part, name).items()
+            getattr(self, name).update(
+                ((start + image, index), array) for (image, index), array in of_images
+            )
 
     @classmethod
     def read(cls, directory: Path, inputs: ProgramInputs) -> "ProgramOutputs":
         """Read the results of a program."""
-        counts = np.fromfile(directory / "counts", inputs.count_dtype)
+        # Not read: `put` copies it once.
+        counts = np.memmap(directory / "counts", inputs.count_dtype, "r")
         potentials = np.fromfile(directory / "potentials")
         return cls(
             counts.reshape(inputs.n_images, inputs.n_counts, -1),

@@ -350,7 +350,9 @@ class Simulator:
         def recorded(populations: range) -> Recorded:
             return {
                 (names[population % len(names)], image): (neuron, step)
-                for (image, population), (neuron, step) in outputs.spikes.items()
+                for (image, population), (neuron, step) in sorted(
+                    outputs.spikes.items()
+                )
                 if population in populations
             }
 
@@ -379,7 +381,7 @@ class Simulator:
             recorded_corrections=recorded(range(len(names), 2 * len(names))),
             recorded_potentials={
                 (traced[index].removesuffix(".v"), image): (job.inputs.traced[key], v)
-                for (image, index), v in outputs.traces.items()
+                for (image, index), v in sorted(outputs.traces.items())
                 for key in [traced[index]]
             },
             interval=job.interval,

@@ -87,8 +87,10 @@ Workers = int | Executor | None
 
 #: Most images of a shard: it bounds memory, and what a retry costs.
 MAX_SHARD = 100
-#: Shards for each local worker: the last ones fill up the time of a slow one.
+#: Shards for each local worker that works for long: the last ones fill up the time of a
+#: slow one.
 SHARDS_PER_WORKER = 2
+LONG_WORK = 100_000_000
 #: Least work of a shard, in neurons times steps: some 10 ms. A shard that does nothing
 #: takes 1 ms, and of several that are short one waits for a core.
 MIN_WORK = 7_000_000
@@ -127,11 +129,10 @@ def run_shards(
     if workers is None:  # the cores that this process may use
         has_affinity = hasattr(os, "sched_getaffinity")
         workers = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    n_shards = workers * SHARDS_PER_WORKER if workers > 1 else 1
     n_images = sum(job.n_images for job in jobs)
+    are_many = workers > 1 and n_images * work > workers * LONG_WORK
+    n_shards = workers * (SHARDS_PER_WORKER if are_many else 1)
     n_shards = max(1, min(n_shards, n_images * work // MIN_WORK))
-    if n_shards > workers:  # as many for each
-        n_shards -= n_shards % workers
     size = shard_size or min(MAX_SHARD, -(-n_images // n_shards))
     call = Call(programs, advance)
     with ThreadPoolExecutor(workers) if n_images > size else _Here() as threads:
@@ -209,7 +210,7 @@ def _collected(
         n, own = job.n_images, job.n_images if job.is_one_run else size
         waiting += [(index, k, min(k + own, n)) for k in range(0, n, own)]
     missing = Counter(index for index, *_ in waiting)
-    found: list[dict[int, ProgramOutputs]] = [{} for _ in jobs]
+    found: dict[int, ProgramOutputs] = {}
     failures: Counter[tuple[int, int, int]] = Counter()
     pending: dict[Any, tuple[int, int, int]] = {}
     # Not `concurrent.futures.wait`: a Ctrl-C while it holds the locks of its futures
@@ -241,12 +242,14 @@ def _collected(
             if outputs is None:
                 waiting.append(shard)
                 continue
-            found[index][start] = outputs
+            # At once, while others run.
+            if index not in found:
+                found[index] = outputs.whole(jobs[index].n_images)
+            found[index].put(start, outputs)
             advance(stop - start)
             missing[index] -= 1
             if not missing[index]:
-                parts, found[index] = found[index], {}
-                yield index, ProgramOutputs.joined([parts[k] for k in sorted(parts)])
+                yield index, found.pop(index)
     finally:
         for future in pending:
             future.cancel()

@@ -39,7 +39,12 @@ neurons.py, in the same order. Of neurons that send bursts, Brian2 writes all st
         for (size_t _k = 0; _k < _n; _k++) {
             const size_t _idx = _start + _k;
             const size_t _vectorisation_idx = _idx;
+            {% if burst and has_flags %}
+            // Multiples of thresholds are as precise as these, and twice as many at a time.
+            {{vector_code | join("\n") | replace(".0 * ", ".0f * ")}}
+            {% else %}
             {{vector_code|autoindent}}
+            {% endif %}
             {% if burst %}
             const bool _spike = {{get_array_name(variables['burst'])}}[_idx] != 0;
             {% else %}
