@@ -1,5 +1,6 @@
 """What is left of a CNN's accuracy in few steps, by neurons and calibration."""
 
+import math
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -124,8 +125,8 @@ def imagenet_nets(options: Options) -> list[Table]:
             table.rows.append(child.submit(_in_bursts, name).result())
     table.notes.append(
         "torchvision's, random weights and images: 10 images calibrate, 4 are shown. "
-        "Memory is the largest in a stage, of Python (with torch and the CNN) and of the "
-        "program. Needs Linux and psutil."
+        "Memory is the largest in a stage, of Python (with torch and the CNN) and of "
+        "the program. Needs Linux and psutil."
     )
     return [table]
 
@@ -148,7 +149,7 @@ def _in_bursts(name: str) -> dict[str, Any]:
     snn: SpikingNetwork = convert(
         cnn, (3, 224, 224), preset="bursts", calibration=images, max_pooling="gate"
     )
-    row["neurons"] = sum(map(np.prod, snn.layer_shapes.values()))
+    row["neurons"] = sum(map(math.prod, snn.layer_shapes.values()))
     lap("read")
     found = calibrate(snn, images, duration=4 * ms, progress=False)
     lap("calibrated")

@@ -93,15 +93,17 @@ class ProgramDevice(CPPStandaloneDevice):
         """Let the program read an array when it starts."""
         self.insert_code("main", f"arrays.read_array({where});")
         self.file.write(np.int64(values.size).tobytes())
-        for part in np.nditer(
+        whole: Any = ["readonly", "contig"]
+        parts: Any = np.nditer(
             values,
             ["external_loop", "buffered", "zerosize_ok"],
-            ["readonly", "contig"],
+            [whole],
             dtype,
             order="C",
             casting="unsafe",
             buffersize=LARGE,
-        ):
+        )
+        for part in parts:
             self.file.write(part.data)
 
     def fill_with_array(self, var: Any, arr: Any) -> None:
