@@ -1,9 +1,11 @@
 """Checks that every stage needs."""
 
+import ctypes
 import importlib
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -214,6 +216,12 @@ def optional_library(name: str, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs the library {library} ({error}). Install it with: "
             f'pip install "cnn2snn-brian[{extra}]", or pip install {library}'
         ) from error
+
+
+def give_back() -> None:
+    """Give freed memory back to the system; glibc keeps that of middle-sized arrays."""
+    with suppress(AttributeError, OSError, TypeError):  # of other systems
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory() -> int | None:

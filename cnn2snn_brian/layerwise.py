@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import give_back
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -172,6 +173,9 @@ class Layerwise:
             # Others need not be kept.
             ((_, *last),) = deque(self.spikes(parameters, part, given), maxlen=1)
             found.append(classes(*last))
+            del given, last
+        if self.n_at_once() == 1:
+            give_back()
         return np.concatenate(found)
 
     def evenly(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.checks import give_back
 from cnn2snn_brian.layerwise import Layerwise, Stage, classes, linear, tensor, threads
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.projections import INPUT, Projection, by_channel
@@ -341,6 +342,8 @@ class Fitting:
                 self.spikes[source][index] = None
         for source in done:
             del self.sums[source], self.spikes[source]
+        if kept is None:
+            give_back()
 
     def fitted(self, stage: Stage, currents: Iterable[Any]) -> Fit:
         """Fit the numbers of a layer."""
