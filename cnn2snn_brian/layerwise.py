@@ -443,7 +443,7 @@ def passed(spikes: Any, projection: Projection) -> Any:
     window = projection.connection.window
     assert window is not None
     spans = [np.array(window.spans(axis)) for axis in (0, 1)]
-    counts = spikes.cumsum(0, dtype=torch.int32)
+    counts = spikes.cumsum(0, dtype=torch.int32 if spikes.dtype == torch.int8 else None)
     largest = torch.full((), -1)
     leads = torch.zeros((), dtype=torch.int8)
     # Cell by cell of all windows, in the order that decides between equal ones.
