@@ -17,7 +17,8 @@ from benchmarks.competitors import NORMALIZATIONS, SCORES
 from benchmarks.measure import Summary, Table, cores, ratios, rounds
 from benchmarks.networks import AVX2, FEW_STEPS, Options, Settings, Workload
 from benchmarks.simulators import available
-from cnn2snn_brian import LabelledImages, SpikingNetwork, calibrate, data, models, train
+from cnn2snn_brian import SpikingNetwork, calibrate, data, models, train
+from cnn2snn_brian.data import LabelledImages
 
 __all__ = ["equal_accuracy"]
 
