@@ -15,7 +15,7 @@ from benchmarks.cost import show
 from benchmarks.measure import Summary, Table, rounds
 from benchmarks.networks import PAPER, Options, paper_workload
 
-__all__ = ["memory", "peak_mb"]
+__all__ = ["memory", "own_peak_mb", "peak_mb"]
 
 N_IMAGES = {"shared": 100, "explicit": 3}
 
@@ -61,6 +61,22 @@ def _memory_mb(process_id: int) -> float:
         return 0.0
     found = re.search(r"VmHWM:\s*(\d+) kB", status)
     return int(found.group(1)) * 1024 / 1e6 if found else 0.0
+
+
+def own_peak_mb() -> float:
+    """
+    Read the largest memory of this process since the last call.
+
+    Returns
+    -------
+    float
+        Its peak in MB (10^6 bytes).
+    """
+    folder = Path("/proc/self")
+    found = re.search(r"VmHWM:\s*(\d+) kB", (folder / "status").read_text())
+    assert found is not None
+    (folder / "clear_refs").write_text("5")
+    return int(found.group(1)) * 1024 / 1e6
 
 
 def peak_mb(action: Callable[[], Any], every_s: float = 1e-3) -> float:

@@ -1,9 +1,11 @@
 """Checks that every stage needs."""
 
+import ctypes
 import importlib
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -221,6 +223,12 @@ def n_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def give_back() -> None:
+    """Give freed memory back to the system; glibc keeps that of middle-sized arrays."""
+    with suppress(AttributeError, OSError, TypeError):  # of other systems
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory() -> int | None:

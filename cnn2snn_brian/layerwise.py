@@ -8,6 +8,7 @@ in another order.
 """
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnn2snn_brian.checks import give_back
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import (
     INPUT,
@@ -24,11 +26,13 @@ from cnn2snn_brian.projections import (
     Convolution,
     Dense,
     FloatArray,
+    Kernel,
     Network,
     Projection,
     Shape,
     TransposedConvolution,
     by_channel,
+    is_large,
 )
 from cnn2snn_brian.settings import (
     ROUNDING,
@@ -169,6 +173,9 @@ class Layerwise:
             # Others need not be kept.
             ((_, *last),) = deque(self.spikes(parameters, part, given), maxlen=1)
             found.append(classes(*last))
+            del given, last
+        if self.n_at_once() == 1:
+            give_back()
         return np.concatenate(found)
 
     def evenly(
@@ -354,13 +361,35 @@ def plane(values: Any, shape: Shape) -> Any:
     return tensor(np.broadcast_to(values, shape)[None])[0]
 
 
-def linear(connection: Connection) -> Callable[[Any], Any]:
-    """Do what `Connection.drive` does, with tensors of torch."""
+def _weights(kernel: Kernel, share: FloatArray | None) -> Any:
+    """Give weights as a tensor: a large matrix itself, unless inputs have a share."""
+    import torch
+
+    given: Any = kernel.weight
+    if share is not None:
+        given = np.empty(given.shape, np.float32)
+        np.multiply(kernel.weight, share, out=given)  # in float64, part by part
+    elif given.ndim == 4 or not is_large(given):
+        return tensor(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it must not be written to
+        return torch.from_numpy(given)
+
+
+def linear(
+    connection: Connection, share: FloatArray | None = None
+) -> Callable[[Any], Any]:
+    """Do what `Connection.drive` does, with tensors of torch; channels have a share."""
     from torch.nn import functional as F
 
     window, kernel = connection.window, connection.kernel
+    if share is not None and isinstance(kernel, Dense):
+        share = np.repeat(share, kernel.weight.shape[1] // len(share))
+    elif share is not None:
+        connection, share = connection.times(share), None
+        kernel = connection.kernel
     axes = None if window is None else [tensor(matrix) for matrix in window.axes]
-    weight: Any = None if kernel is None else tensor(kernel.weight)
+    weight: Any = None if kernel is None else _weights(kernel, share)
 
     def drive(x: Any) -> Any:
         if axes is not None:
@@ -398,7 +427,7 @@ def _synapses(projection: Projection, share: Any) -> Callable[[Any], Any]:
         if share is not None:
             weight = weight * by_channel(tensor(share), connection.shape)
         return lambda spikes: passed(spikes, projection) * weight
-    drive = linear(connection if share is None else connection.times(share))
+    drive = linear(connection, share)
 
     def synapses(spikes: Any) -> Any:
         found = drive(spikes.flatten(0, 1).float())
@@ -414,7 +443,7 @@ def passed(spikes: Any, projection: Projection) -> Any:
     window = projection.connection.window
     assert window is not None
     spans = [np.array(window.spans(axis)) for axis in (0, 1)]
-    counts = spikes.cumsum(0)
+    counts = spikes.cumsum(0, dtype=torch.int32 if spikes.dtype == torch.int8 else None)
     largest = torch.full((), -1)
     leads = torch.zeros((), dtype=torch.int8)
     # Cell by cell of all windows, in the order that decides between equal ones.

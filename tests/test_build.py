@@ -1,5 +1,6 @@
 """Building and keeping programs: what can go wrong before and while compiling."""
 
+import io
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from torch import nn
 
 from cnn2snn_brian import STDP, BuildError, convert
 from cnn2snn_brian.errors import CompilerNotFoundError
+from cnn2snn_brian.projections import LARGE
 from cnn2snn_brian.simulator.compiler import (
     build_program,
     check_cache,
@@ -464,3 +466,15 @@ def test_folders_may_have_any_name(tmp_path, project, folder):
     moved = project.rename(tmp_path / folder / "project")
     built = build_program(moved, check_cache(tmp_path / folder / "cache"))
     assert said(built.program) == "hello"
+
+
+def test_large_weights_are_written_in_parts():
+    shape = 3, 700, 701
+    weights = np.random.default_rng(0).normal(size=shape).transpose(2, 0, 1)[::-1]
+    device = ProgramDevice()
+    device.file = io.BytesIO()
+    device.load("w", weights, np.float32)
+    n, values = device.file.getvalue()[:8], device.file.getvalue()[8:]
+    assert int.from_bytes(n, "little") == weights.size > LARGE
+    found = np.frombuffer(values, np.float32)
+    np.testing.assert_array_equal(found, weights.astype(np.float32).ravel())

@@ -143,6 +143,20 @@ def test_biases_follow_a_threshold_that_is_changed_in_brian():
     assert net["conv1"].input_scale[:] == 1.0
 
 
+def test_scales_of_a_long_chain_have_short_names():
+    # Brian2's names of linked expressions would double from layer to layer.
+    brian2.prefs.codegen.target = "numpy"
+    modules = [m for _ in range(30) for m in (nn.Conv2d(2, 2, 1), nn.ReLU())]
+    module = randomize(nn.Sequential(*modules), seed=1)
+    snn = convert(module, (2, 1, 1), thresholds=1.25)
+    net = snn.network()
+    last = net[snn.layer_names[-1]]
+    assert max(map(len, last.variables)) < 40
+    np.testing.assert_allclose(last.input_scale[:], 1.25**-29, rtol=1e-5)
+    net[snn.layer_names[3]].v_th = 0.5
+    np.testing.assert_allclose(last.input_scale[:], 1.25**-28 / 0.5, rtol=1e-5)
+
+
 def test_objects_are_reachable_by_layer_name_and_the_network_can_be_edited():
     brian2.prefs.codegen.target = "numpy"
     snn = convert(two_layers(bias=False), (2, 7, 6), thresholds={"conv1": 2, "ip1": 3})

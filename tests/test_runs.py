@@ -38,7 +38,8 @@ def impulse_responses(module, input_shape):
 
 def check_tables(connection):
     """Compare runs with the sums, and both orders of the weights."""
-    table, stored = connection.runs(), connection.stored()
+    runs, stored = connection.runs(), connection.stored()
+    table = runs.by_source()
     pre, post, index = table.expanded()
     expected = responses(connection.drive, connection.input_shape)
     found, reached = np.zeros_like(expected), np.zeros(expected.shape, bool)
@@ -66,7 +67,12 @@ def check_tables(connection):
     assert (table.weight + table.length <= len(stored)).all()
     for name in ("first", "post", "weight", "length"):
         assert getattr(table, name).dtype == np.int32, name
-    check_neighbours(connection, table)
+    for source in range(n_sources):
+        for ours, theirs in zip(
+            table.of(source).expanded(), runs.of(source).expanded(), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    check_neighbours(connection, table, runs.n_sharing)
 
     in_order = connection.from_stored(stored)
     np.testing.assert_array_equal(in_order, connection.weight)
@@ -80,9 +86,9 @@ def check_tables(connection):
     np.testing.assert_array_equal(connection.stored(in_order), stored)
 
 
-def check_neighbours(connection, table):
+def check_neighbours(connection, table, n):
     """Sources whose runs reach the same are neighbours, and so are their weights."""
-    n, size = table.channels, connection.weights_of_channel
+    size = connection.weights_of_channel
     for source in range(0, len(table.first) - 1, n):
         runs = [slice(*table.first[k : k + 2]) for k in range(source, source + n)]
         for k, own in enumerate(runs):
@@ -199,7 +205,7 @@ def test_a_kernel_row_is_one_run(kernel, stride_y, padding):
     reached = impulse_responses(module, (2, 7, 6)) != 0
     places = reached.reshape(-1, height, width, out_channels)
     rows_reached = places.any(axis=(2, 3)).sum(axis=1)
-    table = connection.runs()
+    table = connection.runs().by_source()
     np.testing.assert_array_equal(np.diff(table.first), rows_reached)
     if stride_y == 1:
         middle = (3 * 6 + 3) * 2 + 1  # (y, x) = (3, 3), channel 1: no border is near
@@ -209,9 +215,9 @@ def test_a_kernel_row_is_one_run(kernel, stride_y, padding):
 
 def test_pooling_and_groups_have_a_run_for_each_target_position():
     pool = only(from_torch(nn.AvgPool2d(2), (3, 6, 4))).connection
-    assert pool.runs().length.tolist() == [1] * 72
+    assert pool.runs().by_source().length.tolist() == [1] * 72
     module = nn.Conv2d(4, 6, (1, 2), groups=2, bias=False)
-    grouped = only(from_torch(module, (4, 1, 3))).connection.runs()
+    grouped = only(from_torch(module, (4, 1, 3))).connection.runs().by_source()
     # Of 3 positions, those at the borders reach one output position, the other two.
     np.testing.assert_array_equal(
         np.diff(grouped.first).reshape(3, 4)[:, 0], 1 + (np.arange(3) == 1)
@@ -219,11 +225,27 @@ def test_pooling_and_groups_have_a_run_for_each_target_position():
     assert set(grouped.length) == {3}
 
 
+def test_channels_of_a_position_share_a_list():
+    """Tables grow with positions, not with neurons."""
+    torch.manual_seed(0)
+    # Of 5 rows 13 pairs are connected, of 4 columns 10.
+    for module, n_places, n_runs, steps in (
+        (nn.Conv2d(6, 4, 3, padding=1), 20, 13 * 4, (0, 36)),
+        (nn.Conv2d(6, 12, 3, padding=1, groups=6), 20, 13 * 10, (2, 18)),
+        (nn.Conv2d(6, 4, 3, padding=1, groups=2), 40, 2 * 13 * 10, (0, 18)),
+        (nn.AvgPool2d(2), 20, 16, (1, 1)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(120, 7)), 1, 1, (0, 7)),
+    ):
+        table = only(from_torch(module, (6, 5, 4))).connection.runs()
+        assert (len(table.first) - 1, len(table.post)) == (n_places, n_runs)
+        assert (table.post_step, table.weight_step) == steps
+
+
 def test_runs_by_hand():
     # Input of 1 channel and 3 positions, kernel (a, b), 2 output channels.
     kernel = np.array([[[[1.0, 2.0]]], [[[3.0, 4.0]]]])
     connection = connection_of(Conv2d("conv1", (INPUT,), (1, 1, 3), kernel))
-    table = connection.runs()
+    table = connection.runs().by_source()
     # Stored flipped in x, output channels inside: tap 1 first, then tap 0.
     np.testing.assert_array_equal(connection.stored(), [2, 4, 1, 3])
     np.testing.assert_array_equal(table.first, [0, 1, 2, 3])

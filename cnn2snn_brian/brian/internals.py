@@ -18,7 +18,12 @@ from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.core.names import Nameable
 from brian2.core.tracking import InstanceTrackerSet
-from brian2.core.variables import ArrayVariable, DynamicArrayVariable, Variables
+from brian2.core.variables import (
+    ArrayVariable,
+    DynamicArrayVariable,
+    Subexpression,
+    Variables,
+)
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.devices.device import RuntimeDevice, reset_device

@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from brian2 import (
-    Clock,
-    Network,
-    PoissonGroup,
-    Quantity,
-    Synapses,
-    get_device,
-    linked_var,
-    second,
-)
+from brian2 import Clock, Network, PoissonGroup, Quantity, Synapses, get_device, second
 
 from cnn2snn_brian.brian.codeobjects import droppable
 from cnn2snn_brian.brian.explicit_synapses import explicit_synapses, set_rule
@@ -30,7 +21,13 @@ from cnn2snn_brian.brian.input import (
     takes_images,
 )
 from cnn2snn_brian.brian.internals import RuntimeDevice, check_version, word_substitute
-from cnn2snn_brian.brian.neurons import Place, Schedule, burst_before, if_neurons
+from cnn2snn_brian.brian.neurons import (
+    Place,
+    Schedule,
+    burst_before,
+    if_neurons,
+    link_scale,
+)
 from cnn2snn_brian.brian.shared_synapses import SharedSynapses
 from cnn2snn_brian.brian.synapse_kinds import GateSynapses
 from cnn2snn_brian.checks import free_memory
@@ -225,8 +222,7 @@ def _built(
         if constant == "first":
             group.input_scale = gains[name]
         elif constant == "linked":
-            before = groups[layers.sources(name)[0]]
-            group.input_scale = linked_var(before, "output_scale")
+            link_scale(group, groups[layers.sources(name)[0]])
         if constant != "none" and layer.bias is not None:
             group.bias = to_neurons(layer.bias, layer.shape)
         network.add(group)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from brian2 import Clock, CodeRunner, NeuronGroup
 
 from cnn2snn_brian.brian.codeobjects import droppable, own_code_object_class
-from cnn2snn_brian.brian.internals import Variables, get_identifiers
+from cnn2snn_brian.brian.internals import Subexpression, Variables, get_identifiers
 from cnn2snn_brian.checks import check_choice
 from cnn2snn_brian.settings import (
     IF,
@@ -114,7 +114,6 @@ BY_CHANNEL_MODEL = {
 #: linked from layer to layer, so that all biases follow when a threshold changes.
 CONSTANT_INPUT_MODEL = """
 bias : 1
-input_scale : 1 {link}
 output_scale = input_scale / {reference} : 1 (shared)
 """
 
@@ -211,6 +210,24 @@ class OnePassUpdate(CodeRunner):  # type: ignore[misc]
             self.variables.add_auxiliary_variable(name, dtype=dtype)
 
 
+def link_scale(group: NeuronGroup, before: NeuronGroup) -> None:
+    """Let the scale of a group follow the thresholds of all layers before."""
+    # `linked_var` does the same, but gives names that double with each layer.
+    variables, theirs = group.variables, before.variables
+    reference = "v_ref" if "v_ref" in theirs else "v_th"
+    mine = {f"_of_{before.name}_{what}": what for what in ("input_scale", reference)}
+    mine |= {name: name for name in theirs if name.startswith("_of_")}
+    ratio = " / ".join([*mine][:2])
+    dtype = theirs["output_scale"].dtype
+    for name, what in mine.items():
+        if isinstance(theirs[what], Subexpression):
+            expr = theirs[what].expr
+            variables.add_subexpression(name, expr=expr, dtype=dtype, scalar=True)
+        else:
+            variables.add_reference(name, before, what, index="0")
+    variables.add_subexpression("input_scale", expr=ratio, dtype=dtype, scalar=True)
+
+
 def if_neurons(
     name: str,
     n: int,
@@ -236,10 +253,9 @@ def if_neurons(
     equations += RELEASE_MODEL if failing else ""
     equations += LESION_MODEL if lesions else ""
     if has_constant:
-        link = "(shared)" if constant_input == "first" else "(linked)"
-        equations += CONSTANT_INPUT_MODEL.format(
-            link=link, reference="v_ref" if by_channel else "v_th"
-        )
+        reference = "v_ref" if by_channel else "v_th"
+        equations += CONSTANT_INPUT_MODEL.format(reference=reference)
+        equations += "input_scale : 1 (shared)\n" if constant_input == "first" else ""
     elif "bias" in get_identifiers(neuron.model):
         # All neurons have these, as far as a model can tell.
         equations += "bias : 1 (shared)\ninput_scale : 1 (shared)\n"

@@ -30,13 +30,22 @@ from brian2 import (
 )
 
 from cnn2snn_brian.brian.codeobjects import own_code_object_class
-from cnn2snn_brian.brian.internals import Variables, check_version, word_substitute
+from cnn2snn_brian.brian.internals import (
+    Subexpression,
+    Variables,
+    check_version,
+    get_identifiers,
+    word_substitute,
+)
 from cnn2snn_brian.errors import InputError
 from cnn2snn_brian.projections import Connection, Convolution, Runs
 from cnn2snn_brian.settings import check_units
 
 #: Variables of the cells that spikes are averaged in.
 CELLS = ["_cell_first", "_cell_index", "_cell_share"]
+
+#: Sizes of a table of runs that templates are told.
+RUN_SIZES = ["channels", "n_sharing", "post_step", "weight_step"]
 
 #: A statement that only adds a weight, or a weight times a variable of the source.
 PLAIN = re.compile(r"(\w+?)(?:_post)?\s*\+=\s*(?:w|\(?(\w+_pre)\s*\*\s*w\)?)")
@@ -80,19 +89,16 @@ def added_to(
     return (name, times) if is_plain else (None, None)
 
 
-def _sums_constants(
-    connection: Connection, table: Runs, target: str | None
-) -> dict[str, Any] | None:
+def _sums_constants(table: Runs, target: str | None) -> dict[str, Any] | None:
     """Give the sizes for sums in registers, see ``templates/standalone/sums.cpp``."""
     longest = table.length.max(initial=0)
-    if target is None or table.channels < SUMS_FROM or longest < SUMS_LENGTH:
+    if target is None or table.n_sharing < SUMS_FROM or longest < SUMS_LENGTH:
         return None
-    n = len(table.first) - 1
+    n_places = len(table.first) - 1
     return {
-        "n": n,
+        "n": n_places * table.channels,
         "target": target,
-        "stride": connection.weights_of_channel,
-        "worthwhile": SUMS_FROM * n // table.channels,
+        "worthwhile": SUMS_FROM * n_places,
     }
 
 
@@ -141,12 +147,12 @@ def constants(
             "counted": target is not None,
         }
     if not has_kernel and connection.is_whole and target is not None:
-        spread = {"channels": connection.channels, "target": target}
+        spread = {"target": target}
     return {
         "longest": int(table.length.max(initial=0)),
-        "channels": table.channels,
+        **{what: getattr(table, what) for what in RUN_SIZES},
         "pool": pool,
-        "sums": _sums_constants(connection, table, target),
+        "sums": _sums_constants(table, target),
         "spread": spread,
         "columns": _columns_constants(connection, target, has_sizes=size is not None),
         "target": target,
@@ -278,6 +284,7 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
     def _add_variables(self, dtype: Any, unit: Any) -> None:
         variables = self.variables = Variables(self)
         variables.create_clock_variables(self.clock)
+        used = get_identifiers(self.on_pre)
         for prefix, group, index in (
             ("pre", self.source, "_presynaptic_idx"),
             ("post", self.target, "_postsynaptic_idx"),
@@ -293,16 +300,20 @@ class SharedSynapses(Group, CodeRunner):  # type: ignore[misc]
                 if group.variables.indices[name] not in ("_idx", "_sub_idx", "0"):
                     continue  # not a variable of its neurons
                 where = "0" if variable.scalar else index
-                variables.add_reference(f"{name}_{prefix}", group, name, index=where)
+                names = [f"{name}_{prefix}"]
                 if prefix == "post" and name not in ("i", "w"):
-                    variables.add_reference(name, group, name, index=where)
-        stored = self.connection.stored()
+                    names.append(name)
+                for own in names:
+                    # Expressions refer to those of the layer before, and so on.
+                    if not isinstance(variable, Subexpression) or own in used:
+                        variables.add_reference(own, group, name, index=where)
+        stored = self.connection.as_stored()
         variables.add_constant("N", value=self.connection.n_synapses)
-        variables.add_constant("_n_weights", value=len(stored))
+        variables.add_constant("_n_weights", value=stored.size)
         variables.add_array(
-            "w", size=len(stored), dimensions=get_dimensions(unit), dtype=dtype
+            "w", size=stored.size, dimensions=get_dimensions(unit), dtype=dtype
         )
-        variables["w"].set_value(stored.astype(dtype))
+        variables["w"].set_value(stored.flat)
         variables.add_auxiliary_variable("_kernel_idx", dtype=np.int32)
         variables["_kernel_idx"].unique = True
         variables["_kernel_idx"].read_only = True

@@ -233,13 +233,11 @@ class Connection(ByContent):
         return own.placed(self.own_shape[0], self.start, self.channels)
 
     def _window_runs(self, window: Window) -> Runs:
-        (channels, _, width), out_width = self.input_shape, self.own_shape[2]
-        y_out, y_in = (a[:, None, None] for a in np.nonzero(window.rows))
-        x_out, x_in = (a[None, :, None] for a in np.nonzero(window.columns))
-        channel = np.arange(channels)[None, None, :]
-        pre = (y_in * width + x_in) * channels + channel
-        post = (y_out * out_width + x_out) * channels + channel
-        return Runs.ordered(math.prod(self.input_shape), pre, post, post, 1, 1)
+        (channels, height, width), out_width = self.input_shape, self.own_shape[2]
+        y_out, y_in = (a[:, None] for a in np.nonzero(window.rows))
+        x_out, x_in = np.nonzero(window.columns)
+        place, post = y_in * width + x_in, (y_out * out_width + x_out) * channels
+        return Runs.ordered(height * width, place, post, post, 1, channels, 1, 1)
 
     def cells(self) -> Cells | None:
         """List the cells of each input position, if a kernel reads a window."""
@@ -256,15 +254,18 @@ class Connection(ByContent):
         """Number of weights of an input channel, which are neighbours in memory."""
         return 1 if self.kernel is None else self.kernel.weights_of_channel
 
+    def as_stored(self, weight: Any = None) -> npt.NDArray[Any]:
+        """Order weights as synapses store them: a view, of several dimensions."""
+        weight = self.weight if weight is None else np.asarray(weight)
+        if self.kernel is not None:
+            return self.kernel.as_stored(weight)
+        return np.broadcast_to(weight[..., None], (*weight.shape, self.own_shape[0]))
+
     def stored(
         self, weight: Any = None, share: FloatArray | None = None
     ) -> npt.NDArray[Any]:
         """Order weights as synapses store them, times a share by input channel."""
-        weight = self.weight if weight is None else np.asarray(weight)
-        if self.kernel is None:
-            stored = np.repeat(weight.ravel(), self.own_shape[0])
-        else:
-            stored = self.kernel.stored(weight)
+        stored = self.as_stored(weight).ravel()
         if share is None:
             return stored
         channel = np.arange(len(stored)) // self.weights_of_channel % len(share)
@@ -346,4 +347,6 @@ class Connection(ByContent):
     def to_synapses(self, weights: Any) -> npt.NDArray[np.float64]:
         """Order weights as the synapses are; undoes `from_synapses`."""
         values = np.asarray(weights, np.float64)
-        return values if (own := self._ordered) is None else own.stored(values)
+        return (
+            values if (own := self._ordered) is None else own.as_stored(values).ravel()
+        )

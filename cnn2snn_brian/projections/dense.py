@@ -67,10 +67,9 @@ class Dense(Kernel):
         return table.swapaxes(1, 2)
 
     def runs(self) -> Runs:
-        """List the synapses: one run for each source."""
+        """List the synapses: all sources are one place, with one run."""
         n_out, n_in = self.weight.shape
-        source = np.arange(n_in)
-        return Runs.ordered(n_in, source, 0, source * n_out, n_out, n_in)
+        return Runs.ordered(1, 0, 0, 0, n_out, n_in, 0, n_out)
 
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """All positions reach all."""
@@ -127,9 +126,9 @@ class ByChannel(Kernel):
 
     def runs(self) -> Runs:
         """List the synapses: each neuron has one."""
-        n, channels = math.prod(self.input_shape), self.input_shape[0]
-        each = np.arange(n)
-        return Runs.ordered(n, each, each, each % channels, 1, 1)
+        channels, n = self.input_shape[0], math.prod(self.input_shape[1:])
+        place = np.arange(n)
+        return Runs.ordered(n, place, place * channels, 0, 1, channels, 1, 1)
 
     def reach(self, axis: int) -> npt.NDArray[np.bool_]:
         """Each position reaches its like."""

@@ -4,7 +4,7 @@ What a kernel is, and its synapses as runs.
 Neurons are ordered (y, x, channel). With that order the targets of a spike are a few
 runs of neighbours, and so are their weights once they are ordered the same way. So a
 spike is a few loops over neighbours in memory, and only the beginning and the length of
-each run are stored.
+each run are stored, once for all channels of a position.
 """
 
 import math
@@ -26,86 +26,114 @@ if TYPE_CHECKING:
 IntArray = npt.NDArray[np.int32]
 
 
+def _listed(counts: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """List so many items of each: whose they are, and their number in there."""
+    whose = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    ends = np.cumsum(counts, dtype=np.int64)
+    return whose, np.arange(len(whose)) - np.repeat(ends - counts, counts)
+
+
 @dataclass(frozen=True)
 class Runs:
     """
-    Runs of targets of all source neurons, ordered by source neuron.
+    Runs of targets, ordered by source neuron.
+
+    A place is a number of neighbours among the sources, such as the channels of a
+    position. Its first source has the runs that are listed, the next ones have the
+    same, a step further on.
 
     Attributes
     ----------
-    first : ndarray of int32, shape (n_sources + 1,)
-        Where the runs of each source begin, and the number of all runs.
+    first : ndarray of int32, shape (n_places + 1,)
+        Where the runs of each place begin, and the number of all runs.
     post, weight, length : ndarray of int32, shape (n_runs,)
         First target, first weight in memory, and number of targets of each run.
     channels : int
-        Neighbouring sources whose runs reach the same targets.
+        Sources of a place.
+    post_step, weight_step : int
+        How far the targets and weights of a source are from those of the one before.
     """
 
     first: IntArray
     post: IntArray
     weight: IntArray
     length: IntArray
-    channels: int
+    channels: int = 1
+    post_step: int = 0
+    weight_step: int = 0
 
     @classmethod
     def ordered(
-        cls,
-        n_sources: int,
-        pre: Any,
-        post: Any,
-        weight: Any,
-        length: Any,
-        channels: int,
+        cls, n_places: int, place: Any, post: Any, weight: Any, length: Any, *sizes: int
     ) -> "Runs":
-        """Order runs by source, then by target: that is how memory is read."""
-        pre, post, weight, length = (
+        """Order runs by place, then by target: that is how memory is read."""
+        place, post, weight, length = (
             np.ascontiguousarray(a).ravel().astype(np.int32)
-            for a in np.broadcast_arrays(pre, post, weight, length)
+            for a in np.broadcast_arrays(place, post, weight, length)
         )
-        order = np.lexsort((post, pre))
-        first = np.zeros(n_sources + 1, np.int32)
-        np.cumsum(np.bincount(pre, minlength=n_sources), out=first[1:])
-        return cls(first, post[order], weight[order], length[order], channels)
+        order = np.lexsort((post, place))
+        first = np.zeros(n_places + 1, np.int32)
+        np.cumsum(np.bincount(place, minlength=n_places), out=first[1:])
+        return cls(first, post[order], weight[order], length[order], *sizes)
+
+    @property
+    def n_sharing(self) -> int:
+        """Number of neighbouring sources that reach the same targets."""
+        return 1 if self.post_step else self.channels
 
     def of(self, source: int) -> "Runs":
         """Take the runs of one source."""
-        mine = slice(self.first[source], self.first[source + 1])
-        first = np.array([0, mine.stop - mine.start])
-        lists = self.post[mine], self.weight[mine], self.length[mine]
-        return Runs(first, *lists, self.channels)
+        place, channel = divmod(source, self.channels)
+        mine = slice(self.first[place], self.first[place + 1])
+        return Runs(
+            np.array([0, mine.stop - mine.start], np.int32),
+            self.post[mine] + np.int32(channel * self.post_step),
+            self.weight[mine] + np.int32(channel * self.weight_step),
+            self.length[mine],
+        )
+
+    def by_source(self) -> "Runs":
+        """List the runs of every source: places of one."""
+        counts = np.repeat(np.diff(self.first), self.channels)
+        source, within = _listed(counts)
+        place, channel = np.divmod(source, np.int32(self.channels))
+        run = self.first[place] + within
+        return Runs(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+            self.post[run] + channel * np.int32(self.post_step),
+            self.weight[run] + channel * np.int32(self.weight_step),
+            self.length[run],
+        )
 
     def expanded(self) -> tuple[IntArray, IntArray, IntArray]:
         """List source, target and weight of all synapses, by source, then by target."""
+        each = self.by_source()
+        run, within = _listed(each.length)
         source = np.repeat(
-            np.arange(len(self.first) - 1, dtype=np.int32), np.diff(self.first)
-        )
-        ends = np.cumsum(self.length, dtype=np.int64)
-        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(
-            ends - self.length, self.length
+            np.arange(len(each.first) - 1, dtype=np.int32), np.diff(each.first)
         )
         post, weight = (
-            (np.repeat(begin, self.length) + within).astype(np.int32)
-            for begin in (self.post, self.weight)
+            (begin[run] + within).astype(np.int32) for begin in (each.post, each.weight)
         )
-        return np.repeat(source, self.length), post, weight
+        return source[run], post, weight
 
     def placed(self, mine: int, start: int, channels: int) -> "Runs":
         """Cut runs over `mine` channels into those of one position in `channels`."""
         # A run starts at any channel of a position, and ends with one or in it.
-        n_places = -(-(self.post % mine + self.length) // mine)
-        run = np.repeat(np.arange(len(self.post)), n_places)
-        ends = np.cumsum(n_places)
-        within = np.arange(len(run)) - np.repeat(ends - n_places, n_places)
+        n_positions = -(-(self.post % mine + self.length) // mine)
+        run, within = _listed(n_positions)
         begin = self.post[run] // mine * mine + within * mine
         first = np.maximum(begin, self.post[run])
         end = np.minimum(begin + mine, (self.post + self.length)[run])
-        place, channel = np.divmod(first, mine)
-        return Runs(
-            np.concatenate([[0], ends])[self.first].astype(np.int32),
-            (place * channels + start + channel).astype(np.int32),
-            (self.weight[run] + first - self.post[run]).astype(np.int32),
-            (end - first).astype(np.int32),
-            self.channels,
+        position, channel = np.divmod(first, mine)
+        return replace(
+            self,
+            first=np.concatenate([[0], np.cumsum(n_positions)])[self.first].astype(
+                np.int32
+            ),
+            post=(position * channels + start + channel).astype(np.int32),
+            weight=(self.weight[run] + first - self.post[run]).astype(np.int32),
+            length=(end - first).astype(np.int32),
         )
 
 
@@ -187,13 +215,13 @@ class Kernel(ByContent, ABC):
         shape = (table.shape[0] * table.shape[1], *self.input_shape[1:])
         return replace(self, input_shape=shape, weight=self.from_table(table), **more)
 
-    def stored(self, weight: Any) -> npt.NDArray[Any]:
-        """Order weights as shared synapses store them."""
-        return np.ascontiguousarray(self.in_memory(self.table(weight))).ravel()
+    def as_stored(self, weight: Any) -> npt.NDArray[Any]:
+        """Order weights as shared synapses store them, in several dimensions."""
+        return self.in_memory(self.table(weight))  # type: ignore[no-any-return]
 
     def from_stored(self, stored: Any) -> npt.NDArray[Any]:
         """Order stored weights as torch does."""
-        shape = self.in_memory(self.table(self.weight)).shape
+        shape = self.as_stored(self.weight).shape
         return self.from_table(self.in_memory(np.reshape(stored, shape)))
 
     @property
@@ -381,12 +409,16 @@ class SpatialKernel(Kernel):
         x_in, x_out, tap_x, n_positions = (
             a[None, :, None] for a in (x_in, x_out, tap_x, n_positions)
         )
-        channel = np.arange(channels)[None, None, :]
+        # The channels of a group reach the same, and single ones their own.
+        per_place = channels if per_in == 1 else per_in
+        channel = np.arange(0, channels, per_place)[None, None, :]
         return Runs.ordered(
-            math.prod(self.input_shape),
-            (y_in * width + x_in) * channels + channel,
+            math.prod(self.input_shape) // per_place,
+            ((y_in * width + x_in) * channels + channel) // per_place,
             (y_out * out_width + x_out) * out_channels + channel // per_in * per_out,
             ((channel * ky + tap_y) * kx + tap_x) * per_out,
             n_positions * per_out,
-            per_in,
+            per_place,
+            per_out if per_in < per_place else 0,
+            self.weights_of_channel,
         )

@@ -32,7 +32,7 @@ def _signs(connection: Connection) -> npt.NDArray[np.bool_]:
                 for own in (weight > 0, weight < 0)
             ]
         )
-    runs, stored = connection.runs(), connection.stored()
+    runs, stored = connection.runs().by_source(), connection.stored()
     source = np.repeat(np.arange(n_sources), np.diff(runs.first))
     found = []
     for is_of_sign in (stored > 0, stored < 0):

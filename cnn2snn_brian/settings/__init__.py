@@ -73,6 +73,7 @@ from cnn2snn_brian.settings.settings import (
 )
 from cnn2snn_brian.settings.storage import described_model, fields_of, network_record
 from cnn2snn_brian.settings.thresholds import (
+    Highest,
     ceiling_thresholds,
     data_based_thresholds,
     input_scales,

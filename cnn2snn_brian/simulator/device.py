@@ -54,7 +54,7 @@ from cnn2snn_brian.brian import (
     spiking,
 )
 from cnn2snn_brian.errors import BuildError
-from cnn2snn_brian.projections import INPUT, Shape, to_neurons
+from cnn2snn_brian.projections import INPUT, LARGE, Shape, to_neurons
 from cnn2snn_brian.settings import PERTURBATION, Perturbations, numbers
 from cnn2snn_brian.simulator.units import write_units
 
@@ -79,21 +79,34 @@ class ProgramDevice(CPPStandaloneDevice):
 
     file: Any = None
 
-    def load(self, where: str, values: Any) -> None:
+    def load(self, where: str, values: Any, dtype: Any = None) -> None:
         """Let the program read an array when it starts."""
         self.insert_code("main", f"arrays.read_array({where});")
         self.file.write(np.int64(values.size).tobytes())
-        self.file.write(np.ascontiguousarray(values).data)
+        whole: Any = ["readonly", "contig"]
+        parts: Any = np.nditer(
+            values,
+            ["external_loop", "buffered", "zerosize_ok"],
+            [whole],
+            dtype,
+            order="C",
+            casting="unsafe",
+            buffersize=LARGE,
+        )
+        for part in parts:
+            self.file.write(part.data)
 
     def fill_with_array(self, var: Any, arr: Any) -> None:
-        """Set a variable; Brian2 has a file for each, and a second copy of it."""
-        if np.size(arr) < 2:
-            super().fill_with_array(var, arr)
+        """Set a variable; Brian2 has a file for each, and keeps even large ones."""
+        values = arr.base if isinstance(arr, np.flatiter) else np.asarray(arr)
+        if values.size < 2:
+            super().fill_with_array(var, values.ravel())
             return
-        values, where = np.asarray(arr, var.dtype), self.get_array_name(var, False)
+        where = self.get_array_name(var, access_data=False)
         is_dynamic = isinstance(var, DynamicArrayVariable)
-        self.load(where if is_dynamic else f"{where}, {var.size}", values)
-        self.array_cache[var] = None if is_dynamic else values
+        self.load(where if is_dynamic else f"{where}, {var.size}", values, var.dtype)
+        is_kept = not is_dynamic and values.size < LARGE
+        self.array_cache[var] = np.array(values, var.dtype).ravel() if is_kept else None
 
     def code_object_class(
         self, codeobj_class: Any = None, fallback_pref: str | None = None
@@ -315,14 +328,14 @@ def _load_currents(snn: "SpikingNetwork") -> None:
     for p in snn.layers.out_of(INPUT) if snn.encoding == "current" else ():
         layer, inner = snn.layers[p.target], p.connection.after_window()
         bias = np.zeros(layer.shape) if layer.bias is None else layer.bias
-        table, biases = inner.runs(), to_neurons(bias, layer.shape)
+        table, biases = inner.runs().by_source(), to_neurons(bias, layer.shape)
         DEVICE.insert_code("main", f"cnn2snn::ImageArrays {p.name}_image;")
         for what, values in {
             "first": table.first,
             "post": table.post,
             "weight": table.weight,
             "length": table.length,
-            "weights": inner.stored().astype(np.float32),
+            "weights": inner.as_stored().astype(np.float32),
             # They come once, however often a layer reads the image.
             "biases": biases[: 0 if layer.name == before else None].astype(np.float32),
         }.items():

@@ -20,13 +20,13 @@ constexpr int VECTOR_BYTES = 32;
 constexpr int VECTOR_BYTES = 16;
 #endif
 
-// Runs of target_runs.py, weights and biases, as a program reads them.
+// Runs of projections/kernel.py, weights and biases, as a program reads them.
 struct ImageArrays {
     std::vector<int32_t> first, post, weight, length;
     std::vector<float> weights, biases;
 };
 
-// Each pixel times its weights, and the biases. The runs of target_runs.py say which
+// Each pixel times its weights, and the biases. The runs of projections/kernel.py say which
 // targets a pixel reaches; here it is the other way round, so that the sums of targets
 // that read the same pixels stay in registers.
 template <typename Real>

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn2snn_brian.checkpoint import Checkpoint
+from cnn2snn_brian.checks import give_back
 from cnn2snn_brian.layerwise import Layerwise, Stage, classes, linear, tensor, threads
 from cnn2snn_brian.network import SpikingNetwork
 from cnn2snn_brian.projections import INPUT, Projection, by_channel
 from cnn2snn_brian.settings import (
+    Highest,
     Parameters,
     input_scales,
     largest_activation,
@@ -149,13 +151,17 @@ class Fitting:
             return torch.from_numpy(ceiling.clipped(sums.numpy()))
         return sums if name == self.last else sums.relu()
 
+    def done(self, name: str) -> set[str]:
+        """List the layers that nothing after this one reads."""
+        return self.emulated.unused(name) - {INPUT}
+
     def compute(self, name: str) -> None:
         """Compute what the CNN's layer does."""
         drives = [
             (p, None if p.gate else linear(p.connection))
             for p in self.layers.into(name)
         ]
-        bias = self.layers[name].bias
+        bias, done = self.layers[name].bias, self.done(name)
         self.sums[name] = []
         for index in range(len(self.parts)):
             total: Any = 0 if bias is None else tensor(bias)
@@ -164,6 +170,8 @@ class Fitting:
                 own = tensor(p.drive(read.numpy())) if drive is None else drive(read)
                 total = total + own
             self.sums[name].append(total)
+            for source in done:
+                self.sums[source][index] = None
 
     def currents(self, stage: Stage) -> Iterator[Any]:
         """Compute the input of a layer, of some images at a time."""
@@ -193,19 +201,25 @@ class Fitting:
 
     def percentiles(self, name: str) -> npt.NDArray[np.float64]:
         """Find the largest activation of each channel; of the last layer, of all."""
-        n_values = len(self.pixels) * math.prod(self.layers[name].shape)
-        every = -(-n_values // MAX_ACTIVATIONS)
+        n, (n_channels, *sides) = len(self.pixels), self.layers[name].shape
+        n_places, per_channel = math.prod(sides), name != self.last
+        every = -(-n * n_channels * n_places // MAX_ACTIVATIONS)
 
-        def values(each: Iterable[Any]) -> Any:
-            flat = (x.reshape(*x.shape[:2], -1)[..., ::every].numpy() for x in each)
-            return np.concatenate([*flat])
+        def highest(each: Iterable[Any]) -> Highest:
+            shape = (n_channels, -(-n_places // every))
+            found = Highest(n, shape, PERCENTILE, per_channel)
+            for x in each:
+                found.add(x.reshape(*x.shape[:2], -1)[..., ::every].numpy())
+            return found
 
-        n_channels, per_channel = self.layers[name].shape[0], name != self.last
-        found = values(self.activation(name, k) for k in range(len(self.parts)))
+        found = highest(self.activation(name, k) for k in range(len(self.parts)))
         is_paired = name in self.layers.pairs or name in self.layers.pairs.values()
-        if is_paired and not np.percentile(found, np.float64(PERCENTILE)) > 0:
+        if is_paired and not found.at_percentile(by_channel=False) > 0:
             # Silent ON or OFF cells take what the others have.
-            found, per_channel = values(-x.clamp(max=0) for x in self.sums[name]), False
+            found, per_channel = (
+                highest(-x.clamp(max=0) for x in self.sums[name]),
+                False,
+            )
         largest = largest_activation(name, found, PERCENTILE, per_channel)
         return np.broadcast_to(largest, n_channels)
 
@@ -318,13 +332,18 @@ class Fitting:
         assert fit is not None
         self.fits[name], self.spikes[name] = fit, []
         stage.take(self.parameters())
-        for added in self.currents(stage) if kept is None else kept:
+        done = self.done(name)
+        for index, added in enumerate(self.currents(stage) if kept is None else kept):
             spikes, left = stage.fired(added)
             self.spikes[name].append(spikes)
             if name == self.last:
                 self.left.append(left)
-        for source in self.emulated.unused(name) - {INPUT}:
+            for source in done:
+                self.spikes[source][index] = None
+        for source in done:
             del self.sums[source], self.spikes[source]
+        if kept is None:
+            give_back()
 
     def fitted(self, stage: Stage, currents: Iterable[Any]) -> Fit:
         """Fit the numbers of a layer."""

@@ -7,7 +7,7 @@
     {{ scalar_code | autoindent }}
     cdef int _n_spikes = {{spikespace}}[_num{{spikespace}} - 1]
     cdef int32_t* _spikes = &{{spikespace}}[0]
-    cdef int _k, _r, _source, _count, _leads, _post, _window, _y, _x, _other
+    cdef int _k, _r, _source, _place, _channel, _count, _leads, _post, _window, _y, _x, _other
     {% if delay_steps > 0 %}
     cdef int _size = _num{{spikespace}}
     cdef int32_t* _now = &{{_delayed}}[{{_slot}} * _size]
@@ -31,8 +31,9 @@
         _presynaptic_idx = _spikes[_k]
         {% endif %}
         _count = {{spikes_so_far}}[_source]
-        for _r in range({{_run_first}}[_source], {{_run_first}}[_source + 1]):
-            _post = {{_runs}}[3 * _r]
+        _place, _channel = _source // {{channels}}, _source % {{channels}}
+        for _r in range({{_run_first}}[_place], {{_run_first}}[_place + 1]):
+            _post = {{_runs}}[3 * _r] + _channel
             {% if by_count %}
             _leads = _count > {{spikes_passed}}[_post]
             {% else %}
@@ -40,7 +41,7 @@
             _leads = 1
             for _y in range({{_windows}}[_window], {{_windows}}[_window + 1]):
                 for _x in range({{_windows}}[_window + 2], {{_windows}}[_window + 3]):
-                    _other = (_y * {{width}} + _x) * {{channels}} + _source % {{channels}}
+                    _other = (_y * {{width}} + _x) * {{channels}} + _channel
                     # Of equal ones the first leads.
                     if {{spikes_so_far}}[_other] > _count or ({{spikes_so_far}}[_other] == _count and _other < _source):
                         _leads = 0
@@ -59,7 +60,7 @@
             {% endif %}
             _postsynaptic_idx = _post + _target_start
             {% if '_kernel_idx' in variables %}
-            _kernel_idx = {{_runs}}[3 * _r + 1]
+            _kernel_idx = _post
             {% endif %}
             _idx = _postsynaptic_idx
             _vectorisation_idx = _idx

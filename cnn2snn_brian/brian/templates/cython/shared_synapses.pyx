@@ -7,7 +7,7 @@
     {{ scalar_code | autoindent }}
     cdef int _n_spikes = {{spikespace}}[_num{{spikespace}} - 1]
     cdef int32_t* _spikes = &{{spikespace}}[0]
-    cdef int _k, _r, _i, _source, _c, _cell
+    cdef int _k, _r, _i, _source, _c, _cell, _place, _channel
     {% if delay_steps > 0 %}
     cdef int _size = _num{{spikespace}}
     cdef int32_t* _now = &{{_delayed}}[{{_slot}} * _size]
@@ -34,11 +34,12 @@
         for _c in range(1):
             _cell = _source
         {% endif %}
-            for _r in range({{_run_first}}[_cell], {{_run_first}}[_cell + 1]):
+            _place, _channel = _cell // {{channels}}, _cell % {{channels}}
+            for _r in range({{_run_first}}[_place], {{_run_first}}[_place + 1]):
                 for _i in range({{_runs}}[3 * _r + 2]):
-                    _postsynaptic_idx = {{_runs}}[3 * _r] + _target_start + _i
+                    _postsynaptic_idx = {{_runs}}[3 * _r] + _channel * {{post_step}} + _target_start + _i
                     {% if '_kernel_idx' in variables %}
-                    _kernel_idx = {{_runs}}[3 * _r + 1] + _i
+                    _kernel_idx = {{_runs}}[3 * _r + 1] + _channel * {{weight_step}} + _i
                     {% endif %}
                     _idx = _postsynaptic_idx
                     _vectorisation_idx = _idx

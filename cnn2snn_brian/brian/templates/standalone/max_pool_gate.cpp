@@ -1,5 +1,5 @@
 {#
-Maximum pooling of spikes, see max_pool_gate.py. All spikes of a step are counted first;
+Maximum pooling of spikes, see synapse_kinds.py. All spikes of a step are counted first;
 then each of them passes to the windows where the rule lets it. Brian2 writes the
 statement, for one target and one weight.
 #}
@@ -87,10 +87,10 @@ statement, for one target and one weight.
         const int32_t _presynaptic_idx = _spikes[_k];
         const int32_t _source = _presynaptic_idx - _source_start;
         if (_source < 0 || _source >= _source_N) continue;
-        const int32_t _channel = _source % {{channels}};
+        const int32_t _place = _source / {{channels}}, _channel = _source % {{channels}};
         const int32_t _count = {{spikes_so_far}}[_source];
-        for (int32_t _r = {{_run_first}}[_source]; _r < {{_run_first}}[_source + 1]; _r++) {
-            const int32_t _post = {{_runs}}[3 * _r];
+        for (int32_t _r = {{_run_first}}[_place]; _r < {{_run_first}}[_place + 1]; _r++) {
+            const int32_t _post = {{_runs}}[3 * _r] + _channel;
             {% if by_count %}
             // As many spikes have passed as the largest count was before.
             if (_count <= {{spikes_passed}}[_post]) continue;
@@ -113,7 +113,7 @@ statement, for one target and one weight.
             {{spikes_passed}}[_post]++;
             {% endif %}
             const int32_t _postsynaptic_idx = _post + _target_start;
-            const int32_t _kernel_idx = {{_runs}}[3 * _r + 1];
+            const int32_t _kernel_idx = _post;
             const int32_t _vectorisation_idx = _postsynaptic_idx;
             {{vector_code|autoindent}}
         }

@@ -1,6 +1,6 @@
 {#
 Weight-shared synapses. Brian2 writes the statement, for one target and one weight; the
-loops here go through the runs of the neurons that spiked, see target_runs.py. With
+loops here go through the runs of the neurons that spiked, see projections/kernel.py. With
 pooling in the synapses, cells take the place of neurons: a cell's spikes are counted,
 and its weights are added once, times what its spikes are worth. Of neurons that send
 several spikes at once, weights are added times `size`, their number.
@@ -33,7 +33,6 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
 {% endmacro %}
 
 {% block extra_headers %}
-#include <map>
 #include <vector>
 {% if sums or columns %}
 {% include 'sums.cpp' %}
@@ -44,7 +43,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
 {% endblock %}
 
 {% block maincode %}
-    {% set most = 3 if channels > 1 else 1 %}
+    {% set most = 3 if n_sharing > 1 else 1 %}
     {% set real = c_data_type(variables['w'].dtype) %}
     {% set spikespace = get_array_name(variables['_spikespace']) %}
     {% set targets = get_array_name(variables[target]) if target %}
@@ -127,30 +126,16 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
     static {{real}} _worth[_source_N];
     {% endif %}
     {% if spread %}
-    // All channels of a position are averaged at the same positions: a table of these is
-    // small. A target has one weight. Several projections may have this code.
-    static std::map<const int32_t*, std::vector<int32_t>> _tables[2];
-    const int32_t* _which = {{_run_first}};
-    std::vector<int32_t> &_place_first = _tables[0][_which], &_reached = _tables[1][_which];
-    if (_place_first.empty()) {
-        for (int32_t _place = 0; _place < _source_N / {{spread.channels}}; _place++) {
-            const int32_t _source = _place * {{spread.channels}};
-            _place_first.push_back(static_cast<int32_t>(_reached.size()));
-            for (int32_t _r = {{_run_first}}[_source]; _r < {{_run_first}}[_source + 1]; _r++)
-                _reached.push_back({{_runs}}[3 * _r]);
-        }
-        _place_first.push_back(static_cast<int32_t>(_reached.size()));
-    }
-    const int32_t *_firsts = _place_first.data(), *_positions = _reached.data();
+    // All channels of a position are averaged alike. A target has one weight.
     const {{real}}* __restrict _shares = {{get_array_name(variables['w'])}};
     {{real}}* __restrict _targets = {{get_array_name(variables[spread.target])}} + _target_start;
     for (int32_t _k = 0; _k < _n_spikes; _k++) {
         const int32_t _source = _spikes[_k] - _first_source;
         if (_source < 0 || _source >= _n_sources) continue;  // outside of a subgroup
-        const int32_t _place = _source / {{spread.channels}};
-        const int32_t _channel = _source % {{spread.channels}};
-        for (int32_t _c = _firsts[_place]; _c < _firsts[_place + 1]; _c++) {
-            const int32_t _target = _positions[_c] + _channel;
+        const int32_t _place = _source / {{channels}};
+        const int32_t _channel = _source % {{channels}};
+        for (int32_t _r = {{_run_first}}[_place]; _r < {{_run_first}}[_place + 1]; _r++) {
+            const int32_t _target = {{_runs}}[3 * _r] + _channel;
             _targets[_target] += _shares[_target]{{" * " ~ sizes ~ "[_spikes[_k]]" if size}};
         }
     }
@@ -272,7 +257,7 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             {{real}}* __restrict _sum = _sums + _place * {{channels}};
             for (int32_t _i = 0; _i < {{channels}}; _i++) {
                 const {{real}} _value = _sum[_i];
-                _offsets[_n_listed] = _i * {{sums.stride}};
+                _offsets[_n_listed] = _i * {{weight_step}};
                 _worth[_n_listed] = _value;
                 _n_listed += _value != 0;
                 _sum[_i] = 0;
@@ -292,14 +277,14 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             {% if size %}
             _worth[_n_listed] = {{sizes}}[_spikes[_k]];
             {% endif %}
-            _offsets[_n_listed++] = _source % {{channels}} * {{sums.stride}};
+            _offsets[_n_listed++] = _source % {{channels}} * {{weight_step}};
         }
         {% endif %}
         _begins[_n_places] = _n_listed;
         const cnn2snn_sums::Positions<{{real}}> _positions = {
             _places, _begins, _n_places, _offsets, {{"_worth" if pool or size else "nullptr"}}};
         cnn2snn_sums::deliver<{{"true" if pool or size else "false"}}, {{longest}}>(
-            _positions, {{channels}}, {{_run_first}}, {{_runs}},
+            _positions, {{_run_first}}, {{_runs}},
             {{get_array_name(variables['w'])}},
             {{get_array_name(variables[sums.target])}} + _target_start);
         return;
@@ -344,11 +329,19 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             while (_together < {{most}} && _k + _together < _n_spikes
                    && (_spikes[_k + _together] - _first_source) / {{channels}} == _place)
                 _together++;
-            const int32_t _begin = {{_run_first}}[_source];
-            const int32_t _end = {{_run_first}}[_source + 1];
+            // The weights of the first spike are so far from those of the place, and those
+            // of others from its.
+            const int32_t _place_begin = _first_source + _place * {{channels}};
+            const int32_t _begin = {{_run_first}}[_place];
+            const int32_t _end = {{_run_first}}[_place + 1];
+            {% if post_step %}
+            const int32_t _first_target = _target_start + (_spikes[_k] - _place_begin) * {{post_step}};
+            {% else %}
+            const int32_t _first_target = _target_start;
+            {% endif %}
             {% for n in range(most) %}
             const int32_t _spike{{n}} = _spikes[_k + ({{n}} < _together ? {{n}} : 0)];
-            const int32_t _ahead{{n}} = {{_run_first}}[_spike{{n}} - _first_source] - _begin;
+            const int32_t _ahead{{n}} = (_spike{{n}} - {{"_spike0" if n else "_place_begin"}}) * {{weight_step}};
             {% if pool %}
             const {{real}} _worth{{n}} = _worth[_k + ({{n}} < _together ? {{n}} : 0)];
             {% if not pool.counted %}
@@ -359,10 +352,10 @@ for (int32_t _i = 0; _i < {{length}}; _i++) {
             {% for together in range(1, most + 1) %}
             {{"if" if loop.first else "else if"}} (_together == {{together}}) {
                 for (int32_t _r = _begin; _r < _end; _r++) {
-                    const int32_t _post0 = {{_runs}}[3 * _r] + _target_start;
+                    const int32_t _post0 = {{_runs}}[3 * _r] + _first_target;
                     const int32_t _n = {{_runs}}[3 * _r + 2];
                     {% for n in range(together) %}
-                    const int32_t _weight{{n}} = {{_runs}}[3 * (_r + _ahead{{n}}) + 1];
+                    const int32_t _weight{{n}} = {{"_weight0" if n else _runs ~ "[3 * _r + 1]"}} + _ahead{{n}};
                     {% endfor %}
                     // Most runs are as long as the longest: those loops have a known
                     // length.

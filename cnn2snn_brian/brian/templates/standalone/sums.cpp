@@ -120,11 +120,10 @@ struct Positions {
     const Real* value;
 };
 
-// The table of runs is that of target_runs.py; the positions have `channels` neurons,
-// LONGEST is the length of the longest run.
+// The table of runs is that of projections/kernel.py, LONGEST the length of the longest.
 template <bool WITH_VALUES, int LONGEST, typename Real>
-void deliver(Positions<Real> positions, int32_t channels, const int32_t* run_first,
-             const int32_t* runs, const Real* w, Real* v) {
+void deliver(Positions<Real> positions, const int32_t* run_first, const int32_t* runs,
+             const Real* w, Real* v) {
     constexpr int WIDTH = Registers<Real, 1>::WIDTH;
     constexpr int WHOLE = LONGEST / WIDTH, PARTS = (WHOLE + MOST - 1) / MOST;
     constexpr int SIZE = PARTS == 0 ? 0 : (WHOLE + PARTS - 1) / (PARTS + !PARTS);
@@ -134,9 +133,9 @@ void deliver(Positions<Real> positions, int32_t channels, const int32_t* run_fir
         is_more = false;
         for (int32_t part = 0; part < PARTS + !PARTS; part++) {
             for (int32_t p = 0; p < positions.n; p++) {
-                const int32_t source = positions.place[p] * channels;
-                const int32_t at = run_first[source] + run;
-                const int32_t left = run_first[source + 1] - at;
+                const int32_t place = positions.place[p];
+                const int32_t at = run_first[place] + run;
+                const int32_t left = run_first[place + 1] - at;
                 if (left <= 0) continue;
                 is_more |= left > 1;
                 const int32_t length = runs[3 * at + 2];
