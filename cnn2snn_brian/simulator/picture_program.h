@@ -100,7 +100,7 @@ public:
     void add_sizes(const Real* sizes, bool with_corrections) {
         const size_t n_sizes = populations_.back().n;
         populations_.back().look_up = [sizes, n_sizes](int32_t* found) {
-            for (size_t i = 0; i < n_sizes; i++) found[i] = static_cast<int32_t>(sizes[i]);
+            Population::rounded(sizes, n_sizes, found);
         };
         const size_t n = with_corrections ? 3 : 2;
         if (n > n_counts_) n_counts_ = n;
@@ -210,7 +210,7 @@ public:
         if (jitter_ > 0) displace_();
         frame_ = shown_.frame(0);
         show(frame_);
-        std::fill(counts_.begin(), counts_.end(), 0);
+        std::memset(counts_.data(), 0, counts_.size());
         for (size_t p = 0; p < populations_.size(); p++) {
             auto& population = populations_[p];
             population.recorded = record_[p];

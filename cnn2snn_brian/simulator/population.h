@@ -63,6 +63,9 @@ struct Population {
     // Count the spikes of a step, and keep those that are recorded. Of events that may be
     // several spikes, count what is left of these, the events, and what they took back:
     // `n_counts` blocks of the counts of all neurons.
+    // All around it is compiled with less effort, see units.py.
+#pragma GCC push_options
+#pragma GCC optimize("O3")
     template <typename Count>
     void count(Count* __restrict counts, size_t n_neurons, size_t n_counts, bool is_kept,
                int32_t now) {
@@ -97,6 +100,13 @@ struct Population {
             spikes.step.insert(spikes.step.end(), std::abs(by[i]), now);
         }
     }
+
+    // As whole numbers.
+    template <typename Real>
+    static void rounded(const Real* __restrict sizes, size_t n, int32_t* __restrict found) {
+        for (size_t i = 0; i < n; i++) found[i] = static_cast<int32_t>(sizes[i]);
+    }
+#pragma GCC pop_options
 
     // Keep those spikes that `keep` is true for.
     template <typename Keep>
