@@ -26,8 +26,8 @@ __all__ = ["equal_accuracy"]
 GOAL = 0.99
 NETS = "cifar10_quick_adjusted", "resnet20"
 STEPS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
-#: Presets of ours.
-PRESETS = "few-steps", "bursts"
+#: Presets of ours, with the most steps that are tried.
+PRESETS = {"few-steps": 32, "bursts": 8}
 #: The others are first run for few steps, then for more.
 LIMITS = (32, 64, 256)
 #: Training images of a class: thresholds and our calibration come from them.
@@ -80,7 +80,8 @@ def _ours(workload: Workload, labels: Any, truth: float, preset: str) -> _Candid
         return tried[n_steps].share
 
     # By halves, as if more steps were always better: a calibration takes its time.
-    fewest = STEPS[min(bisect_left(STEPS, GOAL, key=share), len(STEPS) - 1)]
+    steps = [n for n in STEPS if n <= PRESETS[preset]]
+    fewest = steps[min(bisect_left(steps, GOAL, key=share), len(steps) - 1)]
     if fewest not in tried:
         share(fewest)
     return tried[fewest]
