@@ -105,7 +105,9 @@ class ProgramDevice(CPPStandaloneDevice):
         where = self.get_array_name(var, access_data=False)
         is_dynamic = isinstance(var, DynamicArrayVariable)
         self.load(where if is_dynamic else f"{where}, {var.size}", values, var.dtype)
-        is_kept = not is_dynamic and values.size < LARGE
+        # Brian2 reads indices, when it connects synapses one by one.
+        is_kept = values.size < LARGE or np.issubdtype(var.dtype, np.integer)
+        is_kept = is_kept and not is_dynamic
         self.array_cache[var] = np.array(values, var.dtype).ravel() if is_kept else None
 
     def code_object_class(
