@@ -24,7 +24,8 @@ __all__ = ["equal_accuracy"]
 
 #: Share of the CNN's accuracy that is asked for.
 GOAL = 0.99
-#: Nets, and presets of ours: in resnet20, plain neurons need tens of steps (`deep_nets`).
+#: Nets, and presets of ours: in resnet20, plain neurons need tens of steps
+#: (`deep_nets`).
 NETS = {"cifar10_quick_adjusted": ("few-steps", "bursts"), "resnet20": ("bursts",)}
 STEPS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 #: The most steps of ours that are tried, by preset.
