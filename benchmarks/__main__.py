@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 from benchmarks.architectures import architectures, imagenet_size
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "simulators": simulators,
     "few_steps": few_steps,
     "equal_accuracy": equal_accuracy,
+    "equal_accuracy_resnet20": partial(equal_accuracy, net="resnet20"),
     "deep_nets": deep_nets,
     "imagenet_nets": imagenet_nets,
     "layers": layers,

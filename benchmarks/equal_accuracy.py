@@ -168,7 +168,9 @@ def _searched(
     return found
 
 
-def equal_accuracy(options: Options) -> list[Table]:
+def equal_accuracy(
+    options: Options, net: str = "cifar10_quick_adjusted"
+) -> list[Table]:
     """
     Compare at 99 % of the CNN's accuracy.
 
@@ -176,11 +178,13 @@ def equal_accuracy(options: Options) -> list[Table]:
     ----------
     options : Options
         Number of rounds and images, the data, and the number of test images.
+    net : str
+        A key of `NETS`.
 
     Returns
     -------
     list of Table
-        One for each net, without rows if there are no data: accuracies need labels.
+        One, without rows if there are no data: accuracies need labels.
     """
     reason = ""
     if options.data is None:
@@ -192,7 +196,7 @@ def equal_accuracy(options: Options) -> list[Table]:
             "equal_accuracy", "Equal accuracy", notes=[f"Left out: {reason}."]
         )
         return [table]
-    return [_of_net(name, options) for name in NETS]
+    return [_of_net(net, options)]
 
 
 def _of_net(net: str, options: Options) -> Table:
