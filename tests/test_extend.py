@@ -644,6 +644,26 @@ def test_a_build_that_changes_is_found():
         snn.compile(10 * ms)
 
 
+def test_a_network_without_spikes_is_a_program():
+    def build():
+        cells = NeuronGroup(
+            3, "dv/dt = -v / (10 * ms) : 1", method="exact", name="cells"
+        )
+        cells.v = [1, 2, 4]
+        return brian2.Network(cells)
+
+    with Simulator.of(build, 5 * ms, dt=1 * ms) as simulator:
+        assert simulator.populations == ()
+        recording = Recording(variables={"cells": "v"})
+        result = simulator.run(repeats=2, record=recording, progress=False)
+    assert result.n_images == 2
+    assert not result.spike_counts
+    for trial in range(2):
+        found = result.variable("cells", "v", trial)
+        expected = np.outer(np.exp(-np.arange(1, 6) / 10), [1, 2, 4])
+        np.testing.assert_allclose(found.v, expected, rtol=1e-6)
+
+
 def test_of_takes_networks_only():
     with pytest.raises(InputError, match="expected a brian2.Network"):
         Simulator.of(lambda: 3, 10 * ms)

@@ -217,8 +217,10 @@ class ProgramOutputs:
     @classmethod
     def read(cls, directory: Path, inputs: ProgramInputs) -> "ProgramOutputs":
         """Read the results of a program."""
-        # Not read: `put` copies it once.
-        counts = np.memmap(directory / "counts", inputs.count_dtype, "r")
+        path, dtype = directory / "counts", inputs.count_dtype
+        counts = np.zeros(0, dtype)
+        if path.stat().st_size:  # some neurons may spike
+            counts = np.memmap(path, dtype, "r")  # not read: `put` copies it once
         potentials = np.fromfile(directory / "potentials")
         return cls(
             counts.reshape(inputs.n_images, inputs.n_counts, -1),

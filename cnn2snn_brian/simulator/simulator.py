@@ -334,7 +334,7 @@ class Simulator:
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
         # Spikes; events, where they may be several spikes; corrections.
         spikes, *others = (
-            dict(zip(names, np.split(each, ends[:-1], axis=1), strict=True))
+            dict(zip(names, np.split(each, ends, axis=1)[:-1], strict=True))
             for each in np.moveaxis(outputs.counts, 1, 0)
         )
         raw = others[0] if others else spikes
@@ -347,12 +347,12 @@ class Simulator:
                 )
                 events[name] = np.asarray(delivered).astype(np.int64)
 
+        in_order = sorted(outputs.spikes.items())  # shards end in any order
+
         def recorded(populations: range) -> Recorded:
             return {
                 (names[population % len(names)], image): (neuron, step)
-                for (image, population), (neuron, step) in sorted(
-                    outputs.spikes.items()
-                )
+                for (image, population), (neuron, step) in in_order
                 if population in populations
             }
 
